@@ -1,0 +1,14 @@
+include(CMakePackageConfigHelpers)
+
+set(package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/kombu)
+
+install(TARGETS kombu_pool kombu EXPORT kombu-targets FILE_SET HEADERS)
+install(EXPORT kombu-targets NAMESPACE kombu:: DESTINATION ${package_dir})
+
+configure_package_config_file(cmake/kombu-config.cmake.in kombu-config.cmake INSTALL_DESTINATION ${package_dir})
+write_basic_package_version_file(kombu-config-version.cmake COMPATIBILITY SameMinorVersion)
+install(FILES
+    ${CMAKE_CURRENT_BINARY_DIR}/kombu-config.cmake
+    ${CMAKE_CURRENT_BINARY_DIR}/kombu-config-version.cmake
+    DESTINATION ${package_dir})
+install(FILES LICENSE DESTINATION ${CMAKE_INSTALL_DOCDIR})

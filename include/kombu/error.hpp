@@ -1,0 +1,208 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#pragma once
+
+#include <kombu/export.hpp>
+
+#include <chrono>
+#include <cstddef>
+#include <stdexcept>
+#include <string>
+#include <utility>
+
+namespace kombu {
+
+/// Every exception of the library derives from Error. Texts never contain a password.
+///
+/// Two questions decide what to do with one: may the connection it came from be used again, and is it worth trying
+/// the operation again?
+class KOMBU_EXPORT Error : public std::runtime_error {
+public:
+    using std::runtime_error::runtime_error;
+
+    /// True when the connection is dead or in an unknown state. A pool throws such a connection away by itself.
+    virtual bool poisons_connection() const noexcept { return false; }
+
+    /// True when the same call may succeed later without anything being changed by hand.
+    virtual bool is_retryable() const noexcept { return false; }
+};
+
+/// A URL, an option or an argument that cannot be honoured. The text names the field and never shows a secret.
+class KOMBU_EXPORT ConfigurationError : public Error {
+public:
+    using Error::Error;
+};
+
+/// The broker, or the way to it, failed. Base of ConnectionError, ChannelError and Nacked; as in Kombu it is what a
+/// caller catches who does not care which of them it was.
+class KOMBU_EXPORT OperationalError : public Error {
+public:
+    using Error::Error;
+};
+
+/// The connection could not be made, or broke. `code()` is the AMQP reply code, 0 when there is none.
+class KOMBU_EXPORT ConnectionError : public OperationalError {
+public:
+    explicit ConnectionError(const std::string& what, int code = 0, bool retryable = true)
+        : OperationalError(what), code_(code), retryable_(retryable) {}
+
+    int code() const noexcept { return code_; }
+    bool poisons_connection() const noexcept override { return true; }
+    bool is_retryable() const noexcept override { return retryable_; }
+
+private:
+    int code_;
+    bool retryable_;
+};
+
+/// The deadline passed before the broker had answered. As in Kombu, a kind of ConnectionError: what became of the
+/// operation is unknown.
+class KOMBU_EXPORT Timeout : public ConnectionError {
+public:
+    explicit Timeout(const std::string& what, bool poisons = true) : ConnectionError(what), poisons_(poisons) {}
+
+    bool poisons_connection() const noexcept override { return poisons_; }
+
+private:
+    bool poisons_;
+};
+
+/// The broker refused an operation and closed the channel (404 not found, 406 precondition failed, ...). The connection
+/// is whole; the next operation opens a new channel.
+class KOMBU_EXPORT ChannelError : public OperationalError {
+public:
+    explicit ChannelError(const std::string& what, int code = 0) : OperationalError(what), code_(code) {}
+
+    /// The AMQP reply code, 0 when there is none.
+    int code() const noexcept { return code_; }
+    bool is_retryable() const noexcept override { return code_ == 311 || code_ == 313 || code_ == 405; }
+
+private:
+    int code_;
+};
+
+/// An exchange or queue exists already with other properties (AMQP 406 in answer to a declaration).
+class KOMBU_EXPORT NotEquivalentError : public ChannelError {
+public:
+    explicit NotEquivalentError(const std::string& what) : ChannelError(what, 406) {}
+};
+
+/// A mandatory message reached no queue and came back. The channel stays open.
+class KOMBU_EXPORT Unroutable : public ChannelError {
+public:
+    using ChannelError::ChannelError;
+    bool is_retryable() const noexcept override { return false; }
+};
+
+/// The broker answered a publish with a negative acknowledgement: the message is not stored.
+class KOMBU_EXPORT Nacked : public OperationalError {
+public:
+    using OperationalError::OperationalError;
+    bool is_retryable() const noexcept override { return true; }
+};
+
+/// What a pool looked like when it could not serve an acquire. `limit` 0 means unlimited.
+struct LimitReport {
+    std::string pool{};
+    std::size_t limit = 0;
+    std::size_t in_use = 0;
+    std::size_t idle = 0;
+    std::size_t connecting = 0;
+    std::size_t waiting = 0;
+    std::chrono::nanoseconds waited{0};
+    std::string last_error{};
+};
+
+/// A pool had nothing to give: at once when the caller would not block, else when the deadline passed.
+class KOMBU_EXPORT LimitExceeded : public Error {
+public:
+    explicit LimitExceeded(LimitReport report) : Error(describe(report)), report_(std::move(report)) {}
+
+    std::size_t limit() const noexcept { return report_.limit; }
+    const LimitReport& report() const noexcept { return report_; }
+    bool is_retryable() const noexcept override { return true; }
+
+private:
+    static std::string describe(const LimitReport& r) {
+        using std::to_string;
+        const auto waited = std::chrono::duration_cast<std::chrono::milliseconds>(r.waited).count();
+        std::string text = r.pool.empty() ? "pool" : r.pool;
+        text += waited > 0 ? ": nothing came free within " + to_string(waited) + " ms" : ": nothing is free";
+        text += " (limit " + to_string(r.limit) + ", in use " + to_string(r.in_use) + ", idle " + to_string(r.idle) +
+                ", connecting " + to_string(r.connecting) + ", waiting " + to_string(r.waiting) + "); last error: ";
+        return text + (r.last_error.empty() ? "none" : r.last_error);
+    }
+
+    LimitReport report_;
+};
+
+class KOMBU_EXPORT ConnectionLimitExceeded : public LimitExceeded {
+public:
+    using LimitExceeded::LimitExceeded;
+};
+
+/// All channel numbers that the broker allows on one connection are taken.
+class KOMBU_EXPORT ChannelLimitExceeded : public LimitExceeded {
+public:
+    using LimitExceeded::LimitExceeded;
+};
+
+/// The pool was closed, before the call or while it waited.
+class KOMBU_EXPORT PoolClosed : public Error {
+public:
+    using Error::Error;
+};
+
+/// A pool cannot shrink while some of it is in use (see ResizeOptions).
+class KOMBU_EXPORT PoolInUse : public Error {
+public:
+    using Error::Error;
+};
+
+/// A lease was used after it was released, discarded or moved from.
+class KOMBU_EXPORT LeaseError : public Error {
+public:
+    using Error::Error;
+};
+
+/// Base of what can go wrong between a body and its bytes.
+class KOMBU_EXPORT SerializationError : public Error {
+public:
+    using Error::Error;
+};
+
+class KOMBU_EXPORT EncodeError : public SerializationError {
+public:
+    using SerializationError::SerializationError;
+};
+
+/// The body is not what its content type or compression says. The message can still be settled.
+class KOMBU_EXPORT DecodeError : public SerializationError {
+public:
+    using SerializationError::SerializationError;
+};
+
+/// No serializer or compression is known by that name.
+class KOMBU_EXPORT SerializerNotInstalled : public Error {
+public:
+    using Error::Error;
+};
+
+/// The content type is not on the accept-list. The message can still be settled.
+class KOMBU_EXPORT ContentDisallowed : public SerializerNotInstalled {
+public:
+    using SerializerNotInstalled::SerializerNotInstalled;
+};
+
+/// A message was acknowledged, rejected or requeued a second time.
+class KOMBU_EXPORT MessageStateError : public Error {
+public:
+    using Error::Error;
+};
+
+/// A queue had nothing to give within the time allowed.
+class KOMBU_EXPORT Empty : public Error {
+public:
+    using Error::Error;
+};
+
+}  // namespace kombu

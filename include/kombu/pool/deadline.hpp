@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#pragma once
+
+#include <algorithm>
+#include <chrono>
+#include <compare>
+#include <optional>
+
+namespace kombu {
+
+using Clock = std::chrono::steady_clock;
+
+/// How long a call may take: nothing (no bound of its own), or any std::chrono duration. Durations too large for the
+/// clock (`std::chrono::hours::max()`) count as no bound, negative ones and NaN as zero.
+class OptionalTimeout {
+public:
+    constexpr OptionalTimeout() = default;
+    constexpr OptionalTimeout(std::nullopt_t) {}
+    template <class Rep, class Period>
+    constexpr OptionalTimeout(std::chrono::duration<Rep, Period> timeout) {
+        const double seconds = std::chrono::duration<double>(timeout).count();
+        if (!(seconds > 0))
+            value_ = std::chrono::nanoseconds::zero();
+        else if (seconds < unbounded_after)
+            value_ = std::chrono::duration_cast<std::chrono::nanoseconds>(timeout);
+    }
+
+    constexpr bool has_value() const noexcept { return value_.has_value(); }
+    constexpr std::chrono::nanoseconds value() const { return value_.value(); }
+    constexpr OptionalTimeout or_else(OptionalTimeout other) const noexcept { return value_ ? *this : other; }
+    friend constexpr bool operator==(OptionalTimeout, OptionalTimeout) = default;
+
+private:
+    static constexpr double unbounded_after = 3.0e9;  // some 95 years: now + timeout stays within the clock
+    std::optional<std::chrono::nanoseconds> value_{};
+};
+
+/// A point in time by which a call and everything beneath it must have returned. Made once, passed down.
+class Deadline {
+public:
+    static Deadline never() noexcept { return Deadline{Clock::time_point::max()}; }
+    static Deadline at(Clock::time_point when) noexcept { return Deadline{when}; }
+    static Deadline after(OptionalTimeout timeout) noexcept {
+        return timeout.has_value() ? Deadline{Clock::now() + timeout.value()} : never();
+    }
+
+    bool is_never() const noexcept { return when_ == Clock::time_point::max(); }
+    bool expired() const noexcept { return !is_never() && Clock::now() >= when_; }
+    Clock::time_point when() const noexcept { return when_; }
+
+    /// What is left; zero when it has passed, `nanoseconds::max()` when it never will.
+    std::chrono::nanoseconds remaining() const noexcept {
+        if (is_never()) return std::chrono::nanoseconds::max();
+        return std::max(std::chrono::nanoseconds{when_ - Clock::now()}, std::chrono::nanoseconds::zero());
+    }
+
+    friend auto operator<=>(Deadline, Deadline) = default;
+
+private:
+    explicit Deadline(Clock::time_point when) noexcept : when_(when) {}
+    Clock::time_point when_;
+};
+
+}  // namespace kombu

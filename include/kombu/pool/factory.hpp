@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#pragma once
+
+#include <kombu/error.hpp>
+#include <kombu/pool/deadline.hpp>
+
+#include <functional>
+#include <memory>
+#include <utility>
+
+namespace kombu {
+
+/// What a pool knows about its resources. Only `create` is required.
+///
+/// The pool calls these from whatever thread acquires or gives back, never with its lock held, never twice at once for
+/// one resource, except `interrupt`. They may block (within the deadline they are given) and may use the same pool again.
+template <class T>
+struct ResourceFactory {
+    /// Makes a resource. May throw; the slot is then free again.
+    std::function<std::shared_ptr<T>(Deadline)> create{};
+
+    /// Called on each acquire, for new and used resources alike: makes the resource ready. False says that it is dead and
+    /// must be replaced. A throw leaves a used resource in the pool and passes on to the caller (Kombu's `prepare`).
+    std::function<bool(T&, Deadline)> prepare{};
+
+    /// Called when a lease ends; `unwinding` when an exception ended it. True keeps the resource. Must not block.
+    /// Without it a resource is kept unless an exception is unwinding.
+    std::function<bool(T&, bool unwinding)> recycle{};
+
+    /// Ends a resource that the pool will not use again. Must not block on a peer.
+    std::function<void(T&)> close{};
+
+    /// Called from another thread while the resource is leased: whatever its user waits for should end with an error
+    /// now, because reset() or force_close_all() dragged it away. Must not block.
+    std::function<void(T&)> interrupt{};
+
+    /// Throws what the pool's users expect when nothing is free.
+    void (*throw_limit_exceeded)(LimitReport) = [](LimitReport report) { throw LimitExceeded(std::move(report)); };
+
+    /// recycle() with its default; a throw counts as "not to be kept".
+    bool keeps(T& resource, bool unwinding) const noexcept try {
+        return recycle ? recycle(resource, unwinding) : !unwinding;
+    } catch (...) {
+        return false;
+    }
+
+    /// close() of which nothing escapes.
+    void shut(T& resource) const noexcept try {
+        if (close) close(resource);
+    } catch (...) {
+    }
+
+    [[noreturn]] void limit_exceeded(LimitReport report) const {
+        throw_limit_exceeded(report);
+        throw LimitExceeded(std::move(report));
+    }
+};
+
+}  // namespace kombu

@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#pragma once
+
+#include <kombu/pool/detail/resize_step.hpp>
+#include <kombu/pool/options.hpp>
+
+#include <algorithm>
+#include <cstddef>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+namespace kombu {
+
+class GroupRegistry;
+
+/// Says that a group takes its limit from its registry, now and after each set_limit().
+struct UseGlobalLimit {
+    friend constexpr bool operator==(UseGlobalLimit, UseGlobalLimit) = default;
+};
+
+/// What a registry needs of a group, whatever its keys and pools are.
+class GroupBase {
+public:
+    GroupBase(const GroupBase&) = delete;
+    GroupBase& operator=(const GroupBase&) = delete;
+
+    /// True when the group takes its limit from its registry.
+    virtual bool follows_global_limit() const noexcept = 0;
+
+protected:
+    GroupBase() = default;
+    virtual ~GroupBase() = default;
+
+    /// Must be called first thing in the destructor of the most derived class.
+    inline void leave_registry() noexcept;
+
+private:
+    friend class GroupRegistry;
+    /// Locks the group and its pools; the group's own step comes first.
+    virtual void begin_resize(std::size_t limit, const ResizeOptions& options,
+                              std::vector<std::unique_ptr<detail::ResizeStep>>& steps) = 0;
+    virtual void reset_pools() noexcept = 0;
+
+    std::mutex registry_mutex_;
+    GroupRegistry* registry_ = nullptr;
+};
+
+/// Groups that share one limit and are reset together. `kombu::pools` has one for the whole process.
+///
+/// Threads: every member may be called from any thread. Locks are taken in the order registry, group, pool. A registry
+/// must outlive its groups.
+class GroupRegistry {
+public:
+    explicit GroupRegistry(std::size_t limit) : limit_(limit) {}
+    GroupRegistry(const GroupRegistry&) = delete;
+    GroupRegistry& operator=(const GroupRegistry&) = delete;
+
+    std::size_t limit() const {
+        std::lock_guard lock{mutex_};
+        return limit_;
+    }
+
+    /// Changes the limit of this registry and of every pool of every group that follows it. When one pool refuses, throws
+    /// PoolInUse and changes nothing anywhere. 0 means unlimited.
+    void set_limit(std::size_t limit, const ResizeOptions& options = {}) {
+        std::vector<std::unique_ptr<detail::ResizeStep>> steps;
+        std::lock_guard lock{mutex_};
+        if (limit == limit_ && !options.reset) return;
+        for (const Member& member : members_)
+            if (member.group->follows_global_limit()) member.group->begin_resize(limit, options, steps);
+        for (const auto& step : steps) step->check();
+        limit_ = limit;
+        carry_out(steps);
+    }
+
+    /// Resets every pool of every group that was registered for it. The pools stay valid and work on.
+    void reset() noexcept {
+        std::lock_guard lock{mutex_};
+        for (const Member& member : members_)
+            if (member.resets) member.group->reset_pools();
+    }
+
+    /// Registers a group for reset(), and for set_limit() when it follows the global limit. A group leaves by itself when it
+    /// is destroyed. Registering twice does nothing.
+    void add(GroupBase& group) { enrol(group, true); }
+
+    /// For groups that follow the limit without being reset with the others.
+    void follow(GroupBase& group) { enrol(group, false); }
+
+private:
+    friend class GroupBase;
+    struct Member {
+        GroupBase* group;
+        bool resets;
+    };
+
+    void enrol(GroupBase& group, bool resets) {
+        std::lock_guard lock{mutex_};
+        const auto known = std::find_if(members_.begin(), members_.end(), [&](const Member& m) { return m.group == &group; });
+        if (known != members_.end()) {
+            known->resets = known->resets || resets;
+            return;
+        }
+        members_.push_back({&group, resets});
+        std::lock_guard link{group.registry_mutex_};
+        group.registry_ = this;
+        if (!group.follows_global_limit()) return;
+        std::vector<std::unique_ptr<detail::ResizeStep>> steps;
+        group.begin_resize(limit_, {.ignore_errors = true}, steps);
+        carry_out(steps);
+    }
+
+    static void carry_out(const std::vector<std::unique_ptr<detail::ResizeStep>>& steps) {
+        for (const auto& step : steps) step->apply();
+        for (const auto& step : steps) step->unlock();
+        for (const auto& step : steps) step->finish();
+    }
+
+    void remove(const GroupBase& group) noexcept {
+        std::lock_guard lock{mutex_};
+        std::erase_if(members_, [&](const Member& m) { return m.group == &group; });
+    }
+
+    mutable std::mutex mutex_;
+    std::size_t limit_;
+    std::vector<Member> members_;
+};
+
+inline void GroupBase::leave_registry() noexcept {
+    GroupRegistry* registry = nullptr;
+    {
+        std::lock_guard link{registry_mutex_};
+        registry = registry_;
+    }
+    if (registry) registry->remove(*this);
+}
+
+}  // namespace kombu

@@ -1,0 +1,16 @@
+#pragma once
+
+#include <kombu/pool/deadline.hpp>
+
+#include <chrono>
+
+/// A clock that only the test moves.
+class ManualClock {
+public:
+    kombu::Clock::time_point now() const { return now_; }
+    kombu::Clock::time_point in(std::chrono::milliseconds time) const { return now_ + time; }
+    void advance(std::chrono::milliseconds time) { now_ += time; }
+
+private:
+    kombu::Clock::time_point now_{std::chrono::hours{1}};
+};

@@ -1,0 +1,287 @@
+#include "support/catch.hpp"
+#include "support/manual_clock.hpp"
+
+#include <kombu/pool/detail/pool_core.hpp>
+
+#include <deque>
+#include <random>
+#include <set>
+
+using namespace std::chrono_literals;
+using kombu::detail::Decision;
+using kombu::detail::Grant;
+using kombu::detail::PoolCore;
+using kombu::detail::SlotId;
+
+namespace {
+
+struct TestWaiter : kombu::detail::Waiter {
+    using Waiter::Waiter;
+    void wake() noexcept override { ++woken; }
+    int woken = 0;
+};
+
+SlotId take(PoolCore& core) {
+    const Decision decision = core.acquire();
+    if (decision.grant == Grant::create) REQUIRE(core.created(decision.slot) == PoolCore::Created::leased);
+    REQUIRE((decision.grant == Grant::use || decision.grant == Grant::create));
+    return decision.slot;
+}
+
+}  // namespace
+
+TEST_CASE("an empty pool reserves a slot before anything is created", "[pool][core]") {
+    PoolCore core{1};
+    const Decision first = core.acquire();
+    CHECK(first.grant == Grant::create);
+    CHECK(core.creating() == 1);
+    CHECK(core.acquire().grant == Grant::full);
+}
+
+TEST_CASE("a failed create hands its capacity to the longest waiting", "[pool][core]") {
+    ManualClock clock;
+    PoolCore core{1};
+    const Decision first = core.acquire();
+    TestWaiter one{clock.in(1s)}, two{clock.in(1s)};
+    core.enqueue(one);
+    core.enqueue(two);
+    core.create_failed(first.slot, clock.now());
+    CHECK(one.woken == 1);
+    CHECK(one.decision.grant == Grant::create);
+    CHECK(two.woken == 0);
+    CHECK(core.creating() == 1);
+}
+
+TEST_CASE("a released resource goes to the longest waiting and never becomes idle", "[pool][core]") {
+    ManualClock clock;
+    PoolCore core{1};
+    const SlotId slot = take(core);
+    TestWaiter one{clock.in(1s)}, two{clock.in(1s)};
+    core.enqueue(one);
+    core.enqueue(two);
+    CHECK(core.release(slot, clock.now()) == PoolCore::Returned::kept);
+    CHECK(one.decision.grant == Grant::use);
+    CHECK(one.decision.slot == slot);
+    CHECK(two.woken == 0);
+    CHECK(core.idle() == 0);
+    CHECK(core.leased() == 1);
+}
+
+TEST_CASE("a waiter whose deadline has passed is told so and the next one is served", "[pool][core]") {
+    ManualClock clock;
+    PoolCore core{1};
+    const SlotId slot = take(core);
+    TestWaiter late{clock.in(10ms)}, patient{clock.in(1s)};
+    core.enqueue(late);
+    core.enqueue(patient);
+    clock.advance(10ms);
+    core.release(slot, clock.now());
+    CHECK(late.decision.grant == Grant::timed_out);
+    CHECK(patient.decision.grant == Grant::use);
+    CHECK(core.waiting() == 0);
+}
+
+TEST_CASE("a waiter that times out exactly as its slot arrives keeps the slot", "[pool][core]") {
+    ManualClock clock;
+    PoolCore core{1};
+    const SlotId slot = take(core);
+    TestWaiter waiter{clock.in(10ms)};
+    core.enqueue(waiter);
+    core.release(slot, clock.now());
+    CHECK_FALSE(core.abandon(waiter));
+    CHECK(waiter.decision.grant == Grant::use);
+    CHECK(core.leased() == 1);
+}
+
+TEST_CASE("a waiter that gives up in the middle of the queue leaves the others in order", "[pool][core]") {
+    ManualClock clock;
+    PoolCore core{1};
+    const SlotId slot = take(core);
+    TestWaiter one{clock.in(1s)}, two{clock.in(1s)}, three{clock.in(1s)};
+    for (TestWaiter* waiter : {&one, &two, &three}) core.enqueue(*waiter);
+    CHECK(core.abandon(two));
+    core.release(slot, clock.now());
+    core.release(slot, clock.now());
+    CHECK(one.decision.grant == Grant::use);
+    CHECK(two.decision.grant == Grant::none);
+    CHECK(three.decision.grant == Grant::use);
+}
+
+TEST_CASE("discard frees capacity for a waiter at once", "[pool][core]") {
+    ManualClock clock;
+    PoolCore core{1};
+    const SlotId slot = take(core);
+    TestWaiter waiter{clock.in(1s)};
+    core.enqueue(waiter);
+    core.discard(slot, clock.now());
+    CHECK(waiter.decision.grant == Grant::create);
+}
+
+TEST_CASE("growing serves as many waiters as there is room for", "[pool][core]") {
+    ManualClock clock;
+    PoolCore core{1};
+    take(core);
+    TestWaiter one{clock.in(1s)}, two{clock.in(1s)}, three{clock.in(1s)};
+    for (TestWaiter* waiter : {&one, &two, &three}) core.enqueue(*waiter);
+    core.set_limit(3, {}, clock.now());
+    CHECK(one.decision.grant == Grant::create);
+    CHECK(two.decision.grant == Grant::create);
+    CHECK(three.decision.grant == Grant::none);
+    CHECK(core.used() == 3);
+}
+
+TEST_CASE("shrinking closes the longest idle first", "[pool][core]") {
+    ManualClock clock;
+    PoolCore core{3};
+    const SlotId a = take(core), b = take(core), c = take(core);
+    for (SlotId slot : {a, b, c}) core.release(slot, clock.now());
+    const auto evicted = core.set_limit(1, {}, clock.now());
+    CHECK(evicted.idle == std::vector<SlotId>{a, b});
+    CHECK(core.acquire().slot == c);
+}
+
+TEST_CASE("the limit lowered while creating counts what is being created", "[pool][core]") {
+    ManualClock clock;
+    PoolCore core{2};
+    const Decision creating = core.acquire();
+    CHECK_FALSE(core.may_resize(1, {}));
+    CHECK(core.may_resize(1, {.ignore_errors = true}));
+    const SlotId other = take(core);
+    core.set_limit(1, {.ignore_errors = true}, clock.now());
+    CHECK(core.created(creating.slot) == PoolCore::Created::leased);
+    CHECK(core.release(other, clock.now()) == PoolCore::Returned::close);
+    CHECK(core.release(creating.slot, clock.now()) == PoolCore::Returned::kept);
+}
+
+TEST_CASE("a reset while creating has the resource made again in the same slot", "[pool][core]") {
+    ManualClock clock;
+    PoolCore core{1};
+    const Decision creating = core.acquire();
+    core.reset(clock.now());
+    CHECK(core.creating() == 1);
+    CHECK(core.acquire().grant == Grant::full);
+    CHECK(core.created(creating.slot) == PoolCore::Created::stale);
+    CHECK(core.created(creating.slot) == PoolCore::Created::leased);
+}
+
+TEST_CASE("after a reset what was leased is not counted and is closed when it comes back", "[pool][core]") {
+    ManualClock clock;
+    PoolCore core{1};
+    const SlotId slot = take(core);
+    const auto evicted = core.reset(clock.now());
+    CHECK(evicted.leased == std::vector<SlotId>{slot});
+    CHECK(core.leased() == 0);
+    const SlotId fresh = take(core);
+    CHECK(fresh != slot);
+    CHECK(core.release(slot, clock.now()) == PoolCore::Returned::close);
+    CHECK(core.leased() == 1);
+}
+
+TEST_CASE("a reset serves those who wait", "[pool][core]") {
+    ManualClock clock;
+    PoolCore core{1};
+    take(core);
+    TestWaiter waiter{clock.in(1s)};
+    core.enqueue(waiter);
+    core.reset(clock.now());
+    CHECK(waiter.decision.grant == Grant::create);
+}
+
+TEST_CASE("close wakes every waiter with an error", "[pool][core]") {
+    ManualClock clock;
+    PoolCore core{1};
+    const SlotId slot = take(core);
+    TestWaiter one{clock.in(1s)}, two{clock.in(1s)};
+    core.enqueue(one);
+    core.enqueue(two);
+    core.close();
+    CHECK(one.decision.grant == Grant::closed);
+    CHECK(two.decision.grant == Grant::closed);
+    CHECK(core.acquire().grant == Grant::closed);
+    CHECK(core.release(slot, clock.now()) == PoolCore::Returned::close);
+}
+
+TEST_CASE("the invariants hold after each of 200,000 random steps", "[pool][core]") {
+    ManualClock clock;
+    std::mt19937 random{20120713};
+    std::size_t limit = 4;
+    PoolCore core{limit};
+    std::vector<SlotId> creating, leased;
+    std::deque<TestWaiter> waiters;
+    std::vector<TestWaiter*> queued;
+    std::size_t over = 0;  // how far a soft shrink left us above the limit
+
+    const auto collect = [&] {
+        std::erase_if(queued, [&](TestWaiter* waiter) {
+            if (waiter->decision.grant == Grant::none) return false;
+            if (waiter->decision.grant == Grant::create) creating.push_back(waiter->decision.slot);
+            if (waiter->decision.grant == Grant::use) leased.push_back(waiter->decision.slot);
+            CHECK(waiter->woken == 1);
+            return true;
+        });
+    };
+    const auto pick = [&](std::vector<SlotId>& from) {
+        const std::size_t at = random() % from.size();
+        const SlotId slot = from[at];
+        from.erase(from.begin() + static_cast<std::ptrdiff_t>(at));
+        return slot;
+    };
+
+    for (int step = 0; step < 200'000; ++step) {
+        clock.advance(1ms);
+        switch (random() % 16) {
+            case 0: case 1: case 2: case 3: case 4: {
+                const Decision decision = core.acquire();
+                if (decision.grant == Grant::use) leased.push_back(decision.slot);
+                if (decision.grant == Grant::create) creating.push_back(decision.slot);
+                if (decision.grant == Grant::full && queued.size() < 8) {
+                    if (queued.empty()) waiters.clear();
+                    queued.push_back(&waiters.emplace_back(clock.in(std::chrono::milliseconds(random() % 40))));
+                    core.enqueue(*queued.back());
+                }
+                break;
+            }
+            case 5: case 6: case 7: case 8:
+                if (!leased.empty()) core.release(pick(leased), clock.now());
+                break;
+            case 9:
+                if (!leased.empty()) core.discard(pick(leased), clock.now());
+                break;
+            case 10: case 11: case 12:
+                if (!creating.empty()) {
+                    const SlotId slot = pick(creating);
+                    if (core.created(slot) == PoolCore::Created::leased) leased.push_back(slot);
+                    else creating.push_back(slot);
+                }
+                break;
+            case 13:
+                if (!creating.empty()) core.create_failed(pick(creating), clock.now());
+                break;
+            case 14:
+                if (random() % 50 == 0) core.reset(clock.now());
+                if (!leased.empty() && random() % 4 == 0) {
+                    const SlotId slot = pick(leased);
+                    if (core.recreate(slot)) creating.push_back(slot);
+                }
+                break;
+            case 15: {
+                limit = 1 + random() % 6;
+                const kombu::ResizeOptions options{.ignore_errors = random() % 2 == 0};
+                if (core.may_resize(limit, options)) core.set_limit(limit, options, clock.now());
+                break;
+            }
+        }
+        collect();
+        over = core.used() > core.limit() ? core.used() - core.limit() : 0;
+        // Above the limit only after a soft shrink, and then nothing is idle.
+        if (over != 0 && core.idle() != 0) FAIL("idle resources above the limit at step " << step);
+        if (core.waiting() != 0 && (core.idle() != 0 || core.used() < core.limit())) FAIL("a waiter starves at step " << step);
+        if (core.waiting() != queued.size()) FAIL("waiters are miscounted at step " << step);
+        if (core.creating() != creating.size()) FAIL("creating is miscounted at step " << step);
+        std::size_t in_use = 0;
+        for (SlotId slot : leased) in_use += core.state(slot) == PoolCore::SlotState::leased;
+        if (core.leased() != in_use) FAIL("leases are miscounted at step " << step);
+        if (std::set<SlotId>(leased.begin(), leased.end()).size() != leased.size()) FAIL("a slot has two owners at step " << step);
+    }
+    SUCCEED();
+}

@@ -1,0 +1,512 @@
+// The behaviours P1 to P25 of Kombu's pools; docs/parity.md lists those that differ.
+#include "support/catch.hpp"
+#include "support/eventually.hpp"
+#include "support/scripted_factory.hpp"
+
+#include <future>
+#include <optional>
+#include <thread>
+
+using namespace std::chrono_literals;
+using kombu::AcquireOptions;
+using kombu::Lease;
+using kombu::ResourcePool;
+
+namespace {
+
+using Pool = ResourcePool<Thing>;
+
+std::pair<std::size_t, std::size_t> idle_and_used(const Pool& pool) {
+    const auto stats = pool.stats();
+    return {stats.idle, stats.in_use};
+}
+using Counts = std::pair<std::size_t, std::size_t>;
+
+}  // namespace
+
+TEST_CASE("P1 a pool without a create function is refused", "[pool]") {
+    CHECK_THROWS_AS(Pool(kombu::ResourceFactory<Thing>{}), kombu::ConfigurationError);
+}
+
+TEST_CASE("P2 a new pool has made nothing", "[pool]") {
+    ScriptedFactory factory;
+    Pool pool{factory.hooks(), {.limit = 5}};
+    CHECK(pool.limit() == 5);
+    CHECK(idle_and_used(pool) == Counts{0, 0});
+    CHECK(factory.created() == 0);
+}
+
+TEST_CASE("P3 acquired resources are in use, released ones idle", "[pool]") {
+    ScriptedFactory factory;
+    Pool pool{factory.hooks(), {.limit = 3}};
+    auto a = pool.acquire();
+    auto b = pool.acquire();
+    CHECK(idle_and_used(pool) == Counts{0, 2});
+    a.release();
+    CHECK(idle_and_used(pool) == Counts{1, 1});
+    b.release();
+    CHECK(idle_and_used(pool) == Counts{2, 0});
+    CHECK(factory.created() == 2);
+}
+
+TEST_CASE("P4 acquire beyond the limit without blocking throws LimitExceeded that tells the limit", "[pool]") {
+    ScriptedFactory factory;
+    Pool pool{factory.hooks(), {.limit = 1, .name = "things"}};
+    auto held = pool.acquire();
+    try {
+        (void)pool.acquire();
+        FAIL("acquired beyond the limit");
+    } catch (const kombu::LimitExceeded& error) {
+        CHECK(error.limit() == 1);
+        CHECK(std::string(error.what()).find("things: nothing is free (limit 1, in use 1") == 0);
+    }
+}
+
+TEST_CASE("P5 a blocking acquire on a full pool throws LimitExceeded when its time is over, and not before", "[pool]") {
+    ScriptedFactory factory;
+    Pool pool{factory.hooks(), {.limit = 1}};
+    auto held = pool.acquire();
+    const auto start = kombu::Clock::now();
+    CHECK_THROWS_AS(pool.acquire({.block = true, .timeout = 30ms}), kombu::LimitExceeded);
+    CHECK(kombu::Clock::now() - start >= 30ms);
+    CHECK(pool.stats().timeouts == 1);
+}
+
+TEST_CASE("P6 the resource released last is acquired first", "[pool]") {
+    ScriptedFactory factory;
+    Pool pool{factory.hooks(), {.limit = 2}};
+    auto a = pool.acquire();
+    auto b = pool.acquire();
+    const int last = a->id;
+    b.release();
+    a.release();
+    CHECK(pool.acquire()->id == last);
+}
+
+TEST_CASE("P7 when a new resource cannot be prepared the slot is free again and the error passes on", "[pool]") {
+    ScriptedFactory factory;
+    Pool pool{factory.hooks(), {.limit = 1}};
+    factory.on_prepare(ScriptedFactory::fails("no"));
+    CHECK_THROWS_WITH(pool.acquire(), "no");
+    CHECK(idle_and_used(pool) == Counts{0, 0});
+    CHECK(factory.live() == 0);
+    CHECK_NOTHROW(pool.acquire());
+}
+
+TEST_CASE("P7 when create throws the slot is free again and the error passes on", "[pool]") {
+    ScriptedFactory factory;
+    Pool pool{factory.hooks(), {.limit = 1}};
+    factory.on_create(ScriptedFactory::fails("refused"));
+    CHECK_THROWS_WITH(pool.acquire(), "refused");
+    auto lease = pool.acquire();
+    try {
+        (void)pool.acquire();
+    } catch (const kombu::LimitExceeded& error) {
+        CHECK(error.report().last_error == "refused");
+    }
+}
+
+TEST_CASE("P8 when a used resource cannot be prepared it goes back and the error passes on", "[pool]") {
+    ScriptedFactory factory;
+    Pool pool{factory.hooks(), {.limit = 1}};
+    pool.acquire().release();
+    factory.on_prepare(ScriptedFactory::fails("later"));
+    CHECK_THROWS_WITH(pool.acquire(), "later");
+    CHECK(idle_and_used(pool) == Counts{1, 0});
+    CHECK(pool.acquire()->id == 1);
+}
+
+TEST_CASE("P9 an unlimited pool makes a new resource for each acquire and keeps none", "[pool]") {
+    ScriptedFactory factory;
+    Pool pool{factory.hooks()};
+    auto a = pool.acquire();
+    auto b = pool.acquire();
+    CHECK(idle_and_used(pool) == Counts{0, 2});
+    a.release();
+    b.release();
+    CHECK(idle_and_used(pool) == Counts{0, 0});
+    CHECK(factory.live() == 0);
+}
+
+TEST_CASE("P10 shrinking a pool in use is refused and changes nothing", "[pool]") {
+    ScriptedFactory factory;
+    Pool pool{factory.hooks(), {.limit = 5}};
+    auto held = pool.acquire();
+    CHECK_THROWS_AS(pool.resize(4), kombu::PoolInUse);
+    CHECK(pool.limit() == 5);
+    held.release();
+    pool.resize(4);
+    CHECK(pool.limit() == 4);
+}
+
+TEST_CASE("P11 a soft shrink with everything in use closes the excess as it comes back", "[pool]") {
+    ScriptedFactory factory;
+    Pool pool{factory.hooks(), {.limit = 5}};
+    std::vector<Lease<Thing>> held;
+    for (int i = 0; i < 5; ++i) held.push_back(pool.acquire());
+    pool.resize(4, {.ignore_errors = true});
+    CHECK(idle_and_used(pool) == Counts{0, 5});
+    held.clear();
+    CHECK(idle_and_used(pool) == Counts{4, 0});  // Kombu: 5, over its limit for ever
+}
+
+TEST_CASE("P12 a soft shrink drops what is free first", "[pool]") {
+    ScriptedFactory factory;
+    Pool pool{factory.hooks(), {.limit = 5}};
+    std::vector<Lease<Thing>> held;
+    for (int i = 0; i < 5; ++i) held.push_back(pool.acquire());
+    held.pop_back();
+    pool.resize(4, {.ignore_errors = true});
+    CHECK(idle_and_used(pool) == Counts{0, 4});
+    held.clear();
+    CHECK(idle_and_used(pool) == Counts{4, 0});
+}
+
+TEST_CASE("P13 a pool in use can grow", "[pool]") {
+    ScriptedFactory factory;
+    Pool pool{factory.hooks(), {.limit = 1}};
+    auto a = pool.acquire();
+    pool.resize(2);
+    auto b = pool.acquire();
+    CHECK(idle_and_used(pool) == Counts{0, 2});
+    a.release();
+    b.release();
+    CHECK(idle_and_used(pool) == Counts{2, 0});
+}
+
+TEST_CASE("P14 a forced shrink drags away what is in use", "[pool]") {
+    ScriptedFactory factory;
+    Pool pool{factory.hooks(), {.limit = 2}};
+    auto a = pool.acquire();
+    auto b = pool.acquire();
+    pool.resize(1, {.force = true});
+    CHECK(idle_and_used(pool) == Counts{0, 0});
+    CHECK(a->interrupted == 1);
+    a.release();
+    b.release();
+    CHECK(factory.live() == 0);
+    CHECK_NOTHROW(pool.acquire());
+}
+
+TEST_CASE("P15 a resize with reset leaves an empty pool that works", "[pool]") {
+    ScriptedFactory factory;
+    Pool pool{factory.hooks(), {.limit = 2}};
+    auto a = pool.acquire();
+    auto b = pool.acquire();
+    pool.resize(3, {.reset = true});
+    CHECK(idle_and_used(pool) == Counts{0, 0});
+    auto c = pool.acquire();
+    CHECK(c->id == 3);
+}
+
+TEST_CASE("P16 the limit can be lifted while in use, and set again without phantoms", "[pool]") {
+    ScriptedFactory factory;
+    Pool pool{factory.hooks(), {.limit = 10}};
+    auto held = pool.acquire();
+    pool.resize(0);
+    CHECK(pool.limit() == 0);
+    pool.resize(10);
+    held.release();
+    std::vector<Lease<Thing>> all;
+    for (int i = 0; i < 10; ++i) all.push_back(pool.acquire());
+    CHECK_THROWS_AS(pool.acquire(), kombu::LimitExceeded);
+}
+
+TEST_CASE("P16 setting a limit on an unlimited pool counts what is in use", "[pool]") {
+    ScriptedFactory factory;
+    Pool pool{factory.hooks()};
+    auto a = pool.acquire();
+    auto b = pool.acquire();
+    CHECK_THROWS_AS(pool.resize(1), kombu::PoolInUse);
+    pool.resize(2);
+    CHECK_THROWS_AS(pool.acquire(), kombu::LimitExceeded);
+}
+
+TEST_CASE("P17 discard closes the resource and frees its slot, limited or not", "[pool]") {
+    ScriptedFactory factory;
+    Pool limited{factory.hooks(), {.limit = 1}};
+    auto lease = limited.acquire();
+    lease.discard();
+    CHECK_FALSE(lease);
+    CHECK(factory.live() == 0);
+    CHECK(limited.stats().discarded == 1);
+    CHECK_NOTHROW(limited.acquire());
+
+    Pool unlimited{factory.hooks()};
+    unlimited.acquire().discard();
+    CHECK(unlimited.stats().in_use == 0);
+}
+
+TEST_CASE("P18 force_close_all closes what is idle and interrupts what is in use", "[pool]") {
+    ScriptedFactory factory;
+    Pool pool{factory.hooks(), {.limit = 2}};
+    auto held = pool.acquire();
+    pool.acquire().release();
+    pool.force_close_all();
+    CHECK(idle_and_used(pool) == Counts{0, 0});
+    CHECK(held->interrupted == 1);
+    CHECK(factory.closed() == 1);
+    held.release();
+    CHECK(factory.closed() == 2);
+}
+
+TEST_CASE("P18 what close and recycle throw goes nowhere", "[pool]") {
+    kombu::ResourceFactory<Thing> hooks;
+    hooks.create = [](kombu::Deadline) { return std::make_shared<Thing>(1); };
+    hooks.close = [](Thing&) { throw std::runtime_error("close"); };
+    hooks.recycle = [](Thing&, bool) -> bool { throw std::runtime_error("recycle"); };
+    Pool pool{hooks, {.limit = 1}};
+    CHECK_NOTHROW(pool.acquire().release());
+    CHECK(pool.stats().discarded == 1);
+}
+
+TEST_CASE("P19 a closed pool refuses, and closing it again does nothing", "[pool]") {
+    ScriptedFactory factory;
+    Pool pool{factory.hooks(), {.limit = 1}};
+    pool.force_close_all();
+    CHECK_THROWS_AS(pool.acquire(), kombu::PoolClosed);
+    CHECK_NOTHROW(pool.force_close_all());
+    CHECK_NOTHROW(pool.close());
+}
+
+TEST_CASE("P20 slots that were never filled need no closing", "[pool]") {
+    ScriptedFactory factory;
+    {
+        Pool pool{factory.hooks(), {.limit = 100}};
+        pool.reset();
+    }
+    CHECK(factory.closed() == 0);
+}
+
+TEST_CASE("P22 preparing a used resource gives the same one", "[pool]") {
+    ScriptedFactory factory;
+    Pool pool{factory.hooks(), {.limit = 1}};
+    const int id = pool.acquire()->id;
+    CHECK(pool.acquire()->id == id);
+}
+
+TEST_CASE("P24 a lease destroyed by an exception discards its resource", "[pool]") {
+    ScriptedFactory factory;
+    Pool pool{factory.hooks(), {.limit = 1}};
+    const auto fail = [&] {
+        auto lease = pool.acquire();
+        throw std::runtime_error("business");
+    };
+    CHECK_THROWS(fail());
+    CHECK(factory.closed() == 1);
+    CHECK(pool.acquire()->id == 2);
+}
+
+TEST_CASE("P24 a lease that lives and ends inside a catch block or a destructor is not taken for unwinding", "[pool]") {
+    ScriptedFactory factory;
+    Pool pool{factory.hooks(), {.limit = 1}};
+    struct Cleanup {
+        Pool& pool;
+        ~Cleanup() { auto lease = pool.acquire(); }
+    };
+    try {
+        Cleanup cleanup{pool};
+        throw std::runtime_error("business");
+    } catch (const std::exception&) {
+        auto lease = pool.acquire();
+    }
+    CHECK(factory.closed() == 0);
+}
+
+TEST_CASE("P25 an unlimited pool serves acquire after acquire", "[pool]") {
+    ScriptedFactory factory;
+    Pool pool{factory.hooks()};
+    std::vector<Lease<Thing>> all;
+    for (int i = 0; i < 50; ++i) all.push_back(pool.acquire());
+    CHECK(pool.stats().in_use == 50);
+}
+
+TEST_CASE("a resource found dead on acquire is replaced in its slot", "[pool]") {
+    ScriptedFactory factory;
+    Pool pool{factory.hooks(), {.limit = 1}};
+    {
+        auto lease = pool.acquire();
+        lease.release();
+    }
+    auto first = pool.acquire();
+    Thing* const thing = first.get();
+    first.release();
+    thing->dead = true;
+    auto second = pool.acquire();
+    CHECK(second->id == 2);
+    CHECK(factory.live() == 1);
+    CHECK(factory.most_live() == 1);
+}
+
+TEST_CASE("a lease gives back exactly once, whatever is done to it", "[pool][lease]") {
+    ScriptedFactory factory;
+    Pool pool{factory.hooks(), {.limit = 2}};
+    SECTION("release twice") {
+        auto lease = pool.acquire();
+        lease.release();
+        lease.release();
+        CHECK(idle_and_used(pool) == Counts{1, 0});
+    }
+    SECTION("release after discard") {
+        auto lease = pool.acquire();
+        lease.discard();
+        lease.release();
+        CHECK(idle_and_used(pool) == Counts{0, 0});
+    }
+    SECTION("moved from") {
+        auto lease = pool.acquire();
+        auto other = std::move(lease);
+        CHECK_FALSE(lease);
+        lease.release();
+        CHECK(pool.in_use() == 1);
+        CHECK_THROWS_AS(lease->id, kombu::LeaseError);
+    }
+    SECTION("self-move") {
+        auto lease = pool.acquire();
+        auto& alias = lease;
+        lease = std::move(alias);
+        CHECK(lease);
+        CHECK(pool.in_use() == 1);
+    }
+    SECTION("move over a live lease") {
+        auto lease = pool.acquire();
+        auto other = pool.acquire();
+        lease = std::move(other);
+        CHECK(idle_and_used(pool) == Counts{1, 1});
+    }
+    SECTION("use after release") {
+        auto lease = pool.acquire();
+        lease.release();
+        CHECK_THROWS_AS(*lease, kombu::LeaseError);
+        CHECK(lease.get() == nullptr);
+    }
+}
+
+TEST_CASE("a lease may outlive its pool", "[pool][lease]") {
+    ScriptedFactory factory;
+    std::optional<Pool> pool;
+    pool.emplace(factory.hooks(), kombu::PoolOptions{.limit = 1});
+    auto lease = pool->acquire();
+    pool.reset();
+    CHECK(lease->closed == 0);
+    lease.release();
+    CHECK(factory.live() == 0);
+}
+
+TEST_CASE("a blocked acquire gets what is released, discarded, grown or reset", "[pool][threads]") {
+    ScriptedFactory factory;
+    Pool pool{factory.hooks(), {.limit = 1}};
+    auto held = pool.acquire();
+    auto waiter = std::async(std::launch::async, [&] { return pool.acquire({.block = true, .timeout = 10s})->id; });
+    REQUIRE(eventually([&] { return pool.stats().waiting == 1; }));
+    SECTION("released") { held.release(); }
+    SECTION("discarded") { held.discard(); }
+    SECTION("grown") { pool.resize(2); }
+    SECTION("reset") { pool.reset(); }
+    CHECK_NOTHROW(waiter.get());
+    CHECK(pool.stats().waiting == 0);
+}
+
+TEST_CASE("closing the pool wakes those who wait with PoolClosed", "[pool][threads]") {
+    ScriptedFactory factory;
+    Pool pool{factory.hooks(), {.limit = 1}};
+    auto held = pool.acquire();
+    auto waiter = std::async(std::launch::async, [&] { (void)pool.acquire({.block = true}); });
+    REQUIRE(eventually([&] { return pool.stats().waiting == 1; }));
+    SECTION("gently") { pool.close(); }
+    SECTION("by force") { pool.force_close_all(); }
+    CHECK_THROWS_AS(waiter.get(), kombu::PoolClosed);
+}
+
+TEST_CASE("a create that fails while others wait hands its capacity on", "[pool][threads]") {
+    ScriptedFactory factory;
+    Pool pool{factory.hooks(), {.limit = 1}};
+    std::promise<void> fail;
+    factory.on_create([&] {
+        fail.get_future().wait();
+        throw std::runtime_error("refused");
+    });
+    auto first = std::async(std::launch::async, [&] { (void)pool.acquire(); });
+    REQUIRE(eventually([&] { return pool.stats().connecting == 1; }));
+    auto second = std::async(std::launch::async, [&] { return pool.acquire({.block = true, .timeout = 10s})->id; });
+    REQUIRE(eventually([&] { return pool.stats().waiting == 1; }));
+    fail.set_value();
+    CHECK_THROWS_WITH(first.get(), "refused");
+    CHECK(second.get() == 1);
+}
+
+TEST_CASE("other callers are served while a create is slow", "[pool][threads]") {
+    ScriptedFactory factory;
+    Pool pool{factory.hooks(), {.limit = 2}};
+    std::promise<void> go;
+    factory.on_create([&] { go.get_future().wait(); });
+    auto slow = std::async(std::launch::async, [&] { (void)pool.acquire(); });
+    REQUIRE(eventually([&] { return pool.stats().connecting == 1; }));
+    CHECK_NOTHROW(pool.acquire());
+    CHECK(pool.stats().idle == 1);
+    go.set_value();
+    slow.get();
+}
+
+TEST_CASE("a reset while a resource is being created gives its caller a fresh one", "[pool][threads]") {
+    ScriptedFactory factory;
+    Pool pool{factory.hooks(), {.limit = 1}};
+    std::promise<void> go;
+    factory.on_create([&] { go.get_future().wait(); });
+    auto acquired = std::async(std::launch::async, [&] { return pool.acquire()->id; });
+    REQUIRE(eventually([&] { return pool.stats().connecting == 1; }));
+    pool.reset();
+    go.set_value();
+    CHECK(acquired.get() == 2);
+    CHECK(factory.live() == 1);
+    CHECK(factory.most_live() == 1);
+}
+
+TEST_CASE("a reset while a used resource is being prepared gives its caller a fresh one when that one is dead", "[pool][threads]") {
+    ScriptedFactory factory;
+    Pool pool{factory.hooks(), {.limit = 1}};
+    auto first = pool.acquire();
+    Thing* const thing = first.get();
+    first.release();
+    thing->dead = true;
+    factory.on_prepare([&] { pool.reset(); });
+    CHECK(pool.acquire()->id == 2);
+    CHECK(factory.live() == 1);
+    CHECK_FALSE(factory.closed_twice);
+}
+
+TEST_CASE("closing the pool while a resource is being created closes that too", "[pool][threads]") {
+    ScriptedFactory factory;
+    Pool pool{factory.hooks(), {.limit = 1}};
+    factory.on_create([&] { pool.close(); });
+    CHECK_THROWS_AS(pool.acquire(), kombu::PoolClosed);
+    CHECK(factory.live() == 0);
+}
+
+TEST_CASE("a factory may acquire from the pool it works for", "[pool]") {
+    ScriptedFactory factory;
+    Pool pool{factory.hooks(), {.limit = 1}};
+    factory.on_create([&] { (void)pool.acquire({.block = true, .timeout = 10ms}); });
+    CHECK_THROWS_AS(pool.acquire({.timeout = 1s}), kombu::LimitExceeded);
+    CHECK_NOTHROW(pool.acquire());
+}
+
+TEST_CASE("the factory gets the deadline of the call", "[pool]") {
+    ScriptedFactory factory;
+    Pool pool{factory.hooks(), {.limit = 1}};
+    const auto before = kombu::Clock::now();
+    (void)pool.acquire({.timeout = 3s});
+    CHECK(factory.last_deadline().when() - before >= 3s);
+    CHECK(factory.last_deadline().when() - before < 13s);
+}
+
+TEST_CASE("timeouts of any size and sign are understood", "[pool][deadline]") {
+    using kombu::OptionalTimeout;
+    CHECK(OptionalTimeout{250ms}.value() == 250ms);
+    CHECK(OptionalTimeout{1.5s}.value() == 1500ms);
+    CHECK(OptionalTimeout{-5s}.value() == 0ns);
+    CHECK_FALSE(OptionalTimeout{std::chrono::hours::max()}.has_value());
+    CHECK_FALSE(OptionalTimeout{}.has_value());
+    CHECK(kombu::Deadline::after(std::chrono::hours::max()).is_never());
+    CHECK(kombu::Deadline::after(0s).expired());
+}
