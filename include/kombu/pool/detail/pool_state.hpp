@@ -39,8 +39,10 @@ public:
             try {
                 std::shared_ptr<T> resource = decision.grant == Grant::create ? create(holding, deadline)
                                                                               : prepare(holding, deadline);
-                if (!resource) continue;  // dragged away by a reset while it was being prepared
+                if (!resource) continue;
                 std::lock_guard lock{mutex_};
+                // Dragged away by a reset while it was being prepared: it goes, and the caller gets another.
+                if (core_.state(decision.slot) == PoolCore::SlotState::orphaned) continue;
                 ++acquired_;
                 return entry.to_lease(holding.keep(), resource.get());
             } catch (const LimitExceeded&) {

@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#pragma once
+
+#include <kombu/entity.hpp>
+#include <kombu/export.hpp>
+#include <kombu/message.hpp>
+#include <kombu/pool/deadline.hpp>
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+
+namespace kombu {
+
+class TransportChannel;
+
+namespace detail {
+class ConnectionState;
+
+/// A connection's inside, as seen by things made from one use of it. A pooled connection is used by one holder after
+/// another; what an earlier one made from it must not reach into the later one's use.
+class KOMBU_EXPORT ConnectionRef {
+public:
+    ConnectionRef() = default;
+    explicit ConnectionRef(std::shared_ptr<ConnectionState> state);
+    /// Throws LeaseError when the connection was given back to its pool since, or there is none.
+    ConnectionState& use() const;
+    const std::shared_ptr<ConnectionState>& state() const noexcept { return state_; }
+    explicit operator bool() const noexcept { return state_ != nullptr; }
+
+private:
+    std::shared_ptr<ConnectionState> state_{};
+    std::uint64_t tenancy_ = 0;
+};
+
+/// A transport's channel, and the use of the connection that it belongs to.
+class KOMBU_EXPORT ChannelHandle {
+public:
+    ChannelHandle(ConnectionRef connection, std::shared_ptr<TransportChannel> channel);
+    /// Throws LeaseError as ConnectionRef::use does.
+    TransportChannel& use() const;
+    /// When an operation without a timeout of its own must have ended.
+    Deadline deadline(OptionalTimeout timeout) const;
+    const ConnectionRef& connection() const noexcept { return connection_; }
+
+private:
+    ConnectionRef connection_;
+    std::shared_ptr<TransportChannel> channel_;
+};
+}  // namespace detail
+
+/// What a broker says of a queue.
+struct QueueInfo {
+    std::string name{};
+    std::uint32_t messages = 0;
+    std::uint32_t consumers = 0;
+};
+
+/// A channel: the plain operations of AMQP, one for one. Most programs need only Producer and SimpleQueue.
+///
+/// Copies refer to the same channel. Threads: one at a time, together with its connection. Every operation is bounded by
+/// its timeout, or without one by the connection's `operation_timeout` (30 s). Throws ChannelError when the broker refuses
+/// (the channel is closed then, the connection is not), ConnectionError when the connection fails, Timeout, and
+/// LeaseError when the connection was given back to its pool.
+class KOMBU_EXPORT Channel {
+public:
+    explicit Channel(detail::ChannelHandle handle) : handle_(std::move(handle)) {}
+
+    bool is_open() const;
+    /// Closes the channel; deliveries that were not settled go back to their queues. Doing it twice does nothing.
+    void close(OptionalTimeout timeout = {});
+
+    /// Declares an exchange as it describes itself; does nothing when it is not to be declared.
+    void exchange_declare(const Exchange& exchange, OptionalTimeout timeout = {});
+    void exchange_delete(std::string_view name, bool if_unused = false, OptionalTimeout timeout = {});
+    /// Declares the queue alone. An empty name lets the broker choose one.
+    QueueInfo queue_declare(const Queue& queue, OptionalTimeout timeout = {});
+    void queue_bind(std::string_view queue, std::string_view exchange, std::string_view routing_key,
+                    const Json& arguments = Json::object(), OptionalTimeout timeout = {});
+    void queue_unbind(std::string_view queue, std::string_view exchange, std::string_view routing_key,
+                      const Json& arguments = Json::object(), OptionalTimeout timeout = {});
+    /// Removes the messages that nobody holds. Returns how many.
+    std::uint32_t queue_purge(std::string_view name, OptionalTimeout timeout = {});
+    /// Returns how many messages went with it. Deleting what does not exist is not an error.
+    std::uint32_t queue_delete(std::string_view name, bool if_unused = false, bool if_empty = false,
+                               OptionalTimeout timeout = {});
+    /// The next message, or nothing when the queue is empty.
+    std::optional<Message> basic_get(std::string_view queue, bool no_ack = false, ContentTypes accept = {},
+                                     OptionalTimeout timeout = {});
+
+    /// Declares an entity with all that belongs to it: a queue with its exchange and bindings.
+    void declare(const Entity& entity, OptionalTimeout timeout = {});
+
+private:
+    detail::ChannelHandle handle_;
+};
+
+}  // namespace kombu

@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#pragma once
+
+#include <kombu/channel.hpp>
+#include <kombu/entity.hpp>
+#include <kombu/export.hpp>
+#include <kombu/json.hpp>
+#include <kombu/pool/deadline.hpp>
+#include <kombu/retry.hpp>
+#include <kombu/url.hpp>
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <iosfwd>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace kombu {
+
+class SimpleQueue;
+struct SimpleQueueOptions;
+
+/// What a URL does not say, or says otherwise: an option that is set wins over the URL.
+struct ConnectionOptions {
+    /// Further brokers to try when one fails: complete URLs, or host names that share everything else with the first.
+    std::vector<std::string> alternates{};
+    /// In which order: "round-robin" (as listed, beginning with the one that worked last) or "shuffle".
+    std::optional<std::string> failover_strategy{};
+    std::optional<std::string> userid{};
+    /// Text, or a function that is asked at each connect.
+    std::optional<Password> password{};
+    std::optional<std::string> virtual_host{};
+    std::optional<int> port{};
+    /// TLS. Not supported yet: true throws ConfigurationError.
+    bool ssl = false;
+    /// How to log in to AMQP: "PLAIN".
+    std::optional<std::string> login_method{};
+    /// Part of the identity, and not negotiated yet: heartbeats are off on the wire.
+    OptionalTimeout heartbeat{};
+    /// For one attempt at one endpoint, from name resolution to the end of the log-in. 5 s when not set.
+    OptionalTimeout connect_timeout{};
+    /// A JSON object. Known to every transport: `confirm_publish` (bool, true), `operation_timeout` (seconds, 30).
+    Json transport_options = Json::object();
+};
+
+/// Whether as_uri() shows the password.
+enum class ShowPassword : bool { no, yes };
+
+/// A broker and how to reach it, and the one session to it.
+///
+/// Constructing one connects nowhere; connect() does, or the first operation. Copying gives another, unconnected
+/// Connection to the same broker (as clone() does); moving takes the session along. Two are equal when their sessions would
+/// be: defaults are filled in, aliases and the order of options do not matter, and everything that changes the session
+/// counts. That identity never changes; pools are keyed by it.
+///
+/// Threads: one at a time, together with everything made from it; use a pool for more. as_uri(), == and the look-up of
+/// pools are safe from any thread. Destruction does not wait for the broker.
+class KOMBU_EXPORT Connection {
+public:
+    /// Throws ConfigurationError for a malformed URL, an unknown transport, an unknown option or one out of range; the
+    /// text names the field and shows no secret.
+    explicit Connection(std::string_view url = "amqp://", const ConnectionOptions& options = {});
+    Connection(const Connection& other);
+    Connection& operator=(const Connection& other);
+    Connection(Connection&& other) noexcept;
+    Connection& operator=(Connection&& other) noexcept;
+    ~Connection();
+
+    /// Connects unless connected. Visits each endpoint once, each with connect_timeout. Throws ConnectionError that tells
+    /// what happened at each of them.
+    Connection& connect(OptionalTimeout timeout = {});
+
+    /// Called after each failed round with the error and the time until the next.
+    using OnError = std::function<void(const std::exception&, std::chrono::milliseconds)>;
+    /// As connect(), again and again by the policy. Gives up at once when trying again cannot help (a wrong password).
+    Connection& ensure_connection(const RetryPolicy& policy = {}, const OnError& on_error = {});
+
+    /// Whether there is a session that has not failed so far. Sends nothing.
+    bool connected() const noexcept;
+    /// Ends the session politely, within one second; the next operation connects again. Safe to call at any time.
+    void release() noexcept;
+    void close() noexcept { release(); }
+
+    /// The channel that producers and queues of this connection share; opened, and connected, when need be.
+    Channel default_channel();
+    /// A new channel. Throws ChannelLimitExceeded when the broker allows no more.
+    Channel channel();
+
+    /// A queue to put to and get from. The name stands for a durable queue bound to a direct exchange, all of that name.
+    SimpleQueue simple_queue(std::string_view name);
+    SimpleQueue simple_queue(std::string_view name, const SimpleQueueOptions& options);
+    SimpleQueue simple_queue(const Queue& queue);
+    SimpleQueue simple_queue(const Queue& queue, const SimpleQueueOptions& options);
+
+    /// Another, unconnected Connection to the same broker.
+    Connection clone() const { return *this; }
+
+    /// The normalised URL with `**` for the password, alternates after a `;`, options that are not the default as a query.
+    std::string as_uri(ShowPassword show = ShowPassword::no) const;
+
+    /// The normalised name of the transport: "amqp", "memory".
+    const std::string& transport() const noexcept;
+    const std::string& hostname() const noexcept;
+    /// 0 when the transport has none.
+    std::uint16_t port() const noexcept;
+    const std::string& userid() const noexcept;
+    const std::string& virtual_host() const noexcept;
+    std::chrono::nanoseconds connect_timeout() const noexcept;
+    std::chrono::nanoseconds heartbeat() const noexcept;
+    const Json& transport_options() const noexcept;
+
+    /// Hash of the identity.
+    std::size_t hash() const noexcept;
+    friend KOMBU_EXPORT bool operator==(const Connection& a, const Connection& b) noexcept;
+    /// Prints as_uri().
+    friend KOMBU_EXPORT std::ostream& operator<<(std::ostream& out, const Connection& connection);
+
+    /// For the library's own parts, which share a connection's inside.
+    const std::shared_ptr<detail::ConnectionState>& state() const noexcept { return state_; }
+
+private:
+    std::shared_ptr<detail::ConnectionState> state_;
+};
+
+}  // namespace kombu
+
+template <>
+struct std::hash<kombu::Connection> {
+    std::size_t operator()(const kombu::Connection& connection) const noexcept { return connection.hash(); }
+};

@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#pragma once
+
+#include <kombu/channel.hpp>
+#include <kombu/compression.hpp>
+#include <kombu/connection.hpp>
+#include <kombu/entity.hpp>
+#include <kombu/error.hpp>
+#include <kombu/json.hpp>
+#include <kombu/message.hpp>
+#include <kombu/pools.hpp>
+#include <kombu/producer.hpp>
+#include <kombu/retry.hpp>
+#include <kombu/serialization.hpp>
+#include <kombu/simple_queue.hpp>
+#include <kombu/transport.hpp>
+#include <kombu/url.hpp>
+#include <kombu/version.hpp>

@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#pragma once
+
+#include <kombu/export.hpp>
+#include <kombu/json.hpp>
+#include <kombu/serialization.hpp>
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+
+namespace kombu {
+
+namespace detail {
+class ChannelHandle;
+}
+
+/// What travels beside a body. What is not set is not sent.
+struct Properties {
+    std::optional<std::string> content_type{};
+    std::optional<std::string> content_encoding{};
+    /// A JSON object.
+    Json headers = Json::object();
+    std::optional<int> delivery_mode{};
+    std::optional<int> priority{};
+    std::optional<std::string> correlation_id{};
+    std::optional<std::string> reply_to{};
+    /// Milliseconds, as text.
+    std::optional<std::string> expiration{};
+    std::optional<std::string> message_id{};
+    /// Seconds since 1970.
+    std::optional<std::uint64_t> timestamp{};
+    std::optional<std::string> type{};
+    std::optional<std::string> user_id{};
+    std::optional<std::string> app_id{};
+    std::optional<std::string> cluster_id{};
+};
+
+/// How a message came here.
+struct DeliveryInfo {
+    /// Names the message on its channel.
+    std::uint64_t delivery_tag = 0;
+    bool redelivered = false;
+    std::string exchange{};
+    std::string routing_key{};
+};
+
+/// A message and how it came, as a transport hands it over.
+struct Delivery {
+    std::string body{};
+    Properties properties{};
+    DeliveryInfo info{};
+};
+
+/// A received message. It is settled at most once: acknowledged, rejected or requeued; one that never is goes back to
+/// its queue when its channel closes, which a pool sees to when the connection's lease ends.
+///
+/// Threads: belongs to the thread that uses the connection it came from. Decoding is lazy, and a body that cannot be
+/// decoded does not keep the message from being settled.
+class KOMBU_EXPORT Message {
+public:
+    Message(Delivery delivery, detail::ChannelHandle channel, bool no_ack, ContentTypes accept);
+    Message(Message&&) noexcept;
+    Message& operator=(Message&&) noexcept;
+    ~Message();
+
+    /// The body decoded by its content type; text and binary bodies are Json strings and Json binaries. Decoded once.
+    /// Throws ContentDisallowed when the content type is not accepted, DecodeError when the body is not what it says.
+    const Json& payload() const;
+    /// The body's bytes, decompressed. Throws DecodeError when the compression is unknown or the data broken.
+    const std::string& body() const;
+    /// The body as it came.
+    const std::string& raw_body() const noexcept;
+
+    /// Empty when the sender said none.
+    const std::string& content_type() const noexcept;
+    const std::string& content_encoding() const noexcept;
+    const Json& headers() const noexcept;
+    const Properties& properties() const noexcept;
+    const DeliveryInfo& delivery_info() const noexcept;
+    std::uint64_t delivery_tag() const noexcept { return delivery_info().delivery_tag; }
+    bool redelivered() const noexcept { return delivery_info().redelivered; }
+
+    /// Whether it was settled, or needs not to be (no_ack).
+    bool acknowledged() const noexcept;
+    /// The next three settle the message. They throw MessageStateError when it is settled already, ChannelError or
+    /// ConnectionError when the way back is gone (the broker has requeued it then), LeaseError when its connection was
+    /// given back to a pool. With no_ack there is nothing to settle and they do nothing.
+    void ack();
+    void reject(bool requeue = false);
+    void requeue() { reject(true); }
+
+private:
+    enum class State : std::uint8_t { received, acknowledged, rejected, requeued };
+    void settle(State state);
+    struct Data;
+    std::unique_ptr<Data> data_;
+};
+
+}  // namespace kombu

@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#pragma once
+
+#include <kombu/connection.hpp>
+#include <kombu/export.hpp>
+#include <kombu/pool/pool_group.hpp>
+#include <kombu/pool/resource_pool.hpp>
+#include <kombu/producer.hpp>
+
+#include <cstddef>
+#include <functional>
+#include <memory>
+
+/// Connection and producer pools, one per broker: Kombu's `kombu.pools`.
+namespace kombu::pools {
+
+/// Connections to one broker.
+///
+/// A lease lends an exclusive Connection, which connects when it is first used. A connection whose peer has gone is replaced
+/// before it is lent. When a lease ends, a connection that failed, or that has something half-done on the wire, is closed; a
+/// healthy one is kept, also when an exception of the application ended the lease. Channels other than the default one
+/// are closed, and messages that were not settled go back to their queues.
+class KOMBU_EXPORT ConnectionPool : public ResourcePool<Connection> {
+public:
+    explicit ConnectionPool(const Connection& connection, PoolOptions options = {.limit = 10});
+
+    /// The broker, as a connection that never connects.
+    const Connection& connection() const noexcept { return *connection_; }
+
+private:
+    ConnectionPool(std::shared_ptr<const Connection> connection, PoolOptions options);
+    std::shared_ptr<const Connection> connection_;
+};
+
+/// Producers for one broker. A producer in use holds a connection of its connection pool; an idle one holds none.
+/// One deadline covers both: a producer that finds no connection in time throws ConnectionLimitExceeded.
+class KOMBU_EXPORT ProducerPool : public ResourcePool<Producer> {
+public:
+    /// Where the connections come from: asked at each acquire.
+    using Source = std::function<ConnectionPool&()>;
+
+    /// The connection pool must outlive this one; leases may outlive both.
+    explicit ProducerPool(ConnectionPool& connections, PoolOptions options = {.limit = 10});
+    explicit ProducerPool(Source connections, PoolOptions options = {.limit = 10});
+
+    ConnectionPool& connections() const { return (*source_)(); }
+
+private:
+    ProducerPool(std::shared_ptr<const Source> source, PoolOptions options);
+    std::shared_ptr<const Source> source_;
+};
+
+/// Follow the global limit, now and after each set_limit().
+inline constexpr UseGlobalLimit use_global_limit{};
+/// The same by Kombu's older name.
+inline constexpr UseGlobalLimit use_default_limit{};
+
+struct ConnectionsOptions {
+    GroupLimit limit = use_global_limit;
+};
+
+/// A connection pool for each broker: `connections[connection].acquire()`.
+class KOMBU_EXPORT Connections : public PoolGroup<Connection, ConnectionPool> {
+public:
+    explicit Connections(ConnectionsOptions options = {});
+};
+
+struct ProducersOptions {
+    GroupLimit limit = use_global_limit;
+    /// Where the producers' connections come from. Null: `pools::connections`. Must outlive the group.
+    Connections* connections = nullptr;
+};
+
+/// A producer pool for each broker: `producers[connection].acquire()`.
+class KOMBU_EXPORT Producers : public PoolGroup<Connection, ProducerPool> {
+public:
+    explicit Producers(ProducersOptions options = {});
+};
+
+namespace detail {
+KOMBU_EXPORT Connections& global_connections();
+KOMBU_EXPORT Producers& global_producers();
+KOMBU_EXPORT GroupRegistry& global_registry();
+}  // namespace detail
+
+/// The two groups of the process. They exist once, whatever the number of shared objects that use them, before any other
+/// static object that can name them, and are never destroyed.
+inline Connections& connections = detail::global_connections();
+inline Producers& producers = detail::global_producers();
+
+/// The limit of every pool that follows it. 200 at first.
+KOMBU_EXPORT std::size_t get_limit();
+
+struct SetLimitOptions {
+    /// Shrink pools in use, dragging their resources away.
+    bool force = false;
+    /// Empty every pool, as reset() does, whether it grows or shrinks.
+    bool reset_after = false;
+    /// Shrink softly: what is in use beyond the limit is closed when it comes back.
+    bool ignore_errors = false;
+};
+
+/// Changes the limit of every pool that follows it, or of none: throws PoolInUse, changing nothing, when one would have to
+/// shrink while it is in use and the options do not allow it. 0 means unlimited. Returns the limit.
+KOMBU_EXPORT std::size_t set_limit(std::size_t limit, const SetLimitOptions& options = {});
+
+/// Closes every connection of the global groups and of those registered. What is in use is interrupted and no longer counted.
+/// Pools, and references to them, stay valid and work on.
+KOMBU_EXPORT void reset() noexcept;
+
+/// Has a group of one's own take part in reset(), and in set_limit() when it follows the global limit. It leaves by itself
+/// when it is destroyed. Returns the group.
+template <class Group>
+Group& register_group(Group& group) {
+    detail::global_registry().add(group);
+    return group;
+}
+
+}  // namespace kombu::pools

@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#pragma once
+
+#include <kombu/channel.hpp>
+#include <kombu/entity.hpp>
+#include <kombu/export.hpp>
+#include <kombu/json.hpp>
+#include <kombu/message.hpp>
+#include <kombu/pool/deadline.hpp>
+#include <kombu/url.hpp>
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace kombu {
+
+/// One place where a broker may be.
+struct Endpoint {
+    std::string hostname{};
+    std::uint16_t port = 0;
+    std::string userid{};
+    Password password{};
+    std::string virtual_host{};
+};
+
+/// A connection's description with everything filled in.
+struct ConnectionParameters {
+    std::string transport{};
+    /// At least one; the first is the preferred one.
+    std::vector<Endpoint> endpoints{};
+    std::string failover_strategy = "round-robin";
+    std::string login_method{};
+    std::chrono::nanoseconds heartbeat{0};
+    std::chrono::nanoseconds connect_timeout{std::chrono::seconds{5}};
+    /// Checked and completed with the transport's defaults.
+    Json transport_options = Json::object();
+
+    /// How long an operation may take that has no timeout of its own.
+    std::chrono::nanoseconds operation_timeout() const;
+    bool confirm_publish() const;
+};
+
+/// A message on its way to the broker.
+struct OutgoingMessage {
+    std::string exchange{};
+    std::string routing_key{};
+    bool mandatory = false;
+    Properties properties{};
+    std::string body{};
+};
+
+/// A channel as a transport provides it. Used by one thread at a time. Every call returns or throws by its deadline.
+/// Errors are ChannelError (and what derives from it) when the channel is closed now and the connection is not, and
+/// ConnectionError (and what derives from it) when the connection is of no more use.
+class KOMBU_EXPORT TransportChannel {
+public:
+    virtual ~TransportChannel() = default;
+
+    virtual bool is_open() const noexcept = 0;
+    /// How many deliveries were neither settled nor returned.
+    virtual std::size_t unsettled() const noexcept = 0;
+    virtual void close(Deadline deadline) = 0;
+    /// Closes without waiting for the broker. False when even that is not possible without blocking.
+    virtual bool close_nowait() noexcept = 0;
+
+    virtual void exchange_declare(const Exchange& exchange, Deadline deadline) = 0;
+    virtual void exchange_delete(std::string_view name, bool if_unused, Deadline deadline) = 0;
+    virtual QueueInfo queue_declare(const Queue& queue, Deadline deadline) = 0;
+    virtual void queue_bind(std::string_view queue, std::string_view exchange, std::string_view routing_key,
+                            const Json& arguments, Deadline deadline) = 0;
+    virtual void queue_unbind(std::string_view queue, std::string_view exchange, std::string_view routing_key,
+                              const Json& arguments, Deadline deadline) = 0;
+    virtual std::uint32_t queue_purge(std::string_view name, Deadline deadline) = 0;
+    virtual std::uint32_t queue_delete(std::string_view name, bool if_unused, bool if_empty, Deadline deadline) = 0;
+
+    /// Returns when the broker has confirmed, or at once when confirms are off. `confirm_by` bounds the waiting alone.
+    virtual void basic_publish(const OutgoingMessage& message, Deadline deadline, Deadline confirm_by) = 0;
+    /// Nothing when the queue is empty.
+    virtual std::optional<Delivery> basic_get(std::string_view queue, bool no_ack, Deadline deadline) = 0;
+    /// Waits for a message until `wait_until`. Nothing when none came.
+    virtual std::optional<Delivery> wait_for_message(std::string_view queue, bool no_ack, Deadline wait_until) = 0;
+    virtual void basic_ack(std::uint64_t delivery_tag, Deadline deadline) = 0;
+    virtual void basic_reject(std::uint64_t delivery_tag, bool requeue, Deadline deadline) = 0;
+};
+
+/// A session with a broker. Used by one thread at a time, except interrupt().
+class KOMBU_EXPORT TransportConnection {
+public:
+    virtual ~TransportConnection() = default;
+
+    virtual std::shared_ptr<TransportChannel> open_channel(Deadline deadline) = 0;
+    /// What is known without asking anybody.
+    virtual bool is_open() const noexcept = 0;
+    /// Looks, without a round trip, whether the peer has closed or is about to.
+    virtual bool is_alive() noexcept = 0;
+    /// Ends politely, by the deadline at the latest.
+    virtual void close(Deadline deadline) noexcept = 0;
+    /// Ends without waiting for anything.
+    virtual void abandon() noexcept = 0;
+    /// From any thread: makes whatever the user of this session waits for fail now.
+    virtual void interrupt() noexcept = 0;
+};
+
+/// A kind of broker. Used by any number of threads at once.
+class KOMBU_EXPORT Transport {
+public:
+    virtual ~Transport() = default;
+
+    /// Fills in what the endpoint leaves out, and removes what means nothing here, so that equal brokers become equal.
+    /// Throws ConfigurationError for what cannot be.
+    virtual void normalise(Endpoint& endpoint) const = 0;
+    /// The options that this transport knows beside the common ones, with their defaults. The type of the default is the
+    /// type of the option.
+    virtual Json option_defaults() const { return Json::object(); }
+    virtual std::string default_login_method() const { return {}; }
+    /// Throws ConfigurationError, naming the field, for a description that this transport cannot honour.
+    virtual void check(const ConnectionParameters& parameters) const { (void)parameters; }
+    /// Throws ConnectionError when there is no broker or it refuses, Timeout when it does not answer in time.
+    virtual std::shared_ptr<TransportConnection> connect(const Endpoint& endpoint, const ConnectionParameters& parameters,
+                                                         Deadline deadline) const = 0;
+};
+
+/// Makes a transport known under a URL scheme, or replaces the one of that name. Thread-safe.
+KOMBU_EXPORT void register_transport(std::string name, std::shared_ptr<const Transport> transport);
+
+}  // namespace kombu

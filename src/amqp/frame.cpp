@@ -1,0 +1,143 @@
+#include "amqp/frame.hpp"
+
+#include <kombu/error.hpp>
+
+#include <algorithm>
+#include <cstring>
+
+namespace kombu::amqp {
+namespace {
+
+constexpr char frame_end = '\xce';
+constexpr std::size_t header_size = 7;
+
+std::uint32_t read_u32(const char* at) noexcept {
+    const auto* const b = reinterpret_cast<const unsigned char*>(at);
+    return std::uint32_t{b[0]} << 24 | std::uint32_t{b[1]} << 16 | std::uint32_t{b[2]} << 8 | b[3];
+}
+
+std::uint16_t read_u16(const char* at) noexcept {
+    const auto* const b = reinterpret_cast<const unsigned char*>(at);
+    return static_cast<std::uint16_t>(b[0] << 8 | b[1]);
+}
+
+void write_u16(char* at, std::uint16_t value) noexcept {
+    at[0] = static_cast<char>(value >> 8);
+    at[1] = static_cast<char>(value);
+}
+
+void write_u32(char* at, std::uint32_t value) noexcept {
+    write_u16(at, static_cast<std::uint16_t>(value >> 16));
+    write_u16(at + 2, static_cast<std::uint16_t>(value));
+}
+
+void write_header(char* at, std::uint8_t type, std::uint16_t channel, std::size_t size) noexcept {
+    at[0] = static_cast<char>(type);
+    write_u16(at + 1, channel);
+    write_u32(at + 3, static_cast<std::uint32_t>(size));
+}
+
+/// A frame of a size that only encoding tells: tried in a small space first, since nearly all are small.
+template <class Encode>
+void append_encoded(std::string& out, std::uint8_t type, std::uint16_t channel, std::uint32_t max_frame_size, Encode encode) {
+    const std::size_t start = out.size();
+    const std::size_t most = max_frame_size - frame_overhead;
+    for (std::size_t room = 512;; room *= 8) {
+        room = std::min(room, most);
+        out.resize(start + header_size + room);
+        const int size = encode(amqp_bytes_t{room, out.data() + start + header_size});
+        if (size >= 0) {
+            write_header(out.data() + start, type, channel, static_cast<std::size_t>(size));
+            out.resize(start + header_size + static_cast<std::size_t>(size));
+            out.push_back(frame_end);
+            return;
+        }
+        if (room == most) break;
+    }
+    out.resize(start);
+    throw EncodeError("headers or arguments are too large for one AMQP frame of " + std::to_string(max_frame_size) + " bytes");
+}
+
+}  // namespace
+
+std::pair<char*, std::size_t> FrameReader::space() {
+    if (begin_ == end_) begin_ = end_ = 0;
+    if (begin_ > 0 && buffer_.size() - end_ < 4096) {
+        std::memmove(buffer_.data(), buffer_.data() + begin_, end_ - begin_);
+        end_ -= begin_;
+        begin_ = 0;
+    }
+    // Grows with what arrives, never with what is announced.
+    if (buffer_.size() - end_ < 4096) buffer_.resize(buffer_.size() * 2);
+    return {buffer_.data() + end_, buffer_.size() - end_};
+}
+
+std::optional<Frame> FrameReader::next() {
+    const std::string_view ready{buffer_.data() + begin_, end_ - begin_};
+    if (ready.empty()) return std::nullopt;
+    if (first_ && ready.starts_with("AMQP")) {
+        if (ready.size() < 8) return std::nullopt;
+        throw ConnectionError("the peer speaks another version of AMQP", 0, false);
+    }
+    const auto type = static_cast<std::uint8_t>(ready[0]);
+    const bool known = type == AMQP_FRAME_METHOD || type == AMQP_FRAME_HEADER || type == AMQP_FRAME_BODY || type == AMQP_FRAME_HEARTBEAT;
+    if (!known && !(first_ && ready[0] == 'A' && ready.size() < 4))
+        throw ConnectionError(first_ ? "the peer does not speak AMQP" : "the peer sent a frame of an unknown type", 501, false);
+    if (ready.size() < header_size) return std::nullopt;
+    const std::uint32_t size = read_u32(ready.data() + 3);
+    if (size > max_frame_size_ - frame_overhead)
+        throw ConnectionError(first_ ? "the peer does not speak AMQP" : "the peer sent a frame larger than agreed", 501, false);
+    if (ready.size() < header_size + size + 1) return std::nullopt;
+    if (ready[header_size + size] != frame_end) throw ConnectionError("the peer sent a frame without its end mark", 501, false);
+    first_ = false;
+    begin_ += header_size + size + 1;
+    return Frame{type, read_u16(ready.data() + 1), ready.substr(header_size, size)};
+}
+
+void append_method(std::string& out, std::uint16_t channel, amqp_method_number_t method, void* fields,
+                   std::uint32_t max_frame_size) {
+    append_encoded(out, AMQP_FRAME_METHOD, channel, max_frame_size, [&](amqp_bytes_t space) {
+        auto* const start = static_cast<char*>(space.bytes);
+        write_u32(start, method);
+        const int size = amqp_encode_method(method, fields, {space.len - 4, start + 4});
+        return size < 0 ? size : size + 4;
+    });
+}
+
+void append_content(std::string& out, std::uint16_t channel, amqp_basic_properties_t& properties, std::string_view body,
+                    std::uint32_t max_frame_size) {
+    append_encoded(out, AMQP_FRAME_HEADER, channel, max_frame_size, [&](amqp_bytes_t space) {
+        auto* const start = static_cast<char*>(space.bytes);
+        write_u16(start, AMQP_BASIC_CLASS);
+        write_u16(start + 2, 0);
+        write_u32(start + 4, static_cast<std::uint32_t>(std::uint64_t{body.size()} >> 32));
+        write_u32(start + 8, static_cast<std::uint32_t>(body.size()));
+        const int size = amqp_encode_properties(AMQP_BASIC_CLASS, &properties, {space.len - 12, start + 12});
+        return size < 0 ? size : size + 12;
+    });
+    const std::size_t most = max_frame_size - frame_overhead;
+    out.reserve(out.size() + body.size() + (body.size() / most + 1) * frame_overhead);
+    while (!body.empty()) {
+        const std::string_view part = body.substr(0, most);
+        char header[header_size];
+        write_header(header, AMQP_FRAME_BODY, channel, part.size());
+        out.append(header, header_size).append(part).push_back(frame_end);
+        body.remove_prefix(part.size());
+    }
+}
+
+amqp_method_number_t method_number(std::string_view payload) {
+    if (payload.size() < 4) throw ConnectionError("the peer sent a method frame that is cut short", 501, false);
+    return read_u32(payload.data());
+}
+
+DecodedMethod::DecodedMethod(std::string_view payload) {
+    init_amqp_pool(&pool_, 4096);
+    const amqp_method_number_t method = method_number(payload);
+    if (amqp_decode_method(method, &pool_, bytes(payload.substr(4)), &fields_) < 0 || !fields_) {
+        empty_amqp_pool(&pool_);
+        throw ConnectionError("the peer sent a method whose fields are broken", 502, false);
+    }
+}
+
+}  // namespace kombu::amqp

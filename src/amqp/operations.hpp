@@ -1,0 +1,58 @@
+#pragma once
+
+#include <kombu/channel.hpp>
+#include <kombu/entity.hpp>
+#include <kombu/json.hpp>
+#include <kombu/message.hpp>
+#include <kombu/pool/deadline.hpp>
+#include <kombu/transport.hpp>
+
+#include "amqp/session.hpp"
+#include "net/operation.hpp"
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+
+/// What can be asked of an AMQP broker, each written once and without I/O. Arguments are taken by value, since an operation
+/// outlives the call that made it; the session and the channel must live as long as it does.
+namespace kombu::amqp {
+
+using Channel = std::shared_ptr<ChannelState>;
+
+/// From the protocol header to connection.open-ok.
+net::Operation<> log_in(Session& session, std::string userid, std::string password, std::string virtual_host);
+net::Operation<> close_connection(Session& session);
+
+/// `confirms`: ask for publisher confirms on the new channel.
+net::Operation<> open_channel(Session& session, Channel channel, bool confirms);
+net::Operation<> close_channel(Session& session, Channel channel);
+/// Asks for the close; the session ignores what still comes.
+void close_channel_nowait(Session& session, ChannelState& channel);
+
+net::Operation<> declare_exchange(Session& session, Channel channel, Exchange exchange);
+net::Operation<> delete_exchange(Session& session, Channel channel, std::string name, bool if_unused);
+net::Operation<QueueInfo> declare_queue(Session& session, Channel channel, Queue queue);
+net::Operation<> bind_queue(Session& session, Channel channel, std::string queue, std::string exchange,
+                            std::string routing_key, Json arguments);
+net::Operation<> unbind_queue(Session& session, Channel channel, std::string queue, std::string exchange,
+                              std::string routing_key, Json arguments);
+net::Operation<std::uint32_t> purge_queue(Session& session, Channel channel, std::string name);
+net::Operation<std::uint32_t> delete_queue(Session& session, Channel channel, std::string name, bool if_unused,
+                                           bool if_empty);
+
+/// Puts a message into the session's output: nothing to wait for.
+void publish(Session& session, ChannelState& channel, const OutgoingMessage& message);
+/// Waits until the broker has confirmed message `number`. Throws Nacked, Unroutable, and Timeout when `until` passes.
+net::Operation<> await_confirm(Session& session, Channel channel, std::uint64_t number, Deadline until);
+
+net::Operation<std::optional<Delivery>> get(Session& session, Channel channel, std::string queue, bool no_ack);
+/// Waits for a message until `until`, by a consumer of its own. Nothing when none came.
+net::Operation<std::optional<Delivery>> wait_for_message(Session& session, Channel channel, std::string queue, bool no_ack,
+                                                         Deadline until);
+/// Settlements need no answer.
+void acknowledge(Session& session, ChannelState& channel, std::uint64_t delivery_tag);
+void reject(Session& session, ChannelState& channel, std::uint64_t delivery_tag, bool requeue);
+
+}  // namespace kombu::amqp

@@ -1,0 +1,213 @@
+#include "amqp/table.hpp"
+
+#include <kombu/error.hpp>
+
+#include "amqp/frame.hpp"
+
+#include <cstdint>
+#include <limits>
+#include <utility>
+
+namespace kombu::amqp {
+namespace {
+
+constexpr std::size_t max_depth = 32;
+
+amqp_field_value_t integer(std::int64_t number) {
+    amqp_field_value_t field{};
+    if (number >= std::numeric_limits<std::int32_t>::min() && number <= std::numeric_limits<std::int32_t>::max()) {
+        field.kind = AMQP_FIELD_KIND_I32;
+        field.value.i32 = static_cast<std::int32_t>(number);
+    } else {
+        field.kind = AMQP_FIELD_KIND_I64;
+        field.value.i64 = number;
+    }
+    return field;
+}
+
+bool is_printable_utf8(std::string_view text) {
+    try {
+        (void)Json(std::string{text}).dump();
+        return true;
+    } catch (const Json::type_error&) {
+        return false;
+    }
+}
+
+Json text_or_binary(std::string_view text) {
+    if (is_printable_utf8(text)) return Json(std::string{text});
+    return Json::binary(std::vector<std::uint8_t>(text.begin(), text.end()));
+}
+
+Json to_json(const amqp_field_value_t& field) {
+    switch (field.kind) {
+        case AMQP_FIELD_KIND_BOOLEAN: return field.value.boolean != 0;
+        case AMQP_FIELD_KIND_I8: return field.value.i8;
+        case AMQP_FIELD_KIND_U8: return field.value.u8;
+        case AMQP_FIELD_KIND_I16: return field.value.i16;
+        case AMQP_FIELD_KIND_U16: return field.value.u16;
+        case AMQP_FIELD_KIND_I32: return field.value.i32;
+        case AMQP_FIELD_KIND_U32: return field.value.u32;
+        case AMQP_FIELD_KIND_I64: return field.value.i64;
+        case AMQP_FIELD_KIND_U64:
+        case AMQP_FIELD_KIND_TIMESTAMP: return field.value.u64;
+        case AMQP_FIELD_KIND_F32: return field.value.f32;
+        case AMQP_FIELD_KIND_F64: return field.value.f64;
+        case AMQP_FIELD_KIND_DECIMAL: {
+            // Exact, as text: a binary fraction would not be.
+            std::string digits = std::to_string(field.value.decimal.value);
+            const std::size_t places = field.value.decimal.decimals;
+            if (places == 0) return digits;
+            if (digits.size() <= places) digits.insert(0, places + 1 - digits.size(), '0');
+            return digits.insert(digits.size() - places, 1, '.');
+        }
+        case AMQP_FIELD_KIND_UTF8: return text_or_binary(view(field.value.bytes));
+        case AMQP_FIELD_KIND_BYTES: {
+            const std::string_view data = view(field.value.bytes);
+            return Json::binary(std::vector<std::uint8_t>(data.begin(), data.end()));
+        }
+        case AMQP_FIELD_KIND_TABLE: return amqp::to_json(field.value.table);
+        case AMQP_FIELD_KIND_ARRAY: {
+            Json array = Json::array();
+            for (int i = 0; i < field.value.array.num_entries; ++i) array.push_back(to_json(field.value.array.entries[i]));
+            return array;
+        }
+        default: return nullptr;
+    }
+}
+
+}  // namespace
+
+amqp_table_t TableEncoder::table(const Json& object, std::size_t depth) {
+    if (!object.is_object()) throw EncodeError("headers and arguments must be JSON objects");
+    if (depth > max_depth) throw EncodeError("headers or arguments nest more than 32 levels deep");
+    auto& entries = tables_.emplace_back();
+    entries.reserve(object.size());
+    for (auto item = object.begin(); item != object.end(); ++item) {
+        if (item.key().size() > 255) throw EncodeError("a key of headers or arguments is longer than 255 bytes");
+        entries.push_back({bytes(item.key()), value(item.value(), depth + 1)});
+    }
+    return {static_cast<int>(entries.size()), entries.data()};
+}
+
+amqp_field_value_t TableEncoder::value(const Json& json, std::size_t depth) {
+    amqp_field_value_t field{};
+    switch (json.type()) {
+        case Json::value_t::boolean:
+            field.kind = AMQP_FIELD_KIND_BOOLEAN;
+            field.value.boolean = json.get<bool>() ? 1 : 0;
+            return field;
+        case Json::value_t::number_integer: return integer(json.get<std::int64_t>());
+        case Json::value_t::number_unsigned: {
+            const auto number = json.get<std::uint64_t>();
+            if (number > static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max()))
+                throw EncodeError("a number in headers or arguments does not fit into 64 signed bits");
+            return integer(static_cast<std::int64_t>(number));
+        }
+        case Json::value_t::number_float:
+            field.kind = AMQP_FIELD_KIND_F64;
+            field.value.f64 = json.get<double>();
+            return field;
+        case Json::value_t::string:
+            field.kind = AMQP_FIELD_KIND_UTF8;
+            field.value.bytes = bytes(json.get_ref<const std::string&>());
+            return field;
+        case Json::value_t::binary: {
+            const auto& data = json.get_binary();
+            field.kind = AMQP_FIELD_KIND_BYTES;
+            field.value.bytes = bytes({reinterpret_cast<const char*>(data.data()), data.size()});
+            return field;
+        }
+        case Json::value_t::object:
+            field.kind = AMQP_FIELD_KIND_TABLE;
+            field.value.table = table(json, depth);
+            return field;
+        case Json::value_t::array: {
+            if (depth > max_depth) throw EncodeError("headers or arguments nest more than 32 levels deep");
+            auto& values = arrays_.emplace_back();
+            values.reserve(json.size());
+            for (const Json& element : json) values.push_back(value(element, depth + 1));
+            field.kind = AMQP_FIELD_KIND_ARRAY;
+            field.value.array = {static_cast<int>(values.size()), values.data()};
+            return field;
+        }
+        default: field.kind = AMQP_FIELD_KIND_VOID; return field;
+    }
+}
+
+Json to_json(const amqp_table_t& table) {
+    Json object = Json::object();
+    for (int i = 0; i < table.num_entries; ++i)
+        object[std::string{view(table.entries[i].key)}] = to_json(table.entries[i].value);
+    return object;
+}
+
+amqp_basic_properties_t to_wire(const Properties& from, TableEncoder& tables) {
+    amqp_basic_properties_t to{};
+    const auto text = [&](const std::optional<std::string>& value, amqp_bytes_t& field, amqp_flags_t flag) {
+        if (!value) return;
+        field = bytes(*value);
+        to._flags |= flag;
+    };
+    text(from.content_type, to.content_type, AMQP_BASIC_CONTENT_TYPE_FLAG);
+    text(from.content_encoding, to.content_encoding, AMQP_BASIC_CONTENT_ENCODING_FLAG);
+    to.headers = tables.table(from.headers);
+    to._flags |= AMQP_BASIC_HEADERS_FLAG;  // Kombu sends the table also when it is empty
+    if (from.delivery_mode) {
+        to.delivery_mode = static_cast<std::uint8_t>(*from.delivery_mode);
+        to._flags |= AMQP_BASIC_DELIVERY_MODE_FLAG;
+    }
+    if (from.priority) {
+        to.priority = static_cast<std::uint8_t>(*from.priority);
+        to._flags |= AMQP_BASIC_PRIORITY_FLAG;
+    }
+    text(from.correlation_id, to.correlation_id, AMQP_BASIC_CORRELATION_ID_FLAG);
+    text(from.reply_to, to.reply_to, AMQP_BASIC_REPLY_TO_FLAG);
+    text(from.expiration, to.expiration, AMQP_BASIC_EXPIRATION_FLAG);
+    text(from.message_id, to.message_id, AMQP_BASIC_MESSAGE_ID_FLAG);
+    if (from.timestamp) {
+        to.timestamp = *from.timestamp;
+        to._flags |= AMQP_BASIC_TIMESTAMP_FLAG;
+    }
+    text(from.type, to.type, AMQP_BASIC_TYPE_FLAG);
+    text(from.user_id, to.user_id, AMQP_BASIC_USER_ID_FLAG);
+    text(from.app_id, to.app_id, AMQP_BASIC_APP_ID_FLAG);
+    text(from.cluster_id, to.cluster_id, AMQP_BASIC_CLUSTER_ID_FLAG);
+    return to;
+}
+
+Properties decode_properties(std::string_view encoded) {
+    struct Pool {
+        Pool() { init_amqp_pool(&pool, 4096); }
+        Pool(const Pool&) = delete;
+        Pool& operator=(const Pool&) = delete;
+        ~Pool() { empty_amqp_pool(&pool); }
+        amqp_pool_t pool{};
+    } memory;
+    void* decoded = nullptr;
+    if (amqp_decode_properties(AMQP_BASIC_CLASS, &memory.pool, bytes(encoded), &decoded) < 0 || !decoded)
+        throw ConnectionError("the peer sent a content header whose properties are broken", 502, false);
+    const auto& from = *static_cast<const amqp_basic_properties_t*>(decoded);
+
+    Properties to;
+    const auto text = [&](std::optional<std::string>& field, const amqp_bytes_t& value, amqp_flags_t flag) {
+        if (from._flags & flag) field = view(value);
+    };
+    text(to.content_type, from.content_type, AMQP_BASIC_CONTENT_TYPE_FLAG);
+    text(to.content_encoding, from.content_encoding, AMQP_BASIC_CONTENT_ENCODING_FLAG);
+    if (from._flags & AMQP_BASIC_HEADERS_FLAG) to.headers = to_json(from.headers);
+    if (from._flags & AMQP_BASIC_DELIVERY_MODE_FLAG) to.delivery_mode = from.delivery_mode;
+    if (from._flags & AMQP_BASIC_PRIORITY_FLAG) to.priority = from.priority;
+    text(to.correlation_id, from.correlation_id, AMQP_BASIC_CORRELATION_ID_FLAG);
+    text(to.reply_to, from.reply_to, AMQP_BASIC_REPLY_TO_FLAG);
+    text(to.expiration, from.expiration, AMQP_BASIC_EXPIRATION_FLAG);
+    text(to.message_id, from.message_id, AMQP_BASIC_MESSAGE_ID_FLAG);
+    if (from._flags & AMQP_BASIC_TIMESTAMP_FLAG) to.timestamp = from.timestamp;
+    text(to.type, from.type, AMQP_BASIC_TYPE_FLAG);
+    text(to.user_id, from.user_id, AMQP_BASIC_USER_ID_FLAG);
+    text(to.app_id, from.app_id, AMQP_BASIC_APP_ID_FLAG);
+    text(to.cluster_id, from.cluster_id, AMQP_BASIC_CLUSTER_ID_FLAG);
+    return to;
+}
+
+}  // namespace kombu::amqp

@@ -1,0 +1,74 @@
+#pragma once
+
+#include <kombu/channel.hpp>
+#include <kombu/connection.hpp>
+#include <kombu/transport.hpp>
+
+#include "description.hpp"
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <unordered_set>
+#include <vector>
+
+namespace kombu::detail {
+
+/// A connection's inside: its session, its channels, what was declared. Used by one thread at a time, except where said.
+class ConnectionState : public std::enable_shared_from_this<ConnectionState> {
+public:
+    explicit ConnectionState(std::shared_ptr<const Description> description) : description_(std::move(description)) {}
+    ConnectionState(const ConnectionState&) = delete;
+    ConnectionState& operator=(const ConnectionState&) = delete;
+    ~ConnectionState() { abandon(); }
+
+    const Description& description() const noexcept { return *description_; }
+    const std::shared_ptr<const Description>& shared_description() const noexcept { return description_; }
+
+    /// The deadline of an operation, with or without a timeout of its own.
+    Deadline deadline(OptionalTimeout timeout) const {
+        return Deadline::after(timeout.or_else(description_->parameters.operation_timeout()));
+    }
+
+    bool connected() const noexcept { return session_ && session_->is_open(); }
+    TransportConnection& session(Deadline deadline);
+    std::shared_ptr<TransportChannel> default_channel(Deadline deadline);
+    std::shared_ptr<TransportChannel> open_channel(Deadline deadline);
+
+    void release(Deadline deadline) noexcept;
+    void abandon() noexcept;
+
+    /// Looks whether the peer is still there. True when nothing is connected.
+    bool usable() noexcept;
+    /// The present holder gives the connection back: ends what it left open. False when the connection is not fit for the
+    /// next holder.
+    bool recycle() noexcept;
+    /// From any thread: ends what the holder waits for, and every later use.
+    void interrupt() noexcept;
+
+    bool declared(const std::string& fingerprint) const { return declared_.contains(fingerprint); }
+    void remember_declaration(const std::string& fingerprint) { declared_.insert(fingerprint); }
+    void forget_declarations() noexcept { declared_.clear(); }
+
+    std::uint64_t tenancy() const noexcept { return tenancy_; }
+
+private:
+    std::shared_ptr<TransportConnection> connect_somewhere(Deadline deadline);
+    std::vector<std::size_t> endpoint_order() const;
+    std::shared_ptr<TransportConnection> detach() noexcept;
+
+    const std::shared_ptr<const Description> description_;
+    std::mutex session_mutex_;  // for interrupt(): only the owner writes, under the lock; its own reads need none
+    std::shared_ptr<TransportConnection> session_;
+    std::shared_ptr<TransportChannel> default_channel_;
+    std::vector<std::weak_ptr<TransportChannel>> channels_;
+    std::unordered_set<std::string> declared_;
+    std::size_t last_endpoint_ = 0;
+    std::atomic<std::uint64_t> tenancy_{0};
+    std::atomic<bool> interrupted_{false};
+};
+
+}  // namespace kombu::detail

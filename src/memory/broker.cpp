@@ -1,0 +1,211 @@
+#include "memory/broker.hpp"
+
+#include <kombu/error.hpp>
+
+#include <algorithm>
+#include <utility>
+
+namespace kombu::memory {
+namespace {
+
+[[noreturn]] void not_found(const char* kind, std::string_view name) {
+    throw ChannelError("NOT_FOUND - no " + std::string{kind} + " '" + std::string{name} + "'", 404);
+}
+
+[[noreturn]] void precondition_failed(const std::string& why) { throw ChannelError("PRECONDITION_FAILED - " + why, 406); }
+
+bool equivalent(const Exchange& a, const Exchange& b) {
+    return a.type() == b.type() && a.durable() == b.durable() && a.auto_delete() == b.auto_delete() &&
+           a.options().arguments == b.options().arguments;
+}
+
+bool equivalent(const Queue& a, const Queue& b) {
+    return a.durable() == b.durable() && a.exclusive() == b.exclusive() && a.auto_delete() == b.auto_delete() &&
+           a.declare_arguments() == b.declare_arguments();
+}
+
+}  // namespace
+
+Broker::Broker() {
+    for (const char* type : {"direct", "topic", "fanout", "headers"}) {
+        const std::string name = std::string{"amq."} + type;
+        exchanges_.emplace(name, ExchangeState{Exchange{name, type}, routing::Bindings{type}});
+    }
+    exchanges_.emplace("amq.match", ExchangeState{Exchange{"amq.match", "headers"}, routing::Bindings{"headers"}});
+}
+
+Broker::QueueState& Broker::queue(std::string_view name, const Client& client) {
+    const auto found = queues_.find(name);
+    if (found == queues_.end()) not_found("queue", name);
+    if (found->second.owner && found->second.owner != &client)
+        throw ChannelError("RESOURCE_LOCKED - queue '" + std::string{name} + "' is exclusive to another connection", 405);
+    return found->second;
+}
+
+Broker::ExchangeState& Broker::exchange(std::string_view name) {
+    const auto found = exchanges_.find(name);
+    if (found == exchanges_.end()) not_found("exchange", name);
+    return found->second;
+}
+
+void Broker::exchange_declare(const Exchange& wanted) {
+    std::lock_guard lock{mutex_};
+    const auto found = exchanges_.find(wanted.name());
+    if (found == exchanges_.end()) {
+        if (wanted.options().passive) not_found("exchange", wanted.name());
+        if (!routing::is_exchange_type(wanted.type())) precondition_failed("unknown exchange type '" + wanted.type() + "'");
+        exchanges_.emplace(wanted.name(), ExchangeState{wanted, routing::Bindings{wanted.type()}});
+    } else if (!wanted.options().passive && !equivalent(found->second.declared, wanted)) {
+        throw NotEquivalentError("PRECONDITION_FAILED - exchange '" + wanted.name() +
+                                 "' exists already with other properties");
+    }
+}
+
+void Broker::exchange_delete(std::string_view name, bool if_unused) {
+    std::lock_guard lock{mutex_};
+    const auto found = exchanges_.find(name);
+    if (found == exchanges_.end()) return;
+    if (name.starts_with("amq.")) throw ChannelError("ACCESS_REFUSED - exchange '" + std::string{name} + "' cannot be deleted", 403);
+    if (if_unused && !found->second.bindings.empty()) precondition_failed("exchange '" + std::string{name} + "' is in use");
+    exchanges_.erase(found);
+}
+
+QueueInfo Broker::queue_declare(const Queue& wanted, const Client& client) {
+    std::lock_guard lock{mutex_};
+    const std::string name = wanted.name().empty() ? "amq.gen-" + std::to_string(++names_) : wanted.name();
+    if (!queues_.contains(name)) {
+        if (wanted.options().passive) not_found("queue", name);
+        queues_.emplace(name, QueueState{wanted, wanted.exclusive() ? &client : nullptr});
+    }
+    const QueueState& state = queue(name, client);
+    if (!wanted.options().passive && !equivalent(state.declared, wanted))
+        throw NotEquivalentError("PRECONDITION_FAILED - queue '" + name + "' exists already with other properties");
+    return {name, static_cast<std::uint32_t>(state.messages.size()), static_cast<std::uint32_t>(state.waiters.size())};
+}
+
+void Broker::queue_bind(std::string_view queue_name, std::string_view exchange_name, std::string_view routing_key,
+                        const Json& arguments, const Client& client) {
+    std::lock_guard lock{mutex_};
+    queue(queue_name, client);
+    exchange(exchange_name).bindings.bind({std::string{queue_name}, std::string{routing_key}, arguments});
+}
+
+void Broker::queue_unbind(std::string_view queue_name, std::string_view exchange_name, std::string_view routing_key,
+                          const Json& arguments, const Client& client) {
+    std::lock_guard lock{mutex_};
+    queue(queue_name, client);
+    ExchangeState& from = exchange(exchange_name);
+    from.bindings.unbind({std::string{queue_name}, std::string{routing_key}, arguments});
+    if (from.bindings.empty() && from.declared.auto_delete()) exchanges_.erase(exchanges_.find(exchange_name));
+}
+
+std::uint32_t Broker::queue_purge(std::string_view name, const Client& client) {
+    std::deque<Stored> gone;  // destroyed without the lock
+    std::lock_guard lock{mutex_};
+    gone.swap(queue(name, client).messages);
+    return static_cast<std::uint32_t>(gone.size());
+}
+
+std::uint32_t Broker::queue_delete(std::string_view name, bool if_unused, bool if_empty, const Client& client) {
+    std::lock_guard lock{mutex_};
+    const auto found = queues_.find(name);
+    if (found == queues_.end()) return 0;
+    const QueueState& state = queue(name, client);
+    const auto count = static_cast<std::uint32_t>(state.messages.size());
+    if (if_empty && count != 0) precondition_failed("queue '" + std::string{name} + "' is not empty");
+    if (if_unused && !state.waiters.empty()) precondition_failed("queue '" + std::string{name} + "' is in use");
+    erase_queue(found);
+    return count;
+}
+
+void Broker::erase_queue(std::map<std::string, QueueState, std::less<>>::iterator found) {
+    for (Waiter* waiter : found->second.waiters) {
+        waiter->queue_deleted = true;
+        waiter->woken.notify_one();
+    }
+    for (auto at = exchanges_.begin(); at != exchanges_.end();) {
+        const bool had = !at->second.bindings.empty();
+        at->second.bindings.remove_queue(found->first);
+        const bool vanishes = had && at->second.bindings.empty() && at->second.declared.auto_delete();
+        at = vanishes ? exchanges_.erase(at) : std::next(at);
+    }
+    queues_.erase(found);
+}
+
+void Broker::hand_over(QueueState& queue, Stored message) {
+    Waiter* const waiter = queue.waiters.front();
+    queue.waiters.pop_front();
+    waiter->message = std::move(message);
+    waiter->woken.notify_one();
+}
+
+void Broker::append(QueueState& queue, Stored message) {
+    message.position = queue.next_position++;
+    if (!queue.waiters.empty()) return hand_over(queue, std::move(message));
+    queue.messages.push_back(std::move(message));
+}
+
+std::size_t Broker::publish(std::shared_ptr<const OutgoingMessage> message) {
+    std::lock_guard lock{mutex_};
+    if (message->exchange.empty()) {
+        const auto found = queues_.find(message->routing_key);
+        if (found == queues_.end()) return 0;
+        append(found->second, {message});
+        return 1;
+    }
+    const auto names = exchange(message->exchange).bindings.route(message->routing_key, message->properties.headers);
+    for (const std::string& name : names) append(queues_.find(name)->second, {message});
+    return names.size();
+}
+
+std::optional<Taken> Broker::take(std::string_view name, const Client& client, Deadline deadline) {
+    std::unique_lock lock{mutex_};
+    QueueState& from = queue(name, client);
+    if (!from.messages.empty()) {
+        Taken taken{std::string{name}, std::move(from.messages.front())};
+        from.messages.pop_front();
+        return taken;
+    }
+    Waiter waiter{client};
+    const auto place = from.waiters.insert(from.waiters.end(), &waiter);
+    const auto decided = [&] { return waiter.message || waiter.queue_deleted || client.interrupted; };
+    if (deadline.is_never())
+        waiter.woken.wait(lock, decided);
+    else
+        waiter.woken.wait_until(lock, deadline.when(), decided);
+    if (waiter.message) return Taken{std::string{name}, std::move(*waiter.message)};
+    if (waiter.queue_deleted) not_found("queue", name);
+    from.waiters.erase(place);
+    if (client.interrupted) throw ConnectionError("the connection was interrupted");
+    return std::nullopt;
+}
+
+void Broker::give_back(Taken taken) {
+    std::lock_guard lock{mutex_};
+    const auto found = queues_.find(taken.queue);
+    if (found == queues_.end()) return;
+    QueueState& queue = found->second;
+    taken.message.redelivered = true;
+    if (!queue.waiters.empty()) return hand_over(queue, std::move(taken.message));
+    const auto place = std::find_if(queue.messages.begin(), queue.messages.end(),
+                                    [&](const Stored& other) { return other.position > taken.message.position; });
+    queue.messages.insert(place, std::move(taken.message));
+}
+
+void Broker::interrupt(const Client& client) {
+    std::lock_guard lock{mutex_};
+    for (auto& [name, queue] : queues_)
+        for (Waiter* waiter : queue.waiters)
+            if (&waiter->client == &client) waiter->woken.notify_one();
+}
+
+void Broker::forget(const Client& client) {
+    std::lock_guard lock{mutex_};
+    for (auto at = queues_.begin(); at != queues_.end();) {
+        const auto next = std::next(at);
+        if (at->second.owner == &client) erase_queue(at);
+        at = next;
+    }
+}
+
+}  // namespace kombu::memory

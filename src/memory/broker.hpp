@@ -1,0 +1,102 @@
+#pragma once
+
+#include <kombu/channel.hpp>
+#include <kombu/entity.hpp>
+#include <kombu/pool/deadline.hpp>
+#include <kombu/transport.hpp>
+
+#include "virtual/routing.hpp"
+
+#include <atomic>
+#include <condition_variable>
+#include <cstdint>
+#include <deque>
+#include <list>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+
+namespace kombu::memory {
+
+/// One copy of a message in a queue. The content is shared between the copies.
+struct Stored {
+    std::shared_ptr<const OutgoingMessage> content{};
+    std::uint64_t position = 0;
+    bool redelivered = false;
+};
+
+/// A message taken from a queue, and where it goes back to.
+struct Taken {
+    std::string queue{};
+    Stored message{};
+};
+
+/// Who calls: exclusive queues belong to one client, and a client can be interrupted.
+struct Client {
+    std::atomic<bool> interrupted{false};
+};
+
+/// An in-process broker. Every operation is atomic, under one mutex that is held for no longer than moving pointers.
+/// Throws ChannelError with AMQP's codes, as RabbitMQ would answer.
+class Broker {
+public:
+    Broker();
+
+    void exchange_declare(const Exchange& exchange);
+    void exchange_delete(std::string_view name, bool if_unused);
+    QueueInfo queue_declare(const Queue& queue, const Client& client);
+    void queue_bind(std::string_view queue, std::string_view exchange, std::string_view routing_key, const Json& arguments,
+                    const Client& client);
+    void queue_unbind(std::string_view queue, std::string_view exchange, std::string_view routing_key,
+                      const Json& arguments, const Client& client);
+    std::uint32_t queue_purge(std::string_view name, const Client& client);
+    std::uint32_t queue_delete(std::string_view name, bool if_unused, bool if_empty, const Client& client);
+
+    /// Returns the number of queues that took the message.
+    std::size_t publish(std::shared_ptr<const OutgoingMessage> message);
+    /// Takes the next message, waiting until `deadline` when there is none. Nothing when none came.
+    std::optional<Taken> take(std::string_view queue, const Client& client, Deadline deadline);
+    /// Puts a message back to where it was in its queue, marked redelivered. Dropped when the queue is gone.
+    void give_back(Taken taken);
+
+    /// Wakes the client's waiting calls, which then throw ConnectionError.
+    void interrupt(const Client& client);
+    /// The client is gone: deletes its exclusive queues.
+    void forget(const Client& client);
+
+private:
+    struct Waiter {
+        const Client& client;
+        std::optional<Stored> message{};
+        bool queue_deleted = false;
+        std::condition_variable woken{};
+    };
+    struct QueueState {
+        Queue declared;
+        const Client* owner = nullptr;
+        std::deque<Stored> messages{};
+        std::list<Waiter*> waiters{};
+        std::uint64_t next_position = 1;
+    };
+    struct ExchangeState {
+        Exchange declared;
+        routing::Bindings bindings;
+    };
+
+    QueueState& queue(std::string_view name, const Client& client);
+    ExchangeState& exchange(std::string_view name);
+    void erase_queue(std::map<std::string, QueueState, std::less<>>::iterator found);
+    void append(QueueState& queue, Stored message);
+    static void hand_over(QueueState& queue, Stored message);
+
+    std::mutex mutex_;
+    std::map<std::string, QueueState, std::less<>> queues_;
+    std::map<std::string, ExchangeState, std::less<>> exchanges_;
+    std::uint64_t names_ = 0;
+};
+
+}  // namespace kombu::memory

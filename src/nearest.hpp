@@ -1,0 +1,12 @@
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace kombu {
+
+/// "known: a, b, c" and, when one of them is close to `word`, "; did you mean a?"
+std::string suggest(std::string_view word, const std::vector<std::string>& known);
+
+}  // namespace kombu

@@ -1,0 +1,24 @@
+#pragma once
+
+#include <kombu/pool/deadline.hpp>
+
+#include <sys/socket.h>
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace kombu::net {
+
+/// A socket address of any family.
+struct Address {
+    sockaddr_storage storage{};
+    socklen_t size = 0;
+    const sockaddr* get() const noexcept { return reinterpret_cast<const sockaddr*>(&storage); }
+};
+
+/// The addresses of a host. Numbers need no look-up; names are looked up on a thread of their own, since the system's
+/// resolver knows no deadline. Throws Timeout, and ConnectionError when there is no such host.
+std::vector<Address> resolve(const std::string& host, std::uint16_t port, Deadline deadline);
+
+}  // namespace kombu::net

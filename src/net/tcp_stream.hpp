@@ -1,0 +1,55 @@
+#pragma once
+
+#include <kombu/pool/deadline.hpp>
+
+#include <cstddef>
+#include <cstdint>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <string_view>
+
+namespace kombu::net {
+
+/// A TCP connection: non-blocking, close-on-exec, without Nagle's delay, with keep-alive, without SIGPIPE. Waiting is
+/// separate from reading and writing, so that every wait has a deadline.
+///
+/// One thread at a time, except shut_down(). Errors of the peer or the network are ConnectionError, a deadline is Timeout.
+class TcpStream {
+public:
+    /// Tries each address of the host, each for its share of the time.
+    TcpStream(const std::string& host, std::uint16_t port, Deadline deadline);
+    TcpStream(const TcpStream&) = delete;
+    TcpStream& operator=(const TcpStream&) = delete;
+    ~TcpStream() { close(); }
+
+    bool is_open() const noexcept { return fd_ >= 0; }
+    /// host:port, for messages.
+    const std::string& peer() const noexcept { return peer_; }
+
+    /// Bytes read; 0 when the peer has closed; nothing when there is nothing to read now.
+    std::optional<std::size_t> read_some(char* data, std::size_t size);
+    /// Bytes written; nothing when none can be written now.
+    std::optional<std::size_t> write_some(std::string_view data);
+
+    struct Ready {
+        bool read = false;
+        bool write = false;
+    };
+    /// Waits until the stream can be read (or written, when asked). Neither: the deadline passed.
+    Ready wait(bool want_write, Deadline deadline);
+
+    /// From any thread: both directions end now, and whoever waits is woken. The descriptor stays.
+    void shut_down() noexcept;
+    void close() noexcept;
+
+private:
+    bool try_connect(const struct Address& address, Deadline deadline, std::string& why);
+    [[noreturn]] void fail(const char* what, int error) const;
+
+    std::string peer_;
+    std::mutex close_mutex_;  // shut_down() must not meet a descriptor number that somebody else got meanwhile
+    int fd_ = -1;
+};
+
+}  // namespace kombu::net

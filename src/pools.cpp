@@ -1,0 +1,155 @@
+#include <kombu/pools.hpp>
+
+#include "connection_state.hpp"
+
+#include <utility>
+
+namespace kombu::pools {
+namespace {
+
+using kombu::detail::ConnectionState;
+
+constexpr std::size_t default_limit = 200;
+
+std::string pool_name(const Connection& connection, const char* kind, const std::string& given) {
+    return given.empty() ? std::string{kind} + " of " + connection.as_uri() : given;
+}
+
+/// Null for a connection that its user moved away; such a one is of no more use.
+ConnectionState* inside(const Connection& connection) noexcept { return connection.state().get(); }
+
+void throw_connection_limit_exceeded(LimitReport report) { throw ConnectionLimitExceeded(std::move(report)); }
+
+ResourceFactory<Connection> connection_factory(std::shared_ptr<const Connection> like) {
+    ResourceFactory<Connection> factory;
+    factory.create = [like](Deadline) { return std::make_shared<Connection>(*like); };
+    factory.prepare = [](Connection& connection, Deadline) { return inside(connection) && inside(connection)->usable(); };
+    factory.recycle = [](Connection& connection, bool) { return inside(connection) && inside(connection)->recycle(); };
+    factory.close = [](Connection& connection) {
+        if (inside(connection)) inside(connection)->abandon();
+    };
+    factory.interrupt = [](Connection& connection) {
+        if (inside(connection)) inside(connection)->interrupt();
+    };
+    factory.throw_limit_exceeded = throw_connection_limit_exceeded;
+    return factory;
+}
+
+/// A producer and the connection it has while it is leased.
+struct PooledProducer : Producer {
+    explicit PooledProducer(Connection& nothing) : Producer(nothing) { release(); }
+    Lease<Connection> connection{};
+    std::mutex mutex{};  // interrupt() comes from other threads
+    std::shared_ptr<ConnectionState> leased{};
+
+    void take(Lease<Connection> lease) {
+        connection = std::move(lease);
+        revive(*connection);
+        std::lock_guard lock{mutex};
+        leased = connection->state();
+    }
+
+    void give_back(bool discard) noexcept {
+        {
+            std::lock_guard lock{mutex};
+            leased.reset();
+        }
+        release();
+        discard ? connection.discard() : connection.release();
+    }
+
+    void interrupt() noexcept {
+        std::shared_ptr<ConnectionState> state;
+        {
+            std::lock_guard lock{mutex};
+            state = leased;
+        }
+        if (state) state->interrupt();
+    }
+};
+
+PooledProducer& pooled(Producer& producer) { return static_cast<PooledProducer&>(producer); }
+
+ResourceFactory<Producer> producer_factory(std::shared_ptr<const ProducerPool::Source> connections) {
+    ResourceFactory<Producer> factory;
+    factory.create = [connections](Deadline) -> std::shared_ptr<Producer> {
+        Connection nothing{(*connections)().connection()};
+        return std::make_shared<PooledProducer>(nothing);
+    };
+    factory.prepare = [connections](Producer& producer, Deadline deadline) {
+        pooled(producer).take((*connections)().acquire({.block = true, .timeout = deadline.is_never() ? OptionalTimeout{} : deadline.remaining()}));
+        return true;
+    };
+    factory.recycle = [](Producer& producer, bool) {
+        pooled(producer).give_back(false);
+        return true;
+    };
+    factory.close = [](Producer& producer) { pooled(producer).give_back(true); };
+    factory.interrupt = [](Producer& producer) { pooled(producer).interrupt(); };
+    return factory;
+}
+
+PoolOptions named(PoolOptions options, const Connection& connection, const char* kind) {
+    options.name = pool_name(connection, kind, options.name);
+    return options;
+}
+
+}  // namespace
+
+ConnectionPool::ConnectionPool(const Connection& connection, PoolOptions options)
+    : ConnectionPool(std::make_shared<const Connection>(connection), std::move(options)) {}
+
+ConnectionPool::ConnectionPool(std::shared_ptr<const Connection> connection, PoolOptions options)
+    : ResourcePool(connection_factory(connection), named(std::move(options), *connection, "connections")),
+      connection_(std::move(connection)) {}
+
+ProducerPool::ProducerPool(ConnectionPool& connections, PoolOptions options)
+    : ProducerPool(Source{[&connections]() -> ConnectionPool& { return connections; }}, std::move(options)) {}
+
+ProducerPool::ProducerPool(Source connections, PoolOptions options)
+    : ProducerPool(std::make_shared<const Source>(std::move(connections)), std::move(options)) {}
+
+ProducerPool::ProducerPool(std::shared_ptr<const Source> source, PoolOptions options)
+    : ResourcePool(producer_factory(source), named(std::move(options), (*source)().connection(), "producers")),
+      source_(std::move(source)) {}
+
+Connections::Connections(ConnectionsOptions options)
+    : PoolGroup([](const Connection& connection, std::size_t limit) {
+          return std::make_unique<ConnectionPool>(connection, PoolOptions{.limit = limit});
+      }, options.limit, &detail::global_registry()) {}
+
+Producers::Producers(ProducersOptions options)
+    : PoolGroup([group = options.connections ? options.connections : &detail::global_connections()](
+                    const Connection& connection, std::size_t limit) {
+          // Looked up at each use: the pool of an erased key is not held on to.
+          auto key = std::make_shared<const Connection>(connection);
+          ProducerPool::Source source = [group, key]() -> ConnectionPool& { return (*group)[*key]; };
+          return std::make_unique<ProducerPool>(std::move(source), PoolOptions{.limit = limit});
+      }, options.limit, &detail::global_registry()) {}
+
+GroupRegistry& detail::global_registry() {
+    static auto* const registry = new GroupRegistry{default_limit};
+    return *registry;
+}
+
+Connections& detail::global_connections() {
+    static auto* const group = &register_group(*new Connections);
+    return *group;
+}
+
+Producers& detail::global_producers() {
+    static auto* const group = &register_group(*new Producers);
+    return *group;
+}
+
+std::size_t get_limit() { return detail::global_registry().limit(); }
+
+std::size_t set_limit(std::size_t limit, const SetLimitOptions& options) {
+    detail::global_registry().set_limit(
+        limit, {.force = options.force, .ignore_errors = options.ignore_errors, .reset = options.reset_after});
+    return limit;
+}
+
+void reset() noexcept { detail::global_registry().reset(); }
+
+}  // namespace kombu::pools

@@ -1,0 +1,167 @@
+#include <kombu/compression.hpp>
+#include <kombu/error.hpp>
+#include <kombu/producer.hpp>
+#include <kombu/serialization.hpp>
+#include <kombu/transport.hpp>
+
+#include "backoff.hpp"
+#include "connection_state.hpp"
+
+#include <optional>
+#include <utility>
+
+namespace kombu {
+namespace {
+
+void check_short(const std::optional<std::string>& text, const char* field) {
+    if (text && text->size() > 255) throw ConfigurationError(std::string{field} + ": longer than 255 bytes");
+}
+
+Properties properties_of(const PublishOptions& options, const Exchange& exchange) {
+    if (!options.headers.is_object() && !options.headers.is_null())
+        throw ConfigurationError("headers: must be a JSON object");
+    if (options.priority < 0 || options.priority > 255)
+        throw ConfigurationError("priority: must be from 0 to 255, not " + std::to_string(options.priority));
+    if (options.expiration && options.expiration->count() < 0) throw ConfigurationError("expiration: must not be negative");
+    check_short(options.content_type, "content_type");
+    check_short(options.content_encoding, "content_encoding");
+    check_short(options.correlation_id, "correlation_id");
+    check_short(options.reply_to, "reply_to");
+    check_short(options.message_id, "message_id");
+    check_short(options.type, "type");
+    check_short(options.user_id, "user_id");
+    check_short(options.app_id, "app_id");
+
+    Properties properties;
+    if (options.headers.is_object()) properties.headers = options.headers;
+    const auto mode = options.delivery_mode ? options.delivery_mode : exchange.options().delivery_mode;
+    properties.delivery_mode = mode.value_or(DeliveryMode::persistent).value();
+    properties.priority = options.priority;
+    properties.correlation_id = options.correlation_id;
+    properties.reply_to = options.reply_to;
+    if (options.expiration) properties.expiration = std::to_string(options.expiration->count());
+    properties.message_id = options.message_id;
+    if (options.timestamp) properties.timestamp = options.timestamp->seconds();
+    properties.type = options.type;
+    properties.user_id = options.user_id;
+    properties.app_id = options.app_id;
+    return properties;
+}
+
+/// A retry without bounds is what the caller asked for; everything else ends by the operation timeout.
+Deadline total_deadline(const PublishOptions& options, const detail::ConnectionState& connection) {
+    const bool bounded_by_policy = options.retry && options.retry_policy.timeout.has_value();
+    const Deadline policy = bounded_by_policy ? Deadline::after(options.retry_policy.timeout) : Deadline::never();
+    if (options.timeout.has_value()) return std::min(policy, Deadline::after(options.timeout));
+    if (options.retry && (bounded_by_policy || !options.retry_policy.max_retries)) return policy;
+    return connection.deadline({});
+}
+
+}  // namespace
+
+Producer::Producer(Connection& connection, ProducerOptions options)
+    : connection_(connection.state()), options_(std::move(options)) {}
+
+void Producer::revive(Connection& connection) { connection_ = detail::ConnectionRef{connection.state()}; }
+
+void Producer::publish_json(const Json& body, const PublishOptions& options) {
+    if (options.content_type) {
+        if (body.is_string()) return publish_text(body.get_ref<const std::string&>(), options);
+        if (body.is_binary()) {
+            const auto& bytes = body.get_binary();
+            return publish_bytes(std::as_bytes(std::span{bytes.data(), bytes.size()}), options);
+        }
+        throw ConfigurationError("content_type: a body that is sent as it is must be text or bytes");
+    }
+    const auto& chosen = options.serializer ? options.serializer : options_.serializer;
+    const std::string_view serializer = chosen        ? std::string_view{*chosen}
+                                        : body.is_binary() ? std::string_view{"bytes"}
+                                                           : std::string_view{"json"};
+    send(encode_body(body, serializer), options);
+}
+
+void Producer::publish_text(std::string_view body, const PublishOptions& options) {
+    if (options.content_type)
+        return send({*options.content_type, options.content_encoding.value_or("utf-8"), std::string{body}}, options);
+    const auto& chosen = options.serializer ? options.serializer : options_.serializer;
+    send(encode_body(Json(std::string{body}), chosen ? std::string_view{*chosen} : "text"), options);
+}
+
+void Producer::publish_bytes(std::span<const std::byte> body, const PublishOptions& options) {
+    const std::string_view text{reinterpret_cast<const char*>(body.data()), body.size()};
+    if (options.content_type)
+        return send({*options.content_type, options.content_encoding.value_or("binary"), std::string{text}}, options);
+    if (options.serializer && *options.serializer != "bytes" && *options.serializer != "raw")
+        throw EncodeError("bytes cannot be serialised as " + options.serializer->substr(0, 100));
+    send({"application/data", "binary", std::string{text}}, options);
+}
+
+bool Producer::maybe_declare(const Entity& entity, OptionalTimeout timeout) {
+    detail::ConnectionState& connection = connection_.use();
+    const auto& [fingerprint, cacheable] = std::visit(
+        [](const auto& e) { return std::pair<const std::string&, bool>{e.fingerprint(), e.can_cache_declaration()}; }, entity);
+    // A new session knows nothing; whether there is one shows only when the channel is asked for.
+    if (connection.connected() && cacheable && connection.declared(fingerprint)) return false;
+    const Deadline deadline = connection.deadline(timeout);
+    Channel channel{{connection_, connection.default_channel(deadline)}};
+    try {
+        channel.declare(entity, deadline.remaining());
+    } catch (const ChannelError&) {
+        connection.forget_declarations();
+        throw;
+    }
+    if (cacheable) connection.remember_declaration(fingerprint);
+    return true;
+}
+
+void Producer::send(EncodedBody body, const PublishOptions& options) {
+    detail::ConnectionState& connection = connection_.use();
+    const Exchange& exchange = options.exchange ? *options.exchange : options_.exchange;
+    const auto& parameters = connection.description().parameters;
+    if (options.mandatory && !parameters.confirm_publish())
+        throw ConfigurationError("mandatory: needs publisher confirms, but confirm_publish is false");
+
+    OutgoingMessage message;
+    message.exchange = exchange.name();
+    message.routing_key = options.routing_key ? *options.routing_key : options_.routing_key;
+    if (message.routing_key.size() > 255) throw ConfigurationError("routing_key: longer than 255 bytes");
+    message.mandatory = options.mandatory;
+    message.properties = properties_of(options, exchange);
+    message.properties.content_type = std::move(body.content_type);
+    message.properties.content_encoding = std::move(body.content_encoding);
+    message.body = std::move(body.data);
+    const auto& compression = options.compression ? options.compression : options_.compression;
+    if (compression && !compression->empty()) {
+        message.body = compress(message.body, *compression);
+        message.properties.headers["compression"] = compression_type(*compression);
+    }
+
+    const Deadline deadline = total_deadline(options, connection);
+    const auto attempt = [&] {
+        // Each attempt ends by itself, also when the caller wants to try for ever.
+        const Deadline by = std::min(deadline, connection.deadline({}));
+        const auto left = [&] { return OptionalTimeout{by.remaining()}; };
+        try {
+            if (options_.auto_declare && &exchange == &options_.exchange) maybe_declare(options_.exchange, left());
+            for (const Entity& entity : options.declare) maybe_declare(entity, left());
+            connection.default_channel(by)->basic_publish(
+                message, by, options.confirm_timeout.has_value() ? Deadline::after(options.confirm_timeout) : by);
+        } catch (const ChannelError&) {
+            connection.forget_declarations();
+            throw;
+        }
+    };
+
+    Backoff backoff{options.retry_policy, deadline};
+    for (;;) {
+        try {
+            return attempt();
+        } catch (const OperationalError& error) {
+            const auto pause = options.retry && error.is_retryable() ? backoff.next() : std::nullopt;
+            if (!pause) throw;
+            backoff.sleep(*pause);
+        }
+    }
+}
+
+}  // namespace kombu

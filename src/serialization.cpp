@@ -1,0 +1,183 @@
+#include <kombu/error.hpp>
+#include <kombu/serialization.hpp>
+
+#include "nearest.hpp"
+
+#include <map>
+#include <mutex>
+#include <optional>
+#include <shared_mutex>
+#include <utility>
+
+namespace kombu {
+namespace {
+
+constexpr std::string_view data_type = "application/data";
+constexpr std::string_view text_type = "application/text";
+constexpr std::size_t max_depth = 256;
+
+/// Refuses what nests too deep before a parser builds it: much of what is done to Json values recurses.
+void check_depth(std::string_view json) {
+    std::size_t depth = 0;
+    bool in_string = false;
+    for (std::size_t i = 0; i < json.size(); ++i) {
+        const char c = json[i];
+        if (in_string) {
+            if (c == '\\') ++i;
+            if (c == '"') in_string = false;
+        } else if (c == '"') {
+            in_string = true;
+        } else if (c == '[' || c == '{') {
+            if (++depth > max_depth) throw DecodeError("the body nests more than 256 levels deep");
+        } else if ((c == ']' || c == '}') && depth > 0) {
+            --depth;
+        }
+    }
+}
+
+bool is_utf8(std::string_view text) {
+    for (std::size_t i = 0; i < text.size();) {
+        const auto c = static_cast<unsigned char>(text[i]);
+        const std::size_t length = c < 0x80 ? 1 : c >= 0xc2 && c < 0xe0 ? 2 : c >= 0xe0 && c < 0xf0 ? 3 : c >= 0xf0 && c < 0xf5 ? 4 : 0;
+        if (length == 0 || i + length > text.size()) return false;
+        std::uint32_t code = length == 1 ? c : c & (0xffu >> (length + 1));
+        for (std::size_t k = 1; k < length; ++k) {
+            const auto next = static_cast<unsigned char>(text[i + k]);
+            if ((next & 0xc0) != 0x80) return false;
+            code = code << 6 | (next & 0x3fu);
+        }
+        if ((length == 3 && code < 0x800) || (length == 4 && (code < 0x10000 || code > 0x10ffff)) ||
+            (code >= 0xd800 && code < 0xe000))
+            return false;
+        i += length;
+    }
+    return true;
+}
+
+Json binary(std::string_view data) { return Json::binary(std::vector<std::uint8_t>(data.begin(), data.end())); }
+
+std::string encode_text(const Json& body) {
+    if (!body.is_string()) throw EncodeError("the text serializer takes text only");
+    const auto& text = body.get_ref<const std::string&>();
+    if (!is_utf8(text)) throw EncodeError("the text is not valid UTF-8");
+    return text;
+}
+
+std::string encode_bytes(const Json& body) {
+    if (body.is_string()) return body.get_ref<const std::string&>();
+    if (!body.is_binary()) throw EncodeError("the bytes serializer takes bytes or text only");
+    return {body.get_binary().begin(), body.get_binary().end()};
+}
+
+Json decode_text(std::string_view data) {
+    if (!is_utf8(data)) throw DecodeError("the text is not valid UTF-8");
+    return Json(std::string{data});
+}
+
+Json decode_json(std::string_view data) {
+    check_depth(data);
+    return Json::parse(data.begin(), data.end());
+}
+
+class Registry {
+public:
+    Registry() {
+        add({"json", "application/json", "utf-8", [](const Json& body) { return body.dump(); }, decode_json});
+        add({"text", "text/plain", "utf-8", encode_text, decode_text});
+        add({"bytes", std::string{data_type}, "binary", encode_bytes, binary});
+        add({"raw", std::string{data_type}, "binary", encode_bytes, binary});
+    }
+
+    void add(Serializer serializer) {
+        std::unique_lock lock{mutex_};
+        auto shared = std::make_shared<const Serializer>(std::move(serializer));
+        by_type_[shared->content_type] = shared;
+        by_name_[shared->name] = std::move(shared);
+    }
+
+    std::shared_ptr<const Serializer> by_name(std::string_view name) const { return find(by_name_, name); }
+    std::shared_ptr<const Serializer> by_type(std::string_view type) const { return find(by_type_, type); }
+
+    std::vector<std::string> names() const {
+        std::shared_lock lock{mutex_};
+        std::vector<std::string> names;
+        for (const auto& [name, serializer] : by_name_) names.push_back(name);
+        return names;
+    }
+
+private:
+    using Map = std::map<std::string, std::shared_ptr<const Serializer>, std::less<>>;
+    std::shared_ptr<const Serializer> find(const Map& map, std::string_view key) const {
+        std::shared_lock lock{mutex_};
+        const auto found = map.find(key);
+        return found == map.end() ? nullptr : found->second;
+    }
+
+    mutable std::shared_mutex mutex_;
+    Map by_name_, by_type_;
+};
+
+/// Never destroyed: producers in other static objects may outlive it otherwise.
+Registry& registry() {
+    static auto* const instance = new Registry;
+    return *instance;
+}
+
+/// The serializer of that name, or an exception that names the known ones.
+std::shared_ptr<const Serializer> named(std::string_view name) {
+    if (auto serializer = registry().by_name(name)) return serializer;
+    throw SerializerNotInstalled("no such serializer: " + std::string{name.substr(0, 100)} + " (" +
+                                 suggest(name, registry().names()) + ")");
+}
+
+}  // namespace
+
+ContentTypes::ContentTypes(std::initializer_list<std::string_view> names) {
+    for (std::string_view name : names)
+        types_.emplace(name.find('/') != std::string_view::npos ? std::string{name} : named(name)->content_type);
+}
+
+bool ContentTypes::accepts(std::string_view content_type) const {
+    return content_type == data_type || content_type == text_type || types_.find(content_type) != types_.end();
+}
+
+void register_serializer(Serializer serializer) {
+    if (serializer.name.empty() || serializer.content_type.empty() || !serializer.encode || !serializer.decode)
+        throw ConfigurationError("Serializer: name, content_type, encode and decode must be set");
+    registry().add(std::move(serializer));
+}
+
+EncodedBody encode_body(const Json& body, std::string_view serializer) {
+    const auto chosen = named(serializer);
+    try {
+        return {chosen->content_type, chosen->content_encoding, chosen->encode(body)};
+    } catch (const EncodeError&) {
+        throw;
+    } catch (const std::exception& error) {
+        throw EncodeError("the body cannot be encoded as " + chosen->name + ": " + error.what());
+    }
+}
+
+Json decode_body(std::string_view data, std::string_view content_type, std::string_view content_encoding,
+                 const ContentTypes& accept) {
+    if (content_type.empty()) content_type = data_type;
+    if (!accept.accepts(content_type))
+        throw ContentDisallowed("refusing to decode content of type " + std::string{content_type.substr(0, 100)} +
+                                ": it is not accepted");
+    const auto serializer = registry().by_type(content_type);
+    try {
+        if (serializer) return serializer->decode(data);
+        // As in Kombu: what is accepted and has no decoder is text, unless its encoding says otherwise.
+        return content_encoding == "binary" || content_encoding == "ascii-8bit" || !is_utf8(data) ? binary(data)
+                                                                                                  : Json(std::string{data});
+    } catch (const DecodeError&) {
+        throw;
+    } catch (const Json::parse_error& error) {
+        // Its text quotes the body, which is the sender's and may be anything.
+        throw DecodeError("the body is not valid JSON (at byte " + std::to_string(error.byte) + ")");
+    } catch (const std::exception& error) {
+        throw DecodeError("the body cannot be decoded as " + std::string{content_type.substr(0, 100)} + ": " + error.what());
+    }
+}
+
+}  // namespace kombu

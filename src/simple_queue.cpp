@@ -1,0 +1,52 @@
+#include <kombu/error.hpp>
+#include <kombu/simple_queue.hpp>
+#include <kombu/transport.hpp>
+
+#include "connection_state.hpp"
+
+#include <utility>
+
+namespace kombu {
+
+SimpleQueue::SimpleQueue(Connection& connection, Queue queue, SimpleQueueOptions options)
+    : connection_(connection.state()),
+      queue_(std::move(queue)),
+      options_(std::move(options)),
+      producer_(connection, {.exchange = queue_.exchange(),
+                             .serializer = options_.serializer,
+                             .auto_declare = false,
+                             .compression = options_.compression}) {
+    if (queue_.name().empty()) throw ConfigurationError("simple_queue: the queue needs a name");
+    producer_.maybe_declare(queue_);
+}
+
+PublishOptions SimpleQueue::addressed(PublishOptions options) const {
+    if (!options.routing_key) options.routing_key = queue_.exchange().name().empty() ? queue_.name() : queue_.routing_key();
+    return options;
+}
+
+Message SimpleQueue::get(const GetOptions& options) {
+    detail::ConnectionState& connection = connection_.use();
+    const bool no_ack = options_.no_ack.value_or(queue_.options().no_ack);
+    const Deadline until = Deadline::after(options.timeout);
+    const auto channel = connection.default_channel(std::min(until, connection.deadline({})));
+    auto delivery = options.block ? channel->wait_for_message(queue_.name(), no_ack, until)
+                                  : channel->basic_get(queue_.name(), no_ack, connection.deadline(options.timeout));
+    if (!delivery) throw Empty("the queue " + queue_.name() + " is empty");
+    return Message{std::move(*delivery), {connection_, channel}, no_ack, options_.accept};
+}
+
+std::uint32_t SimpleQueue::clear(OptionalTimeout timeout) {
+    detail::ConnectionState& connection = connection_.use();
+    const Deadline deadline = connection.deadline(timeout);
+    return connection.default_channel(deadline)->queue_purge(queue_.name(), deadline);
+}
+
+std::uint32_t SimpleQueue::qsize(OptionalTimeout timeout) {
+    detail::ConnectionState& connection = connection_.use();
+    const Deadline deadline = connection.deadline(timeout);
+    const Queue passive{queue_.name(), {}, {}, {.passive = true}};
+    return connection.default_channel(deadline)->queue_declare(passive, deadline).messages;
+}
+
+}  // namespace kombu

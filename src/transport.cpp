@@ -1,0 +1,69 @@
+#include "transport_registry.hpp"
+
+#include <kombu/error.hpp>
+
+#include "amqp/transport.hpp"
+#include "memory/transport.hpp"
+#include "nearest.hpp"
+
+#include <map>
+#include <mutex>
+#include <shared_mutex>
+#include <utility>
+#include <vector>
+
+namespace kombu {
+namespace {
+
+class Registry {
+public:
+    Registry() {
+        transports_["amqp"] = amqp::make_transport();
+        transports_["memory"] = memory::make_transport();
+    }
+
+    void add(std::string name, std::shared_ptr<const Transport> transport) {
+        std::unique_lock lock{mutex_};
+        transports_[std::move(name)] = std::move(transport);
+    }
+
+    detail::KnownTransport find(std::string_view name) const {
+        std::shared_lock lock{mutex_};
+        const auto alias = aliases_.find(name);
+        const auto found = transports_.find(alias == aliases_.end() ? name : std::string_view{alias->second});
+        if (found != transports_.end()) return {found->first, found->second};
+        if (name == "amqps") throw ConfigurationError("transport amqps: TLS is not supported yet");
+        std::vector<std::string> known;
+        for (const auto& [key, transport] : transports_) known.push_back(key);
+        for (const auto& [key, target] : aliases_) known.push_back(key);
+        throw ConfigurationError("no such transport: " + std::string{name.substr(0, 100)} + " (" + suggest(name, known) + ")");
+    }
+
+private:
+    mutable std::shared_mutex mutex_;
+    std::map<std::string, std::shared_ptr<const Transport>, std::less<>> transports_;
+    const std::map<std::string, std::string, std::less<>> aliases_{{"pyamqp", "amqp"}, {"librabbitmq", "amqp"}};
+};
+
+/// Never destroyed: connections in other static objects may outlive it otherwise.
+Registry& registry() {
+    static auto* const instance = new Registry;
+    return *instance;
+}
+
+}  // namespace
+
+detail::KnownTransport detail::find_transport(std::string_view name) { return registry().find(name); }
+
+void register_transport(std::string name, std::shared_ptr<const Transport> transport) {
+    if (name.empty() || !transport) throw ConfigurationError("register_transport: name and transport must be set");
+    registry().add(std::move(name), std::move(transport));
+}
+
+std::chrono::nanoseconds ConnectionParameters::operation_timeout() const {
+    return std::chrono::nanoseconds{static_cast<std::int64_t>(transport_options.at("operation_timeout").get<double>() * 1e9)};
+}
+
+bool ConnectionParameters::confirm_publish() const { return transport_options.at("confirm_publish").get<bool>(); }
+
+}  // namespace kombu

@@ -1,0 +1,266 @@
+// The pools of connections and producers: G1 to G16, and P23 and P24 on real connections.
+#include "support/broker.hpp"
+#include "support/catch.hpp"
+#include "support/eventually.hpp"
+
+#include <future>
+#include <set>
+
+using namespace kombu;
+using namespace std::chrono_literals;
+
+namespace {
+
+const GetOptions soon{.block = true, .timeout = 10s};
+
+}  // namespace
+
+TEST_CASE("P23 a leased connection has its default channel", "[pools]") {
+    pools::Connections connections{{.limit = 1}};
+    auto lease = connections[Connection{broker_url()}].acquire();
+    CHECK(lease->default_channel().is_open());
+}
+
+TEST_CASE("P24 an application's error leaves a healthy connection in the pool", "[pools]") {
+    pools::Connections connections{{.limit = 1}};
+    auto& pool = connections[Connection{broker_url()}];
+    const auto fail = [&] {
+        auto lease = pool.acquire();
+        lease->connect();
+        throw std::runtime_error("business");
+    };
+    CHECK_THROWS(fail());
+    CHECK(pool.stats().discarded == 0);
+    CHECK(pool.acquire()->connected());
+}
+
+TEST_CASE("P24 what a holder left unsettled goes back to its queue with the lease", "[pools]") {
+    Place place;
+    pools::Connections connections{{.limit = 1}};
+    auto& pool = connections[Connection{broker_url()}];
+    std::optional<Message> kept;
+    const auto fail = [&] {
+        auto lease = pool.acquire();
+        auto queue = lease->simple_queue(place.queue);
+        queue.put(1);
+        kept = queue.get(soon);
+        throw std::runtime_error("business");
+    };
+    CHECK_THROWS(fail());
+    CHECK_THROWS_AS(kept->ack(), LeaseError);
+    auto lease = pool.acquire();
+    Message again = lease->simple_queue(place.queue).get(soon);
+    CHECK(again.redelivered());
+    CHECK(pool.stats().created == 1);
+}
+
+TEST_CASE("what was made from a lease does not reach into the next one", "[pools]") {
+    pools::Connections connections{{.limit = 1}};
+    auto& pool = connections[Connection{broker_url()}];
+    auto lease = pool.acquire();
+    auto channel = lease->channel();
+    auto queue = lease->simple_queue(unique("test.simple"));
+    Producer producer{*lease};
+    lease.release();
+    CHECK_THROWS_AS(channel.is_open(), LeaseError);
+    CHECK_THROWS_AS(queue.put(1), LeaseError);
+    CHECK_THROWS_AS(producer.publish(1, {.routing_key = "x"}), LeaseError);
+    CHECK(pool.acquire()->connected());
+}
+
+TEST_CASE("a connection that its holder moved away is replaced", "[pools]") {
+    pools::Connections connections{{.limit = 1}};
+    auto& pool = connections[Connection{broker_url()}];
+    {
+        auto lease = pool.acquire();
+        const Connection stolen = std::move(*lease);
+    }
+    CHECK(pool.acquire()->connect().connected());
+    CHECK(pool.stats().discarded == 1);
+}
+
+TEST_CASE("a connection that its holder closed is as good as new", "[pools]") {
+    pools::Connections connections{{.limit = 1}};
+    auto& pool = connections[Connection{broker_url()}];
+    {
+        auto lease = pool.acquire();
+        lease->connect();
+        lease->close();
+    }
+    CHECK(pool.stats().idle == 1);
+    CHECK(pool.acquire()->connect().connected());
+}
+
+TEST_CASE("G1 G3 a producer that finds no connection leaves no trace", "[pools]") {
+    pools::Connections connections{{.limit = 1}};
+    pools::Producers producers{{.limit = 2, .connections = &connections}};
+    const Connection broker{broker_url()};
+    auto held = connections[broker].acquire();
+    const auto start = Clock::now();
+    CHECK_THROWS_AS(producers[broker].acquire({.block = true, .timeout = 50ms}), ConnectionLimitExceeded);
+    CHECK(Clock::now() - start >= 50ms);
+    CHECK(Clock::now() - start < 5s);
+    CHECK(producers[broker].in_use() == 0);
+    held.release();
+    CHECK_NOTHROW(producers[broker].acquire({.block = true, .timeout = 50ms}));
+}
+
+TEST_CASE("G2 G4 a producer gives its connection back with its lease, or throws it away when discarded", "[pools]") {
+    pools::Connections connections{{.limit = 1}};
+    pools::Producers producers{{.limit = 1, .connections = &connections}};
+    const Connection broker{broker_url()};
+    auto& pool = connections[broker];
+    {
+        auto producer = producers[broker].acquire();
+        CHECK(pool.in_use() == 1);
+        producer->publish(1, {.routing_key = unique("nobody")});
+    }
+    CHECK(pool.in_use() == 0);
+    CHECK(pool.stats().discarded == 0);
+    auto producer = producers[broker].acquire();
+    producer.discard();
+    CHECK(pool.in_use() == 0);
+    CHECK(pool.stats().discarded == 1);
+}
+
+TEST_CASE("G5 a producer waits for a connection when told to", "[pools]") {
+    pools::Connections connections{{.limit = 1}};
+    pools::Producers producers{{.limit = 1, .connections = &connections}};
+    const Connection broker{broker_url()};
+    auto held = connections[broker].acquire();
+    auto waiting = std::async(std::launch::async, [&] {
+        auto producer = producers[broker].acquire({.block = true, .timeout = 10s});
+        producer->publish(1, {.routing_key = unique("nobody")});
+    });
+    REQUIRE(eventually([&] { return connections[broker].stats().waiting == 1; }));
+    held.release();
+    CHECK_NOTHROW(waiting.get());
+}
+
+TEST_CASE("G6 G7 G8 producers and their connections are made when wanted and kept", "[pools]") {
+    pools::Connections connections{{.limit = 3}};
+    pools::Producers producers{{.limit = 3, .connections = &connections}};
+    const Connection broker{broker_url()};
+    CHECK(producers[broker].stats().created == 0);
+    for (int i = 0; i < 5; ++i) {
+        auto producer = producers[broker].acquire();
+        producer->publish(1, {.routing_key = unique("nobody")});
+    }
+    CHECK(producers[broker].stats().created == 1);
+    CHECK(connections[broker].stats().created == 1);
+}
+
+TEST_CASE("G12 pools know their broker and each other", "[pools]") {
+    const Connection broker{broker_url()};
+    CHECK(pools::connections[broker].connection() == broker);
+    CHECK(pools::connections[broker].limit() == pools::get_limit());
+    CHECK(&pools::producers[broker].connections() == &pools::connections[broker]);
+    CHECK(pools::producers[broker].limit() == pools::connections[broker].limit());
+    pools::Connections own{{.limit = 5}};
+    pools::Producers mine{{.limit = 5, .connections = &own}};
+    CHECK(&mine[broker].connections() == &own[broker]);
+    CHECK(own.limit() == 5);
+}
+
+TEST_CASE("G13 equal parameters share a pool, different ones do not", "[pools]") {
+    const Connection broker{broker_url()}, alias{broker_url()};
+    const Connection other{broker_url(), {.transport_options = {{"operation_timeout", 7}}}};
+    CHECK(&pools::connections[broker] == &pools::connections[alias]);
+    CHECK(&pools::connections[broker] != &pools::connections[other]);
+    auto lease = pools::connections[broker].acquire();
+    CHECK(pools::connections[alias].in_use() == 1);
+}
+
+TEST_CASE("G14 a reset takes connections away from their users and leaves pools that work", "[pools]") {
+    const Connection broker{broker_url()};
+    auto& pool = pools::connections[broker];
+    auto lease = pool.acquire();
+    lease->connect();
+    pools::reset();
+    CHECK(pool.in_use() == 0);
+    CHECK_THROWS_AS(lease->default_channel().queue_purge("x"), OperationalError);
+    CHECK_THROWS_AS(lease->connect(), ConnectionError);
+    CHECK(pools::connections[broker].acquire()->connect().connected());
+    lease.release();
+    CHECK(pool.stats().in_use == 0);
+}
+
+TEST_CASE("a reset ends what a user of a connection waits for", "[pools]") {
+    Place place;
+    pools::Connections connections{{.limit = 1}};
+    pools::register_group(connections);
+    auto& pool = connections[Connection{broker_url()}];
+    std::promise<void> ready;
+    auto waiting = std::async(std::launch::async, [&] {
+        auto lease = pool.acquire();
+        auto queue = lease->simple_queue(place.queue);
+        ready.set_value();
+        (void)queue.get({.block = true});
+    });
+    ready.get_future().wait();
+    pools::reset();
+    CHECK_THROWS_AS(waiting.get(), ConnectionError);
+    CHECK(pool.in_use() == 0);
+}
+
+TEST_CASE("a reset takes connections away from leased producers", "[pools]") {
+    pools::Connections connections{{.limit = 1}};
+    pools::Producers producers{{.limit = 1, .connections = &connections}};
+    const Connection broker{broker_url()};
+    auto lease = producers[broker].acquire();
+    lease->publish(1, {.routing_key = unique("nobody")});
+    producers.reset();
+    CHECK_THROWS_AS(lease->publish(1, {.routing_key = unique("nobody")}), OperationalError);
+    CHECK(producers[broker].in_use() == 0);
+    lease.release();
+    CHECK(connections[broker].in_use() == 0);
+    CHECK_NOTHROW(producers[broker].acquire());
+}
+
+TEST_CASE("G15 the global limit applies to those who follow it, or to nobody", "[pools]") {
+    REQUIRE(pools::get_limit() == 200);
+    pools::Connections follows{{.limit = pools::use_default_limit}}, own{{.limit = 5}}, unspecified;
+    const Connection broker{broker_url()};
+    CHECK(follows[broker].limit() == 200);
+    CHECK(unspecified[broker].limit() == 200);
+    auto lease = follows[broker].acquire();
+    CHECK(pools::set_limit(300) == 300);
+    CHECK(follows[broker].limit() == 300);
+    CHECK(own[broker].limit() == 5);
+    CHECK_THROWS_AS(pools::set_limit(100), PoolInUse);
+    CHECK(pools::get_limit() == 300);
+    CHECK(follows.limit() == 300);
+    pools::set_limit(100, {.ignore_errors = true});
+    CHECK(follows[broker].limit() == 100);
+    CHECK(follows[broker].in_use() == 1);
+    pools::set_limit(50, {.force = true});
+    CHECK(follows[broker].in_use() == 0);
+    pools::set_limit(200, {.reset_after = true});
+    CHECK(pools::get_limit() == 200);
+}
+
+TEST_CASE("P5 P4 limit errors of connections are ConnectionLimitExceeded and say who is full", "[pools]") {
+    pools::ConnectionPool pool{Connection{broker_url()}, {.limit = 1}};
+    auto held = pool.acquire();
+    try {
+        (void)pool.acquire({.block = true, .timeout = 20ms});
+        FAIL("acquired beyond the limit");
+    } catch (const ConnectionLimitExceeded& error) {
+        const std::string text = error.what();
+        CHECK(text.find(Connection{broker_url()}.as_uri()) != std::string::npos);
+        CHECK(text.find("limit 1, in use 1") != std::string::npos);
+        CHECK(error.is_retryable());
+    }
+}
+
+TEST_CASE("a lease outlives its group", "[pools]") {
+    std::optional<Lease<Producer>> lease;
+    pools::Connections connections{{.limit = 1}};
+    {
+        pools::Producers producers{{.limit = 1, .connections = &connections}};
+        lease = producers[Connection{broker_url()}].acquire();
+    }
+    CHECK_NOTHROW((*lease)->publish(1, {.routing_key = unique("nobody")}));
+    lease.reset();
+    CHECK(connections[Connection{broker_url()}].in_use() == 0);
+}

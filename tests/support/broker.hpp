@@ -1,0 +1,42 @@
+#pragma once
+
+#include <kombu/kombu.hpp>
+
+#include <atomic>
+#include <cstdlib>
+#include <string>
+#include <unistd.h>
+
+/// The broker that a test program runs against: KOMBU_TEST_URL, or a memory broker.
+inline std::string broker_url() {
+    const char* const url = std::getenv("KOMBU_TEST_URL");
+    return url ? url : "memory://tests";
+}
+
+inline bool is_memory() { return broker_url().starts_with("memory:"); }
+
+/// A name that no other test, and no earlier run, uses.
+inline std::string unique(const std::string& name) {
+    static std::atomic<int> count{0};
+    return name + "." + std::to_string(::getpid()) + "." + std::to_string(++count);
+}
+
+/// A queue bound to an exchange of its own; both are deleted at the end.
+struct Place {
+    explicit Place(const std::string& type = "direct", kombu::QueueOptions options = {})
+        : exchange(unique("test.exchange"), type), queue(unique("test.queue"), exchange, "key", std::move(options)) {}
+    Place(const Place&) = delete;
+    Place& operator=(const Place&) = delete;
+    ~Place() {
+        try {
+            kombu::Connection connection{broker_url()};
+            auto channel = connection.channel();
+            channel.queue_delete(queue.name());
+            channel.exchange_delete(exchange.name());
+        } catch (const kombu::Error&) {
+            // An exclusive queue of a connection that lives on; it goes with that.
+        }
+    }
+    const kombu::Exchange exchange;
+    const kombu::Queue queue;
+};
