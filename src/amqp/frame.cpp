@@ -2,6 +2,8 @@
 
 #include <kombu/error.hpp>
 
+#include "amqp/nesting.hpp"
+
 #include <algorithm>
 #include <cstring>
 
@@ -132,8 +134,10 @@ amqp_method_number_t method_number(std::string_view payload) {
 }
 
 DecodedMethod::DecodedMethod(std::string_view payload) {
-    init_amqp_pool(&pool_, 4096);
     const amqp_method_number_t method = method_number(payload);
+    // The only method with a table that a broker sends.
+    if (method == AMQP_CONNECTION_START_METHOD && payload.size() > 6) check_nesting(payload.substr(6));
+    init_amqp_pool(&pool_, 4096);
     if (amqp_decode_method(method, &pool_, bytes(payload.substr(4)), &fields_) < 0 || !fields_) {
         empty_amqp_pool(&pool_);
         throw ConnectionError("the peer sent a method whose fields are broken", 502, false);

@@ -154,6 +154,7 @@ Operation<> cancel(Session& session, Channel channel, std::string tag) {
 }  // namespace
 
 Operation<> log_in(Session& session, std::string userid, std::string password, std::string virtual_host) {
+    session.output().reserve(4096);  // growing later would leave a copy of the password behind
     session.output().append("AMQP\x00\x00\x09\x01", 8);
     {
         const Received start = co_await control_answer(session, AMQP_CONNECTION_START_METHOD);

@@ -3,6 +3,7 @@
 #include <kombu/error.hpp>
 
 #include "amqp/frame.hpp"
+#include "amqp/nesting.hpp"
 
 #include <cstdint>
 #include <limits>
@@ -177,6 +178,7 @@ amqp_basic_properties_t to_wire(const Properties& from, TableEncoder& tables) {
 }
 
 Properties decode_properties(std::string_view encoded) {
+    check_header_nesting(encoded);
     struct Pool {
         Pool() { init_amqp_pool(&pool, 4096); }
         Pool(const Pool&) = delete;

@@ -1,0 +1,85 @@
+#include "amqp/nesting.hpp"
+
+#include <kombu/error.hpp>
+
+#include <amqp.h>
+#include <amqp_framing.h>
+
+#include <cstddef>
+#include <cstdint>
+
+namespace kombu::amqp {
+namespace {
+
+constexpr int max_depth = 64;
+
+/// Reads forward; once something does not fit, nothing more is there.
+class Cursor {
+public:
+    explicit Cursor(std::string_view data) : rest_(data) {}
+
+    bool at_end() const noexcept { return rest_.empty(); }
+    std::string_view take(std::size_t size) noexcept {
+        if (size > rest_.size()) {
+            rest_ = {};
+            return {};
+        }
+        const std::string_view taken = rest_.substr(0, size);
+        rest_.remove_prefix(size);
+        return taken;
+    }
+    std::size_t number(std::size_t bytes) noexcept {
+        std::size_t value = 0;
+        for (const char c : take(bytes)) value = value << 8 | static_cast<unsigned char>(c);
+        return value;
+    }
+
+private:
+    std::string_view rest_;
+};
+
+void walk(Cursor entries, bool named, int depth) {
+    if (depth > max_depth) throw ConnectionError("the peer sent a table that nests more than 64 levels deep", 502, false);
+    while (!entries.at_end()) {
+        if (named) entries.take(entries.number(1));
+        switch (entries.number(1)) {
+            case AMQP_FIELD_KIND_TABLE: walk(Cursor{entries.take(entries.number(4))}, true, depth + 1); break;
+            case AMQP_FIELD_KIND_ARRAY: walk(Cursor{entries.take(entries.number(4))}, false, depth + 1); break;
+            case AMQP_FIELD_KIND_UTF8:
+            case AMQP_FIELD_KIND_BYTES: entries.take(entries.number(4)); break;
+            case AMQP_FIELD_KIND_BOOLEAN:
+            case AMQP_FIELD_KIND_I8:
+            case AMQP_FIELD_KIND_U8: entries.take(1); break;
+            case AMQP_FIELD_KIND_I16:
+            case AMQP_FIELD_KIND_U16: entries.take(2); break;
+            case AMQP_FIELD_KIND_I32:
+            case AMQP_FIELD_KIND_U32:
+            case AMQP_FIELD_KIND_F32: entries.take(4); break;
+            case AMQP_FIELD_KIND_DECIMAL: entries.take(5); break;
+            case AMQP_FIELD_KIND_I64:
+            case AMQP_FIELD_KIND_U64:
+            case AMQP_FIELD_KIND_F64:
+            case AMQP_FIELD_KIND_TIMESTAMP: entries.take(8); break;
+            case AMQP_FIELD_KIND_VOID: break;
+            default: return;  // librabbitmq stops here too
+        }
+    }
+}
+
+}  // namespace
+
+void check_nesting(std::string_view encoded_table) {
+    Cursor cursor{encoded_table};
+    walk(Cursor{cursor.take(cursor.number(4))}, true, 1);
+}
+
+void check_header_nesting(std::string_view encoded_properties) {
+    Cursor cursor{encoded_properties};
+    const std::size_t flags = cursor.number(2);
+    for (std::size_t more = flags; (more & 1) != 0 && !cursor.at_end();) more = cursor.number(2);
+    if (flags & AMQP_BASIC_CONTENT_TYPE_FLAG) cursor.take(cursor.number(1));
+    if (flags & AMQP_BASIC_CONTENT_ENCODING_FLAG) cursor.take(cursor.number(1));
+    if (flags & AMQP_BASIC_HEADERS_FLAG) walk(Cursor{cursor.take(cursor.number(4))}, true, 1);
+}
+
+}  // namespace kombu::amqp

@@ -1,0 +1,168 @@
+// What only a real RabbitMQ can show.
+#include "support/broker.hpp"
+#include "support/catch.hpp"
+#include "support/eventually.hpp"
+
+#include <cstdlib>
+
+using namespace kombu;
+using namespace std::chrono_literals;
+using Catch::Matchers::Contains;
+
+namespace {
+
+/// Evaluates an Erlang expression in the broker.
+void in_broker(const std::string& expression) {
+    const std::string command = std::string{KOMBU_TEST_RABBITMQ} + " '" + expression + "' >/dev/null";
+    REQUIRE(std::system(command.c_str()) == 0);
+}
+
+std::string with(const std::string& userid, const std::string& password, const std::string& virtual_host) {
+    const Connection tests{broker_url()};
+    return Connection{"amqp://", {.userid = userid, .password = password, .virtual_host = virtual_host, .port = tests.port()}}
+        .as_uri(ShowPassword::yes);
+}
+
+std::string connect_error(const std::string& url, int code) {
+    try {
+        Connection{url}.connect();
+    } catch (const ConnectionError& error) {
+        CHECK(error.code() == code);
+        CHECK_FALSE(error.is_retryable());
+        return error.what();
+    }
+    return "connected";
+}
+
+const GetOptions soon{.block = true, .timeout = 10s};
+
+}  // namespace
+
+TEST_CASE("a wrong password is refused with the broker's code and without showing it", "[rabbitmq][errors]") {
+    const std::string error = connect_error(with("kombu", "wr0ng", "tests"), 403);
+    CHECK_THAT(error, Contains("ACCESS_REFUSED") && !Contains("wr0ng"));
+}
+
+TEST_CASE("an unknown virtual host is refused with the broker's code", "[rabbitmq][errors]") {
+    CHECK_THAT(connect_error(with("kombu", "kombu-secret", "no-such-vhost"), 530), Contains("no-such-vhost"));
+}
+
+TEST_CASE("passwords and virtual hosts with special characters arrive as they are", "[rabbitmq]") {
+    in_broker("rabbit_auth_backend_internal:add_user(<<\"us@er\">>, <<\"p:/@ %;#\">>, <<\"tests\">>)");
+    in_broker("rabbit_vhost:add(<<\"a/b c\">>, <<\"tests\">>)");
+    in_broker("rabbit_auth_backend_internal:set_permissions(<<\"us@er\">>, <<\"a/b c\">>, <<\".*\">>, <<\".*\">>, <<\".*\">>, <<\"tests\">>)");
+    Connection connection{with("us@er", "p:/@ %;#", "a/b c")};
+    CHECK(connection.connect().connected());
+}
+
+TEST_CASE("a password function is asked at each connect", "[rabbitmq]") {
+    int asked = 0;
+    Connection connection{with("kombu", "x", "tests"), {.password = Password::Source{[&] {
+                              ++asked;
+                              return std::string{"kombu-secret"};
+                          }}}};
+    connection.connect();
+    connection.release();
+    connection.connect();
+    CHECK(asked == 2);
+}
+
+TEST_CASE("a full queue that rejects is Nacked, and retried when asked to", "[rabbitmq][confirms]") {
+    Place place{"direct", {.queue_arguments = {{"x-overflow", "reject-publish"}}, .max_length = 1}};
+    Connection connection{broker_url()};
+    Producer producer{connection};
+    const PublishOptions here{.exchange = place.exchange, .routing_key = "key", .declare = {place.queue}};
+    producer.publish(1, here);
+    CHECK_THROWS_AS(producer.publish(2, here), Nacked);
+    auto again = here;
+    again.retry = true;
+    again.retry_policy = {.max_retries = 2, .interval_step = 10ms};
+    CHECK_THROWS_AS(producer.publish(2, again), Nacked);
+    connection.simple_queue(place.queue).get(soon).ack();
+    CHECK_NOTHROW(producer.publish(3, again));
+}
+
+TEST_CASE("a connection that the broker closed is not handed out again", "[rabbitmq][pools]") {
+    pools::ConnectionPool pool{Connection{broker_url()}, {.limit = 1}};
+    pool.acquire()->connect();
+    REQUIRE(pool.stats().idle == 1);
+    in_broker("rabbit_networking:close_connections(rabbit_networking:connections(), <<\"maintenance\">>)");
+    CHECK(eventually([&] {
+        auto lease = pool.acquire();
+        return !lease->connected();
+    }));
+    auto lease = pool.acquire();
+    CHECK_NOTHROW(lease->connect().default_channel());
+}
+
+TEST_CASE("a connection that the broker closes in use is a ConnectionError, and is discarded", "[rabbitmq][pools][errors]") {
+    pools::Connections connections{{.limit = 1}};
+    pools::Producers producers{{.limit = 1, .connections = &connections}};
+    const Connection broker{broker_url()};
+    {
+        auto producer = producers[broker].acquire();
+        producer->publish(1, {.routing_key = unique("nobody")});
+        in_broker("rabbit_networking:close_connections(rabbit_networking:connections(), <<\"maintenance\">>)");
+        bool failed = false;
+        for (int i = 0; i < 100 && !failed; ++i) {
+            try {
+                producer->publish(2, {.routing_key = unique("nobody")});
+            } catch (const ConnectionError& error) {
+                CHECK(error.is_retryable());
+                failed = true;
+            }
+        }
+        CHECK(failed);
+    }
+    CHECK(connections[broker].stats().discarded == 1);
+    CHECK_NOTHROW(producers[broker].acquire()->publish(3, {.routing_key = unique("nobody")}));
+}
+
+TEST_CASE("a publish with retry goes through although the broker closes its connection", "[rabbitmq]") {
+    Connection connection{broker_url()};
+    Producer producer{connection};
+    producer.publish(1, {.routing_key = unique("nobody")});
+    in_broker("rabbit_networking:close_connections(rabbit_networking:connections(), <<\"maintenance\">>)");
+    for (int i = 0; i < 20; ++i) CHECK_NOTHROW(producer.publish(2, {.routing_key = unique("nobody"), .retry = true}));
+}
+
+TEST_CASE("a memory alarm makes publishing time out, and ends", "[rabbitmq][blocked]") {
+    struct Alarm {
+        Alarm() { in_broker("rabbit_alarm:set_alarm({{resource_limit, memory, node()}, []})"); }
+        ~Alarm() { in_broker("rabbit_alarm:clear_alarm({resource_limit, memory, node()})"); }
+    };
+    Connection connection{broker_url()};
+    Producer producer{connection};
+    const PublishOptions nobody{.routing_key = unique("nobody"), .timeout = 500ms};
+    producer.publish(1, nobody);
+    {
+        const Alarm alarm;
+        try {
+            producer.publish(2, nobody);
+            FAIL("published under a memory alarm");
+        } catch (const Timeout& error) {
+            CHECK_THAT(error.what(), Contains("blocked"));
+            CHECK_FALSE(error.poisons_connection());
+        }
+        CHECK(connection.connected());
+    }
+    CHECK(eventually([&] {
+        try {
+            producer.publish(3, nobody);
+            return true;
+        } catch (const Timeout&) {
+            return false;
+        }
+    }));
+}
+
+TEST_CASE("ChannelLimitExceeded when the broker allows no more channels", "[rabbitmq][channel]") {
+    Connection connection{broker_url()};
+    std::vector<Channel> channels;
+    CHECK_THROWS_AS([&] {
+        for (int i = 0; i < 3000; ++i) channels.push_back(connection.channel());
+    }(), ChannelLimitExceeded);
+    CHECK(channels.size() == 2047);
+    channels.back().close();
+    CHECK_NOTHROW(connection.channel());
+}

@@ -1,0 +1,190 @@
+// Sixteen threads do everything at once. Run under ThreadSanitizer and AddressSanitizer, where it is the proof that the pools,
+// groups and the memory broker are what their comments say.
+#include "support/catch.hpp"
+#include "support/scripted_factory.hpp"
+
+#include <kombu/kombu.hpp>
+
+#include <random>
+#include <thread>
+#include <vector>
+
+using namespace kombu;
+using namespace std::chrono_literals;
+
+namespace {
+
+constexpr int threads = 16;
+
+template <class Work>
+void in_threads(Work work) {
+    std::vector<std::thread> all;
+    for (int i = 0; i < threads; ++i) all.emplace_back([&work, i] { work(i); });
+    for (auto& thread : all) thread.join();
+}
+
+struct Flag {
+    explicit Flag(std::atomic<int>& users) : users_(users) { alone = ++users_ == 1; }
+    ~Flag() { --users_; }
+    Flag(const Flag&) = delete;
+    Flag& operator=(const Flag&) = delete;
+    bool alone;
+
+private:
+    std::atomic<int>& users_;
+};
+
+}  // namespace
+
+TEST_CASE("a pool under acquire, release, discard, resize and reset keeps its promises", "[stress]") {
+    ScriptedFactory factory;
+    std::atomic<bool> shared{false}, over{false};
+    std::atomic<long> served{0}, refused{0};
+    {
+        ResourcePool<Thing> pool{factory.hooks(), {.limit = 8}};
+        in_threads([&](int number) {
+            std::mt19937 random{static_cast<unsigned>(number + 1)};
+            for (int i = 0; i < 3000; ++i) {
+                const auto dice = random() % 100;
+                if (dice < 2) {
+                    pool.resize(4 + random() % 8, {.ignore_errors = true});
+                } else if (dice < 3) {
+                    pool.reset();
+                } else {
+                    try {
+                        auto lease = pool.acquire({.block = dice % 2 == 0, .timeout = 50ms});
+                        ++served;
+                        {
+                            const Flag flag{lease->users};
+                            if (!flag.alone) shared = true;
+                            if (lease->closed != 0) shared = true;
+                        }
+                        if (dice < 10) lease.discard();
+                        if (dice > 95) lease->dead = true;
+                    } catch (const LimitExceeded&) {
+                        ++refused;
+                    }
+                }
+                const auto stats = pool.stats();
+                // A soft shrink leaves what is in use; it never exceeds the highest limit of all.
+                if (stats.idle + stats.in_use + stats.connecting > 11) over = true;
+            }
+        });
+        const auto stats = pool.stats();
+        CHECK(stats.in_use == 0);
+        CHECK(stats.waiting == 0);
+        CHECK(stats.connecting == 0);
+        CHECK(stats.created - stats.closed == stats.idle);
+        CHECK(stats.acquired == static_cast<std::uint64_t>(served.load()));
+    }
+    CHECK_FALSE(shared);
+    CHECK_FALSE(over);
+    CHECK_FALSE(factory.closed_twice);
+    CHECK(factory.live() == 0);
+    CHECK(served > 0);
+}
+
+TEST_CASE("the limit holds at every instant when creating is slow and fails", "[stress]") {
+    std::atomic<int> live{0}, most{0}, turn{0};
+    ResourceFactory<Thing> hooks;
+    hooks.create = [&](Deadline) {
+        const int now = ++live;
+        for (int seen = most; now > seen && !most.compare_exchange_weak(seen, now);) {
+        }
+        std::this_thread::yield();
+        if (++turn % 3 == 0) {
+            --live;
+            throw std::runtime_error("refused");
+        }
+        return std::make_shared<Thing>(0);
+    };
+    hooks.close = [&](Thing&) { --live; };
+    {
+        ResourcePool<Thing> pool{hooks, {.limit = 5}};
+        in_threads([&](int number) {
+            std::mt19937 random{static_cast<unsigned>(number + 1)};
+            for (int i = 0; i < 2000; ++i) {
+                try {
+                    auto lease = pool.acquire({.block = true, .timeout = 5s});
+                    if (random() % 2) lease.discard();
+                } catch (const std::runtime_error&) {
+                }
+            }
+        });
+    }
+    CHECK(most <= 5);
+    CHECK(live == 0);
+}
+
+TEST_CASE("groups under new keys, limits and resets keep their promises", "[stress]") {
+    pools::Connections connections;
+    pools::Producers producers{{.connections = &connections}};
+    pools::register_group(connections);
+    pools::register_group(producers);
+    std::atomic<int> failures{0};
+    in_threads([&](int number) {
+        std::mt19937 random{static_cast<unsigned>(number + 1)};
+        for (int i = 0; i < 200; ++i) {
+            const Connection broker{"memory://stress" + std::to_string(random() % 10)};
+            const auto dice = random() % 100;
+            try {
+                if (dice < 3) {
+                    pools::set_limit(5 + random() % 10, {.ignore_errors = true});
+                } else if (dice < 6) {
+                    pools::reset();
+                } else if (dice < 40) {
+                    auto lease = connections[broker].acquire({.block = true, .timeout = 1s});
+                    auto queue = lease->simple_queue("jobs");
+                    queue.put(i);
+                    queue.get({.block = true, .timeout = 1s}).ack();
+                } else {
+                    auto lease = producers[broker].acquire({.block = true, .timeout = 1s});
+                    lease->publish(i, {.routing_key = "jobs"});
+                    if (dice > 95) lease.discard();
+                }
+            } catch (const LimitExceeded&) {
+            } catch (const Empty&) {
+            } catch (const ConnectionError&) {  // a reset took the connection away
+            } catch (const ChannelError&) {
+            } catch (const std::exception&) {
+                ++failures;
+            }
+        }
+    });
+    CHECK(failures == 0);
+    pools::set_limit(200, {.ignore_errors = true});
+    for (int i = 0; i < 10; ++i) {
+        const Connection broker{"memory://stress" + std::to_string(i)};
+        CHECK(connections[broker].in_use() == 0);
+        CHECK(producers[broker].in_use() == 0);
+    }
+}
+
+TEST_CASE("the memory broker loses and invents nothing", "[stress]") {
+    constexpr int messages = 300;
+    std::atomic<long> sum{0}, received{0};
+    in_threads([&](int number) {
+        Connection connection{"memory://conservation"};
+        auto queue = connection.simple_queue("numbers");
+        if (number % 2 == 0) {
+            for (int i = 1; i <= messages; ++i) queue.put(i);
+            return;
+        }
+        std::mt19937 random{static_cast<unsigned>(number)};
+        while (received < messages * threads / 2) {
+            try {
+                Message message = queue.get({.block = true, .timeout = 20ms});
+                if (random() % 4 == 0) {
+                    message.requeue();
+                    continue;
+                }
+                sum += message.payload().get<long>();
+                ++received;
+                message.ack();
+            } catch (const Empty&) {
+            }
+        }
+    });
+    CHECK(received == messages * threads / 2);
+    CHECK(sum == static_cast<long>(threads / 2) * messages * (messages + 1) / 2);
+}

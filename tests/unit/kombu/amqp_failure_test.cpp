@@ -1,0 +1,318 @@
+// What a Connection makes of peers that are absent, silent, hostile or rude. The peers are scripts on loopback sockets; what
+// a real broker refuses is in tests/integration.
+#include "support/amqp_script.hpp"
+#include "support/catch.hpp"
+#include "support/eventually.hpp"
+
+#include <kombu/kombu.hpp>
+
+using namespace kombu;
+using namespace std::chrono_literals;
+using Catch::Matchers::Contains;
+
+namespace {
+
+/// What the call throws, and that it does so within the time.
+template <class Call>
+std::string error_within(std::chrono::milliseconds least, std::chrono::milliseconds most, Call call) {
+    const auto start = Clock::now();
+    std::string text = "no error";
+    try {
+        call();
+    } catch (const Error& error) {
+        text = error.what();
+    }
+    const auto took = Clock::now() - start;
+    CHECK(took >= least);
+    CHECK(took < most);
+    CHECK(text.find("s3cret") == std::string::npos);
+    return text;
+}
+
+}  // namespace
+
+TEST_CASE("a closed port is a ConnectionError at once", "[failure]") {
+    std::string url;
+    {
+        ScriptedPeer gone{[](PeerSocket&) {}};
+        url = gone.url();
+    }
+    Connection connection{url};
+    CHECK_THROWS_AS(connection.connect(), ConnectionError);
+    CHECK_THAT(error_within(0ms, 2000ms, [&] { connection.connect(); }), Contains("127.0.0.1:") && Contains("refused"));
+}
+
+TEST_CASE("a host that does not exist is a ConnectionError that names it", "[failure]") {
+    Connection connection{"amqp://u:s3cret@no-such-host.invalid", {.connect_timeout = 3s}};
+    CHECK_THAT(error_within(0ms, 4000ms, [&] { connection.connect(); }), Contains("no-such-host.invalid"));
+}
+
+TEST_CASE("a peer that accepts and never answers is given up at connect_timeout", "[failure]") {
+    ScriptedPeer silent{[](PeerSocket& peer) { peer.hold(); }};
+    Connection connection{silent.url("?connect_timeout=0.2")};
+    CHECK_THROWS_AS(connection.connect(), Timeout);
+    error_within(200ms, 1500ms, [&] { connection.connect(); });
+    CHECK_FALSE(connection.connected());
+}
+
+TEST_CASE("a peer that drips bytes without end is given up at connect_timeout", "[failure]") {
+    ScriptedPeer dripping{[](PeerSocket& peer) {
+        const std::string heartbeat = std::string("\x08\0\0\0\0\0\0\xce", 8);
+        peer.receive(8);
+        while (!peer.stopped() && peer.receive(1).empty()) {
+            for (int i = 0; i < 100 && !peer.stopped(); ++i) peer.send(heartbeat);
+            break;
+        }
+        while (!peer.stopped()) peer.send(heartbeat);
+    }};
+    Connection connection{dripping.url("?connect_timeout=0.2")};
+    CHECK_THAT(error_within(200ms, 1500ms, [&] { connection.connect(); }), Contains("no answer in time"));
+}
+
+TEST_CASE("a peer that is not AMQP is refused at once", "[failure]") {
+    ScriptedPeer http{[](PeerSocket& peer) {
+        peer.receive(8);
+        peer.send("HTTP/1.1 400 Bad Request\r\n\r\n");
+        peer.hold();
+    }};
+    Connection connection{http.url()};
+    CHECK_THAT(error_within(0ms, 2000ms, [&] { connection.connect(); }), Contains("does not speak AMQP"));
+}
+
+TEST_CASE("a peer that closes during the log-in is a ConnectionError", "[failure]") {
+    ScriptedPeer closing{[](PeerSocket& peer) {
+        peer.receive(8);
+        peer.send(script::start());
+        peer.receive_frame();
+    }};
+    Connection connection{closing.url()};
+    CHECK_THAT(error_within(0ms, 2000ms, [&] { connection.connect(); }), Contains("closed the connection"));
+}
+
+TEST_CASE("a broker that offers no PLAIN log-in is refused", "[failure]") {
+    ScriptedPeer external{[](PeerSocket& peer) {
+        amqp_connection_start_t fields{};
+        fields.version_minor = 9;
+        fields.mechanisms = amqp::bytes("EXTERNAL PLAINX");
+        fields.locales = amqp::bytes("en_US");
+        peer.receive(8);
+        peer.send(script::method(0, AMQP_CONNECTION_START_METHOD, fields));
+        peer.hold();
+    }};
+    Connection connection{external.url()};
+    CHECK_THAT(error_within(0ms, 2000ms, [&] { connection.connect(); }), Contains("PLAIN"));
+}
+
+TEST_CASE("a broker that goes silent after the log-in fails the call at its deadline", "[failure]") {
+    ScriptedPeer silent{[](PeerSocket& peer) {
+        script::open(peer);
+        peer.hold();
+    }};
+    Connection connection{silent.url()};
+    Producer producer{connection};
+    SECTION("publish, by its timeout") {
+        error_within(200ms, 1500ms, [&] { producer.publish(1, {.routing_key = "q", .timeout = 200ms}); });
+        CHECK_FALSE(connection.connected());
+    }
+    SECTION("publish, by its confirm_timeout") {
+        CHECK_THROWS_AS(producer.publish(1, {.routing_key = "q", .confirm_timeout = 50ms}), Timeout);
+    }
+    SECTION("a large publish that the peer does not read") {
+        const std::string large(20'000'000, 'x');
+        error_within(200ms, 3000ms, [&] { producer.publish(large, {.routing_key = "q", .timeout = 200ms}); });
+    }
+    SECTION("a declaration") {
+        error_within(200ms, 1500ms, [&] { connection.default_channel().queue_declare(Queue{"q"}, 200ms); });
+    }
+    SECTION("by the operation timeout when none is given") {
+        Connection impatient{silent.url("?operation_timeout=0.2")};
+        error_within(200ms, 1500ms, [&] { impatient.default_channel().queue_declare(Queue{"q"}); });
+    }
+    SECTION("with retries, all of them together") {
+        error_within(150ms, 600ms, [&] {
+            producer.publish(1, {.routing_key = "q", .retry = true, .retry_policy = {.max_retries = std::nullopt}, .timeout = 400ms,
+                                 .confirm_timeout = 100ms});
+        });
+    }
+    SECTION("closing it takes no longer than a second") {
+        connection.connect();
+        error_within(0ms, 2000ms, [&] { connection.release(); });
+        CHECK_FALSE(connection.connected());
+    }
+}
+
+TEST_CASE("publishing to a broker that is not there ends with the timeout of the call", "[failure]") {
+    ScriptedPeer silent{[](PeerSocket& peer) { peer.hold(); }};
+    Connection connection{silent.url()};
+    Producer producer{connection};
+    error_within(150ms, 1500ms, [&] { producer.publish(1, {.routing_key = "q", .timeout = 150ms}); });
+}
+
+TEST_CASE("a broker that says it is blocked is named in the timeout, and the connection lives", "[failure]") {
+    ScriptedPeer blocked{[](PeerSocket& peer) {
+        script::open(peer);
+        script::take_publish(peer);
+        peer.send(script::blocked("low on memory"));
+        script::take_publish(peer);
+        peer.send(script::method(0, AMQP_CONNECTION_UNBLOCKED_METHOD, amqp_connection_unblocked_t{}));
+        peer.send(script::ack(2, true));
+        peer.hold();
+    }};
+    Connection connection{blocked.url()};
+    Producer producer{connection};
+    CHECK_THAT(error_within(200ms, 1500ms, [&] { producer.publish(1, {.routing_key = "q", .timeout = 200ms}); }),
+               Contains("blocked: low on memory"));
+    CHECK(connection.connected());
+    CHECK_NOTHROW(producer.publish(2, {.routing_key = "q", .timeout = 5s}));
+}
+
+TEST_CASE("confirmations of the wrong messages are not taken for success", "[failure]") {
+    ScriptedPeer lying{[](PeerSocket& peer) {
+        script::open(peer);
+        script::take_publish(peer);
+        peer.send(script::ack(7));
+        peer.hold();
+    }};
+    Connection connection{lying.url()};
+    Producer producer{connection};
+    CHECK_THROWS_AS(producer.publish(1, {.routing_key = "q", .timeout = 2s}), ConnectionError);
+}
+
+TEST_CASE("a pool does not hand out a connection that its peer has closed or is closing", "[failure][pools]") {
+    std::atomic<int> clients{0};
+    std::atomic<bool> close{false};
+    ScriptedPeer leaving{[&](PeerSocket& peer) {
+        script::log_in(peer);
+        if (++clients > 1) return peer.hold();
+        while (!close && !peer.stopped()) std::this_thread::yield();
+    }};
+    pools::ConnectionPool pool{Connection{leaving.url()}, {.limit = 1}};
+    {
+        auto lease = pool.acquire();
+        lease->connect();
+        close = true;
+        // Seen here so that the next acquire is sure to find it: the script has ended when a new client is served.
+        CHECK(eventually([&] { return !lease->state() || clients == 1; }));
+    }
+    CHECK(eventually([&] {
+        auto lease = pool.acquire();
+        return !lease->connected();
+    }));
+    auto lease = pool.acquire();
+    lease->connect();
+    CHECK(lease->connected());
+    CHECK(clients == 2);
+}
+
+TEST_CASE("failover visits every endpoint, and stays where it worked", "[failure][failover]") {
+    std::atomic<int> clients{0};
+    std::string gone;
+    {
+        ScriptedPeer closed{[](PeerSocket&) {}};
+        gone = closed.url();
+    }
+    ScriptedPeer refusing{[](PeerSocket& peer) {
+        peer.receive(8);
+        peer.send(script::start());
+        peer.receive_frame();
+        peer.send(script::close_connection(403, "ACCESS_REFUSED - no"));
+        peer.receive_frame();
+    }};
+    ScriptedPeer good{[&](PeerSocket& peer) {
+        ++clients;
+        script::log_in(peer);
+        peer.hold();
+    }};
+    Connection connection{gone + ";" + refusing.url(), {.alternates = {good.url()}}};
+    CHECK(connection.connect().connected());
+    connection.release();
+    connection.connect();
+    CHECK(clients == 2);
+
+    Connection hopeless{gone + ";" + refusing.url()};
+    const std::string error = error_within(0ms, 2000ms, [&] { hopeless.connect(); });
+    CHECK_THAT(error, Contains("refused") && Contains("ACCESS_REFUSED"));
+}
+
+TEST_CASE("ensure_connection tries again until the broker is there, and tells of each failure", "[failure]") {
+    std::atomic<int> clients{0};
+    ScriptedPeer slow{[&](PeerSocket& peer) {
+        if (++clients < 3) return;
+        script::log_in(peer);
+        peer.hold();
+    }};
+    int failures = 0;
+    {
+        Connection connection{slow.url()};
+        connection.ensure_connection({.max_retries = 5, .interval_step = 1ms}, [&](const std::exception&, auto) { ++failures; });
+        CHECK(connection.connected());
+        CHECK(failures == 2);
+    }
+
+    clients = -10;
+    Connection given_up{slow.url()};
+    failures = 0;
+    CHECK_THROWS_AS(given_up.ensure_connection({.max_retries = 2, .interval_step = 1ms}, [&](const std::exception&, auto) { ++failures; }),
+                    ConnectionError);
+    CHECK(failures == 2);
+}
+
+TEST_CASE("a refused log-in is not tried again", "[failure]") {
+    std::atomic<int> clients{0};
+    ScriptedPeer refusing{[&](PeerSocket& peer) {
+        ++clients;
+        peer.receive(8);
+        peer.send(script::start());
+        peer.receive_frame();
+        peer.send(script::close_connection(403, "ACCESS_REFUSED - no"));
+        peer.receive_frame();
+    }};
+    Connection connection{refusing.url()};
+    CHECK_THROWS_AS(connection.ensure_connection({.max_retries = std::nullopt}), ConnectionError);
+    CHECK(clients == 1);
+    Producer producer{connection};
+    CHECK_THROWS_AS(producer.publish(1, {.routing_key = "q", .retry = true}), ConnectionError);
+    CHECK(clients == 2);
+}
+
+TEST_CASE("a publish that asked for retries survives a connection that breaks", "[failure]") {
+    std::atomic<int> clients{0};
+    ScriptedPeer breaking{[&](PeerSocket& peer) {
+        script::open(peer);
+        script::take_publish(peer);
+        if (++clients == 1) return;  // before the confirmation
+        peer.send(script::ack(1));
+        peer.hold();
+    }};
+    Connection connection{breaking.url()};
+    Producer producer{connection};
+    CHECK_NOTHROW(producer.publish(1, {.routing_key = "q", .retry = true, .timeout = 5s}));
+    CHECK(clients == 2);
+    clients = 0;
+    connection.release();
+    CHECK_THROWS_AS(producer.publish(1, {.routing_key = "q", .timeout = 5s}), ConnectionError);
+}
+
+TEST_CASE("without confirms, a refusal is reported by a later publish that was not sent", "[failure]") {
+    ScriptedPeer refusing{[](PeerSocket& peer) {
+        script::log_in(peer);
+        peer.receive_frame();
+        peer.send(script::channel_open_ok());
+        script::take_publish(peer);
+        amqp_channel_close_t close{404, amqp::bytes("NOT_FOUND - no exchange"), 60, 40};
+        peer.send(script::method(1, AMQP_CHANNEL_CLOSE_METHOD, close));
+        peer.hold();
+    }};
+    Connection connection{refusing.url("?confirm_publish=false")};
+    Producer producer{connection};
+    producer.publish(1, {.exchange = "missing", .routing_key = "q"});
+    CHECK(eventually([&] {
+        try {
+            producer.publish(2, {.routing_key = "q"});
+            return false;
+        } catch (const ChannelError& error) {
+            CHECK_THAT(error.what(), Contains("earlier message") && Contains("NOT_FOUND"));
+            return true;
+        }
+    }));
+}

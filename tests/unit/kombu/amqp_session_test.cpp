@@ -1,0 +1,376 @@
+// The AMQP session and its operations without a socket: what they send, and what they make of what comes.
+#include "support/amqp_script.hpp"
+#include "support/catch.hpp"
+
+#include <kombu/error.hpp>
+
+#include "amqp/operations.hpp"
+#include "amqp/session.hpp"
+#include "amqp/table.hpp"
+
+#include <cstring>
+#include <optional>
+
+using namespace kombu;
+using namespace kombu::amqp;
+using namespace std::chrono_literals;
+using Catch::Matchers::Contains;
+
+namespace {
+
+void feed(Session& session, std::string_view data, std::size_t piece = std::string_view::npos) {
+    while (!data.empty()) {
+        const auto [space, size] = session.input_space();
+        const std::size_t count = std::min({piece, size, data.size()});
+        std::memcpy(space, data.data(), count);
+        data.remove_prefix(count);
+        session.input_added(count);
+    }
+}
+
+struct Opened {
+    Session session{"peer"};
+    std::shared_ptr<ChannelState> channel;
+
+    explicit Opened(std::size_t piece = std::string_view::npos) {
+        auto login = log_in(session, "user", "s3cret", "/");
+        REQUIRE_FALSE(login.resume());
+        CHECK(session.output() == std::string("AMQP\0\0\x09\x01", 8));
+        session.output().clear();
+        feed(session, script::start(), piece);
+        REQUIRE_FALSE(login.resume());
+        CHECK(session.output().find(std::string("\0user\0s3cret", 12)) != std::string::npos);
+        session.output().clear();
+        feed(session, script::tune(), piece);
+        REQUIRE_FALSE(login.resume());
+        session.output().clear();
+        feed(session, script::open_ok(), piece);
+        REQUIRE(login.resume());
+        login.result();
+        channel = session.new_channel();
+        auto opening = open_channel(session, channel, true);
+        REQUIRE_FALSE(opening.resume());
+        feed(session, script::channel_open_ok() + script::confirm_ok(), piece);
+        REQUIRE(opening.resume());
+        opening.result();
+        session.output().clear();
+    }
+
+    std::uint64_t published() {
+        publish(session, *channel, {.exchange = "ex", .routing_key = "key", .body = "body"});
+        session.output().clear();
+        return channel->confirms.published();
+    }
+};
+
+std::string error_of(Session& session, std::string_view data) {
+    try {
+        feed(session, data);
+    } catch (const ConnectionError& error) {
+        return error.what();
+    }
+    return "accepted";
+}
+
+std::string frame(char type, std::uint16_t channel, std::string_view payload, char end = '\xce') {
+    std::string out{type, static_cast<char>(channel >> 8), static_cast<char>(channel)};
+    const auto size = static_cast<std::uint32_t>(payload.size());
+    for (int shift = 24; shift >= 0; shift -= 8) out.push_back(static_cast<char>(size >> shift));
+    return out.append(payload) + end;
+}
+
+}  // namespace
+
+TEST_CASE("the log-in is understood whole and byte by byte", "[amqp]") {
+    Opened whole;
+    CHECK(whole.channel->is_open());
+    Opened pieces{1};
+    CHECK(pieces.channel->is_open());
+}
+
+TEST_CASE("a password does not stay in the output buffer", "[amqp][secrets]") {
+    Session session{"peer"};
+    auto login = log_in(session, "user", "s3cret-s3cret-s3cret", "/");
+    login.resume();
+    session.output().clear();
+    feed(session, script::start());
+    login.resume();
+    const char* const buffer = session.output().data();
+    const std::size_t size = session.output().size();
+    REQUIRE(std::string_view(buffer, size).find("s3cret") != std::string_view::npos);
+    session.output().clear();
+    feed(session, script::tune());
+    login.resume();
+    CHECK(session.output().data() == buffer);  // still the same memory, so that the look at it means something
+    CHECK(std::string_view(buffer, size).find("s3cret") == std::string_view::npos);
+}
+
+TEST_CASE("what is not AMQP is refused at the first byte", "[amqp][hostile]") {
+    Session http{"peer"};
+    CHECK_THAT(error_of(http, "HTTP/1.1 400 Bad Request\r\n"), Contains("does not speak AMQP"));
+    Session ssh{"peer"};
+    CHECK_THAT(error_of(ssh, "SSH-2.0"), Contains("does not speak AMQP"));
+    Session other{"peer"};
+    CHECK_THAT(error_of(other, std::string_view("AMQP\0\1\0\0", 8)), Contains("another version"));
+    Session huge{"peer"};
+    CHECK_THAT(error_of(huge, std::string_view("\1\0\0\x7f\xff\xff\xff", 7)), Contains("does not speak AMQP"));
+}
+
+TEST_CASE("frames that no broker may send are refused", "[amqp][hostile]") {
+    Opened opened;
+    Session& session = opened.session;
+    SECTION("larger than agreed") { CHECK_THAT(error_of(session, std::string_view("\1\0\0\0\xff\xff\xff", 7)), Contains("larger")); }
+    SECTION("of an unknown type") { CHECK_THAT(error_of(session, frame(9, 1, "")), Contains("unknown type")); }
+    SECTION("without an end mark") { CHECK_THAT(error_of(session, frame(1, 1, "abcd", 'x')), Contains("end mark")); }
+    SECTION("too short for a method") { CHECK_THAT(error_of(session, frame(1, 1, "ab")), Contains("cut short")); }
+    SECTION("of a channel that is not open") { CHECK_THAT(error_of(session, script::ack(1, false, 9)), Contains("not open")); }
+    SECTION("a header without its method") { CHECK_THAT(error_of(session, frame(2, 1, std::string(14, '\0'))), Contains("without its method")); }
+    SECTION("a body without its header") { CHECK_THAT(error_of(session, frame(3, 1, "x")), Contains("without its header")); }
+    SECTION("a method in the middle of a message") {
+        const std::string message = script::method(1, AMQP_BASIC_RETURN_METHOD, amqp_basic_return_t{});
+        CHECK_THAT(error_of(session, message + message), Contains("in the middle"));
+    }
+    SECTION("a message longer than announced") {
+        const std::string message = script::method(1, AMQP_BASIC_RETURN_METHOD, amqp_basic_return_t{});
+        std::string header(14, '\0');
+        header[11] = 2;
+        CHECK_THAT(error_of(session, message + frame(2, 1, header) + frame(3, 1, "abc")), Contains("longer than announced"));
+    }
+    SECTION("a message of an impossible size") {
+        const std::string message = script::method(1, AMQP_BASIC_RETURN_METHOD, amqp_basic_return_t{});
+        CHECK_THAT(error_of(session, message + frame(2, 1, std::string(4, '\0') + std::string(8, '\x7f') + std::string(2, '\0'))), Contains("announced"));
+    }
+    SECTION("a confirmation of what was never sent") { CHECK_THAT(error_of(session, script::ack(1)), Contains("never sent")); }
+    SECTION("a method with broken fields") { CHECK_THAT(error_of(session, frame(1, 1, std::string_view("\0\x14\0\x28\1", 5))), Contains("broken")); }
+    SECTION("answers without end") {
+        const std::string answer = script::confirm_ok();
+        std::string error = "accepted";
+        for (int i = 0; i < 5000 && error == "accepted"; ++i) error = error_of(session, answer);
+        CHECK_THAT(error, Contains("nobody asked for"));
+    }
+}
+
+TEST_CASE("tables nested without end are refused, not followed", "[amqp][hostile]") {
+    // connection.start whose server properties are tables in tables
+    std::string inner;
+    for (int depth = 0; depth < 400; ++depth) {
+        const auto size = static_cast<std::uint32_t>(inner.size());
+        std::string table;
+        for (int shift = 24; shift >= 0; shift -= 8) table.push_back(static_cast<char>(size >> shift));
+        inner = "\1aF" + table + inner;
+    }
+    const auto size = static_cast<std::uint32_t>(inner.size());
+    std::string payload("\0\x0a\0\x0a\0\x09", 6);
+    for (int shift = 24; shift >= 0; shift -= 8) payload.push_back(static_cast<char>(size >> shift));
+    payload += inner + std::string("\0\0\0\5PLAIN\0\0\0\5en_US", 18);
+    Session session{"peer"};
+    auto login = log_in(session, "u", "p", "/");
+    login.resume();
+    feed(session, frame(1, 0, payload));
+    REQUIRE(login.resume());
+    CHECK_THROWS_AS(login.result(), ConnectionError);
+}
+
+TEST_CASE("headers nested without end are refused, not followed", "[amqp][hostile]") {
+    std::string inner;
+    for (int depth = 0; depth < 15'000; ++depth) {
+        const auto size = static_cast<std::uint32_t>(inner.size());
+        std::string array{"A"};
+        for (int shift = 24; shift >= 0; shift -= 8) array.push_back(static_cast<char>(size >> shift));
+        inner = array + inner;
+    }
+    inner = "\1a" + inner;
+    const auto size = static_cast<std::uint32_t>(inner.size());
+    std::string payload("\0\x3c\0\0\0\0\0\0\0\0\0\1\x20\0", 14);
+    for (int shift = 24; shift >= 0; shift -= 8) payload.push_back(static_cast<char>(size >> shift));
+    Opened opened;
+    CHECK_THAT(error_of(opened.session, script::method(1, AMQP_BASIC_RETURN_METHOD, amqp_basic_return_t{}) +
+                                            frame(2, 1, payload + inner)),
+               Contains("nests"));
+}
+
+TEST_CASE("frame sizes smaller than AMQP allows are refused", "[amqp][hostile]") {
+    Session session{"peer"};
+    auto login = log_in(session, "u", "p", "/");
+    login.resume();
+    feed(session, script::start());
+    login.resume();
+    feed(session, script::tune(10, 100));
+    REQUIRE(login.resume());
+    CHECK_THROWS_AS(login.result(), ConnectionError);
+    CHECK(session.failed());
+}
+
+TEST_CASE("a body is split by the frame size agreed on", "[amqp]") {
+    std::string out;
+    amqp_basic_properties_t properties{};
+    append_content(out, 1, properties, std::string(10'000, 'x'), 4096);
+    // A header frame and three body frames, none larger than 4096 with its overhead.
+    CHECK(out.size() == 10'000 + 4 * 8 + 14);
+    append_content(out, 1, properties, "", 4096);
+    CHECK(out.size() == 10'000 + 4 * 8 + 14 + 8 + 14);
+}
+
+TEST_CASE("headers too large for a frame are refused and leave nothing behind", "[amqp]") {
+    Opened opened;
+    OutgoingMessage message;
+    message.properties.headers["large"] = std::string(200'000, 'x');
+    CHECK_THROWS_AS(publish(opened.session, *opened.channel, message), EncodeError);
+    CHECK(opened.session.output().empty());
+}
+
+TEST_CASE("header values that AMQP cannot carry are refused", "[amqp]") {
+    const auto encode = [](const Json& headers) {
+        TableEncoder tables;
+        (void)tables.table(headers);
+    };
+    Json deep = 1;
+    for (int i = 0; i < 40; ++i) deep = Json{{"x", deep}};
+    CHECK_THROWS_AS(encode(deep), EncodeError);
+    CHECK_THROWS_AS(encode(Json{{std::string(256, 'k'), 1}}), EncodeError);
+    CHECK_THROWS_AS(encode(Json{{"n", 18'446'744'073'709'551'615u}}), EncodeError);
+    CHECK_NOTHROW(encode(Json{{"n", 9'223'372'036'854'775'807u}}));
+}
+
+TEST_CASE("a confirmation ends the wait, alone or with others", "[amqp][confirms]") {
+    Opened opened;
+    const auto first = opened.published(), second = opened.published(), third = opened.published();
+    auto wait = await_confirm(opened.session, opened.channel, second, Deadline::never());
+    CHECK_FALSE(wait.resume());
+    feed(opened.session, script::ack(first));
+    CHECK_FALSE(wait.resume());
+    feed(opened.session, script::ack(third, true));
+    REQUIRE(wait.resume());
+    CHECK_NOTHROW(wait.result());
+}
+
+TEST_CASE("a refusal is Nacked, and the channel works on", "[amqp][confirms]") {
+    Opened opened;
+    const auto number = opened.published();
+    auto wait = await_confirm(opened.session, opened.channel, number, Deadline::never());
+    wait.resume();
+    feed(opened.session, script::method(1, AMQP_BASIC_NACK_METHOD, amqp_basic_nack_t{number, 0, 0}));
+    REQUIRE(wait.resume());
+    CHECK_THROWS_AS(wait.result(), Nacked);
+    CHECK(opened.channel->is_open());
+}
+
+TEST_CASE("a message that comes back before its confirmation is Unroutable", "[amqp][confirms]") {
+    Opened opened;
+    const auto number = opened.published();
+    auto wait = await_confirm(opened.session, opened.channel, number, Deadline::never());
+    wait.resume();
+    feed(opened.session, script::returned() + script::ack(number));
+    REQUIRE(wait.resume());
+    CHECK_THROWS_AS(wait.result(), Unroutable);
+}
+
+TEST_CASE("no confirmation in time breaks the connection, unless the broker said that it is blocked", "[amqp][confirms]") {
+    Opened opened;
+    const auto number = opened.published();
+    auto wait = await_confirm(opened.session, opened.channel, number, Deadline::after(0s));
+    REQUIRE_FALSE(wait.resume());
+    SECTION("silent") {
+        REQUIRE(wait.resume(false));
+        CHECK_THROWS_AS(wait.result(), Timeout);
+        CHECK(opened.session.failed());
+    }
+    SECTION("blocked") {
+        feed(opened.session, script::blocked("low on memory"));
+        REQUIRE(wait.resume(false));
+        try {
+            wait.result();
+        } catch (const Timeout& error) {
+            CHECK_THAT(error.what(), Contains("blocked: low on memory"));
+            CHECK_FALSE(error.poisons_connection());
+        }
+        CHECK_FALSE(opened.session.failed());
+        feed(opened.session, script::method(0, AMQP_CONNECTION_UNBLOCKED_METHOD, amqp_connection_unblocked_t{}));
+        CHECK_FALSE(opened.session.blocked());
+    }
+}
+
+TEST_CASE("the broker closing a channel fails what it asked and is answered", "[amqp]") {
+    Opened opened;
+    const auto number = opened.published();
+    auto wait = await_confirm(opened.session, opened.channel, number, Deadline::never());
+    wait.resume();
+    amqp_channel_close_t close{404, bytes("NOT_FOUND - no exchange"), 60, 40};
+    feed(opened.session, script::method(1, AMQP_CHANNEL_CLOSE_METHOD, close));
+    REQUIRE(wait.resume());
+    CHECK_THROWS_AS(wait.result(), ChannelError);
+    CHECK(opened.session.output() == script::method(1, AMQP_CHANNEL_CLOSE_OK_METHOD, amqp_channel_close_ok_t{}));
+    CHECK_FALSE(opened.session.failed());
+    // The number is free again.
+    CHECK(opened.session.new_channel()->number() == 1);
+}
+
+TEST_CASE("the broker closing the connection fails it with its words, and is answered", "[amqp]") {
+    Opened opened;
+    feed(opened.session, script::close_connection(320, "CONNECTION_FORCED - shutdown"));
+    CHECK(opened.session.failed());
+    CHECK(opened.session.output() == script::method(0, AMQP_CONNECTION_CLOSE_OK_METHOD, amqp_connection_close_ok_t{}));
+    try {
+        opened.session.check();
+        FAIL("the session is well");
+    } catch (const ConnectionError& error) {
+        CHECK(error.code() == 320);
+        CHECK(error.is_retryable());
+        CHECK_THAT(error.what(), Contains("CONNECTION_FORCED"));
+    }
+}
+
+TEST_CASE("what still comes for a channel that is being closed is ignored", "[amqp]") {
+    Opened opened;
+    close_channel_nowait(opened.session, *opened.channel);
+    feed(opened.session, script::returned() + script::ack(7) +
+                             script::method(1, AMQP_CHANNEL_CLOSE_OK_METHOD, amqp_channel_close_ok_t{}));
+    CHECK(opened.channel->phase == ChannelState::Phase::closed);
+}
+
+TEST_CASE("a message for a consumer that was cancelled is sent back", "[amqp]") {
+    Opened opened;
+    amqp_basic_deliver_t deliver{bytes("gone"), 5, 0, bytes("ex"), bytes("key")};
+    feed(opened.session, script::method(1, AMQP_BASIC_DELIVER_METHOD, deliver) + script::content(1, "late"));
+    CHECK(opened.channel->deliveries.empty());
+    CHECK(opened.session.output() == script::method(1, AMQP_BASIC_REJECT_METHOD, amqp_basic_reject_t{5, 1}));
+}
+
+TEST_CASE("X1 channel numbers are bounded by what the broker allows and used again", "[amqp]") {
+    Session session{"peer"};
+    session.tuned(2, 4096);
+    auto one = session.new_channel(), two = session.new_channel();
+    CHECK(two->number() == 2);
+    CHECK_THROWS_AS(session.new_channel(), ChannelLimitExceeded);
+    one->phase = ChannelState::Phase::closed;
+    CHECK(session.new_channel()->number() == 1);
+}
+
+TEST_CASE("an operation that is dropped in the middle leaves nothing dangling", "[amqp]") {
+    Opened opened;
+    {
+        auto waiting = wait_for_message(opened.session, opened.channel, "q", false, Deadline::never());
+        CHECK_FALSE(waiting.resume());
+    }
+    feed(opened.session, script::method(1, AMQP_BASIC_GET_EMPTY_METHOD, amqp_basic_get_empty_t{}));
+    CHECK(opened.channel->replies.size() == 1);
+}
+
+TEST_CASE("random bytes end in a typed error or in patience, never in anything else", "[amqp][hostile]") {
+    std::uint32_t random = 12345;
+    const auto next = [&] { return random = random * 1664525u + 1013904223u, static_cast<char>(random >> 24); };
+    const std::string valid = script::returned() + script::blocked("x") + script::channel_open_ok() + script::confirm_ok();
+    for (int round = 0; round < 3000; ++round) {
+        Session session{"peer"};
+        session.tuned(2047, 131072);
+        auto channel = session.new_channel();
+        channel->phase = ChannelState::Phase::open;
+        std::string data = valid;
+        for (int flips = 0; flips < 3; ++flips) data[static_cast<unsigned char>(next()) % data.size()] = next();
+        try {
+            feed(session, data);
+        } catch (const ConnectionError&) {
+        }
+    }
+    SUCCEED();
+}
