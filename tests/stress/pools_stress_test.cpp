@@ -44,7 +44,7 @@ TEST_CASE("a pool under acquire, release, discard, resize and reset keeps its pr
         ResourcePool<Thing> pool{factory.hooks(), {.limit = 8}};
         in_threads([&](int number) {
             std::mt19937 random{static_cast<unsigned>(number + 1)};
-            for (int i = 0; i < 3000; ++i) {
+            for (int i = 0; i < 10000; ++i) {
                 const auto dice = random() % 100;
                 if (dice < 2) {
                     pool.resize(4 + random() % 8, {.ignore_errors = true});
@@ -124,7 +124,7 @@ TEST_CASE("groups under new keys, limits and resets keep their promises", "[stre
     std::atomic<int> failures{0};
     in_threads([&](int number) {
         std::mt19937 random{static_cast<unsigned>(number + 1)};
-        for (int i = 0; i < 200; ++i) {
+        for (int i = 0; i < 1000; ++i) {
             const Connection broker{"memory://stress" + std::to_string(random() % 10)};
             const auto dice = random() % 100;
             try {

@@ -1,0 +1,29 @@
+#!/usr/bin/env bash
+# Installs the library to a prefix of its own, builds another project against it and runs that.
+#
+#   install.sh ROOT WORK-DIRECTORY shared|static
+set -euo pipefail
+root=${1:?} work=${2:?} kind=${3:?shared or static}
+shared=OFF
+[ "$kind" = static ] || shared=ON
+launcher=()
+! command -v ccache >/dev/null || launcher=(-DCMAKE_CXX_COMPILER_LAUNCHER=ccache)
+
+cmake -S "$root" -B "$work/build" -G Ninja -DCMAKE_BUILD_TYPE=Release -DBUILD_SHARED_LIBS=$shared -DKOMBU_BUILD_TESTS=OFF \
+    -DKOMBU_BUILD_EXAMPLES=OFF "${launcher[@]}" >/dev/null
+cmake --build "$work/build" --parallel 2
+rm -rf "$work/prefix" "$work/consumer"
+cmake --install "$work/build" --prefix "$work/prefix" >/dev/null
+
+cmake -S "$root/tests/package/consumer" -B "$work/consumer" -G Ninja -DCMAKE_PREFIX_PATH="$work/prefix" "${launcher[@]}" >/dev/null
+cmake --build "$work/consumer" --parallel 2
+"$work/consumer/app"
+"$work/consumer/pool_only"
+
+if [ "$kind" = shared ]; then
+    # What the library defines for others is its own: nothing of its dependencies, and none of its inside.
+    foreign=$(nm -D --defined-only --demangle "$work"/prefix/lib*/libkombu.so "$work"/prefix/lib/*/libkombu.so 2>/dev/null |
+        awk '$2 ~ /[TDBR]/ {print}' | grep -E ' (boost::|amqp_|kombu::(amqp|memory|net|routing)::)' || true)
+    [ -z "$foreign" ] || { echo "exported by mistake: $foreign"; exit 1; }
+fi
+echo "installed, found and used: $kind"
