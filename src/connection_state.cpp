@@ -69,12 +69,17 @@ std::shared_ptr<TransportChannel> ConnectionState::open_channel(Deadline deadlin
 }
 
 std::shared_ptr<TransportChannel> ConnectionState::default_channel(Deadline deadline) {
-    if (!default_channel_ || !default_channel_->is_open() || !connected() || interrupted_)
+    if (!default_channel_ || !default_channel_->is_open() || !connected() || interrupted_) {
+        if (default_channel_) default_channel_->close_nowait();
         default_channel_ = session(deadline).open_channel(deadline);
+    }
     return default_channel_;
 }
 
 std::shared_ptr<TransportConnection> ConnectionState::detach() noexcept {
+    for (const auto& known : channels_)
+        if (const auto channel = known.lock()) channel->close_nowait();
+    if (default_channel_) default_channel_->close_nowait();
     default_channel_.reset();
     channels_.clear();
     declared_.clear();
@@ -98,9 +103,9 @@ bool ConnectionState::recycle() noexcept {
     if (!session_) return true;
     if (!session_->is_open()) return false;
     for (const auto& known : std::exchange(channels_, {}))
-        if (const auto channel = known.lock(); channel && channel->is_open() && !channel->close_nowait()) return false;
-    if (default_channel_ && default_channel_->unsettled() != 0) {
-        if (default_channel_->is_open() && !default_channel_->close_nowait()) return false;
+        if (const auto channel = known.lock(); channel && !channel->close_nowait()) return false;
+    if (default_channel_ && (default_channel_->unsettled() != 0 || !default_channel_->is_open())) {
+        if (!default_channel_->close_nowait()) return false;
         default_channel_.reset();
     }
     return true;

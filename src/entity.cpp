@@ -1,6 +1,8 @@
 #include <kombu/entity.hpp>
 #include <kombu/error.hpp>
 
+#include "milliseconds.hpp"
+
 #include <utility>
 
 namespace kombu {
@@ -71,8 +73,8 @@ Queue::Queue(std::string name, Exchange exchange, std::string routing_key, Queue
     if (options.exclusive) options.auto_delete = true;
 
     Json arguments = options.queue_arguments;
-    if (options.expires) arguments["x-expires"] = options.expires->count();
-    if (options.message_ttl) arguments["x-message-ttl"] = options.message_ttl->count();
+    if (options.expires) arguments["x-expires"] = milliseconds(*options.expires, "expires");
+    if (options.message_ttl) arguments["x-message-ttl"] = milliseconds(*options.message_ttl, "message_ttl");
     if (options.max_length) arguments["x-max-length"] = *options.max_length;
     if (options.max_length_bytes) arguments["x-max-length-bytes"] = *options.max_length_bytes;
     if (options.max_priority) arguments["x-max-priority"] = *options.max_priority;

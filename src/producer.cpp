@@ -6,6 +6,7 @@
 
 #include "backoff.hpp"
 #include "connection_state.hpp"
+#include "milliseconds.hpp"
 
 #include <optional>
 #include <utility>
@@ -22,7 +23,6 @@ Properties properties_of(const PublishOptions& options, const Exchange& exchange
         throw ConfigurationError("headers: must be a JSON object");
     if (options.priority < 0 || options.priority > 255)
         throw ConfigurationError("priority: must be from 0 to 255, not " + std::to_string(options.priority));
-    if (options.expiration && options.expiration->count() < 0) throw ConfigurationError("expiration: must not be negative");
     check_short(options.content_type, "content_type");
     check_short(options.content_encoding, "content_encoding");
     check_short(options.correlation_id, "correlation_id");
@@ -39,7 +39,7 @@ Properties properties_of(const PublishOptions& options, const Exchange& exchange
     properties.priority = options.priority;
     properties.correlation_id = options.correlation_id;
     properties.reply_to = options.reply_to;
-    if (options.expiration) properties.expiration = std::to_string(options.expiration->count());
+    if (options.expiration) properties.expiration = std::to_string(milliseconds(*options.expiration, "expiration"));
     properties.message_id = options.message_id;
     if (options.timestamp) properties.timestamp = options.timestamp->seconds();
     properties.type = options.type;

@@ -97,9 +97,9 @@ struct QueueOptions {
     Json queue_arguments = Json::object();
     Json binding_arguments = Json::object();
     /// Deleted after so long without use (x-expires).
-    std::optional<std::chrono::milliseconds> expires{};
+    std::optional<std::chrono::duration<double>> expires{};
     /// How long messages live in the queue (x-message-ttl).
-    std::optional<std::chrono::milliseconds> message_ttl{};
+    std::optional<std::chrono::duration<double>> message_ttl{};
     std::optional<std::uint32_t> max_length{};
     std::optional<std::uint64_t> max_length_bytes{};
     std::optional<std::uint8_t> max_priority{};

@@ -54,7 +54,7 @@ struct PublishOptions {
     /// 0 to 255; always sent.
     int priority = 0;
     /// How long the message is worth delivering.
-    std::optional<std::chrono::milliseconds> expiration{};
+    std::optional<std::chrono::duration<double>> expiration{};
     /// A message that reaches no queue is an Unroutable exception. Needs publisher confirms.
     bool mandatory = false;
     /// When set, the body is sent as it is: text or bytes, not serialised. The encoding is then utf-8 for text and binary

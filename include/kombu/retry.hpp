@@ -16,9 +16,9 @@ namespace kombu {
 struct RetryPolicy {
     /// Not set: for as long as the deadline allows, for ever when there is none.
     std::optional<unsigned> max_retries = 3;
-    std::chrono::milliseconds interval_start{0};
-    std::chrono::milliseconds interval_step{200};
-    std::chrono::milliseconds interval_max{1000};
+    std::chrono::duration<double> interval_start{0};
+    std::chrono::duration<double> interval_step{0.2};
+    std::chrono::duration<double> interval_max{1};
     /// From 0 (none) to 1.
     double jitter = 0.2;
     /// Bounds all attempts and waits together.

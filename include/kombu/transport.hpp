@@ -66,7 +66,8 @@ public:
     /// How many deliveries were neither settled nor returned.
     virtual std::size_t unsettled() const noexcept = 0;
     virtual void close(Deadline deadline) = 0;
-    /// Closes without waiting for the broker. False when even that is not possible without blocking.
+    /// Ends the channel's use without waiting for the broker; its destructor then does nothing, on whatever thread. False when
+    /// the connection is of no more use.
     virtual bool close_nowait() noexcept = 0;
 
     virtual void exchange_declare(const Exchange& exchange, Deadline deadline) = 0;

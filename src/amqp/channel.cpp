@@ -21,7 +21,9 @@ constexpr std::chrono::milliseconds look_interval{5};
 AmqpChannel::AmqpChannel(std::shared_ptr<AmqpConnection> connection, std::shared_ptr<ChannelState> channel)
     : connection_(std::move(connection)), channel_(std::move(channel)) {}
 
-AmqpChannel::~AmqpChannel() { AmqpChannel::close_nowait(); }
+AmqpChannel::~AmqpChannel() {
+    if (!ended_) AmqpChannel::close_nowait();
+}
 
 bool AmqpChannel::is_open() const noexcept { return channel_->is_open() && connection_->is_open(); }
 
@@ -30,6 +32,7 @@ void AmqpChannel::close(Deadline deadline) {
 }
 
 bool AmqpChannel::close_nowait() noexcept try {
+    ended_ = true;
     if (!is_open()) return connection_->is_open();
     close_channel_nowait(connection_->session(), *channel_);
     return connection_->try_send();
@@ -74,6 +77,7 @@ std::uint32_t AmqpChannel::queue_delete(std::string_view name, bool if_unused, b
 void AmqpChannel::basic_publish(const OutgoingMessage& message, Deadline deadline, Deadline confirm_by) {
     connection_->check_open();
     if (!connection_->confirms()) return publish_unconfirmed(message, deadline);
+    if (connection_->session().blocked()) connection_->run(await_unblocked(connection_->session(), deadline), deadline);
     publish(connection_->session(), *channel_, message);
     const std::uint64_t number = channel_->confirms.published();
     connection_->run(await_confirm(connection_->session(), channel_, number, std::min(deadline, confirm_by)), deadline);

@@ -43,6 +43,9 @@ private:
     std::shared_ptr<AmqpConnection> connection_;
     std::shared_ptr<ChannelState> channel_;
     Deadline next_look_ = Deadline::at({});
+    // The last handle to a channel may go on another thread, long after its connection has passed on to another holder. It
+    // must not look at the session then; whoever ends the channel in time says so here.
+    bool ended_ = false;
 };
 
 }  // namespace kombu::amqp

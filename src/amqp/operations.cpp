@@ -316,7 +316,6 @@ Operation<std::uint32_t> delete_queue(Session& session, Channel channel, std::st
 
 void publish(Session& session, ChannelState& channel, const OutgoingMessage& message) {
     ready(session, channel);
-    channel.returned.clear();
     std::string& output = session.output();
     const std::size_t before = output.size();
     try {
@@ -328,6 +327,15 @@ void publish(Session& session, ChannelState& channel, const OutgoingMessage& mes
     } catch (...) {
         output.resize(before);  // half a message would break the connection for the next one
         throw;
+    }
+}
+
+Operation<> await_unblocked(Session& session, Deadline until) {
+    while (session.blocked()) {
+        const bool in_time = co_await NeedInput{until};
+        session.check();
+        if (!in_time && session.blocked())
+            throw Timeout(session.peer() + ": the message was not sent: the broker is blocked: " + *session.blocked(), false);
     }
 }
 
@@ -343,15 +351,18 @@ Operation<> await_confirm(Session& session, Channel channel, std::uint64_t numbe
         if (in_time) continue;
         if (const auto& reason = session.blocked())
             // The connection is well, and the broker says what is wrong: the next message may pass.
-            throw Timeout(session.peer() + ": the broker takes no messages now: blocked: " + *reason, false);
+            throw Timeout(session.peer() + ": the broker did not confirm the message in time: it is blocked: " + *reason, false);
         const Timeout error(session.peer() + ": the broker did not confirm the message in time");
         session.fail(error);
         throw error;
     }
-    if (channel->returned.empty()) co_return;
-    // It comes before the confirmation, and there is one message at a time.
-    const Received returned = std::move(channel->returned.front());
-    channel->returned.clear();
+    const auto found = channel->unroutable.find(number);
+    std::optional<Received> mine;
+    if (found != channel->unroutable.end()) mine = std::move(found->second);
+    // Those before it belong to calls that are over.
+    channel->unroutable.erase(channel->unroutable.begin(), channel->unroutable.upper_bound(number));
+    if (!mine) co_return;
+    const Received returned = std::move(*mine);
     const DecodedMethod method{returned.payload};
     const auto& fields = method.as<amqp_basic_return_t>();
     throw Unroutable(std::string{view(fields.reply_text)} + " - exchange '" + std::string{view(fields.exchange)} +

@@ -44,6 +44,8 @@ net::Operation<std::uint32_t> delete_queue(Session& session, Channel channel, st
 
 /// Puts a message into the session's output: nothing to wait for.
 void publish(Session& session, ChannelState& channel, const OutgoingMessage& message);
+/// Waits until the broker takes messages again. Throws Timeout when `until` passes; nothing was sent then.
+net::Operation<> await_unblocked(Session& session, Deadline until);
 /// Waits until the broker has confirmed message `number`. Throws Nacked, Unroutable, and Timeout when `until` passes.
 net::Operation<> await_confirm(Session& session, Channel channel, std::uint64_t number, Deadline until);
 

@@ -9,8 +9,9 @@
 namespace kombu::amqp {
 namespace {
 
-/// More than any exchange needs; a peer that sends answers nobody asked for meets it.
-constexpr std::size_t max_unread = 4096;
+/// More than any exchange needs; a peer that sends what nobody asked for meets them before it fills the memory.
+constexpr std::size_t max_unread = 64;
+constexpr std::size_t max_unread_messages = 4;
 
 std::string reply_text(int code, std::string_view text) { return std::string{text} + " (" + std::to_string(code) + ")"; }
 
@@ -155,6 +156,9 @@ void Session::take_method(ChannelState& channel, const Frame& frame) {
             const auto& ack = method.as<amqp_basic_ack_t>();
             if (!channel.confirms.settle(ack.delivery_tag, ack.multiple != 0, true))
                 protocol_error("a message was confirmed that was never sent");
+            // A message comes back just before its own confirmation.
+            if (!channel.returned.empty()) channel.unroutable[ack.delivery_tag] = std::move(channel.returned.back());
+            channel.returned.clear();
             return;
         }
         case AMQP_BASIC_NACK_METHOD: {
@@ -226,7 +230,7 @@ void Session::complete(ChannelState& channel) {
             return send(channel.number(), AMQP_BASIC_REJECT_METHOD, &reject);
         }
     }
-    if (place.size() >= max_unread) protocol_error("messages came that nobody asked for");
+    if (place.size() >= max_unread_messages) protocol_error("messages came that nobody asked for");
     place.push_back(std::move(message));
 }
 

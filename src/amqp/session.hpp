@@ -41,7 +41,8 @@ public:
 
     Phase phase = Phase::opening;
     std::deque<Received> replies{};     // answers to what was asked
-    std::deque<Received> returned{};    // mandatory messages that came back
+    std::deque<Received> returned{};    // mandatory messages that came back and are not confirmed yet
+    std::map<std::uint64_t, Received> unroutable{};  // those that are, by their number
     std::deque<Received> deliveries{};  // for the consumers below
     std::set<std::string> consumers{};
     std::uint64_t last_consumer = 0;

@@ -62,6 +62,7 @@ public:
         if (error_) std::rethrow_exception(error_);
     }
 
+    OperationContext own_context_{};  // of the outermost one; here, since operations move
     OperationContext* context_ = nullptr;
     std::coroutine_handle<> awaited_by_{};
 
@@ -83,7 +84,7 @@ class [[nodiscard]] Operation {
 public:
     using promise_type = detail::Promise<T>;
 
-    Operation(Operation&& other) noexcept : self_(std::exchange(other.self_, nullptr)), context_(other.context_) {}
+    Operation(Operation&& other) noexcept : self_(std::exchange(other.self_, nullptr)) {}
     Operation(const Operation&) = delete;
     Operation& operator=(const Operation&) = delete;
     Operation& operator=(Operation&&) = delete;
@@ -93,18 +94,19 @@ public:
 
     /// Runs until the operation is done (true) or needs input (false). `input`: whether there is news since it asked.
     bool resume(bool input = true) {
+        detail::OperationContext& context = self_.promise().own_context_;
         if (!self_.promise().context_) {
-            context_.innermost = self_;
-            self_.promise().context_ = &context_;
+            context.innermost = self_;
+            self_.promise().context_ = &context;
         }
-        context_.input = input;
-        context_.until = Deadline::never();
-        context_.innermost.resume();
+        context.input = input;
+        context.until = Deadline::never();
+        context.innermost.resume();
         return self_.done();
     }
 
     /// Until when the operation wants to wait for input.
-    Deadline until() const noexcept { return context_.until; }
+    Deadline until() const noexcept { return self_.promise().own_context_.until; }
 
     /// What a finished operation returned, or throws what it threw.
     T result() { return self_.promise().result(); }
@@ -123,7 +125,6 @@ private:
     explicit Operation(std::coroutine_handle<promise_type> self) noexcept : self_(self) {}
 
     std::coroutine_handle<promise_type> self_;
-    detail::OperationContext context_{};
 };
 
 namespace detail {

@@ -8,6 +8,7 @@
 #include <cstring>
 #include <memory>
 #include <mutex>
+#include <system_error>
 #include <thread>
 
 namespace kombu::net {
@@ -52,13 +53,17 @@ std::vector<Address> resolve(const std::string& host, std::uint16_t port, Deadli
     Answer answer = ask(host, port, AI_NUMERICHOST);
     if (answer.error != 0) {
         auto question = std::make_shared<Question>();
-        std::thread{[question, host, port] {
-            Answer found = ask(host, port, 0);
-            std::lock_guard lock{question->mutex};
-            question->answer = std::move(found);
-            question->done = true;
-            question->answered.notify_one();
-        }}.detach();
+        try {
+            std::thread{[question, host, port] {
+                Answer found = ask(host, port, 0);
+                std::lock_guard lock{question->mutex};
+                question->answer = std::move(found);
+                question->done = true;
+                question->answered.notify_one();
+            }}.detach();
+        } catch (const std::system_error& error) {
+            throw ConnectionError(host + ": no thread to look it up with: " + error.what());
+        }
         std::unique_lock lock{question->mutex};
         const auto done = [&] { return question->done; };
         if (deadline.is_never())

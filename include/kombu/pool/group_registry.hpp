@@ -49,7 +49,7 @@ private:
 /// Groups that share one limit and are reset together. `kombu::pools` has one for the whole process.
 ///
 /// Threads: every member may be called from any thread. Locks are taken in the order registry, group, pool. A registry
-/// must outlive its groups.
+/// must outlive its groups. Resources are closed while the registry is locked, so what closes them must not call it.
 class GroupRegistry {
 public:
     explicit GroupRegistry(std::size_t limit) : limit_(limit) {}

@@ -149,12 +149,14 @@ TEST_CASE("publishing to a broker that is not there ends with the timeout of the
 }
 
 TEST_CASE("a broker that says it is blocked is named in the timeout, and the connection lives", "[failure]") {
-    ScriptedPeer blocked{[](PeerSocket& peer) {
+    std::atomic<bool> unblock{false};
+    ScriptedPeer blocked{[&](PeerSocket& peer) {
         script::open(peer);
         script::take_publish(peer);
         peer.send(script::blocked("low on memory"));
-        script::take_publish(peer);
+        while (!unblock && !peer.stopped()) std::this_thread::yield();
         peer.send(script::method(0, AMQP_CONNECTION_UNBLOCKED_METHOD, amqp_connection_unblocked_t{}));
+        script::take_publish(peer);
         peer.send(script::ack(2, true));
         peer.hold();
     }};
@@ -162,8 +164,11 @@ TEST_CASE("a broker that says it is blocked is named in the timeout, and the con
     Producer producer{connection};
     CHECK_THAT(error_within(200ms, 1500ms, [&] { producer.publish(1, {.routing_key = "q", .timeout = 200ms}); }),
                Contains("blocked: low on memory"));
+    CHECK_THAT(error_within(100ms, 1500ms, [&] { producer.publish(2, {.routing_key = "q", .timeout = 100ms}); }),
+               Contains("was not sent"));
     CHECK(connection.connected());
-    CHECK_NOTHROW(producer.publish(2, {.routing_key = "q", .timeout = 5s}));
+    unblock = true;
+    CHECK_NOTHROW(producer.publish(3, {.routing_key = "q", .timeout = 5s}));
 }
 
 TEST_CASE("confirmations of the wrong messages are not taken for success", "[failure]") {

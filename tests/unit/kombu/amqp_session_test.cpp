@@ -142,6 +142,11 @@ TEST_CASE("frames that no broker may send are refused", "[amqp][hostile]") {
     }
     SECTION("a confirmation of what was never sent") { CHECK_THAT(error_of(session, script::ack(1)), Contains("never sent")); }
     SECTION("a method with broken fields") { CHECK_THAT(error_of(session, frame(1, 1, std::string_view("\0\x14\0\x28\1", 5))), Contains("broken")); }
+    SECTION("messages without end") {
+        std::string error = "accepted";
+        for (int i = 0; i < 10 && error == "accepted"; ++i) error = error_of(session, script::returned());
+        CHECK_THAT(error, Contains("nobody asked for"));
+    }
     SECTION("answers without end") {
         const std::string answer = script::confirm_ok();
         std::string error = "accepted";
@@ -263,6 +268,16 @@ TEST_CASE("a message that comes back before its confirmation is Unroutable", "[a
     feed(opened.session, script::returned() + script::ack(number));
     REQUIRE(wait.resume());
     CHECK_THROWS_AS(wait.result(), Unroutable);
+}
+
+TEST_CASE("a message that comes back late is not taken for the next one", "[amqp][confirms]") {
+    Opened opened;
+    const auto given_up = opened.published(), next = opened.published();
+    auto wait = await_confirm(opened.session, opened.channel, next, Deadline::never());
+    wait.resume();
+    feed(opened.session, script::returned() + script::ack(given_up) + script::ack(next));
+    REQUIRE(wait.resume());
+    CHECK_NOTHROW(wait.result());
 }
 
 TEST_CASE("no confirmation in time breaks the connection, unless the broker said that it is blocked", "[amqp][confirms]") {

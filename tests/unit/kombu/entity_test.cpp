@@ -38,7 +38,7 @@ TEST_CASE("queue options become RabbitMQ's arguments and win over those given by
     const Queue queue{"q", {}, {},
                       {.queue_arguments = {{"x-max-length", 1}, {"x-queue-mode", "lazy"}},
                        .expires = 5s,
-                       .message_ttl = 1500ms,
+                       .message_ttl = 1.5s,
                        .max_length = 10,
                        .max_length_bytes = 100,
                        .max_priority = 9}};

@@ -1,0 +1,21 @@
+#pragma once
+
+#include <kombu/error.hpp>
+
+#include <chrono>
+#include <cmath>
+#include <cstdint>
+#include <string>
+
+namespace kombu {
+
+/// Whole milliseconds, as brokers count. Throws ConfigurationError, naming the field, for what is negative, no number, or
+/// more than 32 bits hold.
+inline std::int64_t milliseconds(std::chrono::duration<double> time, const char* field) {
+    const double count = std::round(time.count() * 1000);
+    if (!(count >= 0 && count <= 4294967295.0))
+        throw ConfigurationError(std::string{field} + ": must be from 0 to 4294967 seconds");
+    return static_cast<std::int64_t>(count);
+}
+
+}  // namespace kombu
