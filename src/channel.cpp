@@ -2,6 +2,7 @@
 #include <kombu/error.hpp>
 #include <kombu/transport.hpp>
 
+#include "checks.hpp"
 #include "connection_state.hpp"
 
 #include <utility>
@@ -32,6 +33,16 @@ Deadline ChannelHandle::deadline(OptionalTimeout timeout) const { return connect
 
 }  // namespace detail
 
+namespace {
+
+void check_binding(std::string_view queue, std::string_view exchange, std::string_view routing_key) {
+    check_name(queue, "queue name");
+    check_name(exchange, "exchange name");
+    check_name(routing_key, "routing_key");
+}
+
+}  // namespace
+
 bool Channel::is_open() const { return handle_.use().is_open(); }
 
 void Channel::close(OptionalTimeout timeout) { handle_.use().close(handle_.deadline(timeout)); }
@@ -42,6 +53,8 @@ void Channel::exchange_declare(const Exchange& exchange, OptionalTimeout timeout
 }
 
 void Channel::exchange_delete(std::string_view name, bool if_unused, OptionalTimeout timeout) {
+    check_name(name, "exchange name");
+    handle_.connection().use().forget_declarations();
     handle_.use().exchange_delete(name, if_unused, handle_.deadline(timeout));
 }
 
@@ -51,23 +64,29 @@ QueueInfo Channel::queue_declare(const Queue& queue, OptionalTimeout timeout) {
 
 void Channel::queue_bind(std::string_view queue, std::string_view exchange, std::string_view routing_key,
                          const Json& arguments, OptionalTimeout timeout) {
+    check_binding(queue, exchange, routing_key);
     handle_.use().queue_bind(queue, exchange, routing_key, arguments, handle_.deadline(timeout));
 }
 
 void Channel::queue_unbind(std::string_view queue, std::string_view exchange, std::string_view routing_key,
                            const Json& arguments, OptionalTimeout timeout) {
+    check_binding(queue, exchange, routing_key);
     handle_.use().queue_unbind(queue, exchange, routing_key, arguments, handle_.deadline(timeout));
 }
 
 std::uint32_t Channel::queue_purge(std::string_view name, OptionalTimeout timeout) {
+    check_name(name, "queue name");
     return handle_.use().queue_purge(name, handle_.deadline(timeout));
 }
 
 std::uint32_t Channel::queue_delete(std::string_view name, bool if_unused, bool if_empty, OptionalTimeout timeout) {
+    check_name(name, "queue name");
+    handle_.connection().use().forget_declarations();
     return handle_.use().queue_delete(name, if_unused, if_empty, handle_.deadline(timeout));
 }
 
 std::optional<Message> Channel::basic_get(std::string_view queue, bool no_ack, ContentTypes accept, OptionalTimeout timeout) {
+    check_name(queue, "queue name");
     auto delivery = handle_.use().basic_get(queue, no_ack, handle_.deadline(timeout));
     if (!delivery) return std::nullopt;
     return Message{std::move(*delivery), handle_, no_ack, std::move(accept)};

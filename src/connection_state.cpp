@@ -51,12 +51,14 @@ std::shared_ptr<TransportConnection> ConnectionState::connect_somewhere(Deadline
             last_endpoint_ = index;
             return connected;
         } catch (const ConnectionError& error) {
+            if (errors_) errors_->set(error.what());
             if (parameters.endpoints.size() == 1) throw;
             failures += (failures.empty() ? "" : "; ") + std::string{error.what()};
             code = error.code();
             retryable = retryable || error.is_retryable();
         }
-        if (deadline.expired()) break;
+        if (deadline.expired()) throw Timeout("no endpoint accepted a connection in time: " + failures);
+        if (interrupted_) break;
     }
     throw ConnectionError("no endpoint accepts connections: " + failures, code, retryable);
 }
@@ -70,7 +72,10 @@ std::shared_ptr<TransportChannel> ConnectionState::open_channel(Deadline deadlin
 
 std::shared_ptr<TransportChannel> ConnectionState::default_channel(Deadline deadline) {
     if (!default_channel_ || !default_channel_->is_open() || !connected() || interrupted_) {
-        if (default_channel_) default_channel_->close_nowait();
+        if (default_channel_) {
+            default_channel_->close_nowait();
+            declared_.clear();  // it was closed by a refusal, and what is known may be what was refused
+        }
         default_channel_ = session(deadline).open_channel(deadline);
     }
     return default_channel_;

@@ -13,9 +13,27 @@
 #include <mutex>
 #include <string>
 #include <unordered_set>
+#include <utility>
 #include <vector>
 
 namespace kombu::detail {
+
+/// The last failure to connect among the connections of a pool.
+class LastError {
+public:
+    void set(std::string text) {
+        std::lock_guard lock{mutex_};
+        text_ = std::move(text);
+    }
+    std::string get() const {
+        std::lock_guard lock{mutex_};
+        return text_;
+    }
+
+private:
+    mutable std::mutex mutex_;
+    std::string text_;
+};
 
 /// A connection's inside: its session, its channels, what was declared. Used by one thread at a time, except where said.
 class ConnectionState : public std::enable_shared_from_this<ConnectionState> {
@@ -40,6 +58,12 @@ public:
 
     void release(Deadline deadline) noexcept;
     void abandon() noexcept;
+    /// Ends for good: what was made from the connection refuses to work from now on.
+    void retire() noexcept {
+        ++tenancy_;
+        abandon();
+    }
+    void report_to(std::shared_ptr<LastError> errors) noexcept { errors_ = std::move(errors); }
 
     /// Looks whether the peer is still there. True when nothing is connected.
     bool usable() noexcept;
@@ -69,6 +93,7 @@ private:
     std::size_t last_endpoint_ = 0;
     std::atomic<std::uint64_t> tenancy_{0};
     std::atomic<bool> interrupted_{false};
+    std::shared_ptr<LastError> errors_;
 };
 
 }  // namespace kombu::detail

@@ -77,15 +77,10 @@ public:
             for (std::string_view place : split(alternate)) places.push_back(place);
         if (places.empty()) places.push_back("amqp://");
 
-        Url first = parse_place(places.front(), nullptr);
+        const Url first = parse_place(places.front(), nullptr);
         const KnownTransport known = find_transport(first.transport);
         description_->transport = known.transport;
         parameters().transport = known.name;
-        apply(options_.userid, first.userid);
-        apply(options_.password, first.password);
-        apply(options_.virtual_host, first.virtual_host);
-        if (options_.port) first.port = checked_port(*options_.port);
-
         read_options(first.query);
         add_endpoint(first);
         for (std::size_t i = 1; i < places.size(); ++i) {
@@ -124,13 +119,21 @@ private:
         if (is_url(place)) return parse_url(place);
         Url url = parse_url((first ? first->transport : "amqp") + "://" + std::string{place});
         if (!first) return url;
-        url.userid = url.userid ? url.userid : first->userid;
-        url.password = url.password ? url.password : first->password;
+        if (url.userid || url.password)
+            throw ConfigurationError("alternates: a host name without transport:// takes its credentials from the first URL and "
+                                     "must not have any of its own (and a ';' within a URL must be written %3B)");
+        url.userid = first->userid;
+        url.password = first->password;
         url.virtual_host = url.virtual_host ? url.virtual_host : first->virtual_host;
         return url;
     }
 
-    void add_endpoint(const Url& url) {
+    void add_endpoint(Url url) {
+        // What is set explicitly goes for every endpoint.
+        apply(options_.userid, url.userid);
+        apply(options_.password, url.password);
+        apply(options_.virtual_host, url.virtual_host);
+        if (options_.port) url.port = checked_port(*options_.port);
         Endpoint endpoint;
         endpoint.hostname = url.hostname.value_or("");
         endpoint.port = url.port.value_or(std::uint16_t{0});

@@ -1,7 +1,7 @@
 #include <kombu/entity.hpp>
 #include <kombu/error.hpp>
 
-#include "milliseconds.hpp"
+#include "checks.hpp"
 
 #include <utility>
 
@@ -17,12 +17,6 @@ int known_mode(std::string_view name) {
     if (name == "transient") return 1;
     if (name == "persistent") return 2;
     throw ConfigurationError("delivery_mode: transient or persistent, not " + std::string{name.substr(0, 100)});
-}
-
-/// Names travel as AMQP short strings.
-void check_name(const std::string& name, const char* field) {
-    if (name.size() > 255) throw ConfigurationError(std::string{field} + ": longer than 255 bytes");
-    if (name.find('\0') != std::string::npos) throw ConfigurationError(std::string{field} + ": contains a NUL character");
 }
 
 void check_object(const Json& value, const char* field) {
@@ -46,8 +40,8 @@ Exchange::Exchange(std::string name, std::string type, ExchangeOptions options) 
     check_name(name, "exchange name");
     check_name(type, "exchange type");
     check_object(options.arguments, "exchange arguments");
-    const Json identity = {"exchange", name, type, options.durable, options.auto_delete, options.passive,
-                           options.no_declare, options.arguments};
+    const Json identity = {"exchange", name, type, options.durable, options.auto_delete, options.passive, options.no_declare,
+                           options.arguments, options.delivery_mode ? options.delivery_mode->value() : 0};
     data_ = std::make_shared<const Data>(Data{std::move(name), std::move(type), std::move(options), dumped(identity)});
 }
 

@@ -22,12 +22,23 @@ void throw_connection_limit_exceeded(LimitReport report) { throw ConnectionLimit
 
 ResourceFactory<Connection> connection_factory(std::shared_ptr<const Connection> like) {
     ResourceFactory<Connection> factory;
-    factory.create = [like](Deadline) { return std::make_shared<Connection>(*like); };
-    factory.prepare = [](Connection& connection, Deadline) { return inside(connection) && inside(connection)->usable(); };
-    factory.recycle = [](Connection& connection, bool) { return inside(connection) && inside(connection)->recycle(); };
-    factory.close = [](Connection& connection) {
-        if (inside(connection)) inside(connection)->abandon();
+    const auto last_error = std::make_shared<kombu::detail::LastError>();
+    factory.create = [like, last_error](const Acquisition&) {
+        auto connection = std::make_shared<Connection>(*like);
+        if (inside(*connection)) inside(*connection)->report_to(last_error);
+        return connection;
     };
+    factory.prepare = [](Connection& connection, const Acquisition&) {
+        return inside(connection) && inside(connection)->usable();
+    };
+    // A holder may have assigned another connection to this one: that is not what the pool lends.
+    factory.recycle = [like](Connection& connection, bool) {
+        return inside(connection) && connection == *like && inside(connection)->recycle();
+    };
+    factory.close = [](Connection& connection) {
+        if (inside(connection)) inside(connection)->retire();
+    };
+    factory.last_error = [last_error] { return last_error->get(); };
     factory.interrupt = [](Connection& connection) {
         if (inside(connection)) inside(connection)->interrupt();
     };
@@ -37,7 +48,6 @@ ResourceFactory<Connection> connection_factory(std::shared_ptr<const Connection>
 
 /// A producer and the connection it has while it is leased.
 struct PooledProducer : Producer {
-    explicit PooledProducer(Connection& nothing) : Producer(nothing) { release(); }
     Lease<Connection> connection{};
     std::mutex mutex{};  // interrupt() comes from other threads
     std::shared_ptr<ConnectionState> leased{};
@@ -59,12 +69,9 @@ struct PooledProducer : Producer {
     }
 
     void interrupt() noexcept {
-        std::shared_ptr<ConnectionState> state;
-        {
-            std::lock_guard lock{mutex};
-            state = leased;
-        }
-        if (state) state->interrupt();
+        // Under the lock, or the connection might belong to somebody else by then. It does not block.
+        std::lock_guard lock{mutex};
+        if (leased) leased->interrupt();
     }
 };
 
@@ -72,12 +79,12 @@ PooledProducer& pooled(Producer& producer) { return static_cast<PooledProducer&>
 
 ResourceFactory<Producer> producer_factory(std::shared_ptr<const ProducerPool::Source> connections) {
     ResourceFactory<Producer> factory;
-    factory.create = [connections](Deadline) -> std::shared_ptr<Producer> {
-        Connection nothing{(*connections)().connection()};
-        return std::make_shared<PooledProducer>(nothing);
-    };
-    factory.prepare = [connections](Producer& producer, Deadline deadline) {
-        pooled(producer).take((*connections)().acquire({.block = true, .timeout = deadline.is_never() ? OptionalTimeout{} : deadline.remaining()}));
+    factory.create = [](const Acquisition&) -> std::shared_ptr<Producer> { return std::make_shared<PooledProducer>(); };
+    factory.prepare = [connections](Producer& producer, const Acquisition& acquisition) {
+        // The options of the one acquire go for both: a caller who does not want to wait waits for neither.
+        const Deadline deadline = acquisition.deadline;
+        pooled(producer).take((*connections)().acquire(
+            {.block = acquisition.block, .timeout = deadline.is_never() ? OptionalTimeout{} : deadline.remaining()}));
         return true;
     };
     factory.recycle = [](Producer& producer, bool) {

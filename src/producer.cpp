@@ -5,8 +5,8 @@
 #include <kombu/transport.hpp>
 
 #include "backoff.hpp"
+#include "checks.hpp"
 #include "connection_state.hpp"
-#include "milliseconds.hpp"
 
 #include <optional>
 #include <utility>
@@ -15,7 +15,7 @@ namespace kombu {
 namespace {
 
 void check_short(const std::optional<std::string>& text, const char* field) {
-    if (text && text->size() > 255) throw ConfigurationError(std::string{field} + ": longer than 255 bytes");
+    if (text) check_name(*text, field);
 }
 
 Properties properties_of(const PublishOptions& options, const Exchange& exchange) {
@@ -124,7 +124,7 @@ void Producer::send(EncodedBody body, const PublishOptions& options) {
     OutgoingMessage message;
     message.exchange = exchange.name();
     message.routing_key = options.routing_key ? *options.routing_key : options_.routing_key;
-    if (message.routing_key.size() > 255) throw ConfigurationError("routing_key: longer than 255 bytes");
+    check_name(message.routing_key, "routing_key");
     message.mandatory = options.mandatory;
     message.properties = properties_of(options, exchange);
     message.properties.content_type = std::move(body.content_type);
@@ -144,8 +144,7 @@ void Producer::send(EncodedBody body, const PublishOptions& options) {
         try {
             if (options_.auto_declare && &exchange == &options_.exchange) maybe_declare(options_.exchange, left());
             for (const Entity& entity : options.declare) maybe_declare(entity, left());
-            connection.default_channel(by)->basic_publish(
-                message, by, options.confirm_timeout.has_value() ? Deadline::after(options.confirm_timeout) : by);
+            connection.default_channel(by)->basic_publish(message, by, options.confirm_timeout);
         } catch (const ChannelError&) {
             connection.forget_declarations();
             throw;

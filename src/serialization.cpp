@@ -3,6 +3,7 @@
 
 #include "nearest.hpp"
 
+#include <cmath>
 #include <map>
 #include <mutex>
 #include <optional>
@@ -79,10 +80,25 @@ Json decode_json(std::string_view data) {
     return Json::parse(data.begin(), data.end());
 }
 
+/// Refuses what JSON has no way to write; dump() would write something else in its place.
+void check_writable(const Json& value, std::size_t depth) {
+    if (depth > max_depth) throw EncodeError("the body nests more than 256 levels deep");
+    if (value.is_number_float() && !std::isfinite(value.get<double>()))
+        throw EncodeError("the body has a number that is not finite, which JSON cannot write");
+    if (value.is_binary()) throw EncodeError("the body has bytes within JSON, which JSON cannot write");
+    if (value.is_structured())
+        for (const Json& element : value) check_writable(element, depth + 1);
+}
+
+std::string encode_json(const Json& body) {
+    check_writable(body, 0);
+    return body.dump();
+}
+
 class Registry {
 public:
     Registry() {
-        add({"json", "application/json", "utf-8", [](const Json& body) { return body.dump(); }, decode_json});
+        add({"json", "application/json", "utf-8", encode_json, decode_json});
         add({"text", "text/plain", "utf-8", encode_text, decode_text});
         add({"bytes", std::string{data_type}, "binary", encode_bytes, binary});
         add({"raw", std::string{data_type}, "binary", encode_bytes, binary});

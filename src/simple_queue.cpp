@@ -4,9 +4,17 @@
 
 #include "connection_state.hpp"
 
+#include <algorithm>
+#include <chrono>
 #include <utility>
 
 namespace kombu {
+namespace {
+
+/// What a broker that is well, however far away, needs to answer.
+constexpr std::chrono::seconds round_trip{1};
+
+}  // namespace
 
 SimpleQueue::SimpleQueue(Connection& connection, Queue queue, SimpleQueueOptions options)
     : connection_(connection.state()),
@@ -17,7 +25,10 @@ SimpleQueue::SimpleQueue(Connection& connection, Queue queue, SimpleQueueOptions
                              .auto_declare = false,
                              .compression = options_.compression}) {
     if (queue_.name().empty()) throw ConfigurationError("simple_queue: the queue needs a name");
-    producer_.maybe_declare(queue_);
+    // Always, as in Kombu: it may have been deleted since this session declared it.
+    detail::ConnectionState& state = connection_.use();
+    const Deadline deadline = state.deadline({});
+    Channel{{connection_, state.default_channel(deadline)}}.declare(queue_, deadline.remaining());
 }
 
 PublishOptions SimpleQueue::addressed(PublishOptions options) const {
@@ -29,9 +40,11 @@ Message SimpleQueue::get(const GetOptions& options) {
     detail::ConnectionState& connection = connection_.use();
     const bool no_ack = options_.no_ack.value_or(queue_.options().no_ack);
     const Deadline until = Deadline::after(options.timeout);
-    const auto channel = connection.default_channel(std::min(until, connection.deadline({})));
+    // The timeout is for waiting on a message. What must be asked of the broker takes a round trip, however short it is.
+    const Deadline by = std::min(std::max(until, Deadline::after(round_trip)), connection.deadline({}));
+    const auto channel = connection.default_channel(by);
     auto delivery = options.block ? channel->wait_for_message(queue_.name(), no_ack, until)
-                                  : channel->basic_get(queue_.name(), no_ack, connection.deadline(options.timeout));
+                                  : channel->basic_get(queue_.name(), no_ack, by);
     if (!delivery) throw Empty("the queue " + queue_.name() + " is empty");
     return Message{std::move(*delivery), {connection_, channel}, no_ack, options_.accept};
 }

@@ -82,9 +82,10 @@ Url parse_url(std::string_view url) {
     if (!port.empty()) result.port = parse_port(port);
 
     const std::string_view raw_path{view.encoded_path().data(), view.encoded_path().size()};
+    const std::string_view raw_query{view.encoded_query().data(), view.encoded_query().size()};
     // Boost.URL 1.81 takes letters where the port should be for a path.
     if (!raw_path.empty() && raw_path.front() != '/') malformed("the port is not a number from 1 to 65535");
-    if (raw_path.find('@') != std::string_view::npos) malformed("an '@' stands behind the host");
+    if (raw_path.find('@') != std::string_view::npos || raw_query.find('@') != std::string_view::npos) malformed("an '@' stands behind the host");
     std::string path = clean(view.path(), "the virtual host");
     if (!path.empty() && path.front() == '/') path.erase(0, 1);
     result.virtual_host = non_empty(std::move(path));
@@ -97,6 +98,8 @@ Url parse_url(std::string_view url) {
 }
 
 std::string sanitize_url(std::string_view url) {
+    if (const std::size_t next = url.find(';'); next != std::string_view::npos)
+        return sanitize_url(url.substr(0, next)) + ';' + sanitize_url(url.substr(next + 1));
     const std::size_t end = scheme_end(url);
     if (end == std::string_view::npos) return std::string{url};
     const std::string prefix{url.substr(0, end + 3)};

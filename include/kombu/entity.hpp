@@ -61,6 +61,10 @@ public:
     Exchange() : Exchange("") {}
     Exchange(std::string name, std::string type = "direct", ExchangeOptions options = {});
     Exchange(const char* name) : Exchange(std::string{name}) {}
+    // Moving copies: there is no empty state to be met by who comes later.
+    Exchange(const Exchange&) = default;
+    Exchange& operator=(const Exchange&) = default;
+    ~Exchange() = default;
 
     const std::string& name() const noexcept;
     const std::string& type() const noexcept;
@@ -120,6 +124,9 @@ public:
     Queue(std::string name, Exchange exchange, std::string routing_key = {}, QueueOptions options = {});
     /// On the default exchange, which reaches it by its name.
     explicit Queue(std::string name) : Queue(std::move(name), Exchange{}) {}
+    Queue(const Queue&) = default;
+    Queue& operator=(const Queue&) = default;
+    ~Queue() = default;
 
     const std::string& name() const noexcept;
     const Exchange& exchange() const noexcept;

@@ -51,13 +51,16 @@ struct Delivery {
     std::string body{};
     Properties properties{};
     DeliveryInfo info{};
+    /// Why the headers could not be decoded, when they could not.
+    std::optional<std::string> header_error{};
 };
 
 /// A received message. It is settled at most once: acknowledged, rejected or requeued; one that never is goes back to
 /// its queue when its channel closes, which a pool sees to when the connection's lease ends.
 ///
 /// Threads: belongs to the thread that uses the connection it came from. Decoding is lazy, and a body that cannot be
-/// decoded does not keep the message from being settled.
+/// decoded does not keep the message from being settled. Of a message that was moved from, every member throws
+/// MessageStateError.
 class KOMBU_EXPORT Message {
 public:
     Message(Delivery delivery, detail::ChannelHandle channel, bool no_ack, ContentTypes accept);
@@ -71,19 +74,20 @@ public:
     /// The body's bytes, decompressed. Throws DecodeError when the compression is unknown or the data broken.
     const std::string& body() const;
     /// The body as it came.
-    const std::string& raw_body() const noexcept;
+    const std::string& raw_body() const;
 
     /// Empty when the sender said none.
-    const std::string& content_type() const noexcept;
-    const std::string& content_encoding() const noexcept;
-    const Json& headers() const noexcept;
-    const Properties& properties() const noexcept;
-    const DeliveryInfo& delivery_info() const noexcept;
-    std::uint64_t delivery_tag() const noexcept { return delivery_info().delivery_tag; }
-    bool redelivered() const noexcept { return delivery_info().redelivered; }
+    const std::string& content_type() const;
+    const std::string& content_encoding() const;
+    /// Throws DecodeError when they could not be decoded; body() and payload() do so too then.
+    const Json& headers() const;
+    const Properties& properties() const;
+    const DeliveryInfo& delivery_info() const;
+    std::uint64_t delivery_tag() const { return delivery_info().delivery_tag; }
+    bool redelivered() const { return delivery_info().redelivered; }
 
     /// Whether it was settled, or needs not to be (no_ack).
-    bool acknowledged() const noexcept;
+    bool acknowledged() const;
     /// The next three settle the message. They throw MessageStateError when it is settled already, ChannelError or
     /// ConnectionError when the way back is gone (the broker has requeued it then), LeaseError when its connection was
     /// given back to a pool. With no_ack there is nothing to settle and they do nothing.
@@ -95,6 +99,7 @@ private:
     enum class State : std::uint8_t { received, acknowledged, rejected, requeued };
     void settle(State state);
     struct Data;
+    Data& data() const;
     std::unique_ptr<Data> data_;
 };
 

@@ -74,7 +74,7 @@ struct PublishOptions {
     /// For everything together: connecting, declaring, sending, the confirmation, all retries. Not set: the connection's
     /// operation_timeout, or no bound for a retry without max_retries and timeout.
     OptionalTimeout timeout{};
-    /// For the broker's confirmation alone.
+    /// For the broker's confirmation alone, from when the message is sent.
     OptionalTimeout confirm_timeout{};
 };
 
@@ -107,7 +107,8 @@ public:
 
     /// Publishes text, as text/plain unless a serializer is named.
     template <class Text>
-        requires std::convertible_to<const Text&, std::string_view> && (!std::same_as<Text, Json>)
+        requires std::convertible_to<const Text&, std::string_view> && (!std::same_as<Text, Json>) &&
+                 (!std::same_as<Text, std::nullptr_t>)
     void publish(const Text& body, const PublishOptions& options = {}) {
         publish_text(std::string_view{body}, options);
     }
@@ -137,14 +138,18 @@ public:
     /// For the library's own parts.
     const detail::ConnectionRef& connection_ref() const noexcept { return connection_; }
 
+protected:
+    /// Without a connection until revive().
+    Producer() = default;
+
 private:
     void publish_json(const Json& body, const PublishOptions& options);
     void publish_text(std::string_view body, const PublishOptions& options);
     void publish_bytes(std::span<const std::byte> body, const PublishOptions& options);
     void send(EncodedBody body, const PublishOptions& options);
 
-    detail::ConnectionRef connection_;
-    ProducerOptions options_;
+    detail::ConnectionRef connection_{};
+    ProducerOptions options_{};
 };
 
 }  // namespace kombu

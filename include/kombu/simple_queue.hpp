@@ -28,7 +28,8 @@ struct SimpleQueueOptions {
 struct GetOptions {
     /// Wait when the queue is empty.
     bool block = true;
-    /// Not set: for ever.
+    /// How long to wait for a message; what is asked of the broker meanwhile may take up to a second more. Not set: for
+    /// ever.
     OptionalTimeout timeout{};
 };
 

@@ -63,7 +63,7 @@ public:
     virtual ~TransportChannel() = default;
 
     virtual bool is_open() const noexcept = 0;
-    /// How many deliveries were neither settled nor returned.
+    /// How many deliveries are, or may still be, with this channel without being settled.
     virtual std::size_t unsettled() const noexcept = 0;
     virtual void close(Deadline deadline) = 0;
     /// Ends the channel's use without waiting for the broker; its destructor then does nothing, on whatever thread. False when
@@ -80,8 +80,9 @@ public:
     virtual std::uint32_t queue_purge(std::string_view name, Deadline deadline) = 0;
     virtual std::uint32_t queue_delete(std::string_view name, bool if_unused, bool if_empty, Deadline deadline) = 0;
 
-    /// Returns when the broker has confirmed, or at once when confirms are off. `confirm_by` bounds the waiting alone.
-    virtual void basic_publish(const OutgoingMessage& message, Deadline deadline, Deadline confirm_by) = 0;
+    /// Returns when the broker has confirmed, or at once when confirms are off. `confirm_timeout` bounds the wait for the
+    /// confirmation alone. Throws Unroutable and Nacked without closing the channel.
+    virtual void basic_publish(const OutgoingMessage& message, Deadline deadline, OptionalTimeout confirm_timeout) = 0;
     /// Nothing when the queue is empty.
     virtual std::optional<Delivery> basic_get(std::string_view queue, bool no_ack, Deadline deadline) = 0;
     /// Waits for a message until `wait_until`. Nothing when none came.

@@ -10,6 +10,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -23,7 +24,9 @@ public:
     Password() = default;
     Password(std::string text) : text_(std::move(text)) {}
     Password(const char* text) : text_(text) {}
-    Password(Source source) : source_(std::make_shared<const Source>(std::move(source))) {}
+    template <class Function>
+        requires std::is_invocable_r_v<std::string, const Function&>
+    Password(Function source) : source_(std::make_shared<const Source>(std::move(source))) {}
 
     /// The password itself. Calls the function when there is one, and throws what it throws.
     std::string reveal() const { return source_ ? (*source_)() : text_; }
@@ -62,7 +65,7 @@ struct Url {
 KOMBU_EXPORT Url parse_url(std::string_view url);
 
 /// The URL with its password replaced by `**`; text that is not a URL comes back unchanged (Kombu's
-/// `maybe_sanitize_url`). A malformed URL becomes `transport://**`.
+/// `maybe_sanitize_url`). Of a list with `;`, each. A malformed URL becomes `transport://**`.
 KOMBU_EXPORT std::string sanitize_url(std::string_view url);
 
 }  // namespace kombu

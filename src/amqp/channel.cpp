@@ -28,6 +28,7 @@ AmqpChannel::~AmqpChannel() {
 bool AmqpChannel::is_open() const noexcept { return channel_->is_open() && connection_->is_open(); }
 
 void AmqpChannel::close(Deadline deadline) {
+    ended_ = true;
     if (is_open()) connection_->run(close_channel(connection_->session(), channel_), deadline);
 }
 
@@ -74,13 +75,15 @@ std::uint32_t AmqpChannel::queue_delete(std::string_view name, bool if_unused, b
     return connection_->run(delete_queue(connection_->session(), channel_, std::string{name}, if_unused, if_empty), deadline);
 }
 
-void AmqpChannel::basic_publish(const OutgoingMessage& message, Deadline deadline, Deadline confirm_by) {
+void AmqpChannel::basic_publish(const OutgoingMessage& message, Deadline deadline, OptionalTimeout confirm_timeout) {
     connection_->check_open();
     if (!connection_->confirms()) return publish_unconfirmed(message, deadline);
     if (connection_->session().blocked()) connection_->run(await_unblocked(connection_->session(), deadline), deadline);
     publish(connection_->session(), *channel_, message);
     const std::uint64_t number = channel_->confirms.published();
-    connection_->run(await_confirm(connection_->session(), channel_, number, std::min(deadline, confirm_by)), deadline);
+    connection_->send(deadline);
+    const Deadline until = std::min(deadline, Deadline::after(confirm_timeout));
+    connection_->run(await_confirm(connection_->session(), channel_, number, until), deadline);
 }
 
 void AmqpChannel::publish_unconfirmed(const OutgoingMessage& message, Deadline deadline) {
@@ -100,8 +103,10 @@ std::optional<Delivery> AmqpChannel::basic_get(std::string_view queue, bool no_a
 }
 
 std::optional<Delivery> AmqpChannel::wait_for_message(std::string_view queue, bool no_ack, Deadline wait_until) {
-    // The operation keeps its own time; what it does to end well may take a little longer.
-    const Deadline deadline = wait_until.is_never() ? wait_until : Deadline::at(wait_until.when() + std::chrono::seconds{1});
+    // The operation keeps its own time; round trips to begin and to end may take longer than the wait.
+    const Deadline deadline = wait_until.is_never()
+                                  ? wait_until
+                                  : Deadline::at(std::max(wait_until.when(), Clock::now()) + std::chrono::seconds{4});
     return connection_->run(
         amqp::wait_for_message(connection_->session(), channel_, std::string{queue}, no_ack, wait_until), deadline);
 }

@@ -17,7 +17,9 @@ public:
     ~AmqpChannel() override;
 
     bool is_open() const noexcept override;
-    std::size_t unsettled() const noexcept override { return channel_->unsettled.size(); }
+    std::size_t unsettled() const noexcept override {
+        return channel_->unsettled.size() + static_cast<std::size_t>(channel_->cancels_under_way);
+    }
     void close(Deadline deadline) override;
     bool close_nowait() noexcept override;
 
@@ -31,7 +33,7 @@ public:
     std::uint32_t queue_purge(std::string_view name, Deadline deadline) override;
     std::uint32_t queue_delete(std::string_view name, bool if_unused, bool if_empty, Deadline deadline) override;
 
-    void basic_publish(const OutgoingMessage& message, Deadline deadline, Deadline confirm_by) override;
+    void basic_publish(const OutgoingMessage& message, Deadline deadline, OptionalTimeout confirm_timeout) override;
     std::optional<Delivery> basic_get(std::string_view queue, bool no_ack, Deadline deadline) override;
     std::optional<Delivery> wait_for_message(std::string_view queue, bool no_ack, Deadline wait_until) override;
     void basic_ack(std::uint64_t delivery_tag, Deadline deadline) override;

@@ -1,12 +1,11 @@
 #include "amqp/nesting.hpp"
 
-#include <kombu/error.hpp>
-
 #include <amqp.h>
 #include <amqp_framing.h>
 
 #include <cstddef>
 #include <cstdint>
+#include <string>
 
 namespace kombu::amqp {
 namespace {
@@ -38,13 +37,17 @@ private:
     std::string_view rest_;
 };
 
-void walk(Cursor entries, bool named, int depth) {
-    if (depth > max_depth) throw ConnectionError("the peer sent a table that nests more than 64 levels deep", 502, false);
+bool too_deep(Cursor entries, bool named, int depth) {
+    if (depth > max_depth) return true;
     while (!entries.at_end()) {
         if (named) entries.take(entries.number(1));
         switch (entries.number(1)) {
-            case AMQP_FIELD_KIND_TABLE: walk(Cursor{entries.take(entries.number(4))}, true, depth + 1); break;
-            case AMQP_FIELD_KIND_ARRAY: walk(Cursor{entries.take(entries.number(4))}, false, depth + 1); break;
+            case AMQP_FIELD_KIND_TABLE:
+                if (too_deep(Cursor{entries.take(entries.number(4))}, true, depth + 1)) return true;
+                break;
+            case AMQP_FIELD_KIND_ARRAY:
+                if (too_deep(Cursor{entries.take(entries.number(4))}, false, depth + 1)) return true;
+                break;
             case AMQP_FIELD_KIND_UTF8:
             case AMQP_FIELD_KIND_BYTES: entries.take(entries.number(4)); break;
             case AMQP_FIELD_KIND_BOOLEAN:
@@ -61,25 +64,36 @@ void walk(Cursor entries, bool named, int depth) {
             case AMQP_FIELD_KIND_F64:
             case AMQP_FIELD_KIND_TIMESTAMP: entries.take(8); break;
             case AMQP_FIELD_KIND_VOID: break;
-            default: return;  // librabbitmq stops here too
+            default: return false;  // librabbitmq stops here too
         }
     }
+    return false;
 }
 
 }  // namespace
 
-void check_nesting(std::string_view encoded_table) {
+bool nests_too_deep(std::string_view encoded_table) {
     Cursor cursor{encoded_table};
-    walk(Cursor{cursor.take(cursor.number(4))}, true, 1);
+    return too_deep(Cursor{cursor.take(cursor.number(4))}, true, 1);
 }
 
-void check_header_nesting(std::string_view encoded_properties) {
+std::string_view find_headers(std::string_view encoded_properties) {
     Cursor cursor{encoded_properties};
     const std::size_t flags = cursor.number(2);
     for (std::size_t more = flags; (more & 1) != 0 && !cursor.at_end();) more = cursor.number(2);
     if (flags & AMQP_BASIC_CONTENT_TYPE_FLAG) cursor.take(cursor.number(1));
     if (flags & AMQP_BASIC_CONTENT_ENCODING_FLAG) cursor.take(cursor.number(1));
-    if (flags & AMQP_BASIC_HEADERS_FLAG) walk(Cursor{cursor.take(cursor.number(4))}, true, 1);
+    if (!(flags & AMQP_BASIC_HEADERS_FLAG)) return {};
+    const std::string_view size = cursor.take(4);
+    const std::string_view table = cursor.take(size.empty() ? 0 : Cursor{size}.number(4));
+    return table.empty() ? std::string_view{} : std::string_view{size.data(), size.size() + table.size()};
+}
+
+std::string without_headers(std::string_view encoded_properties, std::string_view headers) {
+    const auto before = static_cast<std::size_t>(headers.data() - encoded_properties.data());
+    std::string rest{encoded_properties.substr(0, before)};
+    rest[0] = static_cast<char>(rest[0] & ~(AMQP_BASIC_HEADERS_FLAG >> 8));
+    return rest.append(encoded_properties.substr(before + headers.size()));
 }
 
 }  // namespace kombu::amqp

@@ -18,39 +18,31 @@ using net::Operation;
 /// How long a cancelled consumer may take to say so before we stop listening: beyond it, a message that is still on its way
 /// is sent back when it arrives.
 constexpr std::chrono::milliseconds cancel_grace{50};
+/// What a broker that is well needs to answer, however far away.
+constexpr std::chrono::seconds round_trip{1};
 /// How often a queue is looked at that would vanish with a consumer.
 constexpr std::chrono::milliseconds look_interval{20};
 
-/// The next answer of a channel, which must be one of `expected`. Nothing when `until` passes.
-Operation<std::optional<Received>> answer_by(Session& session, Channel channel, Deadline until, amqp_method_number_t expected,
-                                             amqp_method_number_t or_else = 0) {
-    std::optional<Received> reply;
+/// The next answer of a channel, which must be one of `expected`. Throws Timeout when `by` passes.
+Operation<Received> answer(Session& session, Channel channel, amqp_method_number_t expected, amqp_method_number_t or_else = 0,
+                           Deadline by = Deadline::never()) {
     for (;;) {
         session.check();
         if (!channel->replies.empty()) {
-            reply = std::move(channel->replies.front());
+            Received reply = std::move(channel->replies.front());
             channel->replies.pop_front();
-            // A consumer that is no longer waited for answers late.
-            if (reply->method == AMQP_BASIC_CANCEL_OK_METHOD && expected != AMQP_BASIC_CANCEL_OK_METHOD) continue;
-            if (reply->method == expected || reply->method == or_else) break;
-            const ConnectionError error(session.peer() + ": the broker answered something else than was asked", 503, false);
-            session.fail(error);
-            throw error;
+            if (reply.method == AMQP_BASIC_CANCEL_OK_METHOD && expected != AMQP_BASIC_CANCEL_OK_METHOD) {
+                --channel->cancels_under_way;  // of a consumer that is no longer waited for
+                continue;
+            }
+            if (reply.method != expected && reply.method != or_else)
+                throw ConnectionError(session.peer() + ": the broker answered something else than was asked", 503, false);
+            co_return reply;
         }
         channel->check();
-        const bool in_time = co_await NeedInput{until};
-        if (!in_time) {
-            reply.reset();
-            break;
-        }
+        const bool in_time = co_await NeedInput{by};
+        if (!in_time) throw Timeout(session.peer() + ": no answer in time");
     }
-    co_return reply;
-}
-
-/// As answer_by, for as long as the driver allows.
-Operation<Received> answer(Session& session, Channel channel, amqp_method_number_t expected) {
-    auto reply = co_await answer_by(session, channel, Deadline::never(), expected);
-    co_return std::move(*reply);
 }
 
 Operation<Received> control_answer(Session& session, amqp_method_number_t expected) {
@@ -59,11 +51,7 @@ Operation<Received> control_answer(Session& session, amqp_method_number_t expect
         if (!session.control().empty()) {
             Received reply = std::move(session.control().front());
             session.control().pop_front();
-            if (reply.method != expected) {
-                const ConnectionError error(session.peer() + ": the broker does not log in as AMQP says", 503, false);
-                session.fail(error);
-                throw error;
-            }
+            if (reply.method != expected) throw ConnectionError(session.peer() + ": the broker does not log in as AMQP says", 503, false);
             co_return reply;
         }
         co_await NeedInput{};
@@ -107,21 +95,22 @@ Delivery delivery_of(Received message) {
         fill(method.as<amqp_basic_deliver_t>());
     else
         fill(method.as<amqp_basic_get_ok_t>());
-    return {std::move(message.body), std::move(message.properties), std::move(info)};
+    return {std::move(message.body), std::move(message.properties), std::move(info), std::move(message.header_error)};
 }
 
-/// A message that is there now. An answer that does not come by `until` is given up together with its channel: a message
-/// in it goes back to its queue.
-Operation<std::optional<Delivery>> get_by(Session& session, Channel channel, std::string queue, bool no_ack, Deadline until) {
+/// When the broker must have answered something that is asked while waiting until `until`: it may take its round trip, also
+/// when there is no time to wait for a message. Giving up earlier could lose the message in the answer.
+Deadline answered_by(Deadline until) { return std::max(until, Deadline::after(round_trip)); }
+
+/// A message that is there now.
+Operation<std::optional<Delivery>> get_by(Session& session, Channel channel, std::string queue, bool no_ack, Deadline by) {
     ready(session, *channel);
     amqp_basic_get_t fetch{0, bytes(queue), no_ack};
     session.send(channel->number(), AMQP_BASIC_GET_METHOD, &fetch);
-    auto reply = co_await answer_by(session, channel, until, AMQP_BASIC_GET_OK_METHOD, AMQP_BASIC_GET_EMPTY_METHOD);
+    Received reply = co_await answer(session, channel, AMQP_BASIC_GET_OK_METHOD, AMQP_BASIC_GET_EMPTY_METHOD, by);
     std::optional<Delivery> delivery;
-    if (!reply) {
-        close_channel_nowait(session, *channel);
-    } else if (reply->method == AMQP_BASIC_GET_OK_METHOD) {
-        delivery = delivery_of(std::move(*reply));
+    if (reply.method == AMQP_BASIC_GET_OK_METHOD) {
+        delivery = delivery_of(std::move(reply));
         if (!no_ack) channel->unsettled.insert(delivery->info.delivery_tag);
     }
     co_return delivery;
@@ -131,23 +120,33 @@ Operation<std::optional<Delivery>> get_by(Session& session, Channel channel, std
 Operation<std::optional<Delivery>> look_for_message(Session& session, Channel channel, std::string queue, bool no_ack,
                                                     Deadline until) {
     std::optional<Delivery> found;
-    for (;;) {
+    while (!found && !until.expired()) {
         const Deadline next = std::min(until, Deadline::after(look_interval));
         while (!next.expired()) {
             ready(session, *channel);
             co_await NeedInput{next};
         }
-        found = co_await get_by(session, channel, queue, no_ack, until);
-        if (found || until.expired()) break;
+        found = co_await get_by(session, channel, queue, no_ack, answered_by(until));
     }
     co_return found;
 }
 
-/// Ends a consumer. Waits for the broker's word only so long: what is still under way then is sent back when it arrives.
-Operation<> cancel(Session& session, Channel channel, std::string tag) {
+/// Ends a consumer. Waits for the broker's word only for `patience`: a message that is still under way then is sent back when
+/// it arrives, and until the word has come the channel counts as holding something.
+Operation<> cancel(Session& session, Channel channel, std::string tag, Deadline patience) {
     amqp_basic_cancel_t cancel{bytes(tag), 0};
     session.send(channel->number(), AMQP_BASIC_CANCEL_METHOD, &cancel);
-    co_await answer_by(session, channel, Deadline::after(cancel_grace), AMQP_BASIC_CANCEL_OK_METHOD);
+    ++channel->cancels_under_way;
+    for (;;) {
+        ready(session, *channel);
+        while (!channel->replies.empty() && channel->replies.front().method == AMQP_BASIC_CANCEL_OK_METHOD) {
+            channel->replies.pop_front();
+            --channel->cancels_under_way;
+        }
+        if (channel->cancels_under_way == 0) break;
+        const bool in_time = co_await NeedInput{patience};
+        if (!in_time) break;
+    }
     channel->consumers.erase(tag);
 }
 
@@ -160,11 +159,7 @@ Operation<> log_in(Session& session, std::string userid, std::string password, s
         const Received start = co_await control_answer(session, AMQP_CONNECTION_START_METHOD);
         const DecodedMethod method{start.payload};
         const auto& fields = method.as<amqp_connection_start_t>();
-        if (fields.version_major != 0 || fields.version_minor != 9 || !offers(view(fields.mechanisms), "PLAIN")) {
-            const ConnectionError error(session.peer() + ": the broker offers no AMQP 0-9-1 with PLAIN log-in", 0, false);
-            session.fail(error);
-            throw error;
-        }
+        if (fields.version_major != 0 || fields.version_minor != 9 || !offers(view(fields.mechanisms), "PLAIN")) throw ConnectionError(session.peer() + ": the broker offers no AMQP 0-9-1 with PLAIN log-in", 0, false);
     }
     {
         TableEncoder tables;
@@ -183,11 +178,7 @@ Operation<> log_in(Session& session, std::string userid, std::string password, s
         session.wipe_output();  // the password was in it, and has been sent
         const std::uint16_t channel_max = fields.channel_max == 0 ? std::uint16_t{65535} : fields.channel_max;
         const std::uint32_t frame_max = fields.frame_max == 0 ? 131072 : std::min<std::uint32_t>(fields.frame_max, 131072);
-        if (frame_max < min_frame_size) {
-            const ConnectionError error(session.peer() + ": the broker wants frames smaller than AMQP allows", 0, false);
-            session.fail(error);
-            throw error;
-        }
+        if (frame_max < min_frame_size) throw ConnectionError(session.peer() + ": the broker wants frames smaller than AMQP allows", 0, false);
         amqp_connection_tune_ok_t tune_ok{channel_max, frame_max, 0};
         session.send(0, AMQP_CONNECTION_TUNE_OK_METHOD, &tune_ok);
         session.tuned(channel_max, frame_max);
@@ -352,9 +343,7 @@ Operation<> await_confirm(Session& session, Channel channel, std::uint64_t numbe
         if (const auto& reason = session.blocked())
             // The connection is well, and the broker says what is wrong: the next message may pass.
             throw Timeout(session.peer() + ": the broker did not confirm the message in time: it is blocked: " + *reason, false);
-        const Timeout error(session.peer() + ": the broker did not confirm the message in time");
-        session.fail(error);
-        throw error;
+        throw Timeout(session.peer() + ": the broker did not confirm the message in time");
     }
     const auto found = channel->unroutable.find(number);
     std::optional<Received> mine;
@@ -376,8 +365,10 @@ Operation<std::optional<Delivery>> get(Session& session, Channel channel, std::s
 
 Operation<std::optional<Delivery>> wait_for_message(Session& session, Channel channel, std::string queue, bool no_ack,
                                                     Deadline until) {
-    std::optional<Delivery> delivery = co_await get_by(session, channel, queue, no_ack, until);
+    const auto asked = Clock::now();
+    std::optional<Delivery> delivery = co_await get_by(session, channel, queue, no_ack, answered_by(until));
     if (delivery || until.expired()) co_return delivery;
+    const auto trip = Clock::now() - asked;
     if (session.auto_delete_queues.contains(queue)) {
         delivery = co_await look_for_message(session, channel, queue, no_ack, until);
         co_return delivery;
@@ -392,12 +383,8 @@ Operation<std::optional<Delivery>> wait_for_message(Session& session, Channel ch
     consume.queue = bytes(queue);
     consume.consumer_tag = bytes(tag);
     session.send(channel->number(), AMQP_BASIC_CONSUME_METHOD, &consume);
-    auto accepted = co_await answer_by(session, channel, until, AMQP_BASIC_QOS_OK_METHOD);
-    if (accepted) accepted = co_await answer_by(session, channel, until, AMQP_BASIC_CONSUME_OK_METHOD);
-    if (!accepted) {
-        close_channel_nowait(session, *channel);
-        co_return delivery;
-    }
+    co_await answer(session, channel, AMQP_BASIC_QOS_OK_METHOD, 0, answered_by(until));
+    co_await answer(session, channel, AMQP_BASIC_CONSUME_OK_METHOD, 0, answered_by(until));
 
     bool in_time = true;
     while (in_time && channel->deliveries.empty() && channel->consumers.contains(tag)) {
@@ -405,7 +392,7 @@ Operation<std::optional<Delivery>> wait_for_message(Session& session, Channel ch
         ready(session, *channel);
     }
     const bool queue_deleted = !channel->consumers.contains(tag);
-    if (!queue_deleted) co_await cancel(session, channel, tag);
+    if (!queue_deleted) co_await cancel(session, channel, tag, Deadline::after(cancel_grace + 4 * trip));
 
     if (!channel->deliveries.empty()) {
         delivery = delivery_of(std::move(channel->deliveries.front()));
@@ -413,8 +400,10 @@ Operation<std::optional<Delivery>> wait_for_message(Session& session, Channel ch
         channel->unsettled.insert(delivery->info.delivery_tag);
         if (no_ack) acknowledge(session, *channel, delivery->info.delivery_tag);
     }
-    if (!delivery && queue_deleted)
+    if (!delivery && queue_deleted) {
+        close_channel_nowait(session, *channel);
         throw ChannelError("NOT_FOUND - the queue '" + queue + "' was deleted while it was waited for", 404);
+    }
     co_return delivery;
 }
 

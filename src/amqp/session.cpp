@@ -125,7 +125,7 @@ void Session::take_control(const Frame& frame) {
             const DecodedMethod method{frame.payload};
             const auto& close = method.as<amqp_connection_close_t>();
             amqp_connection_close_ok_t ok{};
-            output_.clear();  // nothing else is listened to any more
+            wipe_output();  // nothing else is listened to any more, and it may hold a password
             send(0, AMQP_CONNECTION_CLOSE_OK_METHOD, &ok);
             fail(ConnectionError(peer_ + ": the broker closed the connection: " +
                                      reply_text(close.reply_code, view(close.reply_text)),
@@ -202,7 +202,7 @@ void Session::take_header(ChannelState& channel, const Frame& frame) {
     channel.body_size_ = read_u64(frame.payload.substr(4));
     if (channel.body_size_ > max_body_size)
         protocol_error("a message of " + std::to_string(channel.body_size_) + " bytes was announced");
-    channel.incoming_->properties = decode_properties(frame.payload.substr(12));
+    channel.incoming_->properties = decode_properties(frame.payload.substr(12), channel.incoming_->header_error);
     channel.has_header_ = true;
     if (channel.body_size_ == 0) complete(channel);
 }

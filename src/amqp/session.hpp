@@ -25,6 +25,7 @@ struct Received {
     std::string payload{};
     Properties properties{};
     std::string body{};
+    std::optional<std::string> header_error{};
 };
 
 /// One channel of a session.
@@ -46,6 +47,7 @@ public:
     std::deque<Received> deliveries{};  // for the consumers below
     std::set<std::string> consumers{};
     std::uint64_t last_consumer = 0;
+    int cancels_under_way = 0;  // whose messages may still come
     Confirms confirms{};
     std::set<std::uint64_t> unsettled{};
     struct Refusal {

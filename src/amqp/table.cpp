@@ -177,8 +177,13 @@ amqp_basic_properties_t to_wire(const Properties& from, TableEncoder& tables) {
     return to;
 }
 
-Properties decode_properties(std::string_view encoded) {
-    check_header_nesting(encoded);
+Properties decode_properties(std::string_view encoded, std::optional<std::string>& header_error) {
+    std::string stripped;
+    if (const auto headers = find_headers(encoded); !headers.empty() && nests_too_deep(headers)) {
+        header_error = "the headers nest more than 64 levels deep";
+        stripped = without_headers(encoded, headers);
+        encoded = stripped;
+    }
     struct Pool {
         Pool() { init_amqp_pool(&pool, 4096); }
         Pool(const Pool&) = delete;

@@ -36,7 +36,8 @@ Json to_json(const amqp_table_t& table);
 /// Properties on their way out; refers to `from` and to the encoder's memory.
 amqp_basic_properties_t to_wire(const Properties& from, TableEncoder& tables);
 
-/// The properties in a content header, from behind the body size. Throws ConnectionError when they are broken.
-Properties decode_properties(std::string_view encoded);
+/// The properties in a content header, from behind the body size. Headers that nest too deep are left out, and why is said:
+/// the message can still be settled. Throws ConnectionError when the properties are broken.
+Properties decode_properties(std::string_view encoded, std::optional<std::string>& header_error);
 
 }  // namespace kombu::amqp

@@ -95,8 +95,8 @@ void Broker::queue_unbind(std::string_view queue_name, std::string_view exchange
     std::lock_guard lock{mutex_};
     queue(queue_name, client);
     ExchangeState& from = exchange(exchange_name);
-    from.bindings.unbind({std::string{queue_name}, std::string{routing_key}, arguments});
-    if (from.bindings.empty() && from.declared.auto_delete()) exchanges_.erase(exchanges_.find(exchange_name));
+    const bool removed = from.bindings.unbind({std::string{queue_name}, std::string{routing_key}, arguments});
+    if (removed && from.bindings.empty() && from.declared.auto_delete()) exchanges_.erase(exchanges_.find(exchange_name));
 }
 
 std::uint32_t Broker::queue_purge(std::string_view name, const Client& client) {

@@ -40,7 +40,7 @@ struct Client {
     std::atomic<bool> interrupted{false};
 };
 
-/// An in-process broker. Every operation is atomic, under one mutex that is held for no longer than moving pointers.
+/// An in-process broker. Every operation is atomic, under one mutex: bodies are neither copied nor encoded under it.
 /// Throws ChannelError with AMQP's codes, as RabbitMQ would answer.
 class Broker {
 public:

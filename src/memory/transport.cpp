@@ -67,7 +67,7 @@ public:
         return guarded([&] { return broker_->queue_delete(name, if_unused, if_empty, *client_); });
     }
 
-    void basic_publish(const OutgoingMessage& message, Deadline, Deadline) override {
+    void basic_publish(const OutgoingMessage& message, Deadline, OptionalTimeout) override {
         const std::size_t routed =
             guarded([&] { return broker_->publish(std::make_shared<const OutgoingMessage>(message)); });
         if (routed == 0 && message.mandatory)

@@ -40,7 +40,14 @@ public:
         // What the last step sent may matter even when it threw (the answer to a close).
         on_the_wire([&] { flush(deadline); });
         if (session_.failed()) stream_.close();
-        return operation.result();
+        try {
+            return operation.result();
+        } catch (const ConnectionError& error) {
+            if (!error.poisons_connection()) throw;
+            session_.fail(error);
+            stream_.close();
+            throw;
+        }
     }
 
     /// Sends what the session has to send.
@@ -51,8 +58,8 @@ public:
     /// Takes in what has arrived, without waiting.
     void take_in() {
         on_the_wire([&] {
-            while (read()) {
-            }
+            for (int reads = 0; read(); ++reads)
+                if (reads == max_reads) throw ConnectionError(stream_.peer() + ": the peer sends without end what nobody asked for");
         });
     }
 
@@ -63,6 +70,10 @@ public:
     }
 
 private:
+    static constexpr int max_reads = 1024;
+    /// What an idle session may keep of the memory that a large message took.
+    static constexpr std::size_t kept_capacity = std::size_t{1} << 20;
+
     template <class Step>
     void on_the_wire(Step step) {
         try {
@@ -92,10 +103,13 @@ private:
             if (!count) break;
             sent += *count;
         }
-        if (sent == output.size())
-            output.clear();
-        else
+        if (sent != output.size()) {
             output.erase(0, sent);
+        } else if (output.capacity() > kept_capacity) {
+            std::string{}.swap(output);
+        } else {
+            output.clear();
+        }
     }
 
     bool receive(Deadline until) {

@@ -67,7 +67,7 @@ void Bindings::bind(Binding binding) {
     if (std::find(bindings_.begin(), bindings_.end(), binding) == bindings_.end()) bindings_.push_back(std::move(binding));
 }
 
-void Bindings::unbind(const Binding& binding) { std::erase(bindings_, binding); }
+bool Bindings::unbind(const Binding& binding) { return std::erase(bindings_, binding) != 0; }
 
 void Bindings::remove_queue(std::string_view queue) {
     std::erase_if(bindings_, [&](const Binding& binding) { return binding.queue == queue; });

@@ -35,8 +35,8 @@ public:
     bool empty() const noexcept { return bindings_.empty(); }
     /// Binding twice does nothing.
     void bind(Binding binding);
-    /// Unbinding what is not bound does nothing.
-    void unbind(const Binding& binding);
+    /// False when it was not bound.
+    bool unbind(const Binding& binding);
     /// Forgets every binding of that queue.
     void remove_queue(std::string_view queue);
     /// The queues that a message goes to, each once.

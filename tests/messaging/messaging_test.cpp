@@ -458,6 +458,31 @@ TEST_CASE_METHOD(Fixture, "a get waits also while an earlier message is not sett
     second.ack();
 }
 
+TEST_CASE_METHOD(Fixture, "a get without time to wait still gets what is there, and loses nothing", "[queue]") {
+    for (int i = 0; i < 4; ++i) producer.publish(i, here());
+    auto taking = queue({.no_ack = true});
+    CHECK(taking.get({.block = true, .timeout = 0s}).payload() == 0);
+    CHECK(taking.get({.block = true, .timeout = 1us}).payload() == 1);
+    auto holding = queue();
+    Message second = holding.get({.block = true, .timeout = 0s});
+    CHECK(second.payload() == 2);
+    CHECK(holding.get({.block = false, .timeout = 0s}).payload() == 3);
+    CHECK_THROWS_AS(holding.get({.block = true, .timeout = 0s}), Empty);
+    CHECK_NOTHROW(second.ack());
+}
+
+TEST_CASE("a get that finds nothing in an auto-delete queue disturbs nothing else", "[queue]") {
+    Place jobs, replies{"direct", {.auto_delete = true}};
+    Connection connection{broker_url()};
+    auto from = connection.simple_queue(jobs.queue), answers = connection.simple_queue(replies.queue, {.no_ack = true});
+    from.put(1);
+    Message job = from.get(soon);
+    CHECK_THROWS_AS(answers.get({.block = true, .timeout = 50ms}), Empty);
+    CHECK_NOTHROW(job.ack());
+    answers.put(2);
+    CHECK(answers.get({.block = true, .timeout = 50ms}).payload() == 2);
+}
+
 TEST_CASE("an auto-delete queue outlives a get that waits", "[queue]") {
     Place place{"direct", {.auto_delete = true}};
     Connection connection{broker_url()};
@@ -521,6 +546,50 @@ TEST_CASE("SimpleQueue puts, counts, gets and clears", "[queue]") {
     CHECK(queue.queue().exchange().name() == name);
     connection.channel().queue_delete(name);
     connection.channel().exchange_delete(name);
+}
+
+TEST_CASE("a SimpleQueue declares its queue again when it has vanished", "[queue]") {
+    Connection connection{broker_url()}, other{broker_url()};
+    const std::string name = unique("test.simple");
+    connection.simple_queue(name).put(1);
+    other.channel().queue_delete(name);
+    auto queue = connection.simple_queue(name);
+    queue.put(2);
+    CHECK(queue.get(soon).payload() == 2);
+    connection.channel().queue_delete(name);
+    connection.channel().exchange_delete(name);
+}
+
+TEST_CASE("publish(nullptr) is JSON null", "[publish]") {
+    Connection connection{broker_url()};
+    const std::string name = unique("test.simple");
+    auto queue = connection.simple_queue(name);
+    queue.put(nullptr);
+    CHECK(queue.get(soon).payload() == nullptr);
+    connection.channel().queue_delete(name);
+    connection.channel().exchange_delete(name);
+}
+
+TEST_CASE_METHOD(Fixture, "a message that was moved from says so", "[message]") {
+    producer.publish(1, here());
+    Message message = queue().get(soon);
+    Message other = std::move(message);
+    CHECK_THROWS_AS(message.payload(), MessageStateError);
+    CHECK_THROWS_AS(message.ack(), MessageStateError);
+    CHECK_THROWS_AS(message.acknowledged(), MessageStateError);
+    CHECK_NOTHROW(other.ack());
+}
+
+TEST_CASE("names that are too long are refused by their field", "[channel]") {
+    Connection connection{broker_url()};
+    auto channel = connection.channel();
+    const std::string longest(256, 'x');
+    CHECK_THROWS_AS(channel.queue_purge(longest), ConfigurationError);
+    CHECK_THROWS_AS(channel.queue_delete(longest), ConfigurationError);
+    CHECK_THROWS_AS(channel.queue_bind("q", "e", longest), ConfigurationError);
+    CHECK_THROWS_AS(channel.exchange_delete(longest), ConfigurationError);
+    CHECK_THROWS_AS(channel.basic_get(longest), ConfigurationError);
+    CHECK(channel.is_open());
 }
 
 TEST_CASE("the plain operations of a channel", "[channel]") {

@@ -68,6 +68,45 @@ TEST_CASE("what was made from a lease does not reach into the next one", "[pools
     CHECK(pool.acquire()->connected());
 }
 
+TEST_CASE("what was made from a discarded lease is of no more use", "[pools]") {
+    pools::Connections connections{{.limit = 1}};
+    auto& pool = connections[Connection{broker_url()}];
+    auto lease = pool.acquire();
+    auto queue = lease->simple_queue(unique("test.simple"));
+    lease.discard();
+    CHECK_THROWS_AS(queue.put(1), LeaseError);
+}
+
+TEST_CASE("a connection that its holder replaced by another is not lent on", "[pools]") {
+    pools::Connections connections{{.limit = 1}};
+    auto& pool = connections[Connection{broker_url()}];
+    {
+        auto lease = pool.acquire();
+        *lease = Connection{"memory://somewhere.else"};
+    }
+    CHECK(*pool.acquire() == Connection{broker_url()});
+}
+
+TEST_CASE("a producer that its holder moved away leaves a whole one", "[pools]") {
+    pools::Connections connections{{.limit = 1}};
+    pools::Producers producers{{.limit = 1, .connections = &connections}};
+    const Connection broker{broker_url()};
+    {
+        auto lease = producers[broker].acquire();
+        const Producer mine = std::move(*lease);
+    }
+    CHECK_NOTHROW(producers[broker].acquire()->publish(1, {.routing_key = unique("nobody")}));
+}
+
+TEST_CASE("a producer is refused at once when there is no connection and the caller may not wait", "[pools]") {
+    pools::Connections connections{{.limit = 1}};
+    pools::Producers producers{{.limit = 1, .connections = &connections}};
+    const Connection broker{broker_url()};
+    auto held = connections[broker].acquire();
+    CHECK_THROWS_AS(producers[broker].acquire(), ConnectionLimitExceeded);
+    CHECK(producers[broker].in_use() == 0);
+}
+
 TEST_CASE("a connection that its holder moved away is replaced", "[pools]") {
     pools::Connections connections{{.limit = 1}};
     auto& pool = connections[Connection{broker_url()}];

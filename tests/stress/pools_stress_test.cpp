@@ -130,7 +130,7 @@ TEST_CASE("groups under new keys, limits and resets keep their promises", "[stre
             try {
                 if (dice < 3) {
                     pools::set_limit(5 + random() % 10, {.ignore_errors = true});
-                } else if (dice < 6) {
+                } else if (dice < 5) {
                     pools::reset();
                 } else if (dice < 40) {
                     auto lease = connections[broker].acquire({.block = true, .timeout = 1s});
@@ -158,6 +158,31 @@ TEST_CASE("groups under new keys, limits and resets keep their promises", "[stre
         CHECK(connections[broker].in_use() == 0);
         CHECK(producers[broker].in_use() == 0);
     }
+}
+
+TEST_CASE("limits change and resets run while keys are erased", "[stress]") {
+    GroupRegistry registry{5};
+    ScriptedFactory factory;
+    {
+        PoolGroup<int, ResourcePool<Thing>> group{
+            [&](int, std::size_t limit) {
+                return std::make_unique<ResourcePool<Thing>>(factory.hooks(), PoolOptions{.limit = limit});
+            },
+            UseGlobalLimit{}, &registry};
+        registry.add(group);
+        in_threads([&](int number) {
+            for (int i = 0; i < 300; ++i) {
+                if (number == 0) registry.set_limit(static_cast<std::size_t>(5 + i % 7), {.ignore_errors = true});
+                if (number == 1) registry.reset();
+                if (number < 2) continue;
+                // A key for each thread: a reference ends with its key.
+                auto lease = group[number].acquire();
+                if (i % 2) group.erase(number);
+            }
+        });
+    }
+    CHECK(factory.live() == 0);
+    CHECK_FALSE(factory.closed_twice);
 }
 
 TEST_CASE("the memory broker loses and invents nothing", "[stress]") {

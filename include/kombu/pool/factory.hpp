@@ -6,9 +6,19 @@
 
 #include <functional>
 #include <memory>
+#include <string>
 #include <utility>
 
 namespace kombu {
+
+/// The acquire that a resource is made or prepared for. Converts to its deadline, for functions that ask for no more.
+struct Acquisition {
+    Deadline deadline = Deadline::never();
+    /// Whether the caller wants to wait, for resources that are themselves taken from pools.
+    bool block = true;
+
+    operator Deadline() const noexcept { return deadline; }
+};
 
 /// What a pool knows about its resources. Only `create` is required.
 ///
@@ -17,11 +27,11 @@ namespace kombu {
 template <class T>
 struct ResourceFactory {
     /// Makes a resource. May throw; the slot is then free again.
-    std::function<std::shared_ptr<T>(Deadline)> create{};
+    std::function<std::shared_ptr<T>(const Acquisition&)> create{};
 
     /// Called on each acquire, for new and used resources alike: makes the resource ready. False says that it is dead and
     /// must be replaced. A throw leaves a used resource in the pool and passes on to the caller (Kombu's `prepare`).
-    std::function<bool(T&, Deadline)> prepare{};
+    std::function<bool(T&, const Acquisition&)> prepare{};
 
     /// Called when a lease ends; `unwinding` when an exception ended it. True keeps the resource. Must not block.
     /// Without it a resource is kept unless an exception is unwinding.
@@ -33,6 +43,9 @@ struct ResourceFactory {
     /// Called from another thread while the resource is leased: whatever its user waits for should end with an error
     /// now, because reset() or force_close_all() dragged it away. Must not block.
     std::function<void(T&)> interrupt{};
+
+    /// What went wrong with a resource last, for the error of a full pool, when create and prepare do not know.
+    std::function<std::string()> last_error{};
 
     /// Throws what the pool's users expect when nothing is free.
     void (*throw_limit_exceeded)(LimitReport) = [](LimitReport report) { throw LimitExceeded(std::move(report)); };

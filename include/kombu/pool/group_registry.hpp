@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
+#include <kombu/error.hpp>
 #include <kombu/pool/detail/resize_step.hpp>
 #include <kombu/pool/options.hpp>
 
 #include <algorithm>
 #include <cstddef>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <vector>
@@ -40,7 +42,8 @@ private:
     /// Locks the group and its pools; the group's own step comes first.
     virtual void begin_resize(std::size_t limit, const ResizeOptions& options,
                               std::vector<std::unique_ptr<detail::ResizeStep>>& steps) = 0;
-    virtual void reset_pools() noexcept = 0;
+    /// What resets the pools, to be called without any lock; it keeps alive what it needs.
+    virtual void collect_resets(std::vector<std::function<void()>>& resets) = 0;
 
     std::mutex registry_mutex_;
     GroupRegistry* registry_ = nullptr;
@@ -49,7 +52,7 @@ private:
 /// Groups that share one limit and are reset together. `kombu::pools` has one for the whole process.
 ///
 /// Threads: every member may be called from any thread. Locks are taken in the order registry, group, pool. A registry
-/// must outlive its groups. Resources are closed while the registry is locked, so what closes them must not call it.
+/// must outlive its groups.
 class GroupRegistry {
 public:
     explicit GroupRegistry(std::size_t limit) : limit_(limit) {}
@@ -64,25 +67,31 @@ public:
     /// Changes the limit of this registry and of every pool of every group that follows it. When one pool refuses, throws
     /// PoolInUse and changes nothing anywhere. 0 means unlimited.
     void set_limit(std::size_t limit, const ResizeOptions& options = {}) {
-        std::vector<std::unique_ptr<detail::ResizeStep>> steps;
-        std::lock_guard lock{mutex_};
+        Steps steps;  // destroyed, like what they close, without the lock
+        std::unique_lock lock{mutex_};
         if (limit == limit_ && !options.reset) return;
         for (const Member& member : members_)
             if (member.group->follows_global_limit()) member.group->begin_resize(limit, options, steps);
         for (const auto& step : steps) step->check();
         limit_ = limit;
-        carry_out(steps);
+        apply(steps);
+        lock.unlock();
+        for (const auto& step : steps) step->finish();
     }
 
     /// Resets every pool of every group that was registered for it. The pools stay valid and work on.
     void reset() noexcept {
-        std::lock_guard lock{mutex_};
-        for (const Member& member : members_)
-            if (member.resets) member.group->reset_pools();
+        std::vector<std::function<void()>> resets;
+        {
+            std::lock_guard lock{mutex_};
+            for (const Member& member : members_)
+                if (member.resets) member.group->collect_resets(resets);
+        }
+        for (const auto& reset_pool : resets) reset_pool();
     }
 
     /// Registers a group for reset(), and for set_limit() when it follows the global limit. A group leaves by itself when it
-    /// is destroyed. Registering twice does nothing.
+    /// is destroyed. Registering twice does nothing; a group of another registry throws ConfigurationError.
     void add(GroupBase& group) { enrol(group, true); }
 
     /// For groups that follow the limit without being reset with the others.
@@ -90,31 +99,37 @@ public:
 
 private:
     friend class GroupBase;
+    using Steps = std::vector<std::unique_ptr<detail::ResizeStep>>;
     struct Member {
         GroupBase* group;
         bool resets;
     };
 
     void enrol(GroupBase& group, bool resets) {
-        std::lock_guard lock{mutex_};
+        Steps steps;
+        std::unique_lock lock{mutex_};
         const auto known = std::find_if(members_.begin(), members_.end(), [&](const Member& m) { return m.group == &group; });
         if (known != members_.end()) {
             known->resets = known->resets || resets;
             return;
         }
+        {
+            std::lock_guard link{group.registry_mutex_};
+            if (group.registry_ && group.registry_ != this)
+                throw ConfigurationError("the group belongs to another registry already");
+            group.registry_ = this;
+        }
         members_.push_back({&group, resets});
-        std::lock_guard link{group.registry_mutex_};
-        group.registry_ = this;
         if (!group.follows_global_limit()) return;
-        std::vector<std::unique_ptr<detail::ResizeStep>> steps;
         group.begin_resize(limit_, {.ignore_errors = true}, steps);
-        carry_out(steps);
+        apply(steps);
+        lock.unlock();
+        for (const auto& step : steps) step->finish();
     }
 
-    static void carry_out(const std::vector<std::unique_ptr<detail::ResizeStep>>& steps) {
+    static void apply(const Steps& steps) {
         for (const auto& step : steps) step->apply();
         for (const auto& step : steps) step->unlock();
-        for (const auto& step : steps) step->finish();
     }
 
     void remove(const GroupBase& group) noexcept {

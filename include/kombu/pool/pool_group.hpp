@@ -100,7 +100,11 @@ public:
     }
 
     /// Resets every pool of this group; see ResourcePool::reset.
-    void reset() noexcept { reset_pools(); }
+    void reset() {
+        std::vector<std::function<void()>> resets;
+        collect_resets(resets);
+        for (const auto& reset_pool : resets) reset_pool();
+    }
 
     bool follows_global_limit() const noexcept final { return follows_; }
 
@@ -144,14 +148,12 @@ private:
             if (entry->pool) steps.push_back(entry->pool->begin_resize(limit, options));
     }
 
-    void reset_pools() noexcept final {
-        std::vector<std::shared_ptr<Entry>> all;
-        {
-            std::shared_lock lock{mutex_};
-            for (const auto& [key, entry] : entries_) all.push_back(entry);
-        }
-        for (const auto& entry : all)
-            if (Pool* pool = entry->published.load(std::memory_order_acquire)) pool->reset();
+    void collect_resets(std::vector<std::function<void()>>& resets) final {
+        std::shared_lock lock{mutex_};
+        for (const auto& [key, entry] : entries_)
+            resets.push_back([kept = entry] {
+                if (Pool* pool = kept->published.load(std::memory_order_acquire)) pool->reset();
+            });
     }
 
     const Create create_;

@@ -6,6 +6,8 @@
 
 #include <kombu/kombu.hpp>
 
+#include "connection_state.hpp"
+
 using namespace kombu;
 using namespace std::chrono_literals;
 using Catch::Matchers::Contains;
@@ -207,6 +209,57 @@ TEST_CASE("a pool does not hand out a connection that its peer has closed or is 
     lease->connect();
     CHECK(lease->connected());
     CHECK(clients == 2);
+}
+
+TEST_CASE("the error of a full pool tells how connecting failed last", "[failure][pools]") {
+    ScriptedPeer http{[](PeerSocket& peer) {
+        peer.receive(8);
+        peer.send("HTTP/1.1 400 Bad Request");
+        peer.hold();
+    }};
+    pools::ConnectionPool pool{Connection{http.url()}, {.limit = 1}};
+    auto lease = pool.acquire();
+    CHECK_THROWS_AS(lease->connect(), ConnectionError);
+    CHECK_THAT(error_within(0ms, 1000ms, [&] { (void)pool.acquire(); }), Contains("last error:") && Contains("does not speak AMQP"));
+}
+
+TEST_CASE("an answer that is not what was asked ends the connection", "[failure]") {
+    ScriptedPeer confused{[](PeerSocket& peer) {
+        script::open(peer);
+        peer.receive_frame();
+        peer.send(script::confirm_ok());
+        peer.hold();
+    }};
+    Connection connection{confused.url()};
+    CHECK_THROWS_AS(connection.default_channel().queue_declare(Queue{"q"}), ConnectionError);
+    CHECK_FALSE(connection.connected());
+}
+
+TEST_CASE("a consumer whose end the broker has not confirmed is ended with the lease", "[failure][pools]") {
+    std::atomic<bool> closed{false};
+    ScriptedPeer slow{[&](PeerSocket& peer) {
+        script::open(peer);
+        peer.receive_frame();
+        peer.send(script::method(1, AMQP_BASIC_GET_EMPTY_METHOD, amqp_basic_get_empty_t{}));
+        peer.receive_frame();
+        peer.receive_frame();
+        peer.send(script::method(1, AMQP_BASIC_QOS_OK_METHOD, amqp_basic_qos_ok_t{}) +
+                  script::method(1, AMQP_BASIC_CONSUME_OK_METHOD, amqp_basic_consume_ok_t{amqp::bytes("x")}));
+        peer.receive_frame();  // basic.cancel, which is never answered
+        const std::string next = peer.receive_frame();
+        closed = next.size() > 11 && amqp::method_number(std::string_view{next}.substr(7)) == AMQP_CHANNEL_CLOSE_METHOD;
+        peer.hold();
+    }};
+    pools::ConnectionPool pool{Connection{slow.url()}, {.limit = 1}};
+    {
+        auto lease = pool.acquire();
+        auto channel = lease->default_channel();
+        kombu::detail::ConnectionRef ref{lease->state()};
+        CHECK_FALSE(lease->state() == nullptr);
+        auto wait = ref.use().default_channel(Deadline::after(1s))->wait_for_message("q", false, Deadline::after(20ms));
+        CHECK_FALSE(wait);
+    }
+    CHECK(eventually([&] { return closed.load(); }));
 }
 
 TEST_CASE("failover visits every endpoint, and stays where it worked", "[failure][failover]") {

@@ -7,6 +7,8 @@
 #include <kombu/kombu.hpp>
 #include <kombu/serialization.hpp>
 
+#include <limits>
+
 using namespace kombu;
 using Catch::Matchers::Contains;
 
@@ -44,6 +46,8 @@ TEST_CASE("S7 values survive the way through each serializer", "[serialization]"
 TEST_CASE("S4 failures are told apart", "[serialization]") {
     CHECK_THROWS_AS(encode_body("\xff"), EncodeError);
     CHECK_THROWS_AS(encode_body("\xff", "text"), EncodeError);
+    CHECK_THROWS_AS(encode_body(Json{{"n", std::numeric_limits<double>::quiet_NaN()}}), EncodeError);
+    CHECK_THROWS_AS(encode_body(Json{{"bytes", Json::binary({1})}}), EncodeError);
     CHECK_THROWS_AS(encode_body(1, "text"), EncodeError);
     CHECK_THROWS_AS(encode_body(1, "bytes"), EncodeError);
     CHECK_THROWS_AS(decode_body("{", "application/json", "utf-8", {}), DecodeError);

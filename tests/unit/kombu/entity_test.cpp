@@ -62,6 +62,7 @@ TEST_CASE("a declaration is cached only where the entity cannot vanish by itself
 TEST_CASE("entities are equal when their declarations are", "[entity]") {
     const Queue queue{"q", "e", "k"};
     CHECK(queue == Queue{"q", "e", "k"});
+    CHECK_FALSE(Exchange{"e"} == Exchange("e", "direct", {.delivery_mode = 1}));
     const Queue others[] = {Queue{"x", "e", "k"},
                             Queue{"q", "x", "k"},
                             Queue{"q", "e", "x"},
@@ -81,6 +82,15 @@ TEST_CASE("entities that cannot be are refused by the name of the field", "[enti
     CHECK_THROWS_AS(Queue("q", {}, {}, {.queue_arguments = Json::array()}), ConfigurationError);
     CHECK_THROWS_AS(Exchange("e", "direct", {.arguments = 1}), ConfigurationError);
     CHECK_NOTHROW(Exchange{std::string(255, 'x')});
+}
+
+TEST_CASE("an entity that was moved from is whole", "[entity]") {
+    Queue queue{"q", "e", "k"};
+    const Queue other = std::move(queue);
+    CHECK(queue == other);
+    Exchange exchange{"e"};
+    const Exchange another = std::move(exchange);
+    CHECK(exchange.name() == "e");
 }
 
 TEST_CASE("a delivery mode is spelled as a number, a name or a constant", "[entity]") {

@@ -111,7 +111,8 @@ TEST_CASE("malformed URLs are refused without being quoted", "[url]") {
                                "amqp://u:s3cret@h#frag",  "amqp://u:s3cret@h/%zz",    "amqp://u:s3cret@h h/",
                                "amqp://u:12/s3cret@h/",   "amqp://u:s3cret@h/%00",    "amqp://u%00:s3cret@h",
                                "amqp://u:s3cret%00@h",    "amqp://u:s3cret@ho%00st",  "amqp://u:s3cret@h%0d%0a",
-                               "://u:s3cret@h",           "amqp://u:s3c ret@h/",      "amqp://u:s3cret@h/\n"};
+                               "://u:s3cret@h",           "amqp://u:s3c ret@h/",      "amqp://u:s3cret@h/\n",
+                               "amqp://u:123?s3cret@h/",  "amqp://u:12;s3cret@h/",   "amqp://u:12?x=s3cret@h"};
     for (const char* url : bad) {
         INFO(url);
         const std::string error = error_of(url);
@@ -126,6 +127,8 @@ TEST_CASE("U2 sanitize_url masks passwords and leaves other text alone", "[url]"
     CHECK(kombu::sanitize_url("http://u:p@e.com//foo") == "http://u:**@e.com//foo");
     CHECK(kombu::sanitize_url("http://e.com//foo") == "http://e.com//foo");
     CHECK(kombu::sanitize_url("amqp://u:s3cret@h:port") == "amqp://**");
+    CHECK(kombu::sanitize_url("amqp://u:p@h/?heartbeat=1;amqp://u2:p2@h2/") == "amqp://u:**@h/?heartbeat=1;amqp://u2:**@h2/");
+    CHECK(kombu::sanitize_url("amqp://h;amqp://u2:p2@h2") == "amqp://h;amqp://u2:**@h2");
 }
 
 TEST_CASE("C5 an unknown transport is refused with the known ones and the nearest spelling", "[url][connection]") {
@@ -161,6 +164,16 @@ TEST_CASE("options are typed, and a wrong one is refused by its name", "[connect
 TEST_CASE("options win over the URL", "[connection]") {
     const Connection connection{"amqp://u:p@h:1/v", {.userid = "x", .password = "y", .virtual_host = "z", .port = 2}};
     CHECK(connection.as_uri(ShowPassword::yes) == "amqp://x:y@h:2/z");
+}
+
+TEST_CASE("options go for the alternates too", "[connection]") {
+    CHECK(Connection{"amqp://a;amqp://x:y@b", {.userid = "u", .password = "p"}}.as_uri(ShowPassword::yes) ==
+          "amqp://u:p@a:5672//;amqp://u:p@b:5672//");
+}
+
+TEST_CASE("a password may be any function that returns text", "[connection]") {
+    const Connection connection{"amqp://u@h", {.password = [] { return std::string{"x"}; }}};
+    CHECK(connection.as_uri(ShowPassword::yes) == "amqp://u:x@h:5672//");
 }
 
 TEST_CASE("C3 C4 alternates are complete endpoints, or host names that share the rest", "[connection]") {
@@ -212,10 +225,10 @@ TEST_CASE("everything that changes the session makes another connection", "[conn
 
 TEST_CASE("C24 a password function is part of the identity and asked only when the password is needed", "[connection]") {
     int asked = 0;
-    const kombu::Password password{kombu::Password::Source{[&] {
+    const kombu::Password password{[&asked] {
         ++asked;
         return std::string{"rotating"};
-    }}};
+    }};
     const Connection connection{"amqp://u@h", {.password = password}};
     CHECK(connection.as_uri() == "amqp://u:**@h:5672//");
     CHECK(connection == connection.clone());

@@ -128,6 +128,31 @@ TEST_CASE_METHOD(Fixture, "a group leaves its registry when it is destroyed", "[
     CHECK(registry.limit() == 5);
 }
 
+TEST_CASE_METHOD(Fixture, "a group belongs to one registry", "[group]") {
+    GroupRegistry one{10}, other{10};
+    Group group{create, 1};
+    one.add(group);
+    one.add(group);
+    CHECK_THROWS_AS(other.add(group), kombu::ConfigurationError);
+}
+
+TEST_CASE("what closes a resource may use the registry", "[group]") {
+    GroupRegistry registry{2};
+    Group group{[&](const std::string&, std::size_t limit) {
+                    kombu::ResourceFactory<Thing> hooks;
+                    hooks.create = [](kombu::Deadline) { return std::make_shared<Thing>(1); };
+                    hooks.close = [&](Thing&) { (void)registry.limit(); };
+                    return std::make_unique<Pool>(hooks, kombu::PoolOptions{.limit = limit});
+                },
+                UseGlobalLimit{}, &registry};
+    registry.add(group);
+    group["a"].acquire().release();
+    registry.reset();
+    group["a"].acquire().release();
+    registry.set_limit(1, {.reset = true});
+    CHECK(group["a"].stats().closed == 2);
+}
+
 TEST_CASE_METHOD(Fixture, "a failing create leaves no trace and is tried again", "[group]") {
     bool fail = true;
     Group group{[&](const std::string& name, std::size_t limit) {

@@ -200,7 +200,8 @@ public:
     Evicted reset(Clock::time_point now) {
         ++generation_;
         Evicted evicted;
-        evicted.idle.swap(idle_);
+        evicted.idle = idle_;
+        idle_.clear();  // and keeps its capacity, so that giving back never allocates
         for (SlotId slot : evicted.idle) forget(slot);
         for (SlotId id = 0; id < slots_.size(); ++id) {
             if (slots_[id].state != SlotState::leased) continue;
@@ -219,8 +220,8 @@ public:
             unlink(*waiter);
             decide(*waiter, {Grant::closed});
         }
-        std::vector<SlotId> evicted;
-        evicted.swap(idle_);
+        std::vector<SlotId> evicted = idle_;
+        idle_.clear();
         for (SlotId slot : evicted) forget(slot);
         return evicted;
     }

@@ -31,14 +31,14 @@ public:
 
     Lease<T> acquire(const AcquireOptions& options) {
         const auto start = options.block ? Clock::now() : Clock::time_point{};
-        const Deadline deadline = options.timeout.has_value() ? Deadline::after(options.timeout) : Deadline::never();
+        const Acquisition acquisition{Deadline::after(options.timeout), options.block};
         Entry entry{*this};
         for (;;) {
-            const Decision decision = decide(options, deadline, start);
+            const Decision decision = decide(acquisition, start);
             Holding holding{*this, decision.slot};
             try {
-                std::shared_ptr<T> resource = decision.grant == Grant::create ? create(holding, deadline)
-                                                                              : prepare(holding, deadline);
+                std::shared_ptr<T> resource = decision.grant == Grant::create ? create(holding, acquisition)
+                                                                              : prepare(holding, acquisition);
                 if (!resource) continue;
                 std::lock_guard lock{mutex_};
                 // Dragged away by a reset while it was being prepared: it goes, and the caller gets another.
@@ -180,7 +180,15 @@ private:
     class Resize final : public ResizeStep {
     public:
         Resize(PoolState& state, std::size_t limit, const ResizeOptions& options)
-            : state_(state), limit_(limit), options_(options), lock_(state.mutex_) {}
+            : state_(state), limit_(limit), options_(options), lock_(state.mutex_) {
+            ++state_.users_;  // the pool may be destroyed between unlock() and finish()
+        }
+        Resize(const Resize&) = delete;
+        Resize& operator=(const Resize&) = delete;
+        ~Resize() override {
+            if (!lock_.owns_lock()) lock_.lock();
+            state_.leave(std::move(lock_));
+        }
         void check() const override {
             const PoolCore& core = state_.core_;
             if (core.closed() || core.may_resize(limit_, options_)) return;
@@ -205,13 +213,13 @@ private:
 
     ~PoolState() = default;
 
-    Decision decide(const AcquireOptions& options, Deadline deadline, Clock::time_point start) {
+    Decision decide(const Acquisition& acquisition, Clock::time_point start) {
         std::unique_lock lock{mutex_};
         Decision decision = core_.acquire();
-        if (decision.grant == Grant::full && options.block) {
-            BlockedCall call{deadline};
+        if (decision.grant == Grant::full && acquisition.block) {
+            BlockedCall call{acquisition.deadline};
             core_.enqueue(call);
-            if (!call.wait(lock, deadline) && core_.abandon(call)) call.decision.grant = Grant::timed_out;
+            if (!call.wait(lock, acquisition.deadline) && core_.abandon(call)) call.decision.grant = Grant::timed_out;
             decision = call.decision;
         }
         switch (decision.grant) {
@@ -220,8 +228,9 @@ private:
             case Grant::full: {
                 LimitReport report{name_,           core_.limit(),    core_.leased(), core_.idle(),
                                    core_.creating(), core_.waiting(), {},             last_error_};
-                if (options.block) report.waited = Clock::now() - start;
                 lock.unlock();
+                if (acquisition.block) report.waited = Clock::now() - start;
+                if (report.last_error.empty() && factory_.last_error) report.last_error = factory_.last_error();
                 factory_.limit_exceeded(std::move(report));
             }
             default: return decision;
@@ -229,12 +238,12 @@ private:
     }
 
     /// Fills a reserved slot. Null when the pool was reset away under it.
-    std::shared_ptr<T> create(Holding& holding, Deadline deadline) {
+    std::shared_ptr<T> create(Holding& holding, const Acquisition& acquisition) {
         for (;;) {
-            std::shared_ptr<T> fresh = factory_.create(deadline);
+            std::shared_ptr<T> fresh = factory_.create(acquisition);
             if (!fresh) throw Error("the factory of the pool made nothing");
             try {
-                if (factory_.prepare && !factory_.prepare(*fresh, deadline))
+                if (factory_.prepare && !factory_.prepare(*fresh, acquisition))
                     throw OperationalError("a new resource of the pool was not usable");
             } catch (...) {
                 factory_.shut(*fresh);
@@ -260,13 +269,13 @@ private:
     }
 
     /// Brings an existing resource to life; a dead one is replaced.
-    std::shared_ptr<T> prepare(Holding& holding, Deadline deadline) {
+    std::shared_ptr<T> prepare(Holding& holding, const Acquisition& acquisition) {
         std::shared_ptr<T> resource;
         {
             std::lock_guard lock{mutex_};
             resource = resources_[holding.slot()];
         }
-        if (!factory_.prepare || factory_.prepare(*resource, deadline)) return resource;
+        if (!factory_.prepare || factory_.prepare(*resource, acquisition)) return resource;
         factory_.shut(*resource);
         {
             std::lock_guard lock{mutex_};
@@ -278,7 +287,7 @@ private:
                 return nullptr;
             }
         }
-        return create(holding, deadline);
+        return create(holding, acquisition);
     }
 
     void put_back(SlotId slot) noexcept {
