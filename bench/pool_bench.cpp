@@ -87,7 +87,8 @@ BENCHMARK(publish_to_memory);
 }  // namespace
 
 int main(int argc, char** argv) {
-    // glibc leaves locks and atomics out of processes that have never had a second thread, which would flatter everybody.
+    // glibc leaves locks and atomics out of processes that have never had a second thread, which would flatter
+    // everybody.
     std::jthread second{[](std::stop_token stop) {
         std::mutex mutex;
         std::condition_variable_any never;

@@ -1,5 +1,5 @@
-// The news example of Kombu's "Connection and Producer Pools" guide: an article is published through a pool of producers
-// and read back through a pool of connections. What happens is printed.
+// The news example of Kombu's "Connection and Producer Pools" guide: an article is published through a pool of
+// producers and read back through a pool of connections. What happens is printed.
 //
 // Usage: news [URL]    (default: memory://news, a broker inside this program)
 #include <kombu/kombu.hpp>
@@ -17,7 +17,8 @@ template <class Pool>
 void print_counters(const char* name, const Pool& pool) {
     const kombu::PoolStats stats = pool.stats();
     std::cout << "  " << name << ": limit " << stats.limit << ", in use " << stats.in_use << ", idle " << stats.idle
-              << ", created " << stats.created << ", acquired " << stats.acquired << ", discarded " << stats.discarded << "\n";
+              << ", created " << stats.created << ", acquired " << stats.acquired << ", discarded " << stats.discarded
+              << "\n";
 }
 
 void run(const char* url) {
@@ -44,8 +45,8 @@ void run(const char* url) {
         auto queue = connection->simple_queue(domestic);
         kombu::Message message = queue.get({.block = true, .timeout = 5s});
         std::cout << "Received:   " << message.payload() << "\n"
-                  << "            " << message.content_type() << ", " << message.raw_body().size() << " bytes compressed, "
-                  << message.body().size() << " uncompressed\n";
+                  << "            " << message.content_type() << ", " << message.raw_body().size()
+                  << " bytes compressed, " << message.body().size() << " uncompressed\n";
         message.ack();
     }
 

@@ -85,7 +85,8 @@ std::uint32_t Channel::queue_delete(std::string_view name, bool if_unused, bool 
     return handle_.use().queue_delete(name, if_unused, if_empty, handle_.deadline(timeout));
 }
 
-std::optional<Message> Channel::basic_get(std::string_view queue, bool no_ack, ContentTypes accept, OptionalTimeout timeout) {
+std::optional<Message> Channel::basic_get(std::string_view queue, bool no_ack, ContentTypes accept,
+                                          OptionalTimeout timeout) {
     check_name(queue, "queue name");
     auto delivery = handle_.use().basic_get(queue, no_ack, handle_.deadline(timeout));
     if (!delivery) return std::nullopt;

@@ -79,7 +79,8 @@ std::string inflated(std::string_view data, std::size_t limit) {
             throw DecodeError("the compressed body would grow beyond " + std::to_string(limit) + " bytes");
         out.append(buffer.data(), made);
     }
-    if (zlib.stream.avail_in != 0 || !data.empty()) throw DecodeError("the compressed body has something behind its end");
+    if (zlib.stream.avail_in != 0 || !data.empty())
+        throw DecodeError("the compressed body has something behind its end");
     return out;
 }
 

@@ -93,13 +93,17 @@ SimpleQueue Connection::simple_queue(const Queue& queue, const SimpleQueueOption
     return SimpleQueue{*this, queue, options};
 }
 
-std::string Connection::as_uri(ShowPassword show) const { return state_ ? detail::to_uri(state_->description(), show) : ""; }
+std::string Connection::as_uri(ShowPassword show) const {
+    return state_ ? detail::to_uri(state_->description(), show) : "";
+}
 
 const std::string& Connection::transport() const noexcept { return parameters(state_).transport; }
 const std::string& Connection::hostname() const noexcept { return parameters(state_).endpoints.front().hostname; }
 std::uint16_t Connection::port() const noexcept { return parameters(state_).endpoints.front().port; }
 const std::string& Connection::userid() const noexcept { return parameters(state_).endpoints.front().userid; }
-const std::string& Connection::virtual_host() const noexcept { return parameters(state_).endpoints.front().virtual_host; }
+const std::string& Connection::virtual_host() const noexcept {
+    return parameters(state_).endpoints.front().virtual_host;
+}
 std::chrono::nanoseconds Connection::connect_timeout() const noexcept { return parameters(state_).connect_timeout; }
 std::chrono::nanoseconds Connection::heartbeat() const noexcept { return parameters(state_).heartbeat; }
 const Json& Connection::transport_options() const noexcept { return parameters(state_).transport_options; }

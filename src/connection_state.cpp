@@ -100,7 +100,9 @@ void ConnectionState::abandon() noexcept {
     if (const auto session = detach()) session->abandon();
 }
 
-bool ConnectionState::usable() noexcept { return !interrupted_ && (!session_ || (session_->is_open() && session_->is_alive())); }
+bool ConnectionState::usable() noexcept {
+    return !interrupted_ && (!session_ || (session_->is_open() && session_->is_alive()));
+}
 
 bool ConnectionState::recycle() noexcept {
     ++tenancy_;

@@ -35,7 +35,8 @@ private:
     std::string text_;
 };
 
-/// A connection's inside: its session, its channels, what was declared. Used by one thread at a time, except where said.
+/// A connection's inside: its session, its channels, what was declared. Used by one thread at a time, except where
+/// said.
 class ConnectionState : public std::enable_shared_from_this<ConnectionState> {
 public:
     explicit ConnectionState(std::shared_ptr<const Description> description) : description_(std::move(description)) {}
@@ -67,8 +68,8 @@ public:
 
     /// Looks whether the peer is still there. True when nothing is connected.
     bool usable() noexcept;
-    /// The present holder gives the connection back: ends what it left open. False when the connection is not fit for the
-    /// next holder.
+    /// The present holder gives the connection back: ends what it left open. False when the connection is not fit for
+    /// the next holder.
     bool recycle() noexcept;
     /// From any thread: ends what the holder waits for, and every later use.
     void interrupt() noexcept;

@@ -46,7 +46,8 @@ double parse_number(std::string_view text, const std::string& field) {
 
 std::chrono::nanoseconds parse_seconds(std::string_view text, const std::string& field) {
     const double seconds = parse_number(text, field);
-    if (seconds < 0 || seconds > longest) throw ConfigurationError(field + ": out of range: " + std::string{text.substr(0, 100)});
+    if (seconds < 0 || seconds > longest)
+        throw ConfigurationError(field + ": out of range: " + std::string{text.substr(0, 100)});
     return std::chrono::nanoseconds{static_cast<std::int64_t>(seconds * 1e9)};
 }
 
@@ -110,7 +111,8 @@ private:
     }
 
     static std::uint16_t checked_port(int port) {
-        if (port < 1 || port > 65535) throw ConfigurationError("port: must be from 1 to 65535, not " + std::to_string(port));
+        if (port < 1 || port > 65535)
+            throw ConfigurationError("port: must be from 1 to 65535, not " + std::to_string(port));
         return static_cast<std::uint16_t>(port);
     }
 
@@ -120,8 +122,9 @@ private:
         Url url = parse_url((first ? first->transport : "amqp") + "://" + std::string{place});
         if (!first) return url;
         if (url.userid || url.password)
-            throw ConfigurationError("alternates: a host name without transport:// takes its credentials from the first URL and "
-                                     "must not have any of its own (and a ';' within a URL must be written %3B)");
+            throw ConfigurationError(
+                "alternates: a host name without transport:// takes its credentials from the first URL and "
+                "must not have any of its own (and a ';' within a URL must be written %3B)");
         url.userid = first->userid;
         url.password = first->password;
         url.virtual_host = url.virtual_host ? url.virtual_host : first->virtual_host;
@@ -154,12 +157,18 @@ private:
         std::optional<std::string> failover, login;
 
         for (const auto& [key, value] : query) {
-            if (key == "heartbeat") parameters().heartbeat = parse_seconds(value, key);
-            else if (key == "connect_timeout") parameters().connect_timeout = parse_seconds(value, key);
-            else if (key == "failover_strategy") failover = value;
-            else if (key == "login_method") login = value;
-            else if (const auto known = defaults.find(key); known != defaults.end()) chosen[key] = typed(value, *known, key);
-            else refuse(key, defaults);
+            if (key == "heartbeat")
+                parameters().heartbeat = parse_seconds(value, key);
+            else if (key == "connect_timeout")
+                parameters().connect_timeout = parse_seconds(value, key);
+            else if (key == "failover_strategy")
+                failover = value;
+            else if (key == "login_method")
+                login = value;
+            else if (const auto known = defaults.find(key); known != defaults.end())
+                chosen[key] = typed(value, *known, key);
+            else
+                refuse(key, defaults);
         }
 
         if (!options_.transport_options.is_object() && !options_.transport_options.is_null())
@@ -171,7 +180,8 @@ private:
             chosen[key] = known->is_number() ? Json(value.get<double>()) : value;
         }
         const double timeout = chosen["operation_timeout"].get<double>();
-        if (!(timeout > 0) || timeout > longest) throw ConfigurationError("operation_timeout: must be more than 0 seconds");
+        if (!(timeout > 0) || timeout > longest)
+            throw ConfigurationError("operation_timeout: must be more than 0 seconds");
 
         apply(options_.failover_strategy, failover);
         apply(options_.login_method, login);
@@ -224,7 +234,8 @@ std::string quoted(std::string_view text, const CharSet& allowed) {
 
 std::string seconds_text(std::chrono::nanoseconds time) {
     std::array<char, 32> buffer{};
-    const auto end = std::to_chars(buffer.data(), buffer.data() + buffer.size(), static_cast<double>(time.count()) / 1e9).ptr;
+    const auto end =
+        std::to_chars(buffer.data(), buffer.data() + buffer.size(), static_cast<double>(time.count()) / 1e9).ptr;
     return {buffer.data(), end};
 }
 
@@ -256,9 +267,11 @@ std::string to_uri(const Description& description, ShowPassword show) {
         query += (query.empty() ? '?' : '&') + key + '=' + quoted(value, boost::urls::unreserved_chars);
     };
     if (parameters.heartbeat.count() != 0) add("heartbeat", seconds_text(parameters.heartbeat));
-    if (parameters.connect_timeout != std::chrono::seconds{5}) add("connect_timeout", seconds_text(parameters.connect_timeout));
+    if (parameters.connect_timeout != std::chrono::seconds{5})
+        add("connect_timeout", seconds_text(parameters.connect_timeout));
     if (parameters.failover_strategy != "round-robin") add("failover_strategy", parameters.failover_strategy);
-    if (parameters.login_method != description.transport->default_login_method()) add("login_method", parameters.login_method);
+    if (parameters.login_method != description.transport->default_login_method())
+        add("login_method", parameters.login_method);
     Json defaults = description.transport->option_defaults();
     defaults.update({{"confirm_publish", true}, {"operation_timeout", 30.0}});
     for (const auto& [key, value] : parameters.transport_options.items())

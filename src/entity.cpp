@@ -40,8 +40,15 @@ Exchange::Exchange(std::string name, std::string type, ExchangeOptions options) 
     check_name(name, "exchange name");
     check_name(type, "exchange type");
     check_object(options.arguments, "exchange arguments");
-    const Json identity = {"exchange", name, type, options.durable, options.auto_delete, options.passive, options.no_declare,
-                           options.arguments, options.delivery_mode ? options.delivery_mode->value() : 0};
+    const Json identity = {"exchange",
+                           name,
+                           type,
+                           options.durable,
+                           options.auto_delete,
+                           options.passive,
+                           options.no_declare,
+                           options.arguments,
+                           options.delivery_mode ? options.delivery_mode->value() : 0};
     data_ = std::make_shared<const Data>(Data{std::move(name), std::move(type), std::move(options), dumped(identity)});
 }
 
@@ -73,8 +80,17 @@ Queue::Queue(std::string name, Exchange exchange, std::string routing_key, Queue
     if (options.max_length_bytes) arguments["x-max-length-bytes"] = *options.max_length_bytes;
     if (options.max_priority) arguments["x-max-priority"] = *options.max_priority;
 
-    Json identity = {"queue",           name,          exchange.fingerprint(), routing_key, options.durable, options.exclusive,
-                     options.auto_delete, options.passive, options.no_declare, arguments, options.binding_arguments};
+    Json identity = {"queue",
+                     name,
+                     exchange.fingerprint(),
+                     routing_key,
+                     options.durable,
+                     options.exclusive,
+                     options.auto_delete,
+                     options.passive,
+                     options.no_declare,
+                     arguments,
+                     options.binding_arguments};
     for (const Binding& binding : options.bindings) {
         check_name(binding.routing_key, "binding routing_key");
         check_object(binding.arguments, "binding arguments");

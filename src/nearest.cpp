@@ -36,7 +36,8 @@ std::string suggest(std::string_view word, const std::vector<std::string>& known
             nearest = candidate;
         }
     }
-    if (best != std::string_view::npos && best * 2 <= nearest.size()) text.append("; did you mean ").append(nearest).append("?");
+    if (best != std::string_view::npos && best * 2 <= nearest.size())
+        text.append("; did you mean ").append(nearest).append("?");
     return text;
 }
 

@@ -121,18 +121,22 @@ ProducerPool::ProducerPool(std::shared_ptr<const Source> source, PoolOptions opt
       source_(std::move(source)) {}
 
 Connections::Connections(ConnectionsOptions options)
-    : PoolGroup([](const Connection& connection, std::size_t limit) {
-          return std::make_unique<ConnectionPool>(connection, PoolOptions{.limit = limit});
-      }, options.limit, &detail::global_registry()) {}
+    : PoolGroup(
+          [](const Connection& connection, std::size_t limit) {
+              return std::make_unique<ConnectionPool>(connection, PoolOptions{.limit = limit});
+          },
+          options.limit, &detail::global_registry()) {}
 
 Producers::Producers(ProducersOptions options)
-    : PoolGroup([group = options.connections ? options.connections : &detail::global_connections()](
-                    const Connection& connection, std::size_t limit) {
-          // Looked up at each use: the pool of an erased key is not held on to.
-          auto key = std::make_shared<const Connection>(connection);
-          ProducerPool::Source source = [group, key]() -> ConnectionPool& { return (*group)[*key]; };
-          return std::make_unique<ProducerPool>(std::move(source), PoolOptions{.limit = limit});
-      }, options.limit, &detail::global_registry()) {}
+    : PoolGroup(
+          [group = options.connections ? options.connections : &detail::global_connections()](
+              const Connection& connection, std::size_t limit) {
+              // Looked up at each use: the pool of an erased key is not held on to.
+              auto key = std::make_shared<const Connection>(connection);
+              ProducerPool::Source source = [group, key]() -> ConnectionPool& { return (*group)[*key]; };
+              return std::make_unique<ProducerPool>(std::move(source), PoolOptions{.limit = limit});
+          },
+          options.limit, &detail::global_registry()) {}
 
 GroupRegistry& detail::global_registry() {
     static auto* const registry = new GroupRegistry{default_limit};

@@ -74,7 +74,7 @@ void Producer::publish_json(const Json& body, const PublishOptions& options) {
         throw ConfigurationError("content_type: a body that is sent as it is must be text or bytes");
     }
     const auto& chosen = options.serializer ? options.serializer : options_.serializer;
-    const std::string_view serializer = chosen        ? std::string_view{*chosen}
+    const std::string_view serializer = chosen             ? std::string_view{*chosen}
                                         : body.is_binary() ? std::string_view{"bytes"}
                                                            : std::string_view{"json"};
     send(encode_body(body, serializer), options);
@@ -99,7 +99,10 @@ void Producer::publish_bytes(std::span<const std::byte> body, const PublishOptio
 bool Producer::maybe_declare(const Entity& entity, OptionalTimeout timeout) {
     detail::ConnectionState& connection = connection_.use();
     const auto& [fingerprint, cacheable] = std::visit(
-        [](const auto& e) { return std::pair<const std::string&, bool>{e.fingerprint(), e.can_cache_declaration()}; }, entity);
+        [](const auto& e) {
+            return std::pair<const std::string&, bool>{e.fingerprint(), e.can_cache_declaration()};
+        },
+        entity);
     // A new session knows nothing; whether there is one shows only when the channel is asked for.
     if (connection.connected() && cacheable && connection.declared(fingerprint)) return false;
     const Deadline deadline = connection.deadline(timeout);

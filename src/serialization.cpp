@@ -39,7 +39,11 @@ void check_depth(std::string_view json) {
 bool is_utf8(std::string_view text) {
     for (std::size_t i = 0; i < text.size();) {
         const auto c = static_cast<unsigned char>(text[i]);
-        const std::size_t length = c < 0x80 ? 1 : c >= 0xc2 && c < 0xe0 ? 2 : c >= 0xe0 && c < 0xf0 ? 3 : c >= 0xf0 && c < 0xf5 ? 4 : 0;
+        const std::size_t length = c < 0x80                ? 1
+                                   : c >= 0xc2 && c < 0xe0 ? 2
+                                   : c >= 0xe0 && c < 0xf0 ? 3
+                                   : c >= 0xf0 && c < 0xf5 ? 4
+                                                           : 0;
         if (length == 0 || i + length > text.size()) return false;
         std::uint32_t code = length == 1 ? c : c & (0xffu >> (length + 1));
         for (std::size_t k = 1; k < length; ++k) {
@@ -184,15 +188,17 @@ Json decode_body(std::string_view data, std::string_view content_type, std::stri
     try {
         if (serializer) return serializer->decode(data);
         // As in Kombu: what is accepted and has no decoder is text, unless its encoding says otherwise.
-        return content_encoding == "binary" || content_encoding == "ascii-8bit" || !is_utf8(data) ? binary(data)
-                                                                                                  : Json(std::string{data});
+        return content_encoding == "binary" || content_encoding == "ascii-8bit" || !is_utf8(data)
+                   ? binary(data)
+                   : Json(std::string{data});
     } catch (const DecodeError&) {
         throw;
     } catch (const Json::parse_error& error) {
         // Its text quotes the body, which is the sender's and may be anything.
         throw DecodeError("the body is not valid JSON (at byte " + std::to_string(error.byte) + ")");
     } catch (const std::exception& error) {
-        throw DecodeError("the body cannot be decoded as " + std::string{content_type.substr(0, 100)} + ": " + error.what());
+        throw DecodeError("the body cannot be decoded as " + std::string{content_type.substr(0, 100)} + ": " +
+                          error.what());
     }
 }
 

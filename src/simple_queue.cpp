@@ -32,7 +32,8 @@ SimpleQueue::SimpleQueue(Connection& connection, Queue queue, SimpleQueueOptions
 }
 
 PublishOptions SimpleQueue::addressed(PublishOptions options) const {
-    if (!options.routing_key) options.routing_key = queue_.exchange().name().empty() ? queue_.name() : queue_.routing_key();
+    if (!options.routing_key)
+        options.routing_key = queue_.exchange().name().empty() ? queue_.name() : queue_.routing_key();
     return options;
 }
 
@@ -40,7 +41,8 @@ Message SimpleQueue::get(const GetOptions& options) {
     detail::ConnectionState& connection = connection_.use();
     const bool no_ack = options_.no_ack.value_or(queue_.options().no_ack);
     const Deadline until = Deadline::after(options.timeout);
-    // The timeout is for waiting on a message. What must be asked of the broker takes a round trip, however short it is.
+    // The timeout is for waiting on a message. What must be asked of the broker takes a round trip, however short it
+    // is.
     const Deadline by = std::min(std::max(until, Deadline::after(round_trip)), connection.deadline({}));
     const auto channel = connection.default_channel(by);
     auto delivery = options.block ? channel->wait_for_message(queue_.name(), no_ack, until)

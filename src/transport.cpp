@@ -36,7 +36,8 @@ public:
         std::vector<std::string> known;
         for (const auto& [key, transport] : transports_) known.push_back(key);
         for (const auto& [key, target] : aliases_) known.push_back(key);
-        throw ConfigurationError("no such transport: " + std::string{name.substr(0, 100)} + " (" + suggest(name, known) + ")");
+        throw ConfigurationError("no such transport: " + std::string{name.substr(0, 100)} + " (" +
+                                 suggest(name, known) + ")");
     }
 
 private:
@@ -61,7 +62,8 @@ void register_transport(std::string name, std::shared_ptr<const Transport> trans
 }
 
 std::chrono::nanoseconds ConnectionParameters::operation_timeout() const {
-    return std::chrono::nanoseconds{static_cast<std::int64_t>(transport_options.at("operation_timeout").get<double>() * 1e9)};
+    return std::chrono::nanoseconds{
+        static_cast<std::int64_t>(transport_options.at("operation_timeout").get<double>() * 1e9)};
 }
 
 bool ConnectionParameters::confirm_publish() const { return transport_options.at("confirm_publish").get<bool>(); }

@@ -14,9 +14,10 @@ namespace {
 namespace urls = boost::urls;
 
 [[noreturn]] void malformed(const std::string& why) {
-    throw ConfigurationError("malformed URL: " + why +
-                             " (special characters in a part must be percent-encoded: ';' is %3B, '@' %40, '/' %2F, ':' "
-                             "%3A, '#' %23)");
+    throw ConfigurationError(
+        "malformed URL: " + why +
+        " (special characters in a part must be percent-encoded: ';' is %3B, '@' %40, '/' %2F, ':' "
+        "%3A, '#' %23)");
 }
 
 /// A NUL would end or split names further down (the PLAIN log-in joins its fields with it); no broker allows one.
@@ -35,11 +36,12 @@ std::size_t scheme_end(std::string_view url) {
     const std::size_t end = url.find("://");
     if (end == std::string_view::npos || end == 0) return std::string_view::npos;
     const auto valid = [](unsigned char c) { return std::isalnum(c) || c == '+' || c == '-' || c == '.'; };
-    return std::all_of(url.begin(), url.begin() + static_cast<std::ptrdiff_t>(end), valid) ? end : std::string_view::npos;
+    return std::all_of(url.begin(), url.begin() + static_cast<std::ptrdiff_t>(end), valid) ? end
+                                                                                           : std::string_view::npos;
 }
 
-/// Boost.URL 1.81 lets a port of any length overflow, so its digits are read here. The text may be part of a password and
-/// is not shown.
+/// Boost.URL 1.81 lets a port of any length overflow, so its digits are read here. The text may be part of a password
+/// and is not shown.
 std::uint16_t parse_port(std::string_view digits) {
     std::uint16_t port = 0;
     const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), port);
@@ -76,7 +78,8 @@ Url parse_url(std::string_view url) {
     std::string host = clean(view.host_address(), "the host name");
     if (std::any_of(host.begin(), host.end(), [](unsigned char c) { return c <= ' ' || c == 0x7f || c == '/'; }))
         malformed("the host name has a character that no host name has");
-    std::transform(host.begin(), host.end(), host.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+    std::transform(host.begin(), host.end(), host.begin(),
+                   [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
     result.hostname = non_empty(std::move(host));
     const std::string_view port{view.port().data(), view.port().size()};
     if (!port.empty()) result.port = parse_port(port);
@@ -85,7 +88,8 @@ Url parse_url(std::string_view url) {
     const std::string_view raw_query{view.encoded_query().data(), view.encoded_query().size()};
     // Boost.URL 1.81 takes letters where the port should be for a path.
     if (!raw_path.empty() && raw_path.front() != '/') malformed("the port is not a number from 1 to 65535");
-    if (raw_path.find('@') != std::string_view::npos || raw_query.find('@') != std::string_view::npos) malformed("an '@' stands behind the host");
+    if (raw_path.find('@') != std::string_view::npos || raw_query.find('@') != std::string_view::npos)
+        malformed("an '@' stands behind the host");
     std::string path = clean(view.path(), "the virtual host");
     if (!path.empty() && path.front() == '/') path.erase(0, 1);
     result.virtual_host = non_empty(std::move(path));

@@ -60,9 +60,9 @@ struct QueueInfo {
 
 /// A channel: the plain operations of AMQP, one for one. Most programs need only Producer and SimpleQueue.
 ///
-/// Copies refer to the same channel. Threads: one at a time, together with its connection. Every operation is bounded by
-/// its timeout, or without one by the connection's `operation_timeout` (30 s). Throws ChannelError when the broker refuses
-/// (the channel is closed then, the connection is not), ConnectionError when the connection fails, Timeout, and
+/// Copies refer to the same channel. Threads: one at a time, together with its connection. Every operation is bounded
+/// by its timeout, or without one by the connection's `operation_timeout` (30 s). Throws ChannelError when the broker
+/// refuses (the channel is closed then, the connection is not), ConnectionError when the connection fails, Timeout, and
 /// LeaseError when the connection was given back to its pool.
 class KOMBU_EXPORT Channel {
 public:

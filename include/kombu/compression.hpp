@@ -19,8 +19,8 @@ KOMBU_EXPORT std::string_view compression_type(std::string_view name);
 /// Compresses with the given method, by name, alias or content type.
 KOMBU_EXPORT std::string compress(std::string_view data, std::string_view name);
 
-/// Throws SerializerNotInstalled when the method is unknown, DecodeError when the data is broken, cut short or would grow
-/// beyond `limit` bytes.
+/// Throws SerializerNotInstalled when the method is unknown, DecodeError when the data is broken, cut short or would
+/// grow beyond `limit` bytes.
 KOMBU_EXPORT std::string decompress(std::string_view data, std::string_view name,
                                     std::size_t limit = max_decompressed_size);
 

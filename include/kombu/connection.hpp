@@ -53,9 +53,9 @@ enum class ShowPassword : bool { no, yes };
 /// A broker and how to reach it, and the one session to it.
 ///
 /// Constructing one connects nowhere; connect() does, or the first operation. Copying gives another, unconnected
-/// Connection to the same broker (as clone() does); moving takes the session along. Two are equal when their sessions would
-/// be: defaults are filled in, aliases and the order of options do not matter, and everything that changes the session
-/// counts. That identity never changes; pools are keyed by it.
+/// Connection to the same broker (as clone() does); moving takes the session along. Two are equal when their sessions
+/// would be: defaults are filled in, aliases and the order of options do not matter, and everything that changes the
+/// session counts. That identity never changes; pools are keyed by it.
 ///
 /// Threads: one at a time, together with everything made from it; use a pool for more. as_uri(), == and the look-up of
 /// pools are safe from any thread. Destruction does not wait for the broker.
@@ -70,8 +70,8 @@ public:
     Connection& operator=(Connection&& other) noexcept;
     ~Connection();
 
-    /// Connects unless connected. Visits each endpoint once, each with connect_timeout. Throws ConnectionError that tells
-    /// what happened at each of them.
+    /// Connects unless connected. Visits each endpoint once, each with connect_timeout. Throws ConnectionError that
+    /// tells what happened at each of them.
     Connection& connect(OptionalTimeout timeout = {});
 
     /// Called after each failed round with the error and the time until the next.
@@ -90,7 +90,8 @@ public:
     /// A new channel. Throws ChannelLimitExceeded when the broker allows no more.
     Channel channel();
 
-    /// A queue to put to and get from. The name stands for a durable queue bound to a direct exchange, all of that name.
+    /// A queue to put to and get from. The name stands for a durable queue bound to a direct exchange, all of that
+    /// name.
     SimpleQueue simple_queue(std::string_view name);
     SimpleQueue simple_queue(std::string_view name, const SimpleQueueOptions& options);
     SimpleQueue simple_queue(const Queue& queue);
@@ -99,7 +100,8 @@ public:
     /// Another, unconnected Connection to the same broker.
     Connection clone() const { return *this; }
 
-    /// The normalised URL with `**` for the password, alternates after a `;`, options that are not the default as a query.
+    /// The normalised URL with `**` for the password, alternates after a `;`, options that are not the default as a
+    /// query.
     std::string as_uri(ShowPassword show = ShowPassword::no) const;
 
     /// The normalised name of the transport: "amqp", "memory".

@@ -114,8 +114,8 @@ struct QueueOptions {
     bool no_declare = false;
 };
 
-/// Where messages wait: a name, the exchange and routing key it is bound with, and how to declare it. An immutable value
-/// that is cheap to copy and bound to no connection.
+/// Where messages wait: a name, the exchange and routing key it is bound with, and how to declare it. An immutable
+/// value that is cheap to copy and bound to no connection.
 ///
 /// Declaring a queue declares its exchange, the queue itself, and the binding between them, in that order. Throws
 /// ConfigurationError when an option is out of range or an argument map is not a JSON object.

@@ -16,10 +16,10 @@ namespace kombu::pools {
 
 /// Connections to one broker.
 ///
-/// A lease lends an exclusive Connection, which connects when it is first used. A connection whose peer has gone is replaced
-/// before it is lent. When a lease ends, a connection that failed, or that has something half-done on the wire, is closed; a
-/// healthy one is kept, also when an exception of the application ended the lease. Channels other than the default one
-/// are closed, and messages that were not settled go back to their queues.
+/// A lease lends an exclusive Connection, which connects when it is first used. A connection whose peer has gone is
+/// replaced before it is lent. When a lease ends, a connection that failed, or that has something half-done on the
+/// wire, is closed; a healthy one is kept, also when an exception of the application ended the lease. Channels other
+/// than the default one are closed, and messages that were not settled go back to their queues.
 class KOMBU_EXPORT ConnectionPool : public ResourcePool<Connection> {
 public:
     explicit ConnectionPool(const Connection& connection, PoolOptions options = {.limit = 10});
@@ -83,8 +83,8 @@ KOMBU_EXPORT Producers& global_producers();
 KOMBU_EXPORT GroupRegistry& global_registry();
 }  // namespace detail
 
-/// The two groups of the process. They exist once, whatever the number of shared objects that use them, before any other
-/// static object that can name them, and are never destroyed.
+/// The two groups of the process. They exist once, whatever the number of shared objects that use them, before any
+/// other static object that can name them, and are never destroyed.
 inline Connections& connections = detail::global_connections();
 inline Producers& producers = detail::global_producers();
 
@@ -100,16 +100,16 @@ struct SetLimitOptions {
     bool ignore_errors = false;
 };
 
-/// Changes the limit of every pool that follows it, or of none: throws PoolInUse, changing nothing, when one would have to
-/// shrink while it is in use and the options do not allow it. 0 means unlimited. Returns the limit.
+/// Changes the limit of every pool that follows it, or of none: throws PoolInUse, changing nothing, when one would have
+/// to shrink while it is in use and the options do not allow it. 0 means unlimited. Returns the limit.
 KOMBU_EXPORT std::size_t set_limit(std::size_t limit, const SetLimitOptions& options = {});
 
-/// Closes every connection of the global groups and of those registered. What is in use is interrupted and no longer counted.
-/// Pools, and references to them, stay valid and work on.
+/// Closes every connection of the global groups and of those registered. What is in use is interrupted and no longer
+/// counted. Pools, and references to them, stay valid and work on.
 KOMBU_EXPORT void reset() noexcept;
 
-/// Has a group of one's own take part in reset(), and in set_limit() when it follows the global limit. It leaves by itself
-/// when it is destroyed. Returns the group.
+/// Has a group of one's own take part in reset(), and in set_limit() when it follows the global limit. It leaves by
+/// itself when it is destroyed. Returns the group.
 template <class Group>
 Group& register_group(Group& group) {
     detail::global_registry().add(group);

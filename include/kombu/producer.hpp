@@ -57,8 +57,8 @@ struct PublishOptions {
     std::optional<std::chrono::duration<double>> expiration{};
     /// A message that reaches no queue is an Unroutable exception. Needs publisher confirms.
     bool mandatory = false;
-    /// When set, the body is sent as it is: text or bytes, not serialised. The encoding is then utf-8 for text and binary
-    /// for bytes, unless it is set too.
+    /// When set, the body is sent as it is: text or bytes, not serialised. The encoding is then utf-8 for text and
+    /// binary for bytes, unless it is set too.
     std::optional<std::string> content_type{};
     std::optional<std::string> content_encoding{};
     std::optional<std::string> correlation_id{};
@@ -71,8 +71,8 @@ struct PublishOptions {
     /// Try again when the broker fails. A message may then arrive twice; give it a message_id.
     bool retry = false;
     RetryPolicy retry_policy{};
-    /// For everything together: connecting, declaring, sending, the confirmation, all retries. Not set: the connection's
-    /// operation_timeout, or no bound for a retry without max_retries and timeout.
+    /// For everything together: connecting, declaring, sending, the confirmation, all retries. Not set: the
+    /// connection's operation_timeout, or no bound for a retry without max_retries and timeout.
     OptionalTimeout timeout{};
     /// For the broker's confirmation alone, from when the message is sent.
     OptionalTimeout confirm_timeout{};
@@ -90,9 +90,9 @@ struct ProducerOptions {
 
 /// Publishes messages over a connection.
 ///
-/// On a broker with publisher confirms (RabbitMQ, unless `confirm_publish` is false; the memory broker always) publish()
-/// returns when the broker has taken responsibility for the message. Without confirms it returns when the bytes were handed
-/// to the kernel, and what the broker refuses is reported by a later call at best.
+/// On a broker with publisher confirms (RabbitMQ, unless `confirm_publish` is false; the memory broker always)
+/// publish() returns when the broker has taken responsibility for the message. Without confirms it returns when the
+/// bytes were handed to the kernel, and what the broker refuses is reported by a later call at best.
 ///
 /// Threads: one at a time, together with its connection; take one from `pools::producers` per thread.
 class KOMBU_EXPORT Producer {
@@ -100,28 +100,29 @@ public:
     /// Connects at the first use. The connection may be destroyed before the producer; its session then lives on.
     explicit Producer(Connection& connection, ProducerOptions options = {});
 
-    /// Publishes a JSON value. Throws EncodeError and SerializerNotInstalled before anything is sent; Nacked when the broker
-    /// refused the message; Unroutable when it was mandatory and reached no queue; ChannelError when the exchange does not
-    /// exist or a declaration is refused; Timeout and ConnectionError, after which nobody knows whether it arrived.
+    /// Publishes a JSON value. Throws EncodeError and SerializerNotInstalled before anything is sent; Nacked when the
+    /// broker refused the message; Unroutable when it was mandatory and reached no queue; ChannelError when the
+    /// exchange does not exist or a declaration is refused; Timeout and ConnectionError, after which nobody knows
+    /// whether it arrived.
     void publish(const Json& body, const PublishOptions& options = {}) { publish_json(body, options); }
 
     /// Publishes text, as text/plain unless a serializer is named.
     template <class Text>
-        requires std::convertible_to<const Text&, std::string_view> && (!std::same_as<Text, Json>) &&
-                 (!std::same_as<Text, std::nullptr_t>)
-    void publish(const Text& body, const PublishOptions& options = {}) {
+    requires std::convertible_to<const Text&, std::string_view> &&(!std::same_as<Text, Json>)&&(
+        !std::same_as<Text, std::nullptr_t>)void publish(const Text& body, const PublishOptions& options = {}) {
         publish_text(std::string_view{body}, options);
     }
 
     /// Publishes bytes, as application/data.
     template <class Bytes>
-        requires std::convertible_to<const Bytes&, std::span<const std::byte>>
+    requires std::convertible_to<const Bytes&, std::span<const std::byte>>
     void publish(const Bytes& body, const PublishOptions& options = {}) {
         publish_bytes(std::span<const std::byte>{body}, options);
     }
 
-    /// Declares the entity unless this session has done so already. Returns whether it did. Declarations are remembered in
-    /// full, so the same name with other properties is declared again; a refused operation and a new session forget them.
+    /// Declares the entity unless this session has done so already. Returns whether it did. Declarations are remembered
+    /// in full, so the same name with other properties is declared again; a refused operation and a new session forget
+    /// them.
     bool maybe_declare(const Entity& entity, OptionalTimeout timeout = {});
 
     /// Declares the producer's own exchange.

@@ -11,8 +11,8 @@ namespace kombu {
 /// When to try again, how often, and how long to wait in between.
 ///
 /// There are at most `max_retries + 1` attempts, whatever the kind of error. The n-th wait is
-/// `interval_start + n * interval_step`, at most `interval_max`, shortened by a random part of up to `jitter` of itself so
-/// that many clients do not return in step. With alternates, one attempt visits every endpoint.
+/// `interval_start + n * interval_step`, at most `interval_max`, shortened by a random part of up to `jitter` of itself
+/// so that many clients do not return in step. With alternates, one attempt visits every endpoint.
 struct RetryPolicy {
     /// Not set: for as long as the deadline allows, for ever when there is none.
     std::optional<unsigned> max_retries = 3;

@@ -48,8 +48,8 @@ struct EncodedBody {
     std::string data{};
 };
 
-/// Encodes with the serializer of that name. Throws SerializerNotInstalled when there is none, EncodeError when the value
-/// cannot be encoded (text that is not UTF-8, for example).
+/// Encodes with the serializer of that name. Throws SerializerNotInstalled when there is none, EncodeError when the
+/// value cannot be encoded (text that is not UTF-8, for example).
 KOMBU_EXPORT EncodedBody encode_body(const Json& body, std::string_view serializer = "json");
 
 /// Decodes by content type; a missing one counts as application/data. Throws ContentDisallowed unless `accept` has the

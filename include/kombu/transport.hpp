@@ -66,8 +66,8 @@ public:
     /// How many deliveries are, or may still be, with this channel without being settled.
     virtual std::size_t unsettled() const noexcept = 0;
     virtual void close(Deadline deadline) = 0;
-    /// Ends the channel's use without waiting for the broker; its destructor then does nothing, on whatever thread. False when
-    /// the connection is of no more use.
+    /// Ends the channel's use without waiting for the broker; its destructor then does nothing, on whatever thread.
+    /// False when the connection is of no more use.
     virtual bool close_nowait() noexcept = 0;
 
     virtual void exchange_declare(const Exchange& exchange, Deadline deadline) = 0;
@@ -80,8 +80,8 @@ public:
     virtual std::uint32_t queue_purge(std::string_view name, Deadline deadline) = 0;
     virtual std::uint32_t queue_delete(std::string_view name, bool if_unused, bool if_empty, Deadline deadline) = 0;
 
-    /// Returns when the broker has confirmed, or at once when confirms are off. `confirm_timeout` bounds the wait for the
-    /// confirmation alone. Throws Unroutable and Nacked without closing the channel.
+    /// Returns when the broker has confirmed, or at once when confirms are off. `confirm_timeout` bounds the wait for
+    /// the confirmation alone. Throws Unroutable and Nacked without closing the channel.
     virtual void basic_publish(const OutgoingMessage& message, Deadline deadline, OptionalTimeout confirm_timeout) = 0;
     /// Nothing when the queue is empty.
     virtual std::optional<Delivery> basic_get(std::string_view queue, bool no_ack, Deadline deadline) = 0;
@@ -117,14 +117,15 @@ public:
     /// Fills in what the endpoint leaves out, and removes what means nothing here, so that equal brokers become equal.
     /// Throws ConfigurationError for what cannot be.
     virtual void normalise(Endpoint& endpoint) const = 0;
-    /// The options that this transport knows beside the common ones, with their defaults. The type of the default is the
-    /// type of the option.
+    /// The options that this transport knows beside the common ones, with their defaults. The type of the default is
+    /// the type of the option.
     virtual Json option_defaults() const { return Json::object(); }
     virtual std::string default_login_method() const { return {}; }
     /// Throws ConfigurationError, naming the field, for a description that this transport cannot honour.
     virtual void check(const ConnectionParameters& parameters) const { (void)parameters; }
     /// Throws ConnectionError when there is no broker or it refuses, Timeout when it does not answer in time.
-    virtual std::shared_ptr<TransportConnection> connect(const Endpoint& endpoint, const ConnectionParameters& parameters,
+    virtual std::shared_ptr<TransportConnection> connect(const Endpoint& endpoint,
+                                                         const ConnectionParameters& parameters,
                                                          Deadline deadline) const = 0;
 };
 

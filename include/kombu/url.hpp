@@ -16,7 +16,8 @@
 
 namespace kombu {
 
-/// A password: text, or a function that is asked at each connect (for credentials that rotate). Printing one gives `**`.
+/// A password: text, or a function that is asked at each connect (for credentials that rotate). Printing one gives
+/// `**`.
 class KOMBU_EXPORT Password {
 public:
     using Source = std::function<std::string()>;
@@ -25,8 +26,8 @@ public:
     Password(std::string text) : text_(std::move(text)) {}
     Password(const char* text) : text_(text) {}
     template <class Function>
-        requires std::is_invocable_r_v<std::string, const Function&>
-    Password(Function source) : source_(std::make_shared<const Source>(std::move(source))) {}
+    requires std::is_invocable_r_v<std::string, const Function&> Password(Function source)
+        : source_(std::make_shared<const Source>(std::move(source))) {}
 
     /// The password itself. Calls the function when there is one, and throws what it throws.
     std::string reveal() const { return source_ ? (*source_)() : text_; }

@@ -72,7 +72,8 @@ std::uint32_t AmqpChannel::queue_purge(std::string_view name, Deadline deadline)
 }
 
 std::uint32_t AmqpChannel::queue_delete(std::string_view name, bool if_unused, bool if_empty, Deadline deadline) {
-    return connection_->run(delete_queue(connection_->session(), channel_, std::string{name}, if_unused, if_empty), deadline);
+    return connection_->run(delete_queue(connection_->session(), channel_, std::string{name}, if_unused, if_empty),
+                            deadline);
 }
 
 void AmqpChannel::basic_publish(const OutgoingMessage& message, Deadline deadline, OptionalTimeout confirm_timeout) {

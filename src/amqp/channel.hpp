@@ -26,8 +26,8 @@ public:
     void exchange_declare(const Exchange& exchange, Deadline deadline) override;
     void exchange_delete(std::string_view name, bool if_unused, Deadline deadline) override;
     QueueInfo queue_declare(const Queue& queue, Deadline deadline) override;
-    void queue_bind(std::string_view queue, std::string_view exchange, std::string_view routing_key, const Json& arguments,
-                    Deadline deadline) override;
+    void queue_bind(std::string_view queue, std::string_view exchange, std::string_view routing_key,
+                    const Json& arguments, Deadline deadline) override;
     void queue_unbind(std::string_view queue, std::string_view exchange, std::string_view routing_key,
                       const Json& arguments, Deadline deadline) override;
     std::uint32_t queue_purge(std::string_view name, Deadline deadline) override;
@@ -45,8 +45,8 @@ private:
     std::shared_ptr<AmqpConnection> connection_;
     std::shared_ptr<ChannelState> channel_;
     Deadline next_look_ = Deadline::at({});
-    // The last handle to a channel may go on another thread, long after its connection has passed on to another holder. It
-    // must not look at the session then; whoever ends the channel in time says so here.
+    // The last handle to a channel may go on another thread, long after its connection has passed on to another holder.
+    // It must not look at the session then; whoever ends the channel in time says so here.
     bool ended_ = false;
 };
 

@@ -12,9 +12,11 @@ namespace kombu::amqp {
 std::shared_ptr<AmqpConnection> AmqpConnection::open(const Endpoint& endpoint, bool confirms, Deadline deadline) {
     std::string password = endpoint.password.reveal();
     // PLAIN joins its fields with NUL: one within a field would end it.
-    if (password.find('\0') != std::string::npos) throw ConfigurationError("password: must not contain a NUL character");
+    if (password.find('\0') != std::string::npos)
+        throw ConfigurationError("password: must not contain a NUL character");
     auto connection = std::make_shared<AmqpConnection>(endpoint, confirms, deadline);
-    connection->run(log_in(connection->session_, endpoint.userid, std::move(password), endpoint.virtual_host), deadline);
+    connection->run(log_in(connection->session_, endpoint.userid, std::move(password), endpoint.virtual_host),
+                    deadline);
     return connection;
 }
 

@@ -41,7 +41,8 @@ void write_header(char* at, std::uint8_t type, std::uint16_t channel, std::size_
 
 /// A frame of a size that only encoding tells: tried in a small space first, since nearly all are small.
 template <class Encode>
-void append_encoded(std::string& out, std::uint8_t type, std::uint16_t channel, std::uint32_t max_frame_size, Encode encode) {
+void append_encoded(std::string& out, std::uint8_t type, std::uint16_t channel, std::uint32_t max_frame_size,
+                    Encode encode) {
     const std::size_t start = out.size();
     const std::size_t most = max_frame_size - frame_overhead;
     for (std::size_t room = 512;; room *= 8) {
@@ -57,7 +58,8 @@ void append_encoded(std::string& out, std::uint8_t type, std::uint16_t channel, 
         if (room == most) break;
     }
     out.resize(start);
-    throw EncodeError("headers or arguments are too large for one AMQP frame of " + std::to_string(max_frame_size) + " bytes");
+    throw EncodeError("headers or arguments are too large for one AMQP frame of " + std::to_string(max_frame_size) +
+                      " bytes");
 }
 
 }  // namespace
@@ -82,15 +84,19 @@ std::optional<Frame> FrameReader::next() {
         throw ConnectionError("the peer speaks another version of AMQP", 0, false);
     }
     const auto type = static_cast<std::uint8_t>(ready[0]);
-    const bool known = type == AMQP_FRAME_METHOD || type == AMQP_FRAME_HEADER || type == AMQP_FRAME_BODY || type == AMQP_FRAME_HEARTBEAT;
+    const bool known = type == AMQP_FRAME_METHOD || type == AMQP_FRAME_HEADER || type == AMQP_FRAME_BODY ||
+                       type == AMQP_FRAME_HEARTBEAT;
     if (!known && !(first_ && ready[0] == 'A' && ready.size() < 4))
-        throw ConnectionError(first_ ? "the peer does not speak AMQP" : "the peer sent a frame of an unknown type", 501, false);
+        throw ConnectionError(first_ ? "the peer does not speak AMQP" : "the peer sent a frame of an unknown type", 501,
+                              false);
     if (ready.size() < header_size) return std::nullopt;
     const std::uint32_t size = read_u32(ready.data() + 3);
     if (size > max_frame_size_ - frame_overhead)
-        throw ConnectionError(first_ ? "the peer does not speak AMQP" : "the peer sent a frame larger than agreed", 501, false);
+        throw ConnectionError(first_ ? "the peer does not speak AMQP" : "the peer sent a frame larger than agreed", 501,
+                              false);
     if (ready.size() < header_size + size + 1) return std::nullopt;
-    if (ready[header_size + size] != frame_end) throw ConnectionError("the peer sent a frame without its end mark", 501, false);
+    if (ready[header_size + size] != frame_end)
+        throw ConnectionError("the peer sent a frame without its end mark", 501, false);
     first_ = false;
     begin_ += header_size + size + 1;
     return Frame{type, read_u16(ready.data() + 1), ready.substr(header_size, size)};

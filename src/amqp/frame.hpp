@@ -24,8 +24,8 @@ struct Frame {
     std::string_view payload{};  // valid until more bytes are added
 };
 
-/// Cuts a byte stream into frames. Nothing is allocated on the word of the peer: the buffer holds what has arrived, and no
-/// frame may be larger than agreed.
+/// Cuts a byte stream into frames. Nothing is allocated on the word of the peer: the buffer holds what has arrived, and
+/// no frame may be larger than agreed.
 class FrameReader {
 public:
     /// Where the next bytes go.

@@ -15,8 +15,8 @@ namespace {
 using net::NeedInput;
 using net::Operation;
 
-/// How long a cancelled consumer may take to say so before we stop listening: beyond it, a message that is still on its way
-/// is sent back when it arrives.
+/// How long a cancelled consumer may take to say so before we stop listening: beyond it, a message that is still on its
+/// way is sent back when it arrives.
 constexpr std::chrono::milliseconds cancel_grace{50};
 /// What a broker that is well needs to answer, however far away.
 constexpr std::chrono::seconds round_trip{1};
@@ -24,8 +24,8 @@ constexpr std::chrono::seconds round_trip{1};
 constexpr std::chrono::milliseconds look_interval{20};
 
 /// The next answer of a channel, which must be one of `expected`. Throws Timeout when `by` passes.
-Operation<Received> answer(Session& session, Channel channel, amqp_method_number_t expected, amqp_method_number_t or_else = 0,
-                           Deadline by = Deadline::never()) {
+Operation<Received> answer(Session& session, Channel channel, amqp_method_number_t expected,
+                           amqp_method_number_t or_else = 0, Deadline by = Deadline::never()) {
     for (;;) {
         session.check();
         if (!channel->replies.empty()) {
@@ -36,7 +36,8 @@ Operation<Received> answer(Session& session, Channel channel, amqp_method_number
                 continue;
             }
             if (reply.method != expected && reply.method != or_else)
-                throw ConnectionError(session.peer() + ": the broker answered something else than was asked", 503, false);
+                throw ConnectionError(session.peer() + ": the broker answered something else than was asked", 503,
+                                      false);
             co_return reply;
         }
         channel->check();
@@ -51,7 +52,8 @@ Operation<Received> control_answer(Session& session, amqp_method_number_t expect
         if (!session.control().empty()) {
             Received reply = std::move(session.control().front());
             session.control().pop_front();
-            if (reply.method != expected) throw ConnectionError(session.peer() + ": the broker does not log in as AMQP says", 503, false);
+            if (reply.method != expected)
+                throw ConnectionError(session.peer() + ": the broker does not log in as AMQP says", 503, false);
             co_return reply;
         }
         co_await NeedInput{};
@@ -98,12 +100,13 @@ Delivery delivery_of(Received message) {
     return {std::move(message.body), std::move(message.properties), std::move(info), std::move(message.header_error)};
 }
 
-/// When the broker must have answered something that is asked while waiting until `until`: it may take its round trip, also
-/// when there is no time to wait for a message. Giving up earlier could lose the message in the answer.
+/// When the broker must have answered something that is asked while waiting until `until`: it may take its round trip,
+/// also when there is no time to wait for a message. Giving up earlier could lose the message in the answer.
 Deadline answered_by(Deadline until) { return std::max(until, Deadline::after(round_trip)); }
 
 /// A message that is there now.
-Operation<std::optional<Delivery>> get_by(Session& session, Channel channel, std::string queue, bool no_ack, Deadline by) {
+Operation<std::optional<Delivery>> get_by(Session& session, Channel channel, std::string queue, bool no_ack,
+                                          Deadline by) {
     ready(session, *channel);
     amqp_basic_get_t fetch{0, bytes(queue), no_ack};
     session.send(channel->number(), AMQP_BASIC_GET_METHOD, &fetch);
@@ -131,8 +134,8 @@ Operation<std::optional<Delivery>> look_for_message(Session& session, Channel ch
     co_return found;
 }
 
-/// Ends a consumer. Waits for the broker's word only for `patience`: a message that is still under way then is sent back when
-/// it arrives, and until the word has come the channel counts as holding something.
+/// Ends a consumer. Waits for the broker's word only for `patience`: a message that is still under way then is sent
+/// back when it arrives, and until the word has come the channel counts as holding something.
 Operation<> cancel(Session& session, Channel channel, std::string tag, Deadline patience) {
     amqp_basic_cancel_t cancel{bytes(tag), 0};
     session.send(channel->number(), AMQP_BASIC_CANCEL_METHOD, &cancel);
@@ -159,7 +162,8 @@ Operation<> log_in(Session& session, std::string userid, std::string password, s
         const Received start = co_await control_answer(session, AMQP_CONNECTION_START_METHOD);
         const DecodedMethod method{start.payload};
         const auto& fields = method.as<amqp_connection_start_t>();
-        if (fields.version_major != 0 || fields.version_minor != 9 || !offers(view(fields.mechanisms), "PLAIN")) throw ConnectionError(session.peer() + ": the broker offers no AMQP 0-9-1 with PLAIN log-in", 0, false);
+        if (fields.version_major != 0 || fields.version_minor != 9 || !offers(view(fields.mechanisms), "PLAIN"))
+            throw ConnectionError(session.peer() + ": the broker offers no AMQP 0-9-1 with PLAIN log-in", 0, false);
     }
     {
         TableEncoder tables;
@@ -177,8 +181,10 @@ Operation<> log_in(Session& session, std::string userid, std::string password, s
         const auto& fields = method.as<amqp_connection_tune_t>();
         session.wipe_output();  // the password was in it, and has been sent
         const std::uint16_t channel_max = fields.channel_max == 0 ? std::uint16_t{65535} : fields.channel_max;
-        const std::uint32_t frame_max = fields.frame_max == 0 ? 131072 : std::min<std::uint32_t>(fields.frame_max, 131072);
-        if (frame_max < min_frame_size) throw ConnectionError(session.peer() + ": the broker wants frames smaller than AMQP allows", 0, false);
+        const std::uint32_t frame_max =
+            fields.frame_max == 0 ? 131072 : std::min<std::uint32_t>(fields.frame_max, 131072);
+        if (frame_max < min_frame_size)
+            throw ConnectionError(session.peer() + ": the broker wants frames smaller than AMQP allows", 0, false);
         amqp_connection_tune_ok_t tune_ok{channel_max, frame_max, 0};
         session.send(0, AMQP_CONNECTION_TUNE_OK_METHOD, &tune_ok);
         session.tuned(channel_max, frame_max);
@@ -269,8 +275,8 @@ Operation<QueueInfo> declare_queue(Session& session, Channel channel, Queue queu
     co_return info;
 }
 
-Operation<> bind_queue(Session& session, Channel channel, std::string queue, std::string exchange, std::string routing_key,
-                       Json arguments) {
+Operation<> bind_queue(Session& session, Channel channel, std::string queue, std::string exchange,
+                       std::string routing_key, Json arguments) {
     ready(session, *channel);
     TableEncoder tables;
     amqp_queue_bind_t bind{0, bytes(queue), bytes(exchange), bytes(routing_key), 0, tables.table(arguments)};
@@ -296,7 +302,8 @@ Operation<std::uint32_t> purge_queue(Session& session, Channel channel, std::str
     co_return method.as<amqp_queue_purge_ok_t>().message_count;
 }
 
-Operation<std::uint32_t> delete_queue(Session& session, Channel channel, std::string name, bool if_unused, bool if_empty) {
+Operation<std::uint32_t> delete_queue(Session& session, Channel channel, std::string name, bool if_unused,
+                                      bool if_empty) {
     ready(session, *channel);
     amqp_queue_delete_t erase{0, bytes(name), if_unused, if_empty, 0};
     session.send(channel->number(), AMQP_QUEUE_DELETE_METHOD, &erase);
@@ -326,7 +333,8 @@ Operation<> await_unblocked(Session& session, Deadline until) {
         const bool in_time = co_await NeedInput{until};
         session.check();
         if (!in_time && session.blocked())
-            throw Timeout(session.peer() + ": the message was not sent: the broker is blocked: " + *session.blocked(), false);
+            throw Timeout(session.peer() + ": the message was not sent: the broker is blocked: " + *session.blocked(),
+                          false);
     }
 }
 
@@ -334,15 +342,15 @@ Operation<> await_confirm(Session& session, Channel channel, std::uint64_t numbe
     for (;;) {
         session.check();
         const auto outcome = channel->confirms.outcome(number);
-        if (outcome == Confirms::Outcome::refused)
-            throw Nacked("the broker refused the message (basic.nack)");
+        if (outcome == Confirms::Outcome::refused) throw Nacked("the broker refused the message (basic.nack)");
         if (outcome == Confirms::Outcome::acknowledged) break;
         channel->check();
         const bool in_time = co_await NeedInput{until};
         if (in_time) continue;
         if (const auto& reason = session.blocked())
             // The connection is well, and the broker says what is wrong: the next message may pass.
-            throw Timeout(session.peer() + ": the broker did not confirm the message in time: it is blocked: " + *reason, false);
+            throw Timeout(
+                session.peer() + ": the broker did not confirm the message in time: it is blocked: " + *reason, false);
         throw Timeout(session.peer() + ": the broker did not confirm the message in time");
     }
     const auto found = channel->unroutable.find(number);

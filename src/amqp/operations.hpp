@@ -15,8 +15,8 @@
 #include <optional>
 #include <string>
 
-/// What can be asked of an AMQP broker, each written once and without I/O. Arguments are taken by value, since an operation
-/// outlives the call that made it; the session and the channel must live as long as it does.
+/// What can be asked of an AMQP broker, each written once and without I/O. Arguments are taken by value, since an
+/// operation outlives the call that made it; the session and the channel must live as long as it does.
 namespace kombu::amqp {
 
 using Channel = std::shared_ptr<ChannelState>;
@@ -51,8 +51,8 @@ net::Operation<> await_confirm(Session& session, Channel channel, std::uint64_t 
 
 net::Operation<std::optional<Delivery>> get(Session& session, Channel channel, std::string queue, bool no_ack);
 /// Waits for a message until `until`, by a consumer of its own. Nothing when none came.
-net::Operation<std::optional<Delivery>> wait_for_message(Session& session, Channel channel, std::string queue, bool no_ack,
-                                                         Deadline until);
+net::Operation<std::optional<Delivery>> wait_for_message(Session& session, Channel channel, std::string queue,
+                                                         bool no_ack, Deadline until);
 /// Settlements need no answer.
 void acknowledge(Session& session, ChannelState& channel, std::uint64_t delivery_tag);
 void reject(Session& session, ChannelState& channel, std::uint64_t delivery_tag, bool requeue);

@@ -13,10 +13,14 @@ namespace {
 constexpr std::size_t max_unread = 64;
 constexpr std::size_t max_unread_messages = 4;
 
-std::string reply_text(int code, std::string_view text) { return std::string{text} + " (" + std::to_string(code) + ")"; }
+std::string reply_text(int code, std::string_view text) {
+    return std::string{text} + " (" + std::to_string(code) + ")";
+}
 
 /// Trying again may help after a forced close or a lack of resources, not after a refusal.
-bool worth_retrying(int code) noexcept { return code == AMQP_CONNECTION_FORCED || code == AMQP_RESOURCE_ERROR || code == 200; }
+bool worth_retrying(int code) noexcept {
+    return code == AMQP_CONNECTION_FORCED || code == AMQP_RESOURCE_ERROR || code == 200;
+}
 
 std::uint64_t read_u64(std::string_view text) noexcept {
     std::uint64_t value = 0;
@@ -127,9 +131,9 @@ void Session::take_control(const Frame& frame) {
             amqp_connection_close_ok_t ok{};
             wipe_output();  // nothing else is listened to any more, and it may hold a password
             send(0, AMQP_CONNECTION_CLOSE_OK_METHOD, &ok);
-            fail(ConnectionError(peer_ + ": the broker closed the connection: " +
-                                     reply_text(close.reply_code, view(close.reply_text)),
-                                 close.reply_code, worth_retrying(close.reply_code)));
+            fail(ConnectionError(
+                peer_ + ": the broker closed the connection: " + reply_text(close.reply_code, view(close.reply_text)),
+                close.reply_code, worth_retrying(close.reply_code)));
             return;
         }
         case AMQP_CONNECTION_BLOCKED_METHOD:
@@ -169,7 +173,8 @@ void Session::take_method(ChannelState& channel, const Frame& frame) {
             return;
         }
         case AMQP_BASIC_CANCEL_METHOD:
-            channel.consumers.erase(std::string{view(DecodedMethod{frame.payload}.as<amqp_basic_cancel_t>().consumer_tag)});
+            channel.consumers.erase(
+                std::string{view(DecodedMethod{frame.payload}.as<amqp_basic_cancel_t>().consumer_tag)});
             return;
         case AMQP_BASIC_RETURN_METHOD:
         case AMQP_BASIC_DELIVER_METHOD:

@@ -41,10 +41,10 @@ public:
     void check() const;
 
     Phase phase = Phase::opening;
-    std::deque<Received> replies{};     // answers to what was asked
-    std::deque<Received> returned{};    // mandatory messages that came back and are not confirmed yet
+    std::deque<Received> replies{};                  // answers to what was asked
+    std::deque<Received> returned{};                 // mandatory messages that came back and are not confirmed yet
     std::map<std::uint64_t, Received> unroutable{};  // those that are, by their number
-    std::deque<Received> deliveries{};  // for the consumers below
+    std::deque<Received> deliveries{};               // for the consumers below
     std::set<std::string> consumers{};
     std::uint64_t last_consumer = 0;
     int cancels_under_way = 0;  // whose messages may still come
@@ -66,8 +66,8 @@ private:
     std::uint64_t body_size_ = 0;
 };
 
-/// An AMQP 0-9-1 connection without I/O: bytes in, bytes out, and what they mean for the channels. Frames that come unasked
-/// are dealt with here, whenever they come. Operations (operations.hpp) say what to ask for.
+/// An AMQP 0-9-1 connection without I/O: bytes in, bytes out, and what they mean for the channels. Frames that come
+/// unasked are dealt with here, whenever they come. Operations (operations.hpp) say what to ask for.
 class Session {
 public:
     /// What a received message may measure.

@@ -70,7 +70,8 @@ Json to_json(const amqp_field_value_t& field) {
         case AMQP_FIELD_KIND_TABLE: return amqp::to_json(field.value.table);
         case AMQP_FIELD_KIND_ARRAY: {
             Json array = Json::array();
-            for (int i = 0; i < field.value.array.num_entries; ++i) array.push_back(to_json(field.value.array.entries[i]));
+            for (int i = 0; i < field.value.array.num_entries; ++i)
+                array.push_back(to_json(field.value.array.entries[i]));
             return array;
         }
         default: return nullptr;

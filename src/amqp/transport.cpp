@@ -27,7 +27,8 @@ public:
 
     void check(const ConnectionParameters& parameters) const override {
         if (parameters.login_method != "PLAIN")
-            throw ConfigurationError("login_method: only PLAIN is supported, not " + parameters.login_method.substr(0, 100));
+            throw ConfigurationError("login_method: only PLAIN is supported, not " +
+                                     parameters.login_method.substr(0, 100));
     }
 
     std::shared_ptr<TransportConnection> connect(const Endpoint& endpoint, const ConnectionParameters& parameters,

@@ -12,7 +12,9 @@ namespace {
     throw ChannelError("NOT_FOUND - no " + std::string{kind} + " '" + std::string{name} + "'", 404);
 }
 
-[[noreturn]] void precondition_failed(const std::string& why) { throw ChannelError("PRECONDITION_FAILED - " + why, 406); }
+[[noreturn]] void precondition_failed(const std::string& why) {
+    throw ChannelError("PRECONDITION_FAILED - " + why, 406);
+}
 
 bool equivalent(const Exchange& a, const Exchange& b) {
     return a.type() == b.type() && a.durable() == b.durable() && a.auto_delete() == b.auto_delete() &&
@@ -38,7 +40,8 @@ Broker::QueueState& Broker::queue(std::string_view name, const Client& client) {
     const auto found = queues_.find(name);
     if (found == queues_.end()) not_found("queue", name);
     if (found->second.owner && found->second.owner != &client)
-        throw ChannelError("RESOURCE_LOCKED - queue '" + std::string{name} + "' is exclusive to another connection", 405);
+        throw ChannelError("RESOURCE_LOCKED - queue '" + std::string{name} + "' is exclusive to another connection",
+                           405);
     return found->second;
 }
 
@@ -53,7 +56,8 @@ void Broker::exchange_declare(const Exchange& wanted) {
     const auto found = exchanges_.find(wanted.name());
     if (found == exchanges_.end()) {
         if (wanted.options().passive) not_found("exchange", wanted.name());
-        if (!routing::is_exchange_type(wanted.type())) precondition_failed("unknown exchange type '" + wanted.type() + "'");
+        if (!routing::is_exchange_type(wanted.type()))
+            precondition_failed("unknown exchange type '" + wanted.type() + "'");
         exchanges_.emplace(wanted.name(), ExchangeState{wanted, routing::Bindings{wanted.type()}});
     } else if (!wanted.options().passive && !equivalent(found->second.declared, wanted)) {
         throw NotEquivalentError("PRECONDITION_FAILED - exchange '" + wanted.name() +
@@ -65,8 +69,10 @@ void Broker::exchange_delete(std::string_view name, bool if_unused) {
     std::lock_guard lock{mutex_};
     const auto found = exchanges_.find(name);
     if (found == exchanges_.end()) return;
-    if (name.starts_with("amq.")) throw ChannelError("ACCESS_REFUSED - exchange '" + std::string{name} + "' cannot be deleted", 403);
-    if (if_unused && !found->second.bindings.empty()) precondition_failed("exchange '" + std::string{name} + "' is in use");
+    if (name.starts_with("amq."))
+        throw ChannelError("ACCESS_REFUSED - exchange '" + std::string{name} + "' cannot be deleted", 403);
+    if (if_unused && !found->second.bindings.empty())
+        precondition_failed("exchange '" + std::string{name} + "' is in use");
     exchanges_.erase(found);
 }
 
@@ -96,7 +102,8 @@ void Broker::queue_unbind(std::string_view queue_name, std::string_view exchange
     queue(queue_name, client);
     ExchangeState& from = exchange(exchange_name);
     const bool removed = from.bindings.unbind({std::string{queue_name}, std::string{routing_key}, arguments});
-    if (removed && from.bindings.empty() && from.declared.auto_delete()) exchanges_.erase(exchanges_.find(exchange_name));
+    if (removed && from.bindings.empty() && from.declared.auto_delete())
+        exchanges_.erase(exchanges_.find(exchange_name));
 }
 
 std::uint32_t Broker::queue_purge(std::string_view name, const Client& client) {

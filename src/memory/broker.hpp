@@ -49,8 +49,8 @@ public:
     void exchange_declare(const Exchange& exchange);
     void exchange_delete(std::string_view name, bool if_unused);
     QueueInfo queue_declare(const Queue& queue, const Client& client);
-    void queue_bind(std::string_view queue, std::string_view exchange, std::string_view routing_key, const Json& arguments,
-                    const Client& client);
+    void queue_bind(std::string_view queue, std::string_view exchange, std::string_view routing_key,
+                    const Json& arguments, const Client& client);
     void queue_unbind(std::string_view queue, std::string_view exchange, std::string_view routing_key,
                       const Json& arguments, const Client& client);
     std::uint32_t queue_purge(std::string_view name, const Client& client);

@@ -52,8 +52,8 @@ public:
     QueueInfo queue_declare(const Queue& queue, Deadline) override {
         return guarded([&] { return broker_->queue_declare(queue, *client_); });
     }
-    void queue_bind(std::string_view queue, std::string_view exchange, std::string_view routing_key, const Json& arguments,
-                    Deadline) override {
+    void queue_bind(std::string_view queue, std::string_view exchange, std::string_view routing_key,
+                    const Json& arguments, Deadline) override {
         guarded([&] { broker_->queue_bind(queue, exchange, routing_key, arguments, *client_); });
     }
     void queue_unbind(std::string_view queue, std::string_view exchange, std::string_view routing_key,
@@ -71,7 +71,8 @@ public:
         const std::size_t routed =
             guarded([&] { return broker_->publish(std::make_shared<const OutgoingMessage>(message)); });
         if (routed == 0 && message.mandatory)
-            throw Unroutable("NO_ROUTE - exchange '" + message.exchange + "' has no queue for '" + message.routing_key + "'", 312);
+            throw Unroutable(
+                "NO_ROUTE - exchange '" + message.exchange + "' has no queue for '" + message.routing_key + "'", 312);
     }
     std::optional<Delivery> basic_get(std::string_view queue, bool no_ack, Deadline) override {
         return take(queue, no_ack, Deadline::at({}));

@@ -16,9 +16,9 @@ namespace kombu::net {
 
 /// Drives operations on the caller's thread.
 ///
-/// A session has: `output()`, the bytes to send next; `input_space()` and `input_added(n)`, where bytes received go and how
-/// they are taken in, throwing ConnectionError for what no peer may send; `fail(error)`, after which it takes no more part;
-/// `check()`, which throws what it failed with.
+/// A session has: `output()`, the bytes to send next; `input_space()` and `input_added(n)`, where bytes received go and
+/// how they are taken in, throwing ConnectionError for what no peer may send; `fail(error)`, after which it takes no
+/// more part; `check()`, which throws what it failed with.
 template <class Session>
 class BlockingDriver {
 public:
@@ -59,7 +59,8 @@ public:
     void take_in() {
         on_the_wire([&] {
             for (int reads = 0; read(); ++reads)
-                if (reads == max_reads) throw ConnectionError(stream_.peer() + ": the peer sends without end what nobody asked for");
+                if (reads == max_reads)
+                    throw ConnectionError(stream_.peer() + ": the peer sends without end what nobody asked for");
         });
     }
 

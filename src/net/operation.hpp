@@ -9,7 +9,8 @@
 
 namespace kombu::net {
 
-/// `co_await NeedInput{until}` in an operation: go on when the session was fed (true), or when `until` has passed (false).
+/// `co_await NeedInput{until}` in an operation: go on when the session was fed (true), or when `until` has passed
+/// (false).
 struct NeedInput {
     Deadline until = Deadline::never();
 };

@@ -37,7 +37,9 @@ short poll_until(int fd, short events, Deadline deadline) {
     }
 }
 
-void set_option(int fd, int level, int name, int value) noexcept { ::setsockopt(fd, level, name, &value, sizeof value); }
+void set_option(int fd, int level, int name, int value) noexcept {
+    ::setsockopt(fd, level, name, &value, sizeof value);
+}
 
 }  // namespace
 
@@ -47,7 +49,8 @@ TcpStream::TcpStream(const std::string& host, std::uint16_t port, Deadline deadl
     std::string why = "no address";
     for (std::size_t i = 0; i < addresses.size(); ++i) {
         const auto rest = static_cast<std::int64_t>(addresses.size() - i);
-        const Deadline attempt = deadline.is_never() ? deadline : std::min(deadline, Deadline::after(deadline.remaining() / rest));
+        const Deadline attempt =
+            deadline.is_never() ? deadline : std::min(deadline, Deadline::after(deadline.remaining() / rest));
         if (try_connect(addresses[i], attempt, why)) return;
         if (deadline.expired()) throw Timeout(peer_ + ": no answer to the attempt to connect");
     }

@@ -14,7 +14,8 @@ namespace kombu::net {
 /// A TCP connection: non-blocking, close-on-exec, without Nagle's delay, with keep-alive, without SIGPIPE. Waiting is
 /// separate from reading and writing, so that every wait has a deadline.
 ///
-/// One thread at a time, except shut_down(). Errors of the peer or the network are ConnectionError, a deadline is Timeout.
+/// One thread at a time, except shut_down(). Errors of the peer or the network are ConnectionError, a deadline is
+/// Timeout.
 class TcpStream {
 public:
     /// Tries each address of the host, each for its share of the time.

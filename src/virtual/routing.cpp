@@ -22,8 +22,8 @@ std::vector<std::string_view> words(std::string_view text) {
 
 bool topic_matches(std::string_view pattern_text, std::string_view key_text) {
     const auto pattern = words(pattern_text), key = words(key_text);
-    // Greedy with one point of return, as for shell wildcards: a later '#' makes the earlier ones settled. Linear memory and
-    // at most pattern x key steps, whatever a hostile pattern looks like.
+    // Greedy with one point of return, as for shell wildcards: a later '#' makes the earlier ones settled. Linear
+    // memory and at most pattern x key steps, whatever a hostile pattern looks like.
     std::size_t p = 0, k = 0;
     std::size_t hash = pattern.size(), resume = 0;
     while (k < key.size()) {
@@ -64,7 +64,8 @@ bool is_exchange_type(std::string_view type) {
 }
 
 void Bindings::bind(Binding binding) {
-    if (std::find(bindings_.begin(), bindings_.end(), binding) == bindings_.end()) bindings_.push_back(std::move(binding));
+    if (std::find(bindings_.begin(), bindings_.end(), binding) == bindings_.end())
+        bindings_.push_back(std::move(binding));
 }
 
 bool Bindings::unbind(const Binding& binding) { return std::erase(bindings_, binding) != 0; }
@@ -83,7 +84,8 @@ bool Bindings::matches(const Binding& binding, std::string_view routing_key, con
 std::vector<std::string> Bindings::route(std::string_view routing_key, const Json& headers) const {
     std::vector<std::string> queues;
     for (const Binding& binding : bindings_)
-        if (matches(binding, routing_key, headers) && std::find(queues.begin(), queues.end(), binding.queue) == queues.end())
+        if (matches(binding, routing_key, headers) &&
+            std::find(queues.begin(), queues.end(), binding.queue) == queues.end())
             queues.push_back(binding.queue);
     return queues;
 }

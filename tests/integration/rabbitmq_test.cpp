@@ -19,7 +19,8 @@ void in_broker(const std::string& expression) {
 
 std::string with(const std::string& userid, const std::string& password, const std::string& virtual_host) {
     const Connection tests{broker_url()};
-    return Connection{"amqp://", {.userid = userid, .password = password, .virtual_host = virtual_host, .port = tests.port()}}
+    return Connection{"amqp://",
+                      {.userid = userid, .password = password, .virtual_host = virtual_host, .port = tests.port()}}
         .as_uri(ShowPassword::yes);
 }
 
@@ -50,7 +51,9 @@ TEST_CASE("an unknown virtual host is refused with the broker's code", "[rabbitm
 TEST_CASE("passwords and virtual hosts with special characters arrive as they are", "[rabbitmq]") {
     in_broker("rabbit_auth_backend_internal:add_user(<<\"us@er\">>, <<\"p:/@ %;#\">>, <<\"tests\">>)");
     in_broker("rabbit_vhost:add(<<\"a/b c\">>, <<\"tests\">>)");
-    in_broker("rabbit_auth_backend_internal:set_permissions(<<\"us@er\">>, <<\"a/b c\">>, <<\".*\">>, <<\".*\">>, <<\".*\">>, <<\"tests\">>)");
+    in_broker(
+        "rabbit_auth_backend_internal:set_permissions(<<\"us@er\">>, <<\"a/b c\">>, <<\".*\">>, <<\".*\">>, "
+        "<<\".*\">>, <<\"tests\">>)");
     Connection connection{with("us@er", "p:/@ %;#", "a/b c")};
     CHECK(connection.connect().connected());
 }
@@ -58,9 +61,9 @@ TEST_CASE("passwords and virtual hosts with special characters arrive as they ar
 TEST_CASE("a password function is asked at each connect", "[rabbitmq]") {
     int asked = 0;
     Connection connection{with("kombu", "x", "tests"), {.password = Password::Source{[&] {
-                              ++asked;
-                              return std::string{"kombu-secret"};
-                          }}}};
+                                                            ++asked;
+                                                            return std::string{"kombu-secret"};
+                                                        }}}};
     connection.connect();
     connection.release();
     connection.connect();
@@ -95,7 +98,8 @@ TEST_CASE("a connection that the broker closed is not handed out again", "[rabbi
     CHECK_NOTHROW(lease->connect().default_channel());
 }
 
-TEST_CASE("a connection that the broker closes in use is a ConnectionError, and is discarded", "[rabbitmq][pools][errors]") {
+TEST_CASE("a connection that the broker closes in use is a ConnectionError, and is discarded",
+          "[rabbitmq][pools][errors]") {
     pools::Connections connections{{.limit = 1}};
     pools::Producers producers{{.limit = 1, .connections = &connections}};
     const Connection broker{broker_url()};
@@ -159,9 +163,11 @@ TEST_CASE("a memory alarm makes publishing time out, and ends", "[rabbitmq][bloc
 TEST_CASE("ChannelLimitExceeded when the broker allows no more channels", "[rabbitmq][channel]") {
     Connection connection{broker_url()};
     std::vector<Channel> channels;
-    CHECK_THROWS_AS([&] {
-        for (int i = 0; i < 3000; ++i) channels.push_back(connection.channel());
-    }(), ChannelLimitExceeded);
+    CHECK_THROWS_AS(
+        [&] {
+            for (int i = 0; i < 3000; ++i) channels.push_back(connection.channel());
+        }(),
+        ChannelLimitExceeded);
     CHECK(channels.size() == 2047);
     channels.back().close();
     CHECK_NOTHROW(connection.channel());

@@ -25,7 +25,8 @@ std::string python(std::initializer_list<std::string> arguments) {
     REQUIRE(pipe);
     std::string output;
     std::array<char, 4096> buffer{};
-    while (const std::size_t count = std::fread(buffer.data(), 1, buffer.size(), pipe.get())) output.append(buffer.data(), count);
+    while (const std::size_t count = std::fread(buffer.data(), 1, buffer.size(), pipe.get()))
+        output.append(buffer.data(), count);
     INFO(command);
     return output;
 }
@@ -36,15 +37,20 @@ Json read_by_python(const Place& place) {
     return Json::parse(output);
 }
 
-const Json article = {{"title", "No cellular coverage on the tube for 2012"}, {"ingress", "yadda yadda yadda"}, {"n", {1, 2.5, nullptr, "ü"}}};
+const Json article = {{"title", "No cellular coverage on the tube for 2012"},
+                      {"ingress", "yadda yadda yadda"},
+                      {"n", {1, 2.5, nullptr, "ü"}}};
 
 }  // namespace
 
 TEST_CASE("Kombu reads an article published with json and zlib", "[interop]") {
     Place place;
     Connection connection{broker_url()};
-    Producer{connection}.publish(article, {.exchange = place.exchange, .routing_key = "key", .declare = {place.queue},
-                                           .serializer = "json", .compression = "zlib"});
+    Producer{connection}.publish(article, {.exchange = place.exchange,
+                                           .routing_key = "key",
+                                           .declare = {place.queue},
+                                           .serializer = "json",
+                                           .compression = "zlib"});
     const Json seen = read_by_python(place);
     CHECK(seen["payload"] == article);
     CHECK(seen["content_type"] == "application/json");
@@ -78,24 +84,41 @@ TEST_CASE("the properties on the wire are exactly those that Kombu sends", "[int
         const Json ours = read_by_python(place), theirs = read_by_python(place);
         CHECK(ours == theirs);
         CHECK(ours["has_headers"] == true);
-        CHECK(ours["properties"] == Json{{"content_type", "application/json"}, {"content_encoding", "utf-8"},
-                                         {"delivery_mode", 2}, {"priority", 0}});
+        CHECK(ours["properties"] == Json{{"content_type", "application/json"},
+                                         {"content_encoding", "utf-8"},
+                                         {"delivery_mode", 2},
+                                         {"priority", 0}});
     }
 }
 
 TEST_CASE("Kombu reads text, every property, and headers of every type", "[interop]") {
     Place place;
     Connection connection{broker_url()};
-    const Json headers = {{"text", "ä"}, {"int", 7}, {"big", 5'000'000'000}, {"real", 0.25}, {"yes", true},
-                          {"nothing", nullptr}, {"list", {1, "x"}}, {"table", {{"inner", 1}}}};
-    Producer{connection}.publish("plain text", {.exchange = place.exchange, .routing_key = "key", .declare = {place.queue},
-                                                .headers = headers, .delivery_mode = "transient", .priority = 3,
-                                                .expiration = 90s, .correlation_id = "c", .reply_to = "r",
-                                                .message_id = "m", .type = "t", .app_id = "a"});
+    const Json headers = {{"text", "ä"}, {"int", 7},           {"big", 5'000'000'000}, {"real", 0.25},
+                          {"yes", true}, {"nothing", nullptr}, {"list", {1, "x"}},     {"table", {{"inner", 1}}}};
+    Producer{connection}.publish("plain text", {.exchange = place.exchange,
+                                                .routing_key = "key",
+                                                .declare = {place.queue},
+                                                .headers = headers,
+                                                .delivery_mode = "transient",
+                                                .priority = 3,
+                                                .expiration = 90s,
+                                                .correlation_id = "c",
+                                                .reply_to = "r",
+                                                .message_id = "m",
+                                                .type = "t",
+                                                .app_id = "a"});
     const Json seen = read_by_python(place);
     CHECK(seen["payload"] == "plain text");
     CHECK(seen["headers"] == headers);
-    CHECK(seen["properties"] == Json{{"content_type", "text/plain"}, {"content_encoding", "utf-8"}, {"delivery_mode", 1},
-                                     {"priority", 3}, {"expiration", "90000"}, {"correlation_id", "c"}, {"reply_to", "r"},
-                                     {"message_id", "m"}, {"type", "t"}, {"app_id", "a"}});
+    CHECK(seen["properties"] == Json{{"content_type", "text/plain"},
+                                     {"content_encoding", "utf-8"},
+                                     {"delivery_mode", 1},
+                                     {"priority", 3},
+                                     {"expiration", "90000"},
+                                     {"correlation_id", "c"},
+                                     {"reply_to", "r"},
+                                     {"message_id", "m"},
+                                     {"type", "t"},
+                                     {"app_id", "a"}});
 }

@@ -138,8 +138,14 @@ TEST_CASE_METHOD(Fixture, "M4 with a content type the body is sent as it is", "[
 
 TEST_CASE_METHOD(Fixture, "M5 every property arrives, and those that were not given do not", "[publish]") {
     auto options = here();
-    options.headers = {{"text", "ä"},  {"int", 7},       {"big", 5'000'000'000}, {"neg", -1},
-                       {"real", 0.25}, {"yes", true},    {"nothing", nullptr},   {"list", {1, "x", {{"y", 2}}}},
+    options.headers = {{"text", "ä"},
+                       {"int", 7},
+                       {"big", 5'000'000'000},
+                       {"neg", -1},
+                       {"real", 0.25},
+                       {"yes", true},
+                       {"nothing", nullptr},
+                       {"list", {1, "x", {{"y", 2}}}},
                        {"table", {{"inner", {{"deep", 1}}}}}};
     options.delivery_mode = DeliveryMode::transient;
     options.priority = 3;
@@ -178,7 +184,8 @@ TEST_CASE_METHOD(Fixture, "options that cannot be are refused before anything is
     CHECK_FALSE(connection.connected());
 }
 
-TEST_CASE_METHOD(Fixture, "a serializer or compression that is not known is refused before anything is sent", "[publish]") {
+TEST_CASE_METHOD(Fixture, "a serializer or compression that is not known is refused before anything is sent",
+                 "[publish]") {
     auto options = here();
     options.serializer = "pickle";
     CHECK_THROWS_AS(producer.publish(1, options), SerializerNotInstalled);
@@ -199,10 +206,12 @@ TEST_CASE_METHOD(Fixture, "a message of many frames arrives whole", "[publish]")
     CHECK(from.get(soon).body().empty());
 }
 
-TEST_CASE_METHOD(Fixture, "a message that reaches no queue is dropped, or Unroutable when it is mandatory", "[publish]") {
+TEST_CASE_METHOD(Fixture, "a message that reaches no queue is dropped, or Unroutable when it is mandatory",
+                 "[publish]") {
     producer.maybe_declare(place.exchange);
     CHECK_NOTHROW(producer.publish(1, {.exchange = place.exchange, .routing_key = "nobody"}));
-    CHECK_THROWS_AS(producer.publish(1, {.exchange = place.exchange, .routing_key = "nobody", .mandatory = true}), Unroutable);
+    CHECK_THROWS_AS(producer.publish(1, {.exchange = place.exchange, .routing_key = "nobody", .mandatory = true}),
+                    Unroutable);
     // The channel is whole.
     producer.publish(2, here());
     CHECK(queue({.no_ack = true}).get(soon).payload() == 2);
@@ -221,7 +230,8 @@ TEST_CASE_METHOD(Fixture, "publishing without confirms works", "[publish]") {
     for (int i = 0; i < 100; ++i) REQUIRE(from.get(soon).payload() == i);
 }
 
-TEST_CASE_METHOD(Fixture, "publishing to an exchange that does not exist costs the channel, not the connection", "[publish][errors]") {
+TEST_CASE_METHOD(Fixture, "publishing to an exchange that does not exist costs the channel, not the connection",
+                 "[publish][errors]") {
     try {
         producer.publish(1, {.exchange = unique("no.such.exchange"), .routing_key = "key"});
         FAIL("published");
@@ -235,10 +245,12 @@ TEST_CASE_METHOD(Fixture, "publishing to an exchange that does not exist costs t
     CHECK(queue({.no_ack = true}).get(soon).payload() == 2);
 }
 
-TEST_CASE_METHOD(Fixture, "Q14 declaring something again with other properties is NotEquivalentError", "[declare][errors]") {
+TEST_CASE_METHOD(Fixture, "Q14 declaring something again with other properties is NotEquivalentError",
+                 "[declare][errors]") {
     producer.publish(1, here());
     CHECK_THROWS_AS(producer.maybe_declare(Exchange{place.exchange.name(), "fanout"}), NotEquivalentError);
-    CHECK_THROWS_AS(producer.maybe_declare(Queue{place.queue.name(), place.exchange, "key", {.durable = false}}), NotEquivalentError);
+    CHECK_THROWS_AS(producer.maybe_declare(Queue{place.queue.name(), place.exchange, "key", {.durable = false}}),
+                    NotEquivalentError);
     CHECK(connection.connected());
     CHECK(queue({.no_ack = true}).get(soon).payload() == 1);
 }
@@ -257,7 +269,8 @@ TEST_CASE_METHOD(Fixture, "an entity is declared once per session", "[declare]")
     connection.release();
     CHECK(producer.maybe_declare(place.queue));
     // D48: the name alone does not make it known, and a refusal makes everything unknown.
-    CHECK_THROWS_AS(producer.maybe_declare(Queue(place.queue.name(), place.exchange, "key", {.max_length = 3})), NotEquivalentError);
+    CHECK_THROWS_AS(producer.maybe_declare(Queue(place.queue.name(), place.exchange, "key", {.max_length = 3})),
+                    NotEquivalentError);
     CHECK(producer.maybe_declare(place.queue));
 }
 
@@ -293,13 +306,14 @@ TEST_CASE_METHOD(Fixture, "X9 the default exchange reaches a queue by its name",
 }
 
 TEST_CASE("the exchange types route as AMQP says", "[routing]") {
-    const auto routed = [](const std::string& type, const std::string& bound, const std::string& key, Json arguments = Json::object(),
-                           Json headers = Json::object()) {
+    const auto routed = [](const std::string& type, const std::string& bound, const std::string& key,
+                           Json arguments = Json::object(), Json headers = Json::object()) {
         Place place{type};
         Connection connection{broker_url()};
         const Queue queue{place.queue.name(), place.exchange, bound, {.binding_arguments = std::move(arguments)}};
         Producer producer{connection};
-        producer.publish(1, {.exchange = place.exchange, .routing_key = key, .declare = {queue}, .headers = std::move(headers)});
+        producer.publish(
+            1, {.exchange = place.exchange, .routing_key = key, .declare = {queue}, .headers = std::move(headers)});
         return connection.simple_queue(queue).qsize() == 1;
     };
     CHECK(routed("direct", "a", "a"));
@@ -378,7 +392,8 @@ TEST_CASE_METHOD(Fixture, "messages not settled go back when their connection go
     CHECK(queue().get(soon).redelivered());
 }
 
-TEST_CASE_METHOD(Fixture, "a body that cannot be decoded does not keep its message from being settled", "[settle][errors]") {
+TEST_CASE_METHOD(Fixture, "a body that cannot be decoded does not keep its message from being settled",
+                 "[settle][errors]") {
     auto options = here();
     options.content_type = "application/json";
     producer.publish("{not json", options);

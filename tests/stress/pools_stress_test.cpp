@@ -1,5 +1,5 @@
-// Sixteen threads do everything at once. Run under ThreadSanitizer and AddressSanitizer, where it is the proof that the pools,
-// groups and the memory broker are what their comments say.
+// Sixteen threads do everything at once. Run under ThreadSanitizer and AddressSanitizer, where it is the proof that the
+// pools, groups and the memory broker are what their comments say.
 #include "support/catch.hpp"
 #include "support/scripted_factory.hpp"
 
@@ -164,11 +164,11 @@ TEST_CASE("limits change and resets run while keys are erased", "[stress]") {
     GroupRegistry registry{5};
     ScriptedFactory factory;
     {
-        PoolGroup<int, ResourcePool<Thing>> group{
-            [&](int, std::size_t limit) {
-                return std::make_unique<ResourcePool<Thing>>(factory.hooks(), PoolOptions{.limit = limit});
-            },
-            UseGlobalLimit{}, &registry};
+        PoolGroup<int, ResourcePool<Thing>> group{[&](int, std::size_t limit) {
+                                                      return std::make_unique<ResourcePool<Thing>>(
+                                                          factory.hooks(), PoolOptions{.limit = limit});
+                                                  },
+                                                  UseGlobalLimit{}, &registry};
         registry.add(group);
         in_threads([&](int number) {
             for (int i = 0; i < 300; ++i) {

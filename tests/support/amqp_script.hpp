@@ -51,7 +51,8 @@ inline std::string blocked(std::string_view reason) {
     return method(0, AMQP_CONNECTION_BLOCKED_METHOD, amqp_connection_blocked_t{kombu::amqp::bytes(reason)});
 }
 inline std::string returned() {
-    amqp_basic_return_t fields{312, kombu::amqp::bytes("NO_ROUTE"), kombu::amqp::bytes("ex"), kombu::amqp::bytes("key")};
+    amqp_basic_return_t fields{312, kombu::amqp::bytes("NO_ROUTE"), kombu::amqp::bytes("ex"),
+                               kombu::amqp::bytes("key")};
     return method(1, AMQP_BASIC_RETURN_METHOD, fields) + content(1, "body");
 }
 

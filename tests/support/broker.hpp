@@ -2,10 +2,10 @@
 
 #include <kombu/kombu.hpp>
 
+#include <unistd.h>
 #include <atomic>
 #include <cstdlib>
 #include <string>
-#include <unistd.h>
 
 /// The broker that a test program runs against: KOMBU_TEST_URL, or a memory broker.
 inline std::string broker_url() {

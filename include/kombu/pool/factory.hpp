@@ -23,14 +23,16 @@ struct Acquisition {
 /// What a pool knows about its resources. Only `create` is required.
 ///
 /// The pool calls these from whatever thread acquires or gives back, never with its lock held, never twice at once for
-/// one resource, except `interrupt`. They may block (within the deadline they are given) and may use the same pool again.
+/// one resource, except `interrupt`. They may block (within the deadline they are given) and may use the same pool
+/// again.
 template <class T>
 struct ResourceFactory {
     /// Makes a resource. May throw; the slot is then free again.
     std::function<std::shared_ptr<T>(const Acquisition&)> create{};
 
-    /// Called on each acquire, for new and used resources alike: makes the resource ready. False says that it is dead and
-    /// must be replaced. A throw leaves a used resource in the pool and passes on to the caller (Kombu's `prepare`).
+    /// Called on each acquire, for new and used resources alike: makes the resource ready. False says that it is dead
+    /// and must be replaced. A throw leaves a used resource in the pool and passes on to the caller (Kombu's
+    /// `prepare`).
     std::function<bool(T&, const Acquisition&)> prepare{};
 
     /// Called when a lease ends; `unwinding` when an exception ended it. True keeps the resource. Must not block.

@@ -64,8 +64,8 @@ public:
         return limit_;
     }
 
-    /// Changes the limit of this registry and of every pool of every group that follows it. When one pool refuses, throws
-    /// PoolInUse and changes nothing anywhere. 0 means unlimited.
+    /// Changes the limit of this registry and of every pool of every group that follows it. When one pool refuses,
+    /// throws PoolInUse and changes nothing anywhere. 0 means unlimited.
     void set_limit(std::size_t limit, const ResizeOptions& options = {}) {
         Steps steps;  // destroyed, like what they close, without the lock
         std::unique_lock lock{mutex_};
@@ -90,8 +90,8 @@ public:
         for (const auto& reset_pool : resets) reset_pool();
     }
 
-    /// Registers a group for reset(), and for set_limit() when it follows the global limit. A group leaves by itself when it
-    /// is destroyed. Registering twice does nothing; a group of another registry throws ConfigurationError.
+    /// Registers a group for reset(), and for set_limit() when it follows the global limit. A group leaves by itself
+    /// when it is destroyed. Registering twice does nothing; a group of another registry throws ConfigurationError.
     void add(GroupBase& group) { enrol(group, true); }
 
     /// For groups that follow the limit without being reset with the others.
@@ -108,7 +108,8 @@ private:
     void enrol(GroupBase& group, bool resets) {
         Steps steps;
         std::unique_lock lock{mutex_};
-        const auto known = std::find_if(members_.begin(), members_.end(), [&](const Member& m) { return m.group == &group; });
+        const auto known =
+            std::find_if(members_.begin(), members_.end(), [&](const Member& m) { return m.group == &group; });
         if (known != members_.end()) {
             known->resets = known->resets || resets;
             return;

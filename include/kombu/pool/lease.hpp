@@ -17,9 +17,9 @@ class PoolState;
 /// The right to use one resource of a pool, given back exactly once: when the lease is destroyed, released, discarded
 /// or assigned to.
 ///
-/// Threads: a lease and what it points to belong to one thread at a time. Lifetime: a lease may outlive its pool and the
-/// group of the pool; its resource is then closed when the lease ends. Exceptions: a lease that is destroyed while an
-/// exception unwinds the stack tells the pool so; the pool's `recycle` decides whether the resource is still good
+/// Threads: a lease and what it points to belong to one thread at a time. Lifetime: a lease may outlive its pool and
+/// the group of the pool; its resource is then closed when the lease ends. Exceptions: a lease that is destroyed while
+/// an exception unwinds the stack tells the pool so; the pool's `recycle` decides whether the resource is still good
 /// (without one it is thrown away). Giving back never blocks on the network and never throws.
 template <class T>
 class [[nodiscard]] Lease {

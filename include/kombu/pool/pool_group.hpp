@@ -33,9 +33,9 @@ private:
 
 /// One pool for each distinct key, made at first use, exactly once, also when many threads ask at the same time.
 ///
-/// `Key` needs std::hash and ==. `Pool` is a ResourcePool or something derived from one. A reference obtained from a group
-/// stays valid until the group is destroyed or that key is erased; leases outlive both.
-/// Threads: every member may be called from any thread at any time, except the destructor.
+/// `Key` needs std::hash and ==. `Pool` is a ResourcePool or something derived from one. A reference obtained from a
+/// group stays valid until the group is destroyed or that key is erased; leases outlive both. Threads: every member may
+/// be called from any thread at any time, except the destructor.
 template <class Key, class Pool>
 class PoolGroup : public GroupBase {
 public:
@@ -110,8 +110,8 @@ public:
 
 private:
     struct Entry {
-        std::mutex mutex{};                   // held while the pool is made
-        std::unique_ptr<Pool> pool{};         // written once, under both locks
+        std::mutex mutex{};            // held while the pool is made
+        std::unique_ptr<Pool> pool{};  // written once, under both locks
         std::atomic<Pool*> published{nullptr};
     };
 

@@ -17,13 +17,14 @@ namespace kombu {
 
 /// Resources that are costly to make, lent out one user at a time.
 ///
-/// At most `limit` exist at once, at every instant, also while some are being created and whatever fails. Slots are lazy:
-/// nothing is made before it is wanted. The resource released last is lent first, so that few are used and the rest can
-/// age. Callers who must wait queue first come, first served, and whatever frees capacity wakes the longest waiting one.
+/// At most `limit` exist at once, at every instant, also while some are being created and whatever fails. Slots are
+/// lazy: nothing is made before it is wanted. The resource released last is lent first, so that few are used and the
+/// rest can age. Callers who must wait queue first come, first served, and whatever frees capacity wakes the longest
+/// waiting one.
 ///
-/// Threads: every member may be called from any thread at any time, except the destructor. The factory's functions run on
-/// the threads that call acquire() and give leases back, and never under the pool's lock.
-/// Fork: not handled here yet; do not use a pool in a child that was made by a plain fork().
+/// Threads: every member may be called from any thread at any time, except the destructor. The factory's functions run
+/// on the threads that call acquire() and give leases back, and never under the pool's lock. Fork: not handled here
+/// yet; do not use a pool in a child that was made by a plain fork().
 template <class T>
 class ResourcePool {
 public:
@@ -39,8 +40,8 @@ public:
     /// Lends a resource.
     ///
     /// Throws LimitExceeded when nothing is free and the call may not block, or its timeout passed; PoolClosed when the
-    /// pool is closed, also while waiting; and whatever the factory throws. `timeout` bounds the whole call: the factory
-    /// gets the same deadline.
+    /// pool is closed, also while waiting; and whatever the factory throws. `timeout` bounds the whole call: the
+    /// factory gets the same deadline.
     Lease<T> acquire(const AcquireOptions& options = {}) { return state_->acquire(options); }
 
     /// Changes the limit at run time. Growing wakes waiters. Shrinking closes surplus idle resources, the longest idle
@@ -54,15 +55,15 @@ public:
         step->finish();
     }
 
-    /// Closes everything: what is idle now; what is leased is interrupted now, no longer counted, and closed when its lease
-    /// ends. The pool works on, empty.
+    /// Closes everything: what is idle now; what is leased is interrupted now, no longer counted, and closed when its
+    /// lease ends. The pool works on, empty.
     void reset() noexcept { state_->reset(false); }
 
     /// As reset(), and the pool stays closed: acquire throws PoolClosed and whoever waits is woken with it.
     void force_close_all() noexcept { state_->reset(true); }
 
-    /// Ends the pool gently: no more acquires, waiters are woken with PoolClosed, what is idle is closed, what is leased
-    /// stays usable and is closed when its lease ends.
+    /// Ends the pool gently: no more acquires, waiters are woken with PoolClosed, what is idle is closed, what is
+    /// leased stays usable and is closed when its lease ends.
     void close() noexcept { state_->close(); }
 
     std::size_t limit() const { return stats().limit; }

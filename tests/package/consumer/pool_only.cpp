@@ -7,9 +7,12 @@
 int main() {
     using Pool = kombu::ResourcePool<std::string>;
     kombu::PoolGroup<int, Pool> group{[](int, std::size_t limit) {
-        kombu::ResourceFactory<std::string> factory;
-        factory.create = [](kombu::Deadline) { return std::make_shared<std::string>("made"); };
-        return std::make_unique<Pool>(factory, kombu::PoolOptions{.limit = limit});
-    }, 2};
+                                          kombu::ResourceFactory<std::string> factory;
+                                          factory.create = [](kombu::Deadline) {
+                                              return std::make_shared<std::string>("made");
+                                          };
+                                          return std::make_unique<Pool>(factory, kombu::PoolOptions{.limit = limit});
+                                      },
+                                      2};
     return *group[1].acquire() == "made" ? 0 : 1;
 }

@@ -1,5 +1,5 @@
-// What a Connection makes of peers that are absent, silent, hostile or rude. The peers are scripts on loopback sockets; what
-// a real broker refuses is in tests/integration.
+// What a Connection makes of peers that are absent, silent, hostile or rude. The peers are scripts on loopback sockets;
+// what a real broker refuses is in tests/integration.
 #include "support/amqp_script.hpp"
 #include "support/catch.hpp"
 #include "support/eventually.hpp"
@@ -132,7 +132,10 @@ TEST_CASE("a broker that goes silent after the log-in fails the call at its dead
     }
     SECTION("with retries, all of them together") {
         error_within(150ms, 600ms, [&] {
-            producer.publish(1, {.routing_key = "q", .retry = true, .retry_policy = {.max_retries = std::nullopt}, .timeout = 400ms,
+            producer.publish(1, {.routing_key = "q",
+                                 .retry = true,
+                                 .retry_policy = {.max_retries = std::nullopt},
+                                 .timeout = 400ms,
                                  .confirm_timeout = 100ms});
         });
     }
@@ -220,7 +223,8 @@ TEST_CASE("the error of a full pool tells how connecting failed last", "[failure
     pools::ConnectionPool pool{Connection{http.url()}, {.limit = 1}};
     auto lease = pool.acquire();
     CHECK_THROWS_AS(lease->connect(), ConnectionError);
-    CHECK_THAT(error_within(0ms, 1000ms, [&] { (void)pool.acquire(); }), Contains("last error:") && Contains("does not speak AMQP"));
+    CHECK_THAT(error_within(0ms, 1000ms, [&] { (void)pool.acquire(); }),
+               Contains("last error:") && Contains("does not speak AMQP"));
 }
 
 TEST_CASE("an answer that is not what was asked ends the connection", "[failure]") {
@@ -302,7 +306,8 @@ TEST_CASE("ensure_connection tries again until the broker is there, and tells of
     int failures = 0;
     {
         Connection connection{slow.url()};
-        connection.ensure_connection({.max_retries = 5, .interval_step = 1ms}, [&](const std::exception&, auto) { ++failures; });
+        connection.ensure_connection({.max_retries = 5, .interval_step = 1ms},
+                                     [&](const std::exception&, auto) { ++failures; });
         CHECK(connection.connected());
         CHECK(failures == 2);
     }
@@ -310,7 +315,8 @@ TEST_CASE("ensure_connection tries again until the broker is there, and tells of
     clients = -10;
     Connection given_up{slow.url()};
     failures = 0;
-    CHECK_THROWS_AS(given_up.ensure_connection({.max_retries = 2, .interval_step = 1ms}, [&](const std::exception&, auto) { ++failures; }),
+    CHECK_THROWS_AS(given_up.ensure_connection({.max_retries = 2, .interval_step = 1ms},
+                                               [&](const std::exception&, auto) { ++failures; }),
                     ConnectionError);
     CHECK(failures == 2);
 }

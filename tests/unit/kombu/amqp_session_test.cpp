@@ -119,13 +119,21 @@ TEST_CASE("what is not AMQP is refused at the first byte", "[amqp][hostile]") {
 TEST_CASE("frames that no broker may send are refused", "[amqp][hostile]") {
     Opened opened;
     Session& session = opened.session;
-    SECTION("larger than agreed") { CHECK_THAT(error_of(session, std::string_view("\1\0\0\0\xff\xff\xff", 7)), Contains("larger")); }
+    SECTION("larger than agreed") {
+        CHECK_THAT(error_of(session, std::string_view("\1\0\0\0\xff\xff\xff", 7)), Contains("larger"));
+    }
     SECTION("of an unknown type") { CHECK_THAT(error_of(session, frame(9, 1, "")), Contains("unknown type")); }
     SECTION("without an end mark") { CHECK_THAT(error_of(session, frame(1, 1, "abcd", 'x')), Contains("end mark")); }
     SECTION("too short for a method") { CHECK_THAT(error_of(session, frame(1, 1, "ab")), Contains("cut short")); }
-    SECTION("of a channel that is not open") { CHECK_THAT(error_of(session, script::ack(1, false, 9)), Contains("not open")); }
-    SECTION("a header without its method") { CHECK_THAT(error_of(session, frame(2, 1, std::string(14, '\0'))), Contains("without its method")); }
-    SECTION("a body without its header") { CHECK_THAT(error_of(session, frame(3, 1, "x")), Contains("without its header")); }
+    SECTION("of a channel that is not open") {
+        CHECK_THAT(error_of(session, script::ack(1, false, 9)), Contains("not open"));
+    }
+    SECTION("a header without its method") {
+        CHECK_THAT(error_of(session, frame(2, 1, std::string(14, '\0'))), Contains("without its method"));
+    }
+    SECTION("a body without its header") {
+        CHECK_THAT(error_of(session, frame(3, 1, "x")), Contains("without its header"));
+    }
     SECTION("a method in the middle of a message") {
         const std::string message = script::method(1, AMQP_BASIC_RETURN_METHOD, amqp_basic_return_t{});
         CHECK_THAT(error_of(session, message + message), Contains("in the middle"));
@@ -134,14 +142,22 @@ TEST_CASE("frames that no broker may send are refused", "[amqp][hostile]") {
         const std::string message = script::method(1, AMQP_BASIC_RETURN_METHOD, amqp_basic_return_t{});
         std::string header(14, '\0');
         header[11] = 2;
-        CHECK_THAT(error_of(session, message + frame(2, 1, header) + frame(3, 1, "abc")), Contains("longer than announced"));
+        CHECK_THAT(error_of(session, message + frame(2, 1, header) + frame(3, 1, "abc")),
+                   Contains("longer than announced"));
     }
     SECTION("a message of an impossible size") {
         const std::string message = script::method(1, AMQP_BASIC_RETURN_METHOD, amqp_basic_return_t{});
-        CHECK_THAT(error_of(session, message + frame(2, 1, std::string(4, '\0') + std::string(8, '\x7f') + std::string(2, '\0'))), Contains("announced"));
+        CHECK_THAT(
+            error_of(session,
+                     message + frame(2, 1, std::string(4, '\0') + std::string(8, '\x7f') + std::string(2, '\0'))),
+            Contains("announced"));
     }
-    SECTION("a confirmation of what was never sent") { CHECK_THAT(error_of(session, script::ack(1)), Contains("never sent")); }
-    SECTION("a method with broken fields") { CHECK_THAT(error_of(session, frame(1, 1, std::string_view("\0\x14\0\x28\1", 5))), Contains("broken")); }
+    SECTION("a confirmation of what was never sent") {
+        CHECK_THAT(error_of(session, script::ack(1)), Contains("never sent"));
+    }
+    SECTION("a method with broken fields") {
+        CHECK_THAT(error_of(session, frame(1, 1, std::string_view("\0\x14\0\x28\1", 5))), Contains("broken"));
+    }
     SECTION("messages without end") {
         std::string error = "accepted";
         for (int i = 0; i < 10 && error == "accepted"; ++i) error = error_of(session, script::returned());
@@ -290,7 +306,8 @@ TEST_CASE("a message that comes back late is not taken for the next one", "[amqp
     CHECK_NOTHROW(wait.result());
 }
 
-TEST_CASE("no confirmation in time breaks the connection, unless the broker said that it is blocked", "[amqp][confirms]") {
+TEST_CASE("no confirmation in time breaks the connection, unless the broker said that it is blocked",
+          "[amqp][confirms]") {
     Opened opened;
     const auto number = opened.published();
     auto wait = await_confirm(opened.session, opened.channel, number, Deadline::after(0s));
@@ -388,7 +405,8 @@ TEST_CASE("an operation that is dropped in the middle leaves nothing dangling", 
 TEST_CASE("random bytes end in a typed error or in patience, never in anything else", "[amqp][hostile]") {
     std::uint32_t random = 12345;
     const auto next = [&] { return random = random * 1664525u + 1013904223u, static_cast<char>(random >> 24); };
-    const std::string valid = script::returned() + script::blocked("x") + script::channel_open_ok() + script::confirm_ok();
+    const std::string valid =
+        script::returned() + script::blocked("x") + script::channel_open_ok() + script::confirm_ok();
     for (int round = 0; round < 3000; ++round) {
         Session session{"peer"};
         session.tuned(2047, 131072);

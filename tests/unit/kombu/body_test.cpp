@@ -70,7 +70,8 @@ TEST_CASE("what is decoded is what is accepted", "[serialization]") {
 
 TEST_CASE("a body that nests too deep is refused before it is parsed", "[serialization]") {
     CHECK_THROWS_AS(decode_body(std::string(100'000, '['), "application/json", "utf-8", {}), DecodeError);
-    CHECK_THROWS_AS(decode_body(std::string(257, '[') + std::string(257, ']'), "application/json", "utf-8", {}), DecodeError);
+    CHECK_THROWS_AS(decode_body(std::string(257, '[') + std::string(257, ']'), "application/json", "utf-8", {}),
+                    DecodeError);
     CHECK_NOTHROW(decode_body(std::string(256, '[') + std::string(256, ']'), "application/json", "utf-8", {}));
     CHECK(decode_body(R"("[[[[\"[[")", "application/json", "utf-8", {}) == "[[[[\"[[");
 }
@@ -122,7 +123,8 @@ TEST_CASE("a message decodes what its headers say", "[message]") {
     CHECK(plain.payload() == Json{{"a", 1}});
     CHECK(&plain.payload() == &plain.payload());
 
-    const Message packed = received(compress("[1,2]", "zlib"), "application/json", {{"compression", "application/x-gzip"}});
+    const Message packed =
+        received(compress("[1,2]", "zlib"), "application/json", {{"compression", "application/x-gzip"}});
     CHECK(packed.body() == "[1,2]");
     CHECK(packed.payload() == Json{1, 2});
     CHECK(packed.raw_body() != packed.body());

@@ -35,7 +35,9 @@ TEST_CASE("an exclusive queue is an auto-delete queue", "[entity]") {
 }
 
 TEST_CASE("queue options become RabbitMQ's arguments and win over those given by hand", "[entity]") {
-    const Queue queue{"q", {}, {},
+    const Queue queue{"q",
+                      {},
+                      {},
                       {.queue_arguments = {{"x-max-length", 1}, {"x-queue-mode", "lazy"}},
                        .expires = 5s,
                        .message_ttl = 1.5s,

@@ -7,10 +7,10 @@
 
 #include <sstream>
 
+using Catch::Matchers::Contains;
 using kombu::Connection;
 using kombu::parse_url;
 using kombu::ShowPassword;
-using Catch::Matchers::Contains;
 
 namespace {
 
@@ -106,12 +106,12 @@ TEST_CASE("C6 as_uri masks the password and is otherwise faithful", "[url][conne
 }
 
 TEST_CASE("malformed URLs are refused without being quoted", "[url]") {
-    const char* const bad[] = {"amqp://u:s3cret;w@h/",    "amqp://u:s3cret",          "amqp://u:s3cret@h:port/",
-                               "amqp://u:s3cret@h:99999", "amqp://u:s3cret@h:0",      "amqp://u:s3cret@[::1",
-                               "amqp://u:s3cret@h#frag",  "amqp://u:s3cret@h/%zz",    "amqp://u:s3cret@h h/",
-                               "amqp://u:12/s3cret@h/",   "amqp://u:s3cret@h/%00",    "amqp://u%00:s3cret@h",
-                               "amqp://u:s3cret%00@h",    "amqp://u:s3cret@ho%00st",  "amqp://u:s3cret@h%0d%0a",
-                               "://u:s3cret@h",           "amqp://u:s3c ret@h/",      "amqp://u:s3cret@h/\n",
+    const char* const bad[] = {"amqp://u:s3cret;w@h/",    "amqp://u:s3cret",         "amqp://u:s3cret@h:port/",
+                               "amqp://u:s3cret@h:99999", "amqp://u:s3cret@h:0",     "amqp://u:s3cret@[::1",
+                               "amqp://u:s3cret@h#frag",  "amqp://u:s3cret@h/%zz",   "amqp://u:s3cret@h h/",
+                               "amqp://u:12/s3cret@h/",   "amqp://u:s3cret@h/%00",   "amqp://u%00:s3cret@h",
+                               "amqp://u:s3cret%00@h",    "amqp://u:s3cret@ho%00st", "amqp://u:s3cret@h%0d%0a",
+                               "://u:s3cret@h",           "amqp://u:s3c ret@h/",     "amqp://u:s3cret@h/\n",
                                "amqp://u:123?s3cret@h/",  "amqp://u:12;s3cret@h/",   "amqp://u:12?x=s3cret@h"};
     for (const char* url : bad) {
         INFO(url);
@@ -127,12 +127,14 @@ TEST_CASE("U2 sanitize_url masks passwords and leaves other text alone", "[url]"
     CHECK(kombu::sanitize_url("http://u:p@e.com//foo") == "http://u:**@e.com//foo");
     CHECK(kombu::sanitize_url("http://e.com//foo") == "http://e.com//foo");
     CHECK(kombu::sanitize_url("amqp://u:s3cret@h:port") == "amqp://**");
-    CHECK(kombu::sanitize_url("amqp://u:p@h/?heartbeat=1;amqp://u2:p2@h2/") == "amqp://u:**@h/?heartbeat=1;amqp://u2:**@h2/");
+    CHECK(kombu::sanitize_url("amqp://u:p@h/?heartbeat=1;amqp://u2:p2@h2/") ==
+          "amqp://u:**@h/?heartbeat=1;amqp://u2:**@h2/");
     CHECK(kombu::sanitize_url("amqp://h;amqp://u2:p2@h2") == "amqp://h;amqp://u2:**@h2");
 }
 
 TEST_CASE("C5 an unknown transport is refused with the known ones and the nearest spelling", "[url][connection]") {
-    CHECK_THAT(error_of("ampq://h"), Contains("ampq") && Contains("known: amqp, memory") && Contains("did you mean amqp?"));
+    CHECK_THAT(error_of("ampq://h"),
+               Contains("ampq") && Contains("known: amqp, memory") && Contains("did you mean amqp?"));
     CHECK_THAT(error_of("memroy://"), Contains("did you mean memory?"));
     CHECK_THAT(error_of("kafka://u:s3cret@h"), Contains("known:") && !Contains("did you mean") && !Contains("s3cret"));
     CHECK_THAT(error_of("amqps://h"), Contains("TLS is not supported yet"));
@@ -153,7 +155,8 @@ TEST_CASE("options are typed, and a wrong one is refused by its name", "[connect
     CHECK_THAT(error_of("amqp://h", {.failover_strategy = "random"}), Contains("failover_strategy"));
     CHECK_THAT(error_of("amqp://h", {.ssl = true}), Contains("ssl"));
     CHECK_THAT(error_of("amqp://h", {.login_method = "EXTERNAL"}), Contains("login_method"));
-    CHECK_THAT(error_of("amqp://h", {.transport_options = {{"confirm_publsh", true}}}), Contains("did you mean confirm_publish?"));
+    CHECK_THAT(error_of("amqp://h", {.transport_options = {{"confirm_publsh", true}}}),
+               Contains("did you mean confirm_publish?"));
     CHECK_THAT(error_of("amqp://h", {.transport_options = {{"confirm_publish", "yes"}}}), Contains("confirm_publish"));
     CHECK_THAT(error_of("amqp://h", {.transport_options = {{"operation_timeout", -1}}}), Contains("operation_timeout"));
     CHECK_THAT(error_of("amqp://h", {.transport_options = kombu::Json::array()}), Contains("transport_options"));
@@ -192,7 +195,8 @@ TEST_CASE("equal sessions make equal connections", "[connection][identity]") {
     CHECK(same(Connection{"amqp://"}, Connection{}));
     CHECK(same(Connection{"amqp://h"}, Connection{"pyamqp://h/%2F"}));
     CHECK(same(Connection{"amqp://h"}, Connection{"amqp://h", {.transport_options = {{"confirm_publish", true}}}}));
-    CHECK(same(Connection{"amqp://h//?heartbeat=5&connect_timeout=2"}, Connection{"amqp://h//?connect_timeout=2.0&heartbeat=5"}));
+    CHECK(same(Connection{"amqp://h//?heartbeat=5&connect_timeout=2"},
+               Connection{"amqp://h//?connect_timeout=2.0&heartbeat=5"}));
     CHECK(same(Connection{"amqp://u:p@h"}, Connection{"amqp://h", {.userid = "u", .password = "p"}}));
     CHECK(same(Connection{"memory://A"}, Connection{"memory://user@a:123"}));
 }
@@ -223,7 +227,8 @@ TEST_CASE("everything that changes the session makes another connection", "[conn
     CHECK_FALSE(Connection{"amqp://ab:c@h"} == Connection{"amqp://a:bc@h"});
 }
 
-TEST_CASE("C24 a password function is part of the identity and asked only when the password is needed", "[connection]") {
+TEST_CASE("C24 a password function is part of the identity and asked only when the password is needed",
+          "[connection]") {
     int asked = 0;
     const kombu::Password password{[&asked] {
         ++asked;

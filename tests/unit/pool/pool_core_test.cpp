@@ -230,7 +230,11 @@ TEST_CASE("the invariants hold after each of 200,000 random steps", "[pool][core
     for (int step = 0; step < 200'000; ++step) {
         clock.advance(1ms);
         switch (random() % 16) {
-            case 0: case 1: case 2: case 3: case 4: {
+            case 0:
+            case 1:
+            case 2:
+            case 3:
+            case 4: {
                 const Decision decision = core.acquire();
                 if (decision.grant == Grant::use) leased.push_back(decision.slot);
                 if (decision.grant == Grant::create) creating.push_back(decision.slot);
@@ -241,17 +245,24 @@ TEST_CASE("the invariants hold after each of 200,000 random steps", "[pool][core
                 }
                 break;
             }
-            case 5: case 6: case 7: case 8:
+            case 5:
+            case 6:
+            case 7:
+            case 8:
                 if (!leased.empty()) core.release(pick(leased), clock.now());
                 break;
             case 9:
                 if (!leased.empty()) core.discard(pick(leased), clock.now());
                 break;
-            case 10: case 11: case 12:
+            case 10:
+            case 11:
+            case 12:
                 if (!creating.empty()) {
                     const SlotId slot = pick(creating);
-                    if (core.created(slot) == PoolCore::Created::leased) leased.push_back(slot);
-                    else creating.push_back(slot);
+                    if (core.created(slot) == PoolCore::Created::leased)
+                        leased.push_back(slot);
+                    else
+                        creating.push_back(slot);
                 }
                 break;
             case 13:
@@ -275,13 +286,15 @@ TEST_CASE("the invariants hold after each of 200,000 random steps", "[pool][core
         over = core.used() > core.limit() ? core.used() - core.limit() : 0;
         // Above the limit only after a soft shrink, and then nothing is idle.
         if (over != 0 && core.idle() != 0) FAIL("idle resources above the limit at step " << step);
-        if (core.waiting() != 0 && (core.idle() != 0 || core.used() < core.limit())) FAIL("a waiter starves at step " << step);
+        if (core.waiting() != 0 && (core.idle() != 0 || core.used() < core.limit()))
+            FAIL("a waiter starves at step " << step);
         if (core.waiting() != queued.size()) FAIL("waiters are miscounted at step " << step);
         if (core.creating() != creating.size()) FAIL("creating is miscounted at step " << step);
         std::size_t in_use = 0;
         for (SlotId slot : leased) in_use += core.state(slot) == PoolCore::SlotState::leased;
         if (core.leased() != in_use) FAIL("leases are miscounted at step " << step);
-        if (std::set<SlotId>(leased.begin(), leased.end()).size() != leased.size()) FAIL("a slot has two owners at step " << step);
+        if (std::set<SlotId>(leased.begin(), leased.end()).size() != leased.size())
+            FAIL("a slot has two owners at step " << step);
     }
     SUCCEED();
 }

@@ -462,7 +462,8 @@ TEST_CASE("a reset while a resource is being created gives its caller a fresh on
     CHECK(factory.most_live() == 1);
 }
 
-TEST_CASE("a reset while a used resource is being prepared gives its caller a fresh one when that one is dead", "[pool][threads]") {
+TEST_CASE("a reset while a used resource is being prepared gives its caller a fresh one when that one is dead",
+          "[pool][threads]") {
     ScriptedFactory factory;
     Pool pool{factory.hooks(), {.limit = 1}};
     auto first = pool.acquire();

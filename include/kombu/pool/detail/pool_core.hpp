@@ -13,7 +13,8 @@ namespace kombu::detail {
 
 using SlotId = std::uint32_t;
 
-/// What an acquire gets. `use`: the slot's resource, now leased. `create`: the slot is reserved, make a resource for it.
+/// What an acquire gets. `use`: the slot's resource, now leased. `create`: the slot is reserved, make a resource for
+/// it.
 enum class Grant : std::uint8_t { none, use, create, full, timed_out, closed };
 
 struct Decision {
@@ -99,8 +100,8 @@ public:
         return true;
     }
 
-    /// A reserved slot has its resource. `stale`: a reset came in between; close the resource and create another for the
-    /// same slot. `closed`: close it, the slot is gone.
+    /// A reserved slot has its resource. `stale`: a reset came in between; close the resource and create another for
+    /// the same slot. `closed`: close it, the slot is gone.
     Created created(SlotId id) {
         Slot& slot = slots_[id];
         assert(slot.state == SlotState::creating);
@@ -316,7 +317,7 @@ private:
     std::uint64_t generation_ = 0;
     bool closed_ = false;
     std::vector<Slot> slots_;
-    std::vector<SlotId> idle_;    // the back was released last
+    std::vector<SlotId> idle_;  // the back was released last
     std::vector<SlotId> vacant_;
     Waiter* head_ = nullptr;
     Waiter* tail_ = nullptr;

@@ -21,8 +21,8 @@ namespace kombu::detail {
 
 /// The threaded front of a PoolCore: one mutex, the resources, and the factory, which is never called under the mutex.
 ///
-/// Owned by its users, who are counted under the mutex: the pool itself, each call inside acquire(), each lease. The last
-/// one to leave deletes it, so leases may outlive the pool.
+/// Owned by its users, who are counted under the mutex: the pool itself, each call inside acquire(), each lease. The
+/// last one to leave deletes it, so leases may outlive the pool.
 template <class T>
 class PoolState {
 public:
@@ -37,8 +37,8 @@ public:
             const Decision decision = decide(acquisition, start);
             Holding holding{*this, decision.slot};
             try {
-                std::shared_ptr<T> resource = decision.grant == Grant::create ? create(holding, acquisition)
-                                                                              : prepare(holding, acquisition);
+                std::shared_ptr<T> resource =
+                    decision.grant == Grant::create ? create(holding, acquisition) : prepare(holding, acquisition);
                 if (!resource) continue;
                 std::lock_guard lock{mutex_};
                 // Dragged away by a reset while it was being prepared: it goes, and the caller gets another.
@@ -108,8 +108,8 @@ public:
 
     PoolStats stats() const {
         std::lock_guard lock{mutex_};
-        return {core_.limit(),    core_.leased(), core_.idle(), core_.creating(), core_.waiting(),
-                created_, closed_, acquired_,      timeouts_,    discarded_};
+        return {core_.limit(), core_.leased(), core_.idle(), core_.creating(), core_.waiting(),
+                created_,      closed_,        acquired_,    timeouts_,        discarded_};
     }
 
     const std::string& name() const noexcept { return name_; }
@@ -226,8 +226,9 @@ private:
             case Grant::closed: throw PoolClosed((name_.empty() ? "pool" : name_) + ": acquire on a closed pool");
             case Grant::timed_out: ++timeouts_; [[fallthrough]];
             case Grant::full: {
-                LimitReport report{name_,           core_.limit(),    core_.leased(), core_.idle(),
-                                   core_.creating(), core_.waiting(), {},             last_error_};
+                LimitReport report{name_,        core_.limit(),    core_.leased(),
+                                   core_.idle(), core_.creating(), core_.waiting(),
+                                   {},           last_error_};
                 lock.unlock();
                 if (acquisition.block) report.waited = Clock::now() - start;
                 if (report.last_error.empty() && factory_.last_error) report.last_error = factory_.last_error();

@@ -4,8 +4,8 @@
 namespace kombu::detail {
 
 /// One pool's (or group's) part in a change of limit that happens everywhere or nowhere. It holds the pool's lock from
-/// construction to unlock() or destruction: first every part is checked, then every part applied, then all are unlocked, and
-/// only then is anything closed.
+/// construction to unlock() or destruction: first every part is checked, then every part applied, then all are
+/// unlocked, and only then is anything closed.
 class ResizeStep {
 public:
     ResizeStep() = default;
