@@ -1,7 +1,7 @@
 // What only a real RabbitMQ can show.
-#include "support/broker.hpp"
 #include "support/catch.hpp"
 #include "support/eventually.hpp"
+#include "support/messaging_fixture.hpp"
 
 #include <cstdlib>
 
@@ -34,8 +34,6 @@ std::string connect_error(const std::string& url, int code) {
     }
     return "connected";
 }
-
-const GetOptions soon{.block = true, .timeout = 10s};
 
 }  // namespace
 

@@ -1,19 +1,13 @@
 // The pools of connections and producers: G1 to G16, and P23 and P24 on real connections.
-#include "support/broker.hpp"
 #include "support/catch.hpp"
 #include "support/eventually.hpp"
+#include "support/messaging_fixture.hpp"
 
 #include <future>
 #include <set>
 
 using namespace kombu;
 using namespace std::chrono_literals;
-
-namespace {
-
-const GetOptions soon{.block = true, .timeout = 10s};
-
-}  // namespace
 
 TEST_CASE("P23 a leased connection has its default channel", "[pools]") {
     pools::Connections connections{{.limit = 1}};

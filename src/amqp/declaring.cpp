@@ -1,0 +1,126 @@
+#include "amqp/operations.hpp"
+
+#include <kombu/error.hpp>
+
+#include "amqp/answer.hpp"
+#include "amqp/table.hpp"
+
+#include <utility>
+
+namespace kombu::amqp {
+
+using net::NeedInput;
+using net::Operation;
+
+Operation<> open_channel(Session& session, Channel channel, bool confirms) {
+    session.check();
+    amqp_channel_open_t open{};
+    session.send(channel->number(), AMQP_CHANNEL_OPEN_METHOD, &open);
+    if (confirms) {
+        // Sent along: one round trip for both.
+        amqp_confirm_select_t select{};
+        session.send(channel->number(), AMQP_CONFIRM_SELECT_METHOD, &select);
+    }
+    co_await answer(session, channel, AMQP_CHANNEL_OPEN_OK_METHOD);
+    if (confirms) co_await answer(session, channel, AMQP_CONFIRM_SELECT_OK_METHOD);
+    channel->phase = ChannelState::Phase::open;
+}
+
+void close_channel_nowait(Session& session, ChannelState& channel) {
+    if (channel.phase == ChannelState::Phase::closed || channel.phase == ChannelState::Phase::closing) return;
+    amqp_channel_close_t close{200, bytes("goodbye"), 0, 0};
+    session.send(channel.number(), AMQP_CHANNEL_CLOSE_METHOD, &close);
+    channel.phase = ChannelState::Phase::closing;
+    channel.unsettled.clear();
+}
+
+Operation<> close_channel(Session& session, Channel channel) {
+    session.check();
+    close_channel_nowait(session, *channel);
+    while (channel->phase != ChannelState::Phase::closed) {
+        co_await NeedInput{};
+        session.check();
+    }
+}
+
+Operation<> declare_exchange(Session& session, Channel channel, Exchange exchange) {
+    ready(session, *channel);
+    TableEncoder tables;
+    amqp_exchange_declare_t declare{0,
+                                    bytes(exchange.name()),
+                                    bytes(exchange.type()),
+                                    exchange.options().passive,
+                                    exchange.durable(),
+                                    exchange.auto_delete(),
+                                    0,
+                                    0,
+                                    tables.table(exchange.options().arguments)};
+    session.send(channel->number(), AMQP_EXCHANGE_DECLARE_METHOD, &declare);
+    co_await answer(session, channel, AMQP_EXCHANGE_DECLARE_OK_METHOD);
+}
+
+Operation<> delete_exchange(Session& session, Channel channel, std::string name, bool if_unused) {
+    ready(session, *channel);
+    amqp_exchange_delete_t erase{0, bytes(name), if_unused, 0};
+    session.send(channel->number(), AMQP_EXCHANGE_DELETE_METHOD, &erase);
+    co_await answer(session, channel, AMQP_EXCHANGE_DELETE_OK_METHOD);
+}
+
+Operation<QueueInfo> declare_queue(Session& session, Channel channel, Queue queue) {
+    ready(session, *channel);
+    TableEncoder tables;
+    amqp_queue_declare_t declare{0,
+                                 bytes(queue.name()),
+                                 queue.options().passive,
+                                 queue.durable(),
+                                 queue.exclusive(),
+                                 queue.auto_delete(),
+                                 0,
+                                 tables.table(queue.declare_arguments())};
+    session.send(channel->number(), AMQP_QUEUE_DECLARE_METHOD, &declare);
+    const Received reply = co_await answer(session, channel, AMQP_QUEUE_DECLARE_OK_METHOD);
+    const DecodedMethod method{reply.payload};
+    const auto& ok = method.as<amqp_queue_declare_ok_t>();
+    QueueInfo info{std::string{view(ok.queue)}, ok.message_count, ok.consumer_count};
+    if (queue.auto_delete()) session.auto_delete_queues.insert(info.name);
+    co_return info;
+}
+
+Operation<> bind_queue(Session& session, Channel channel, std::string queue, std::string exchange,
+                       std::string routing_key, Json arguments) {
+    ready(session, *channel);
+    TableEncoder tables;
+    amqp_queue_bind_t bind{0, bytes(queue), bytes(exchange), bytes(routing_key), 0, tables.table(arguments)};
+    session.send(channel->number(), AMQP_QUEUE_BIND_METHOD, &bind);
+    co_await answer(session, channel, AMQP_QUEUE_BIND_OK_METHOD);
+}
+
+Operation<> unbind_queue(Session& session, Channel channel, std::string queue, std::string exchange,
+                         std::string routing_key, Json arguments) {
+    ready(session, *channel);
+    TableEncoder tables;
+    amqp_queue_unbind_t unbind{0, bytes(queue), bytes(exchange), bytes(routing_key), tables.table(arguments)};
+    session.send(channel->number(), AMQP_QUEUE_UNBIND_METHOD, &unbind);
+    co_await answer(session, channel, AMQP_QUEUE_UNBIND_OK_METHOD);
+}
+
+Operation<std::uint32_t> purge_queue(Session& session, Channel channel, std::string name) {
+    ready(session, *channel);
+    amqp_queue_purge_t purge{0, bytes(name), 0};
+    session.send(channel->number(), AMQP_QUEUE_PURGE_METHOD, &purge);
+    const Received reply = co_await answer(session, channel, AMQP_QUEUE_PURGE_OK_METHOD);
+    const DecodedMethod method{reply.payload};
+    co_return method.as<amqp_queue_purge_ok_t>().message_count;
+}
+
+Operation<std::uint32_t> delete_queue(Session& session, Channel channel, std::string name, bool if_unused,
+                                      bool if_empty) {
+    ready(session, *channel);
+    amqp_queue_delete_t erase{0, bytes(name), if_unused, if_empty, 0};
+    session.send(channel->number(), AMQP_QUEUE_DELETE_METHOD, &erase);
+    const Received reply = co_await answer(session, channel, AMQP_QUEUE_DELETE_OK_METHOD);
+    const DecodedMethod method{reply.payload};
+    co_return method.as<amqp_queue_delete_ok_t>().message_count;
+}
+
+}  // namespace kombu::amqp

@@ -1,0 +1,100 @@
+#include "amqp/operations.hpp"
+
+#include <kombu/error.hpp>
+
+#include "amqp/table.hpp"
+
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+namespace kombu::amqp {
+
+using net::NeedInput;
+using net::Operation;
+
+namespace {
+
+Operation<Received> control_answer(Session& session, amqp_method_number_t expected) {
+    for (;;) {
+        session.check();
+        if (!session.control().empty()) {
+            Received reply = std::move(session.control().front());
+            session.control().pop_front();
+            if (reply.method != expected)
+                throw ConnectionError(session.peer() + ": the broker does not log in as AMQP says", 503, false);
+            co_return reply;
+        }
+        co_await NeedInput{};
+    }
+}
+
+Json client_properties() {
+    return {{"product", "kombu-cpp"},
+            {"platform", "C++"},
+            {"capabilities",
+             {{"publisher_confirms", true},
+              {"basic.nack", true},
+              {"consumer_cancel_notify", true},
+              {"connection.blocked", true},
+              {"authentication_failure_close", true}}}};
+}
+
+bool offers(std::string_view mechanisms, std::string_view wanted) {
+    for (std::size_t begin = 0; begin < mechanisms.size();) {
+        const std::size_t end = std::min(mechanisms.find(' ', begin), mechanisms.size());
+        if (mechanisms.substr(begin, end - begin) == wanted) return true;
+        begin = end + 1;
+    }
+    return false;
+}
+
+}  // namespace
+
+Operation<> log_in(Session& session, std::string userid, std::string password, std::string virtual_host) {
+    session.output().reserve(4096);  // growing later would leave a copy of the password behind
+    session.output().append("AMQP\x00\x00\x09\x01", 8);
+    {
+        const Received start = co_await control_answer(session, AMQP_CONNECTION_START_METHOD);
+        const DecodedMethod method{start.payload};
+        const auto& fields = method.as<amqp_connection_start_t>();
+        if (fields.version_major != 0 || fields.version_minor != 9 || !offers(view(fields.mechanisms), "PLAIN"))
+            throw ConnectionError(session.peer() + ": the broker offers no AMQP 0-9-1 with PLAIN log-in", 0, false);
+    }
+    {
+        TableEncoder tables;
+        const Json properties = client_properties();
+        std::string response;
+        response.append(1, '\0').append(userid).append(1, '\0').append(password);
+        amqp_connection_start_ok_t start_ok{tables.table(properties), bytes("PLAIN"), bytes(response), bytes("en_US")};
+        session.send(0, AMQP_CONNECTION_START_OK_METHOD, &start_ok);
+        ::explicit_bzero(response.data(), response.size());
+        ::explicit_bzero(password.data(), password.size());
+    }
+    {
+        const Received tune = co_await control_answer(session, AMQP_CONNECTION_TUNE_METHOD);
+        const DecodedMethod method{tune.payload};
+        const auto& fields = method.as<amqp_connection_tune_t>();
+        session.wipe_output();  // the password was in it, and has been sent
+        const std::uint16_t channel_max = fields.channel_max == 0 ? std::uint16_t{65535} : fields.channel_max;
+        const std::uint32_t frame_max =
+            fields.frame_max == 0 ? 131072 : std::min<std::uint32_t>(fields.frame_max, 131072);
+        if (frame_max < min_frame_size)
+            throw ConnectionError(session.peer() + ": the broker wants frames smaller than AMQP allows", 0, false);
+        amqp_connection_tune_ok_t tune_ok{channel_max, frame_max, 0};
+        session.send(0, AMQP_CONNECTION_TUNE_OK_METHOD, &tune_ok);
+        session.tuned(channel_max, frame_max);
+        amqp_connection_open_t open{bytes(virtual_host), {}, 0};
+        session.send(0, AMQP_CONNECTION_OPEN_METHOD, &open);
+    }
+    co_await control_answer(session, AMQP_CONNECTION_OPEN_OK_METHOD);
+}
+
+Operation<> close_connection(Session& session) {
+    session.check();
+    amqp_connection_close_t close{200, bytes("goodbye"), 0, 0};
+    session.send(0, AMQP_CONNECTION_CLOSE_METHOD, &close);
+    co_await control_answer(session, AMQP_CONNECTION_CLOSE_OK_METHOD);
+}
+
+}  // namespace kombu::amqp

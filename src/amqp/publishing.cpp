@@ -1,0 +1,71 @@
+#include "amqp/operations.hpp"
+
+#include <kombu/error.hpp>
+
+#include "amqp/answer.hpp"
+#include "amqp/table.hpp"
+
+#include <optional>
+#include <utility>
+
+namespace kombu::amqp {
+
+using net::NeedInput;
+using net::Operation;
+
+void publish(Session& session, ChannelState& channel, const OutgoingMessage& message) {
+    ready(session, channel);
+    std::string& output = session.output();
+    const std::size_t before = output.size();
+    try {
+        amqp_basic_publish_t publish{0, bytes(message.exchange), bytes(message.routing_key), message.mandatory, 0};
+        session.send(channel.number(), AMQP_BASIC_PUBLISH_METHOD, &publish);
+        TableEncoder tables;
+        amqp_basic_properties_t properties = to_wire(message.properties, tables);
+        session.send_content(channel.number(), properties, message.body);
+    } catch (...) {
+        output.resize(before);  // half a message would break the connection for the next one
+        throw;
+    }
+}
+
+Operation<> await_unblocked(Session& session, Deadline until) {
+    while (session.blocked()) {
+        const bool in_time = co_await NeedInput{until};
+        session.check();
+        if (!in_time && session.blocked())
+            throw Timeout(session.peer() + ": the message was not sent: the broker is blocked: " + *session.blocked(),
+                          false);
+    }
+}
+
+Operation<> await_confirm(Session& session, Channel channel, std::uint64_t number, Deadline until) {
+    for (;;) {
+        session.check();
+        const auto outcome = channel->confirms.outcome(number);
+        if (outcome == Confirms::Outcome::refused) throw Nacked("the broker refused the message (basic.nack)");
+        if (outcome == Confirms::Outcome::acknowledged) break;
+        channel->check();
+        const bool in_time = co_await NeedInput{until};
+        if (in_time) continue;
+        if (const auto& reason = session.blocked())
+            // The connection is well, and the broker says what is wrong: the next message may pass.
+            throw Timeout(
+                session.peer() + ": the broker did not confirm the message in time: it is blocked: " + *reason, false);
+        throw Timeout(session.peer() + ": the broker did not confirm the message in time");
+    }
+    const auto found = channel->unroutable.find(number);
+    std::optional<Received> mine;
+    if (found != channel->unroutable.end()) mine = std::move(found->second);
+    // Those before it belong to calls that are over.
+    channel->unroutable.erase(channel->unroutable.begin(), channel->unroutable.upper_bound(number));
+    if (!mine) co_return;
+    const Received returned = std::move(*mine);
+    const DecodedMethod method{returned.payload};
+    const auto& fields = method.as<amqp_basic_return_t>();
+    throw Unroutable(std::string{view(fields.reply_text)} + " - exchange '" + std::string{view(fields.exchange)} +
+                         "' has no queue for '" + std::string{view(fields.routing_key)} + "'",
+                     fields.reply_code);
+}
+
+}  // namespace kombu::amqp

@@ -1,0 +1,56 @@
+// The plain operations of a channel, the same on every broker. Runs against memory and against RabbitMQ.
+#include "support/catch.hpp"
+#include "support/eventually.hpp"
+#include "support/messaging_fixture.hpp"
+
+#include <thread>
+
+using namespace kombu;
+using namespace std::chrono_literals;
+using Catch::Matchers::Contains;
+
+TEST_CASE("names that are too long are refused by their field", "[channel]") {
+    Connection connection{broker_url()};
+    auto channel = connection.channel();
+    const std::string longest(256, 'x');
+    CHECK_THROWS_AS(channel.queue_purge(longest), ConfigurationError);
+    CHECK_THROWS_AS(channel.queue_delete(longest), ConfigurationError);
+    CHECK_THROWS_AS(channel.queue_bind("q", "e", longest), ConfigurationError);
+    CHECK_THROWS_AS(channel.exchange_delete(longest), ConfigurationError);
+    CHECK_THROWS_AS(channel.basic_get(longest), ConfigurationError);
+    CHECK(channel.is_open());
+}
+
+TEST_CASE("the plain operations of a channel", "[channel]") {
+    Place place;
+    Connection connection{broker_url()};
+    auto channel = connection.channel();
+    const auto named = channel.queue_declare(Queue("", {}, {}, {.exclusive = true}));
+    CHECK_FALSE(named.name.empty());
+    CHECK(named.messages == 0);
+
+    channel.declare(place.queue);
+    Producer producer{connection};
+    for (int i = 0; i < 3; ++i) producer.publish(i, {.exchange = place.exchange, .routing_key = "key"});
+    CHECK(channel.queue_declare(place.queue).messages == 3);
+    CHECK(channel.queue_purge(place.queue.name()) == 3);
+    channel.queue_unbind(place.queue.name(), place.exchange.name(), "key");
+    producer.publish(1, {.exchange = place.exchange, .routing_key = "key"});
+    CHECK_FALSE(channel.basic_get(place.queue.name()));
+    channel.queue_bind(place.queue.name(), place.exchange.name(), "other");
+    producer.publish(2, {.exchange = place.exchange, .routing_key = "other"});
+    CHECK(channel.basic_get(place.queue.name(), true)->payload() == 2);
+    CHECK(channel.queue_delete(place.queue.name()) == 0);
+    CHECK(channel.queue_delete(place.queue.name()) == 0);
+    channel.exchange_delete(place.exchange.name());
+    CHECK_THROWS_AS(channel.basic_get(place.queue.name()), ChannelError);
+    CHECK_FALSE(channel.is_open());
+    CHECK_THROWS_AS(channel.basic_get(place.queue.name()), ChannelError);
+}
+
+TEST_CASE_METHOD(Messaging, "a queue that is in use or not empty is deleted only when told so", "[channel][errors]") {
+    producer.publish(1, here());
+    CHECK_THROWS_AS(connection.channel().queue_delete(place.queue.name(), false, true), ChannelError);
+    CHECK_THROWS_AS(connection.channel().exchange_delete(place.exchange.name(), true), ChannelError);
+    CHECK(connection.channel().queue_delete(place.queue.name()) == 1);
+}

@@ -1,0 +1,47 @@
+// Connections, the same on every broker. Runs against memory and against RabbitMQ.
+#include "support/catch.hpp"
+#include "support/eventually.hpp"
+#include "support/messaging_fixture.hpp"
+
+#include <thread>
+
+using namespace kombu;
+using namespace std::chrono_literals;
+using Catch::Matchers::Contains;
+
+TEST_CASE("C1 a connection connects when told to or when first used, and not before", "[connection]") {
+    Connection connection{broker_url()};
+    CHECK_FALSE(connection.connected());
+    CHECK(&connection.connect() == &connection);
+    CHECK(connection.connected());
+    CHECK(connection.connect().connected());
+    connection.release();
+    CHECK_FALSE(connection.connected());
+    connection.release();
+    connection.default_channel();
+    CHECK(connection.connected());
+}
+
+TEST_CASE("a copy of a connection is unconnected, a move takes the session along", "[connection]") {
+    Connection connection{broker_url()};
+    connection.connect();
+    Connection copy = connection;
+    CHECK_FALSE(copy.connected());
+    CHECK(copy == connection);
+    CHECK_FALSE(connection.clone().connected());
+    Connection moved = std::move(connection);
+    CHECK(moved.connected());
+    CHECK_FALSE(connection.connected());
+    CHECK_THROWS_AS(connection.connect(), LeaseError);
+}
+
+TEST_CASE("C17 the default channel is one channel, opened again after it was closed", "[connection]") {
+    Connection connection{broker_url()};
+    auto channel = connection.default_channel();
+    CHECK(channel.is_open());
+    channel.close();
+    CHECK_FALSE(channel.is_open());
+    CHECK(connection.default_channel().is_open());
+    connection.release();
+    CHECK(connection.default_channel().is_open());
+}

@@ -1,0 +1,205 @@
+// What publishing does, the same on every broker. Runs against memory and against RabbitMQ.
+#include "support/catch.hpp"
+#include "support/eventually.hpp"
+#include "support/messaging_fixture.hpp"
+
+#include <thread>
+
+using namespace kombu;
+using namespace std::chrono_literals;
+using Catch::Matchers::Contains;
+
+TEST_CASE_METHOD(Messaging, "M2 a JSON message arrives as it was sent, with Kombu's properties", "[publish]") {
+    const Json article = {{"title", "Zürich"}, {"n", {1, 2.5, nullptr}}};
+    producer.publish(article, here());
+    Message message = queue().get(soon);
+    CHECK(message.payload() == article);
+    CHECK(message.content_type() == "application/json");
+    CHECK(message.content_encoding() == "utf-8");
+    CHECK(message.properties().delivery_mode == 2);
+    CHECK(message.properties().priority == 0);
+    CHECK(message.headers() == Json::object());
+    CHECK_FALSE(message.properties().message_id);
+    CHECK_FALSE(message.properties().timestamp);
+    CHECK_FALSE(message.redelivered());
+    CHECK(message.delivery_info().exchange == place.exchange.name());
+    CHECK(message.delivery_info().routing_key == "key");
+    message.ack();
+}
+
+TEST_CASE_METHOD(Messaging, "text and bytes travel as text/plain and application/data", "[publish]") {
+    producer.publish("plain text", here());
+    producer.publish(std::string{"string"}, here());
+    producer.publish(std::vector<std::byte>{std::byte{0}, std::byte{255}}, here());
+    producer.publish("as JSON", here("json"));
+    auto from = queue({.no_ack = true});
+    const Message text = from.get(soon);
+    CHECK(text.content_type() == "text/plain");
+    CHECK(text.payload() == "plain text");
+    CHECK(from.get(soon).payload() == "string");
+    const Message bytes = from.get(soon);
+    CHECK(bytes.content_type() == "application/data");
+    CHECK(bytes.content_encoding() == "binary");
+    CHECK(bytes.body() == std::string("\0\xff", 2));
+    const Message json = from.get(soon);
+    CHECK(json.content_type() == "application/json");
+    CHECK(json.payload() == "as JSON");
+}
+
+TEST_CASE_METHOD(Messaging, "M3 a compressed message says so in its headers and keeps its content type", "[publish]") {
+    auto options = here();
+    options.compression = "zlib";
+    options.headers = {{"mine", 1}};
+    producer.publish(Json(std::string(1000, 'x')), options);
+    const Message message = queue({.no_ack = true}).get(soon);
+    CHECK(message.headers() == Json{{"compression", "application/x-gzip"}, {"mine", 1}});
+    CHECK(message.content_type() == "application/json");
+    CHECK(message.raw_body().size() < 100);
+    CHECK(message.payload() == std::string(1000, 'x'));
+    CHECK(options.headers == Json{{"mine", 1}});
+}
+
+TEST_CASE_METHOD(Messaging, "M4 with a content type the body is sent as it is", "[publish]") {
+    auto options = here();
+    options.content_type = "text/csv";
+    producer.publish("a,b", options);
+    options.content_type = "image/png";
+    producer.publish(std::vector<std::byte>{std::byte{1}}, options);
+    options.content_encoding = "custom";
+    producer.publish("x", options);
+    auto from = queue({.no_ack = true});
+    const Message csv = from.get(soon);
+    CHECK(csv.content_type() == "text/csv");
+    CHECK(csv.content_encoding() == "utf-8");
+    CHECK(csv.body() == "a,b");
+    CHECK(from.get(soon).content_encoding() == "binary");
+    CHECK(from.get(soon).content_encoding() == "custom");
+    CHECK_THROWS_AS(producer.publish(Json{{"not", "bytes"}}, options), ConfigurationError);
+}
+
+TEST_CASE_METHOD(Messaging, "M5 every property arrives, and those that were not given do not", "[publish]") {
+    auto options = here();
+    options.headers = {{"text", "ä"},
+                       {"int", 7},
+                       {"big", 5'000'000'000},
+                       {"neg", -1},
+                       {"real", 0.25},
+                       {"yes", true},
+                       {"nothing", nullptr},
+                       {"list", {1, "x", {{"y", 2}}}},
+                       {"table", {{"inner", {{"deep", 1}}}}}};
+    options.delivery_mode = DeliveryMode::transient;
+    options.priority = 3;
+    options.expiration = 90s;
+    options.correlation_id = "c";
+    options.reply_to = "r";
+    options.message_id = "m";
+    options.timestamp = 1'700'000'000;
+    options.type = "t";
+    options.app_id = "a";
+    producer.publish(1, options);
+    const Message message = queue({.no_ack = true}).get(soon);
+    const Properties& properties = message.properties();
+    CHECK(message.headers() == options.headers);
+    CHECK(properties.delivery_mode == 1);
+    CHECK(properties.priority == 3);
+    CHECK(properties.expiration == "90000");
+    CHECK(properties.correlation_id == "c");
+    CHECK(properties.reply_to == "r");
+    CHECK(properties.message_id == "m");
+    CHECK(properties.timestamp == 1'700'000'000u);
+    CHECK(properties.type == "t");
+    CHECK(properties.app_id == "a");
+    CHECK_FALSE(properties.user_id);
+    CHECK_FALSE(properties.cluster_id);
+}
+
+TEST_CASE_METHOD(Messaging, "options that cannot be are refused before anything is sent", "[publish]") {
+    auto options = here();
+    SECTION("priority") { options.priority = 256; }
+    SECTION("headers") { options.headers = Json::array(); }
+    SECTION("correlation_id") { options.correlation_id = std::string(256, 'x'); }
+    SECTION("routing_key") { options.routing_key = std::string(256, 'x'); }
+    SECTION("expiration") { options.expiration = -1s; }
+    CHECK_THROWS_AS(producer.publish(1, options), ConfigurationError);
+    CHECK_FALSE(connection.connected());
+}
+
+TEST_CASE_METHOD(Messaging, "a serializer or compression that is not known is refused before anything is sent",
+                 "[publish]") {
+    auto options = here();
+    options.serializer = "pickle";
+    CHECK_THROWS_AS(producer.publish(1, options), SerializerNotInstalled);
+    options = here();
+    options.compression = "snappy";
+    CHECK_THROWS_AS(producer.publish(1, options), SerializerNotInstalled);
+    CHECK_FALSE(connection.connected());
+}
+
+TEST_CASE_METHOD(Messaging, "a message of many frames arrives whole", "[publish]") {
+    std::string large(3'000'001, 'x');
+    for (std::size_t i = 0; i < large.size(); ++i) large[i] = static_cast<char>(i * 31 >> 3);
+    const auto bytes = std::as_bytes(std::span{large});
+    producer.publish(bytes, here());
+    producer.publish("", here());
+    auto from = queue({.no_ack = true});
+    CHECK(from.get(soon).body() == large);
+    CHECK(from.get(soon).body().empty());
+}
+
+TEST_CASE_METHOD(Messaging, "a message that reaches no queue is dropped, or Unroutable when it is mandatory",
+                 "[publish]") {
+    producer.maybe_declare(place.exchange);
+    CHECK_NOTHROW(producer.publish(1, {.exchange = place.exchange, .routing_key = "nobody"}));
+    CHECK_THROWS_AS(producer.publish(1, {.exchange = place.exchange, .routing_key = "nobody", .mandatory = true}),
+                    Unroutable);
+    // The channel is whole.
+    producer.publish(2, here());
+    CHECK(queue({.no_ack = true}).get(soon).payload() == 2);
+}
+
+TEST_CASE_METHOD(Messaging, "mandatory without confirms is refused, since nobody could be told", "[publish]") {
+    Connection unconfirmed{broker_url(), {.transport_options = {{"confirm_publish", false}}}};
+    CHECK_THROWS_AS(Producer{unconfirmed}.publish(1, {.routing_key = "x", .mandatory = true}), ConfigurationError);
+}
+
+TEST_CASE_METHOD(Messaging, "publishing without confirms works", "[publish]") {
+    Connection unconfirmed{broker_url(), {.transport_options = {{"confirm_publish", false}}}};
+    Producer fast{unconfirmed};
+    for (int i = 0; i < 100; ++i) fast.publish(i, here());
+    auto from = queue({.no_ack = true});
+    for (int i = 0; i < 100; ++i) REQUIRE(from.get(soon).payload() == i);
+}
+
+TEST_CASE_METHOD(Messaging, "publishing to an exchange that does not exist costs the channel, not the connection",
+                 "[publish][errors]") {
+    try {
+        producer.publish(1, {.exchange = unique("no.such.exchange"), .routing_key = "key"});
+        FAIL("published");
+    } catch (const ChannelError& error) {
+        CHECK(error.code() == 404);
+        CHECK_THAT(error.what(), Contains("NOT_FOUND"));
+        CHECK_FALSE(error.poisons_connection());
+    }
+    CHECK(connection.connected());
+    producer.publish(2, here());
+    CHECK(queue({.no_ack = true}).get(soon).payload() == 2);
+}
+
+TEST_CASE_METHOD(Messaging, "X9 the default exchange reaches a queue by its name", "[publish]") {
+    auto from = connection.simple_queue(place.queue.name() + ".direct");
+    producer.publish(1, {.routing_key = from.queue().name()});
+    CHECK(from.get(soon).payload() == 1);
+    connection.channel().queue_delete(from.queue().name());
+    connection.channel().exchange_delete(from.queue().name());
+}
+
+TEST_CASE("publish(nullptr) is JSON null", "[publish]") {
+    Connection connection{broker_url()};
+    const std::string name = unique("test.simple");
+    auto queue = connection.simple_queue(name);
+    queue.put(nullptr);
+    CHECK(queue.get(soon).payload() == nullptr);
+    connection.channel().queue_delete(name);
+    connection.channel().exchange_delete(name);
+}

@@ -1,0 +1,98 @@
+// Acknowledging, rejecting and requeueing, the same on every broker. Runs against memory and against RabbitMQ.
+#include "support/catch.hpp"
+#include "support/eventually.hpp"
+#include "support/messaging_fixture.hpp"
+
+#include <thread>
+
+using namespace kombu;
+using namespace std::chrono_literals;
+using Catch::Matchers::Contains;
+
+TEST_CASE_METHOD(Messaging, "M19 a message is settled once", "[settle]") {
+    for (int i = 0; i < 3; ++i) producer.publish(i, here());
+    auto from = queue();
+    Message first = from.get(soon);
+    first.ack();
+    CHECK(first.acknowledged());
+    CHECK_THROWS_WITH(first.ack(), Contains("acknowledged"));
+    CHECK_THROWS_AS(first.reject(), MessageStateError);
+    CHECK_THROWS_AS(first.requeue(), MessageStateError);
+    Message second = from.get(soon);
+    second.reject();
+    CHECK_THROWS_AS(second.ack(), MessageStateError);
+    Message third = from.get(soon);
+    third.requeue();
+    CHECK_THROWS_AS(third.ack(), MessageStateError);
+    CHECK(from.get(soon).payload() == 2);
+}
+
+TEST_CASE_METHOD(Messaging, "a requeued message comes again, marked redelivered, in its old place", "[settle]") {
+    for (int i = 0; i < 3; ++i) producer.publish(i, here());
+    auto from = queue({.no_ack = false});
+    Message first = from.get(soon);
+    first.requeue();
+    Message again = from.get(soon);
+    CHECK(again.payload() == 0);
+    CHECK(again.redelivered());
+    again.ack();
+    CHECK_FALSE(from.get(soon).redelivered());
+}
+
+TEST_CASE_METHOD(Messaging, "messages not settled go back when their channel closes", "[settle]") {
+    for (int i = 0; i < 3; ++i) producer.publish(i, here());
+    auto channel = connection.channel();
+    auto first = channel.basic_get(place.queue.name());
+    auto second = channel.basic_get(place.queue.name());
+    REQUIRE((first && second));
+    channel.close();
+    CHECK_THROWS_AS(first->ack(), ChannelError);
+    auto from = queue({.no_ack = true});
+    for (int i = 0; i < 3; ++i) {
+        const Message message = from.get(soon);
+        CHECK(message.payload() == i);
+        CHECK(message.redelivered() == (i < 2));
+    }
+}
+
+TEST_CASE_METHOD(Messaging, "messages not settled go back when their connection goes", "[settle]") {
+    producer.publish(1, here());
+    {
+        Connection other{broker_url()};
+        Message lost = other.simple_queue(place.queue).get(soon);
+        other.release();
+        CHECK_THROWS_AS(lost.ack(), Error);
+    }
+    CHECK(queue().get(soon).redelivered());
+}
+
+TEST_CASE_METHOD(Messaging, "a body that cannot be decoded does not keep its message from being settled",
+                 "[settle][errors]") {
+    auto options = here();
+    options.content_type = "application/json";
+    producer.publish("{not json", options);
+    options.headers = {{"compression", "application/x-gzip"}};
+    producer.publish("not zlib", options);
+    options.headers = {{"compression", "application/x-unheard-of"}};
+    producer.publish("x", options);
+    options.headers = Json::object();
+    options.content_type = "application/x-python-serialize";
+    producer.publish("x", options);
+    auto from = queue();
+    for (int i = 0; i < 4; ++i) {
+        Message message = from.get(soon);
+        CHECK_THROWS_AS(message.payload(), Error);
+        CHECK_NOTHROW(message.reject());
+    }
+    CHECK(from.qsize() == 0);
+}
+
+TEST_CASE_METHOD(Messaging, "a message that was moved from says so", "[message]") {
+    producer.publish(1, here());
+    Message message = queue().get(soon);
+    Message other = std::move(message);
+    CHECK_THROWS_AS(message.payload(), MessageStateError);
+    CHECK_THROWS_AS(message.ack(), MessageStateError);
+    CHECK_THROWS_AS(message.acknowledged(), MessageStateError);
+    CHECK_NOTHROW(other.ack());
+}
