@@ -49,6 +49,7 @@ std::shared_ptr<TransportConnection> ConnectionState::connect_somewhere(Deadline
         try {
             auto connected = description_->transport->connect(endpoint, parameters, attempt);
             last_endpoint_ = index;
+            if (errors_) errors_->set("");
             return connected;
         } catch (const ConnectionError& error) {
             if (errors_) errors_->set(error.what());
@@ -112,6 +113,7 @@ bool ConnectionState::recycle() noexcept {
     for (const auto& known : std::exchange(channels_, {}))
         if (const auto channel = known.lock(); channel && !channel->close_nowait()) return false;
     if (default_channel_ && (default_channel_->unsettled() != 0 || !default_channel_->is_open())) {
+        if (!default_channel_->is_open()) declared_.clear();
         if (!default_channel_->close_nowait()) return false;
         default_channel_.reset();
     }

@@ -136,7 +136,8 @@ private:
         apply(options_.userid, url.userid);
         apply(options_.password, url.password);
         apply(options_.virtual_host, url.virtual_host);
-        if (options_.port) url.port = checked_port(*options_.port);
+        const bool first = parameters().endpoints.empty();
+        if (options_.port && (first || !url.port)) url.port = checked_port(*options_.port);
         Endpoint endpoint;
         endpoint.hostname = url.hostname.value_or("");
         endpoint.port = url.port.value_or(std::uint16_t{0});

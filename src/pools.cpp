@@ -20,9 +20,9 @@ ConnectionState* inside(const Connection& connection) noexcept { return connecti
 
 void throw_connection_limit_exceeded(LimitReport report) { throw ConnectionLimitExceeded(std::move(report)); }
 
-ResourceFactory<Connection> connection_factory(std::shared_ptr<const Connection> like) {
+ResourceFactory<Connection> connection_factory(std::shared_ptr<const Connection> like,
+                                               std::shared_ptr<kombu::detail::LastError> last_error) {
     ResourceFactory<Connection> factory;
-    const auto last_error = std::make_shared<kombu::detail::LastError>();
     factory.create = [like, last_error](const Acquisition&) {
         auto connection = std::make_shared<Connection>(*like);
         if (inside(*connection)) inside(*connection)->report_to(last_error);
@@ -64,7 +64,11 @@ struct PooledProducer : Producer {
             std::lock_guard lock{mutex};
             leased.reset();
         }
-        release();
+        // Whatever its holder made of it, the next one gets a plain producer.
+        struct Plain : Producer {
+            Plain() = default;
+        };
+        static_cast<Producer&>(*this) = Plain{};
         discard ? connection.discard() : connection.release();
     }
 
@@ -93,6 +97,7 @@ ResourceFactory<Producer> producer_factory(std::shared_ptr<const ProducerPool::S
     };
     factory.close = [](Producer& producer) { pooled(producer).give_back(true); };
     factory.interrupt = [](Producer& producer) { pooled(producer).interrupt(); };
+    factory.last_error = [connections] { return (*connections)().last_connect_error(); };
     return factory;
 }
 
@@ -104,11 +109,15 @@ PoolOptions named(PoolOptions options, const Connection& connection, const char*
 }  // namespace
 
 ConnectionPool::ConnectionPool(const Connection& connection, PoolOptions options)
-    : ConnectionPool(std::make_shared<const Connection>(connection), std::move(options)) {}
+    : ConnectionPool(std::make_shared<const Connection>(connection), std::make_shared<kombu::detail::LastError>(),
+                     std::move(options)) {}
 
-ConnectionPool::ConnectionPool(std::shared_ptr<const Connection> connection, PoolOptions options)
-    : ResourcePool(connection_factory(connection), named(std::move(options), *connection, "connections")),
-      connection_(std::move(connection)) {}
+std::string ConnectionPool::last_connect_error() const { return last_error_->get(); }
+
+ConnectionPool::ConnectionPool(std::shared_ptr<const Connection> connection, LastError last_error, PoolOptions options)
+    : ResourcePool(connection_factory(connection, last_error), named(std::move(options), *connection, "connections")),
+      connection_(std::move(connection)),
+      last_error_(std::move(last_error)) {}
 
 ProducerPool::ProducerPool(ConnectionPool& connections, PoolOptions options)
     : ProducerPool(Source{[&connections]() -> ConnectionPool& { return connections; }}, std::move(options)) {}

@@ -103,10 +103,11 @@ bool Producer::maybe_declare(const Entity& entity, OptionalTimeout timeout) {
             return std::pair<const std::string&, bool>{e.fingerprint(), e.can_cache_declaration()};
         },
         entity);
-    // A new session knows nothing; whether there is one shows only when the channel is asked for.
-    if (connection.connected() && cacheable && connection.declared(fingerprint)) return false;
     const Deadline deadline = connection.deadline(timeout);
+    // Asked first: a new session knows nothing, and what was refused on the old channel may be what is thought to be
+    // known.
     Channel channel{{connection_, connection.default_channel(deadline)}};
+    if (cacheable && connection.declared(fingerprint)) return false;
     try {
         channel.declare(entity, deadline.remaining());
     } catch (const ChannelError&) {
@@ -141,8 +142,8 @@ void Producer::send(EncodedBody body, const PublishOptions& options) {
 
     const Deadline deadline = total_deadline(options, connection);
     const auto attempt = [&] {
-        // Each attempt ends by itself, also when the caller wants to try for ever.
-        const Deadline by = std::min(deadline, connection.deadline({}));
+        // Each of several attempts ends by itself, also when the caller wants to try for ever.
+        const Deadline by = options.retry ? std::min(deadline, connection.deadline({})) : deadline;
         const auto left = [&] { return OptionalTimeout{by.remaining()}; };
         try {
             if (options_.auto_declare && &exchange == &options_.exchange) maybe_declare(options_.exchange, left());

@@ -45,7 +45,7 @@ Message SimpleQueue::get(const GetOptions& options) {
     // is.
     const Deadline by = std::min(std::max(until, Deadline::after(round_trip)), connection.deadline({}));
     const auto channel = connection.default_channel(by);
-    auto delivery = options.block ? channel->wait_for_message(queue_.name(), no_ack, until)
+    auto delivery = options.block ? channel->wait_for_message(queue_, no_ack, until)
                                   : channel->basic_get(queue_.name(), no_ack, by);
     if (!delivery) throw Empty("the queue " + queue_.name() + " is empty");
     return Message{std::move(*delivery), {connection_, channel}, no_ack, options_.accept};

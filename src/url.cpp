@@ -102,11 +102,16 @@ Url parse_url(std::string_view url) {
 }
 
 std::string sanitize_url(std::string_view url) {
-    if (const std::size_t next = url.find(';'); next != std::string_view::npos)
-        return sanitize_url(url.substr(0, next)) + ';' + sanitize_url(url.substr(next + 1));
     const std::size_t end = scheme_end(url);
     if (end == std::string_view::npos) return std::string{url};
     const std::string prefix{url.substr(0, end + 3)};
+    if (const std::size_t next = url.find(';'); next != std::string_view::npos) {
+        // Only a list of URLs and plain host names may be taken for one; anything else is a ';' within a password.
+        const std::string_view rest = url.substr(next + 1), second = rest.substr(0, rest.find(';'));
+        if (scheme_end(second) == std::string_view::npos && rest.find('@') != std::string_view::npos)
+            return prefix + "**";
+        return sanitize_url(url.substr(0, next)) + ';' + sanitize_url(rest);
+    }
     try {
         if (!parse_url(url).password) return std::string{url};
     } catch (const ConfigurationError&) {

@@ -24,7 +24,8 @@ namespace kombu {
 class SimpleQueue;
 struct SimpleQueueOptions;
 
-/// What a URL does not say, or says otherwise: an option that is set wins over the URL.
+/// What a URL does not say, or says otherwise: an option that is set wins over the URL, and over those of the
+/// alternates (but for a port that an alternate names itself).
 struct ConnectionOptions {
     /// Further brokers to try when one fails: complete URLs, or host names that share everything else with the first.
     std::vector<std::string> alternates{};

@@ -10,6 +10,11 @@
 #include <cstddef>
 #include <functional>
 #include <memory>
+#include <string>
+
+namespace kombu::detail {
+class LastError;
+}
 
 /// Connection and producer pools, one per broker: Kombu's `kombu.pools`.
 namespace kombu::pools {
@@ -27,9 +32,14 @@ public:
     /// The broker, as a connection that never connects.
     const Connection& connection() const noexcept { return *connection_; }
 
+    /// How connecting failed last; empty when it did not, or has worked since.
+    std::string last_connect_error() const;
+
 private:
-    ConnectionPool(std::shared_ptr<const Connection> connection, PoolOptions options);
+    using LastError = std::shared_ptr<kombu::detail::LastError>;
+    ConnectionPool(std::shared_ptr<const Connection> connection, LastError last_error, PoolOptions options);
     std::shared_ptr<const Connection> connection_;
+    LastError last_error_;
 };
 
 /// Producers for one broker. A producer in use holds a connection of its connection pool; an idle one holds none.

@@ -85,8 +85,9 @@ public:
     virtual void basic_publish(const OutgoingMessage& message, Deadline deadline, OptionalTimeout confirm_timeout) = 0;
     /// Nothing when the queue is empty.
     virtual std::optional<Delivery> basic_get(std::string_view queue, bool no_ack, Deadline deadline) = 0;
-    /// Waits for a message until `wait_until`. Nothing when none came.
-    virtual std::optional<Delivery> wait_for_message(std::string_view queue, bool no_ack, Deadline wait_until) = 0;
+    /// Waits for a message until `wait_until`. Nothing when none came. Leaves a queue alive that goes with its last
+    /// consumer.
+    virtual std::optional<Delivery> wait_for_message(const Queue& queue, bool no_ack, Deadline wait_until) = 0;
     virtual void basic_ack(std::uint64_t delivery_tag, Deadline deadline) = 0;
     virtual void basic_reject(std::uint64_t delivery_tag, bool requeue, Deadline deadline) = 0;
 };

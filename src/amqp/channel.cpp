@@ -103,13 +103,13 @@ std::optional<Delivery> AmqpChannel::basic_get(std::string_view queue, bool no_a
     return connection_->run(get(connection_->session(), channel_, std::string{queue}, no_ack), deadline);
 }
 
-std::optional<Delivery> AmqpChannel::wait_for_message(std::string_view queue, bool no_ack, Deadline wait_until) {
+std::optional<Delivery> AmqpChannel::wait_for_message(const Queue& queue, bool no_ack, Deadline wait_until) {
     // The operation keeps its own time; round trips to begin and to end may take longer than the wait.
     const Deadline deadline = wait_until.is_never()
                                   ? wait_until
                                   : Deadline::at(std::max(wait_until.when(), Clock::now()) + std::chrono::seconds{4});
-    return connection_->run(
-        amqp::wait_for_message(connection_->session(), channel_, std::string{queue}, no_ack, wait_until), deadline);
+    return connection_->run(amqp::wait_for_message(connection_->session(), channel_, queue, no_ack, wait_until),
+                            deadline);
 }
 
 void AmqpChannel::basic_ack(std::uint64_t delivery_tag, Deadline deadline) {

@@ -35,7 +35,7 @@ public:
 
     void basic_publish(const OutgoingMessage& message, Deadline deadline, OptionalTimeout confirm_timeout) override;
     std::optional<Delivery> basic_get(std::string_view queue, bool no_ack, Deadline deadline) override;
-    std::optional<Delivery> wait_for_message(std::string_view queue, bool no_ack, Deadline wait_until) override;
+    std::optional<Delivery> wait_for_message(const Queue& queue, bool no_ack, Deadline wait_until) override;
     void basic_ack(std::uint64_t delivery_tag, Deadline deadline) override;
     void basic_reject(std::uint64_t delivery_tag, bool requeue, Deadline deadline) override;
 

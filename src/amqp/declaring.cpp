@@ -82,7 +82,6 @@ Operation<QueueInfo> declare_queue(Session& session, Channel channel, Queue queu
     const DecodedMethod method{reply.payload};
     const auto& ok = method.as<amqp_queue_declare_ok_t>();
     QueueInfo info{std::string{view(ok.queue)}, ok.message_count, ok.consumer_count};
-    if (queue.auto_delete()) session.auto_delete_queues.insert(info.name);
     co_return info;
 }
 

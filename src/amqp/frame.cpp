@@ -142,8 +142,8 @@ amqp_method_number_t method_number(std::string_view payload) {
 DecodedMethod::DecodedMethod(std::string_view payload) {
     const amqp_method_number_t method = method_number(payload);
     // The only method with a table that a broker sends.
-    if (method == AMQP_CONNECTION_START_METHOD && payload.size() > 6 && nests_too_deep(payload.substr(6)))
-        throw ConnectionError("the peer sent a table that nests more than 64 levels deep", 502, false);
+    if (method == AMQP_CONNECTION_START_METHOD && payload.size() > 6 && is_unsafe(payload.substr(6)))
+        throw ConnectionError("the peer sent a table that nests more than 64 levels deep, or is broken", 502, false);
     init_amqp_pool(&pool_, 4096);
     if (amqp_decode_method(method, &pool_, bytes(payload.substr(4)), &fields_) < 0 || !fields_) {
         empty_amqp_pool(&pool_);

@@ -12,20 +12,28 @@ namespace {
 
 constexpr int max_depth = 64;
 
-/// Reads forward; once something does not fit, nothing more is there.
+/// Reads forward; once something does not fit, nothing more is there, and everything is broken.
 class Cursor {
 public:
     explicit Cursor(std::string_view data) : rest_(data) {}
 
     bool at_end() const noexcept { return rest_.empty(); }
+    bool broken() const noexcept { return broken_; }
     std::string_view take(std::size_t size) noexcept {
         if (size > rest_.size()) {
             rest_ = {};
+            broken_ = true;
             return {};
         }
         const std::string_view taken = rest_.substr(0, size);
         rest_.remove_prefix(size);
         return taken;
+    }
+    /// What stands behind its own length.
+    Cursor nested() noexcept {
+        Cursor inner{take(number(4))};
+        inner.broken_ = broken_;
+        return inner;
     }
     std::size_t number(std::size_t bytes) noexcept {
         std::size_t value = 0;
@@ -35,18 +43,19 @@ public:
 
 private:
     std::string_view rest_;
+    bool broken_ = false;
 };
 
 bool too_deep(Cursor entries, bool named, int depth) {
-    if (depth > max_depth) return true;
+    if (depth > max_depth || entries.broken()) return true;
     while (!entries.at_end()) {
         if (named) entries.take(entries.number(1));
         switch (entries.number(1)) {
             case AMQP_FIELD_KIND_TABLE:
-                if (too_deep(Cursor{entries.take(entries.number(4))}, true, depth + 1)) return true;
+                if (too_deep(entries.nested(), true, depth + 1)) return true;
                 break;
             case AMQP_FIELD_KIND_ARRAY:
-                if (too_deep(Cursor{entries.take(entries.number(4))}, false, depth + 1)) return true;
+                if (too_deep(entries.nested(), false, depth + 1)) return true;
                 break;
             case AMQP_FIELD_KIND_UTF8:
             case AMQP_FIELD_KIND_BYTES: entries.take(entries.number(4)); break;
@@ -66,16 +75,14 @@ bool too_deep(Cursor entries, bool named, int depth) {
             case AMQP_FIELD_KIND_VOID: break;
             default: return false;  // librabbitmq stops here too
         }
+        if (entries.broken()) return true;
     }
     return false;
 }
 
 }  // namespace
 
-bool nests_too_deep(std::string_view encoded_table) {
-    Cursor cursor{encoded_table};
-    return too_deep(Cursor{cursor.take(cursor.number(4))}, true, 1);
-}
+bool is_unsafe(std::string_view encoded_table) { return too_deep(Cursor{encoded_table}.nested(), true, 1); }
 
 std::string_view find_headers(std::string_view encoded_properties) {
     Cursor cursor{encoded_properties};

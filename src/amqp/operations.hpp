@@ -51,8 +51,8 @@ net::Operation<> await_confirm(Session& session, Channel channel, std::uint64_t 
 
 net::Operation<std::optional<Delivery>> get(Session& session, Channel channel, std::string queue, bool no_ack);
 /// Waits for a message until `until`, by a consumer of its own. Nothing when none came.
-net::Operation<std::optional<Delivery>> wait_for_message(Session& session, Channel channel, std::string queue,
-                                                         bool no_ack, Deadline until);
+net::Operation<std::optional<Delivery>> wait_for_message(Session& session, Channel channel, Queue queue, bool no_ack,
+                                                         Deadline until);
 /// Settlements need no answer.
 void acknowledge(Session& session, ChannelState& channel, std::uint64_t delivery_tag);
 void reject(Session& session, ChannelState& channel, std::uint64_t delivery_tag, bool requeue);

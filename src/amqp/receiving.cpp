@@ -96,14 +96,15 @@ Operation<std::optional<Delivery>> get(Session& session, Channel channel, std::s
     return get_by(session, std::move(channel), std::move(queue), no_ack, Deadline::never());
 }
 
-Operation<std::optional<Delivery>> wait_for_message(Session& session, Channel channel, std::string queue, bool no_ack,
+Operation<std::optional<Delivery>> wait_for_message(Session& session, Channel channel, Queue queue, bool no_ack,
                                                     Deadline until) {
     const auto asked = Clock::now();
-    std::optional<Delivery> delivery = co_await get_by(session, channel, queue, no_ack, answered_by(until));
+    const Deadline answered = answered_by(until);
+    std::optional<Delivery> delivery = co_await get_by(session, channel, queue.name(), no_ack, answered);
     if (delivery || until.expired()) co_return delivery;
     const auto trip = Clock::now() - asked;
-    if (session.auto_delete_queues.contains(queue)) {
-        delivery = co_await look_for_message(session, channel, queue, no_ack, until);
+    if (queue.auto_delete()) {
+        delivery = co_await look_for_message(session, channel, queue.name(), no_ack, until);
         co_return delivery;
     }
 
@@ -113,11 +114,11 @@ Operation<std::optional<Delivery>> wait_for_message(Session& session, Channel ch
     const std::string tag = "kombu-cpp." + std::to_string(++channel->last_consumer);
     channel->consumers.insert(tag);  // before it is asked for: the first message may come with the answer
     amqp_basic_consume_t consume{};
-    consume.queue = bytes(queue);
+    consume.queue = bytes(queue.name());
     consume.consumer_tag = bytes(tag);
     session.send(channel->number(), AMQP_BASIC_CONSUME_METHOD, &consume);
-    co_await answer(session, channel, AMQP_BASIC_QOS_OK_METHOD, 0, answered_by(until));
-    co_await answer(session, channel, AMQP_BASIC_CONSUME_OK_METHOD, 0, answered_by(until));
+    co_await answer(session, channel, AMQP_BASIC_QOS_OK_METHOD, 0, answered);
+    co_await answer(session, channel, AMQP_BASIC_CONSUME_OK_METHOD, 0, answered);
 
     bool in_time = true;
     while (in_time && channel->deliveries.empty() && channel->consumers.contains(tag)) {
@@ -125,7 +126,8 @@ Operation<std::optional<Delivery>> wait_for_message(Session& session, Channel ch
         ready(session, *channel);
     }
     const bool queue_deleted = !channel->consumers.contains(tag);
-    if (!queue_deleted) co_await cancel(session, channel, tag, Deadline::after(cancel_grace + 4 * trip));
+    const auto patience = std::min<std::chrono::nanoseconds>(cancel_grace + 4 * trip, round_trip);
+    if (!queue_deleted) co_await cancel(session, channel, tag, Deadline::after(patience));
 
     if (!channel->deliveries.empty()) {
         delivery = delivery_of(std::move(channel->deliveries.front()));
@@ -135,7 +137,7 @@ Operation<std::optional<Delivery>> wait_for_message(Session& session, Channel ch
     }
     if (!delivery && queue_deleted) {
         close_channel_nowait(session, *channel);
-        throw ChannelError("NOT_FOUND - the queue '" + queue + "' was deleted while it was waited for", 404);
+        throw ChannelError("NOT_FOUND - the queue '" + queue.name() + "' was deleted while it was waited for", 404);
     }
     co_return delivery;
 }

@@ -100,9 +100,6 @@ public:
     /// Bytes of a log-in do not stay in memory.
     void wipe_output() noexcept;
 
-    /// Queues declared here that vanish with their last consumer.
-    std::set<std::string, std::less<>> auto_delete_queues{};
-
 private:
     void take(const Frame& frame);
     void take_control(const Frame& frame);

@@ -180,8 +180,8 @@ amqp_basic_properties_t to_wire(const Properties& from, TableEncoder& tables) {
 
 Properties decode_properties(std::string_view encoded, std::optional<std::string>& header_error) {
     std::string stripped;
-    if (const auto headers = find_headers(encoded); !headers.empty() && nests_too_deep(headers)) {
-        header_error = "the headers nest more than 64 levels deep";
+    if (const auto headers = find_headers(encoded); !headers.empty() && is_unsafe(headers)) {
+        header_error = "the headers nest more than 64 levels deep, or are broken";
         stripped = without_headers(encoded, headers);
         encoded = stripped;
     }

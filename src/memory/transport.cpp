@@ -77,8 +77,8 @@ public:
     std::optional<Delivery> basic_get(std::string_view queue, bool no_ack, Deadline) override {
         return take(queue, no_ack, Deadline::at({}));
     }
-    std::optional<Delivery> wait_for_message(std::string_view queue, bool no_ack, Deadline wait_until) override {
-        return take(queue, no_ack, wait_until);
+    std::optional<Delivery> wait_for_message(const Queue& queue, bool no_ack, Deadline wait_until) override {
+        return take(queue.name(), no_ack, wait_until);
     }
     void basic_ack(std::uint64_t delivery_tag, Deadline) override { settle(delivery_tag); }
     void basic_reject(std::uint64_t delivery_tag, bool requeue, Deadline) override {

@@ -49,6 +49,16 @@ TEST_CASE_METHOD(Messaging, "D48 a queue that somebody deleted is declared again
     CHECK(from.get(soon).payload() == 3);
 }
 
+TEST_CASE_METHOD(Messaging, "D48 a refusal of anything on the channel makes declarations unknown", "[declare]") {
+    auto simple = queue();
+    for (int i = 0; i < 2; ++i) producer.publish(i, here());
+    Connection other{broker_url()};
+    other.channel().queue_delete(place.queue.name());
+    CHECK_THROWS_AS(simple.qsize(), ChannelError);
+    producer.publish(2, here());
+    CHECK(queue({.no_ack = true}).get(soon).payload() == 2);
+}
+
 TEST_CASE_METHOD(Messaging, "M1 a producer declares its own exchange at its first publish", "[declare]") {
     Producer own{connection, {.exchange = place.exchange, .routing_key = "key"}};
     CHECK_FALSE(connection.connected());

@@ -92,6 +92,18 @@ TEST_CASE("a producer that its holder moved away leaves a whole one", "[pools]")
     CHECK_NOTHROW(producers[broker].acquire()->publish(1, {.routing_key = unique("nobody")}));
 }
 
+TEST_CASE("what a holder assigns to a producer does not reach the next one", "[pools]") {
+    pools::Connections connections{{.limit = 1}};
+    pools::Producers producers{{.limit = 1, .connections = &connections}};
+    const Connection broker{broker_url()};
+    {
+        auto lease = producers[broker].acquire();
+        Connection own{broker_url()};
+        *lease = Producer{own, {.routing_key = "mine"}};
+    }
+    CHECK(producers[broker].acquire()->routing_key().empty());
+}
+
 TEST_CASE("a producer is refused at once when there is no connection and the caller may not wait", "[pools]") {
     pools::Connections connections{{.limit = 1}};
     pools::Producers producers{{.limit = 1, .connections = &connections}};

@@ -103,6 +103,16 @@ TEST_CASE("an auto-delete queue outlives a get that waits", "[queue]") {
     CHECK(queue.get(soon).payload() == 1);
 }
 
+TEST_CASE("an auto-delete queue outlives a get that waits on a new session", "[queue]") {
+    Place place{"direct", {.auto_delete = true}};
+    Connection connection{broker_url()};
+    auto queue = connection.simple_queue(place.queue);
+    connection.release();
+    CHECK_THROWS_AS(queue.get({.block = true, .timeout = 30ms}), Empty);
+    queue.put(1);
+    CHECK(queue.get(soon).payload() == 1);
+}
+
 TEST_CASE("an exclusive queue is for its own connection and goes with it", "[queue][errors]") {
     Place place{"direct", {.exclusive = true}};
     Connection other{broker_url()};

@@ -185,6 +185,33 @@ TEST_CASE("limits change and resets run while keys are erased", "[stress]") {
     CHECK_FALSE(factory.closed_twice);
 }
 
+TEST_CASE("groups come and go while a change of limit is refused", "[stress]") {
+    GroupRegistry registry{5};
+    ScriptedFactory factory;
+    using Group = PoolGroup<int, ResourcePool<Thing>>;
+    const Group::Create create = [&](int, std::size_t limit) {
+        return std::make_unique<ResourcePool<Thing>>(factory.hooks(), PoolOptions{.limit = limit});
+    };
+    Group busy{create, UseGlobalLimit{}, &registry};
+    auto lease = busy[1].acquire();
+    std::atomic<int> refused{0};
+    in_threads([&](int number) {
+        for (int i = 0; i < 300; ++i) {
+            if (number % 4 == 0) {
+                try {
+                    registry.set_limit(1);
+                } catch (const PoolInUse&) {
+                    ++refused;
+                }
+            } else {
+                const Group passing{create, UseGlobalLimit{}, &registry};
+            }
+        }
+    });
+    CHECK(refused == 300 * threads / 4);
+    CHECK(registry.limit() == 5);
+}
+
 TEST_CASE("the memory broker loses and invents nothing", "[stress]") {
     constexpr int messages = 300;
     std::atomic<long> sum{0}, received{0};

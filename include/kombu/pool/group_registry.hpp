@@ -69,6 +69,7 @@ public:
     void set_limit(std::size_t limit, const ResizeOptions& options = {}) {
         Steps steps;  // destroyed, like what they close, without the lock
         std::unique_lock lock{mutex_};
+        const Unlocker unlocker{steps};
         if (limit == limit_ && !options.reset) return;
         for (const Member& member : members_)
             if (member.group->follows_global_limit()) member.group->begin_resize(limit, options, steps);
@@ -100,6 +101,14 @@ public:
 private:
     friend class GroupBase;
     using Steps = std::vector<std::unique_ptr<detail::ResizeStep>>;
+    /// Lets go of groups and pools before the registry, also when a step throws: while the registry is locked, no group
+    /// can be destroyed.
+    struct Unlocker {
+        const Steps& steps;
+        ~Unlocker() {
+            for (const auto& step : steps) step->unlock();
+        }
+    };
     struct Member {
         GroupBase* group;
         bool resets;
@@ -108,6 +117,7 @@ private:
     void enrol(GroupBase& group, bool resets) {
         Steps steps;
         std::unique_lock lock{mutex_};
+        const Unlocker unlocker{steps};
         const auto known =
             std::find_if(members_.begin(), members_.end(), [&](const Member& m) { return m.group == &group; });
         if (known != members_.end()) {

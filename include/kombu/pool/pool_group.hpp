@@ -121,7 +121,9 @@ private:
         GroupStep(PoolGroup& group, std::size_t limit) : group_(group), limit_(limit), lock_(group.mutex_) {}
         void check() const override {}
         void apply() override { group_.limit_ = limit_; }
-        void unlock() noexcept override { lock_.unlock(); }
+        void unlock() noexcept override {
+            if (lock_.owns_lock()) lock_.unlock();
+        }
         void finish() noexcept override {}
 
     private:

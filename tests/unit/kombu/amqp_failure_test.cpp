@@ -227,6 +227,30 @@ TEST_CASE("the error of a full pool tells how connecting failed last", "[failure
                Contains("last error:") && Contains("does not speak AMQP"));
 }
 
+TEST_CASE("the error of a full pool of producers tells it too", "[failure][pools]") {
+    std::string url;
+    {
+        ScriptedPeer gone{[](PeerSocket&) {}};
+        url = gone.url();
+    }
+    pools::ConnectionPool connections{Connection{url}, {.limit = 1}};
+    pools::ProducerPool producers{connections, {.limit = 1}};
+    auto lease = producers.acquire();
+    CHECK_THROWS_AS(lease->publish(1, {.routing_key = "q"}), ConnectionError);
+    CHECK_THAT(error_within(0ms, 1000ms, [&] { (void)producers.acquire(); }), Contains("refused"));
+}
+
+TEST_CASE("a publish may take longer than the operation timeout when told so", "[failure]") {
+    ScriptedPeer slow{[](PeerSocket& peer) {
+        script::open(peer);
+        peer.hold();
+    }};
+    Connection connection{slow.url("?operation_timeout=0.1")};
+    Producer producer{connection};
+    connection.default_channel();
+    error_within(300ms, 1500ms, [&] { producer.publish(1, {.routing_key = "q", .timeout = 300ms}); });
+}
+
 TEST_CASE("an answer that is not what was asked ends the connection", "[failure]") {
     ScriptedPeer confused{[](PeerSocket& peer) {
         script::open(peer);
@@ -260,7 +284,8 @@ TEST_CASE("a consumer whose end the broker has not confirmed is ended with the l
         auto channel = lease->default_channel();
         kombu::detail::ConnectionRef ref{lease->state()};
         CHECK_FALSE(lease->state() == nullptr);
-        auto wait = ref.use().default_channel(Deadline::after(1s))->wait_for_message("q", false, Deadline::after(20ms));
+        auto wait =
+            ref.use().default_channel(Deadline::after(1s))->wait_for_message(Queue{"q"}, false, Deadline::after(20ms));
         CHECK_FALSE(wait);
     }
     CHECK(eventually([&] { return closed.load(); }));

@@ -4,6 +4,7 @@
 
 #include <kombu/error.hpp>
 
+#include "amqp/nesting.hpp"
 #include "amqp/operations.hpp"
 #include "amqp/session.hpp"
 #include "amqp/table.hpp"
@@ -221,6 +222,15 @@ TEST_CASE("headers nested without end are not followed, and their message can st
     CHECK(message.raw_body() == "x");
 }
 
+TEST_CASE("tables that reach beyond what they stand in are not followed", "[amqp][hostile]") {
+    // A headers table of six bytes whose one entry claims to be a table of 200.
+    const std::string headers("\0\0\0\7\1aF\0\0\0\xc8", 11);
+    CHECK(is_unsafe(headers));
+    CHECK(is_unsafe(std::string("\0\0\0\5\1aS\0\0", 9)));
+    CHECK_FALSE(is_unsafe(std::string("\0\0\0\7\1aF\0\0\0\0", 11)));
+    CHECK_FALSE(is_unsafe(std::string(4, '\0')));
+}
+
 TEST_CASE("frame sizes smaller than AMQP allows are refused", "[amqp][hostile]") {
     Session session{"peer"};
     auto login = log_in(session, "u", "p", "/");
@@ -395,7 +405,7 @@ TEST_CASE("X1 channel numbers are bounded by what the broker allows and used aga
 TEST_CASE("an operation that is dropped in the middle leaves nothing dangling", "[amqp]") {
     Opened opened;
     {
-        auto waiting = wait_for_message(opened.session, opened.channel, "q", false, Deadline::never());
+        auto waiting = wait_for_message(opened.session, opened.channel, kombu::Queue{"q"}, false, Deadline::never());
         CHECK_FALSE(waiting.resume());
     }
     feed(opened.session, script::method(1, AMQP_BASIC_GET_EMPTY_METHOD, amqp_basic_get_empty_t{}));

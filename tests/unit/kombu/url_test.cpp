@@ -129,6 +129,8 @@ TEST_CASE("U2 sanitize_url masks passwords and leaves other text alone", "[url]"
     CHECK(kombu::sanitize_url("amqp://u:s3cret@h:port") == "amqp://**");
     CHECK(kombu::sanitize_url("amqp://u:p@h/?heartbeat=1;amqp://u2:p2@h2/") ==
           "amqp://u:**@h/?heartbeat=1;amqp://u2:**@h2/");
+    CHECK(kombu::sanitize_url("amqp://user:se;cret@host/v") == "amqp://**");
+    CHECK(kombu::sanitize_url("amqp://user:12;cret@host/v") == "amqp://**");
     CHECK(kombu::sanitize_url("amqp://h;amqp://u2:p2@h2") == "amqp://h;amqp://u2:**@h2");
 }
 
@@ -172,6 +174,8 @@ TEST_CASE("options win over the URL", "[connection]") {
 TEST_CASE("options go for the alternates too", "[connection]") {
     CHECK(Connection{"amqp://a;amqp://x:y@b", {.userid = "u", .password = "p"}}.as_uri(ShowPassword::yes) ==
           "amqp://u:p@a:5672//;amqp://u:p@b:5672//");
+    CHECK(Connection{"amqp://a;amqp://b:2;amqp://c", {.port = 1}}.as_uri() ==
+          "amqp://guest:**@a:1//;amqp://guest:**@b:2//;amqp://guest:**@c:1//");
 }
 
 TEST_CASE("a password may be any function that returns text", "[connection]") {

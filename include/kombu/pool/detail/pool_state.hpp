@@ -200,7 +200,9 @@ private:
             if (!state_.core_.closed())
                 removed_ = state_.take(state_.core_.set_limit(limit_, options_, state_.now_if_waiting()));
         }
-        void unlock() noexcept override { lock_.unlock(); }
+        void unlock() noexcept override {
+            if (lock_.owns_lock()) lock_.unlock();
+        }
         void finish() noexcept override { state_.finish(removed_); }
 
     private:

@@ -15,6 +15,7 @@ public:
     /// Throws PoolInUse when the change is refused.
     virtual void check() const = 0;
     virtual void apply() = 0;
+    /// Doing it twice does nothing.
     virtual void unlock() noexcept = 0;
     /// Closes what the change removed. After unlock().
     virtual void finish() noexcept = 0;
