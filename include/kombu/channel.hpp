@@ -27,8 +27,6 @@ public:
     explicit ConnectionRef(std::shared_ptr<ConnectionState> state);
     /// Throws LeaseError when the connection was given back to its pool since, or there is none.
     ConnectionState& use() const;
-    const std::shared_ptr<ConnectionState>& state() const noexcept { return state_; }
-    explicit operator bool() const noexcept { return state_ != nullptr; }
 
 private:
     std::shared_ptr<ConnectionState> state_{};

@@ -136,9 +136,6 @@ public:
     const Exchange& exchange() const noexcept { return options_.exchange; }
     const std::string& routing_key() const noexcept { return options_.routing_key; }
 
-    /// For the library's own parts.
-    const detail::ConnectionRef& connection_ref() const noexcept { return connection_; }
-
 protected:
     /// Without a connection until revive().
     Producer() = default;

@@ -91,7 +91,6 @@ public:
     /// Answers on channel 0.
     std::deque<Received>& control() noexcept { return control_; }
     void tuned(std::uint16_t channel_max, std::uint32_t frame_max) noexcept;
-    std::uint16_t channel_max() const noexcept { return channel_max_; }
 
     /// A channel number nobody uses. Throws ChannelLimitExceeded.
     std::shared_ptr<ChannelState> new_channel();
