@@ -52,6 +52,14 @@ Exchange::Exchange(std::string name, std::string type, ExchangeOptions options) 
     data_ = std::make_shared<const Data>(Data{std::move(name), std::move(type), std::move(options), dumped(identity)});
 }
 
+Exchange::Exchange()
+    : Exchange([]() -> const Exchange& {
+          // One for all, since producers are made and reset with it; never destroyed, as other static objects may
+          // outlive it.
+          static const auto* const unnamed = new Exchange{std::string{}};
+          return *unnamed;
+      }()) {}
+
 const std::string& Exchange::name() const noexcept { return data_->name; }
 const std::string& Exchange::type() const noexcept { return data_->type; }
 const ExchangeOptions& Exchange::options() const noexcept { return data_->options; }

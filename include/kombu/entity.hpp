@@ -58,7 +58,8 @@ struct ExchangeOptions {
 /// queue named by the routing key and is never declared; names that begin with `amq.` are not declared either.
 class KOMBU_EXPORT Exchange {
 public:
-    Exchange() : Exchange("") {}
+    /// The default exchange.
+    Exchange();
     Exchange(std::string name, std::string type = "direct", ExchangeOptions options = {});
     Exchange(const char* name) : Exchange(std::string{name}) {}
     // Moving copies: there is no empty state to be met by who comes later.

@@ -22,6 +22,18 @@
 
 namespace kombu {
 
+namespace detail {
+
+/// Text in any form; a Json that happens to be text is JSON, and so is nullptr.
+template <class T>
+concept TextBody =
+    std::convertible_to<const T&, std::string_view> && !std::same_as<T, Json> && !std::same_as<T, std::nullptr_t>;
+
+template <class T>
+concept BytesBody = std::convertible_to<const T&, std::span<const std::byte>>;
+
+}  // namespace detail
+
 /// A point in time with a resolution of a second: a system_clock time point, or seconds since 1970.
 class Timestamp {
 public:
@@ -107,15 +119,13 @@ public:
     void publish(const Json& body, const PublishOptions& options = {}) { publish_json(body, options); }
 
     /// Publishes text, as text/plain unless a serializer is named.
-    template <class Text>
-    requires std::convertible_to<const Text&, std::string_view> &&(!std::same_as<Text, Json>)&&(
-        !std::same_as<Text, std::nullptr_t>)void publish(const Text& body, const PublishOptions& options = {}) {
+    template <detail::TextBody Text>
+    void publish(const Text& body, const PublishOptions& options = {}) {
         publish_text(std::string_view{body}, options);
     }
 
     /// Publishes bytes, as application/data.
-    template <class Bytes>
-    requires std::convertible_to<const Bytes&, std::span<const std::byte>>
+    template <detail::BytesBody Bytes>
     void publish(const Bytes& body, const PublishOptions& options = {}) {
         publish_bytes(std::span<const std::byte>{body}, options);
     }

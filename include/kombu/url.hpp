@@ -3,6 +3,7 @@
 
 #include <kombu/export.hpp>
 
+#include <concepts>
 #include <cstdint>
 #include <functional>
 #include <iosfwd>
@@ -10,7 +11,6 @@
 #include <optional>
 #include <string>
 #include <string_view>
-#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -25,9 +25,8 @@ public:
     Password() = default;
     Password(std::string text) : text_(std::move(text)) {}
     Password(const char* text) : text_(text) {}
-    template <class Function>
-    requires std::is_invocable_r_v<std::string, const Function&> Password(Function source)
-        : source_(std::make_shared<const Source>(std::move(source))) {}
+    template <std::invocable Function>
+    Password(Function source) : source_(std::make_shared<const Source>(std::move(source))) {}
 
     /// The password itself. Calls the function when there is one, and throws what it throws.
     std::string reveal() const { return source_ ? (*source_)() : text_; }
