@@ -1,0 +1,75 @@
+#include "support/catch.hpp"
+#include "support/scripted_factory.hpp"
+
+#include <optional>
+#include <utility>
+
+using namespace std::chrono_literals;
+using kombu::ResourcePool;
+
+namespace {
+
+using Pool = ResourcePool<Thing>;
+
+std::pair<std::size_t, std::size_t> idle_and_used(const Pool& pool) {
+    const auto stats = pool.stats();
+    return {stats.idle, stats.in_use};
+}
+using Counts = std::pair<std::size_t, std::size_t>;
+
+}  // namespace
+
+TEST_CASE("a lease gives back exactly once, whatever is done to it", "[pool][lease]") {
+    ScriptedFactory factory;
+    Pool pool{factory.hooks(), {.limit = 2}};
+    SECTION("release twice") {
+        auto lease = pool.acquire();
+        lease.release();
+        lease.release();
+        CHECK(idle_and_used(pool) == Counts{1, 0});
+    }
+    SECTION("release after discard") {
+        auto lease = pool.acquire();
+        lease.discard();
+        lease.release();
+        CHECK(idle_and_used(pool) == Counts{0, 0});
+    }
+    SECTION("moved from") {
+        auto lease = pool.acquire();
+        auto other = std::move(lease);
+        CHECK_FALSE(lease);
+        lease.release();
+        CHECK(pool.in_use() == 1);
+        CHECK_THROWS_AS(lease->id, kombu::LeaseError);
+    }
+    SECTION("self-move") {
+        auto lease = pool.acquire();
+        auto& alias = lease;
+        lease = std::move(alias);
+        CHECK(lease);
+        CHECK(pool.in_use() == 1);
+    }
+    SECTION("move over a live lease") {
+        auto lease = pool.acquire();
+        auto other = pool.acquire();
+        lease = std::move(other);
+        CHECK(idle_and_used(pool) == Counts{1, 1});
+    }
+    SECTION("use after release") {
+        auto lease = pool.acquire();
+        lease.release();
+        CHECK_THROWS_AS(*lease, kombu::LeaseError);
+        CHECK(lease.get() == nullptr);
+    }
+}
+
+TEST_CASE("a lease may outlive its pool", "[pool][lease]") {
+    ScriptedFactory factory;
+    std::optional<Pool> pool;
+    pool.emplace(factory.hooks(), kombu::PoolOptions{.limit = 1});
+    auto lease = pool->acquire();
+    pool.reset();
+    CHECK(lease->closed == 0);
+    lease.release();
+    CHECK(factory.live() == 0);
+}
