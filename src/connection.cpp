@@ -35,10 +35,12 @@ std::shared_ptr<ConnectionState> unconnected(const Connection& like) {
 }  // namespace
 
 Connection::Connection(std::string_view url, const ConnectionOptions& options)
-    : state_(std::make_shared<ConnectionState>(detail::describe(url, options))) {}
-Connection::Connection(const Connection& other) : state_(unconnected(other)) {}
+    : state_(std::make_shared<ConnectionState>(detail::describe(url, options))), fingerprint_(detail::next_number()) {}
+Connection::Connection(const Connection& other) : state_(unconnected(other)), fingerprint_(other.fingerprint_) {}
 Connection& Connection::operator=(const Connection& other) {
-    if (this != &other) state_ = unconnected(other);
+    if (this == &other) return *this;
+    state_ = unconnected(other);
+    fingerprint_ = other.fingerprint_;
     return *this;
 }
 Connection::Connection(Connection&& other) noexcept = default;

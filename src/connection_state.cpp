@@ -3,7 +3,9 @@
 #include <kombu/error.hpp>
 
 #include <algorithm>
+#include <cstdlib>
 #include <exception>
+#include <new>
 #include <numeric>
 #include <random>
 #include <utility>
@@ -11,11 +13,12 @@
 namespace kombu::detail {
 
 TransportConnection& ConnectionState::session(Deadline deadline) {
+    if (is_inherited()) abandon();
     if (interrupted_) throw ConnectionError("the connection was taken away by a reset of its pool", 0, false);
     if (!connected()) {
         abandon();
         auto fresh = connect_somewhere(deadline);
-        std::unique_lock lock{session_mutex_};
+        std::unique_lock<ForkSafeMutex> lock{session_mutex_};
         session_ = std::move(fresh);
         if (interrupted_) {
             lock.unlock();
@@ -72,6 +75,7 @@ std::shared_ptr<TransportChannel> ConnectionState::open_channel(Deadline deadlin
 }
 
 std::shared_ptr<TransportChannel> ConnectionState::default_channel(Deadline deadline) {
+    if (is_inherited()) abandon();
     if (!default_channel_ || !default_channel_->is_open() || !connected() || interrupted_) {
         if (default_channel_) {
             default_channel_->close_nowait();
@@ -82,7 +86,26 @@ std::shared_ptr<TransportChannel> ConnectionState::default_channel(Deadline dead
     return default_channel_;
 }
 
+void ConnectionState::forget_inherited() noexcept {
+    // Their destructors would say goodbye on sockets that are the parent's: they are never run.
+    struct Inherited {
+        std::shared_ptr<TransportConnection> session;
+        std::shared_ptr<TransportChannel> channel;
+        const Inherited* earlier;
+    };
+    static std::atomic<const Inherited*> all{nullptr};  // keeps them reachable
+    auto* const inherited = new (std::nothrow) Inherited{std::move(session_), std::move(default_channel_), all.load()};
+    if (!inherited) std::abort();
+    while (!all.compare_exchange_weak(inherited->earlier, inherited)) {
+    }
+    channels_.clear();
+    declared_.clear();
+    interrupted_ = false;
+    epoch_ = fork_epoch();
+}
+
 std::shared_ptr<TransportConnection> ConnectionState::detach() noexcept {
+    if (is_inherited()) forget_inherited();
     for (const auto& known : channels_)
         if (const auto channel = known.lock()) channel->close_nowait();
     if (default_channel_) default_channel_->close_nowait();
@@ -106,7 +129,7 @@ bool ConnectionState::usable() noexcept {
 }
 
 bool ConnectionState::recycle() noexcept {
-    ++tenancy_;
+    end_tenancy();
     if (interrupted_) return false;
     if (!session_) return true;
     if (!session_->is_open()) return false;

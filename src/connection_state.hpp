@@ -2,6 +2,7 @@
 
 #include <kombu/channel.hpp>
 #include <kombu/connection.hpp>
+#include <kombu/pool/detail/per_process.hpp>
 #include <kombu/transport.hpp>
 
 #include "description.hpp"
@@ -22,17 +23,22 @@ namespace kombu::detail {
 class LastError {
 public:
     void set(std::string text) {
-        std::lock_guard lock{mutex_};
-        text_ = std::move(text);
+        Text& own = text_.get();
+        std::lock_guard lock{own.mutex};
+        own.text = std::move(text);
     }
     std::string get() const {
-        std::lock_guard lock{mutex_};
-        return text_;
+        Text& own = text_.get();
+        std::lock_guard lock{own.mutex};
+        return own.text;
     }
 
 private:
-    mutable std::mutex mutex_;
-    std::string text_;
+    struct Text {
+        std::mutex mutex{};
+        std::string text{};
+    };
+    mutable PerProcess<Text> text_;
 };
 
 /// A connection's inside: its session, its channels, what was declared. Used by one thread at a time, except where
@@ -52,7 +58,7 @@ public:
         return Deadline::after(timeout.or_else(description_->parameters.operation_timeout()));
     }
 
-    bool connected() const noexcept { return session_ && session_->is_open(); }
+    bool connected() const noexcept { return !is_inherited() && session_ && session_->is_open(); }
     TransportConnection& session(Deadline deadline);
     std::shared_ptr<TransportChannel> default_channel(Deadline deadline);
     std::shared_ptr<TransportChannel> open_channel(Deadline deadline);
@@ -61,7 +67,7 @@ public:
     void abandon() noexcept;
     /// Ends for good: what was made from the connection refuses to work from now on.
     void retire() noexcept {
-        ++tenancy_;
+        end_tenancy();
         abandon();
     }
     void report_to(std::shared_ptr<LastError> errors) noexcept { errors_ = std::move(errors); }
@@ -78,15 +84,20 @@ public:
     void remember_declaration(const std::string& fingerprint) { declared_.insert(fingerprint); }
     void forget_declarations() noexcept { declared_.clear(); }
 
-    std::uint64_t tenancy() const noexcept { return tenancy_; }
+    std::uint64_t tenancy() const noexcept { return tenancy_.load(std::memory_order_relaxed); }
 
 private:
     std::shared_ptr<TransportConnection> connect_somewhere(Deadline deadline);
     std::vector<std::size_t> endpoint_order() const;
     std::shared_ptr<TransportConnection> detach() noexcept;
+    /// Only the owner changes it: no read-modify-write, which would cost as much as the rest of a pool's cycle.
+    void end_tenancy() noexcept { tenancy_.store(tenancy() + 1, std::memory_order_relaxed); }
+    bool is_inherited() const noexcept { return epoch_ != fork_epoch(); }
+    void forget_inherited() noexcept;
 
     const std::shared_ptr<const Description> description_;
-    std::mutex session_mutex_;  // for interrupt(): only the owner writes, under the lock; its own reads need none
+    std::uint32_t epoch_ = fork_epoch();
+    ForkSafeMutex session_mutex_;  // for interrupt(): only the owner writes, under the lock; its own reads need none
     std::shared_ptr<TransportConnection> session_;
     std::shared_ptr<TransportChannel> default_channel_;
     std::vector<std::weak_ptr<TransportChannel>> channels_;

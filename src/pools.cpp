@@ -2,6 +2,8 @@
 
 #include "connection_state.hpp"
 
+#include <chrono>
+#include <cstdlib>
 #include <utility>
 
 namespace kombu::pools {
@@ -12,7 +14,7 @@ using kombu::detail::ConnectionState;
 constexpr std::size_t default_limit = 200;
 
 std::string pool_name(const Connection& connection, const char* kind, const std::string& given) {
-    return given.empty() ? std::string{kind} + " of " + connection.as_uri() : given;
+    return (given.empty() ? kind : given) + "@" + connection.as_uri();
 }
 
 /// Null for a connection that its user moved away; such a one is of no more use.
@@ -23,14 +25,15 @@ void throw_connection_limit_exceeded(LimitReport report) { throw ConnectionLimit
 ResourceFactory<Connection> connection_factory(std::shared_ptr<const Connection> like,
                                                std::shared_ptr<kombu::detail::LastError> last_error) {
     ResourceFactory<Connection> factory;
-    factory.create = [like, last_error](const Acquisition&) {
+    factory.create = [like, last_error](const Acquisition& acquisition) {
         auto connection = std::make_shared<Connection>(*like);
-        if (inside(*connection)) inside(*connection)->report_to(last_error);
+        if (inside(*connection)) {
+            inside(*connection)->report_to(last_error);
+            if (acquisition.ahead) inside(*connection)->session(acquisition.deadline);
+        }
         return connection;
     };
-    factory.prepare = [](Connection& connection, const Acquisition&) {
-        return inside(connection) && inside(connection)->usable();
-    };
+    factory.validate = [](Connection& connection) { return inside(connection) && inside(connection)->usable(); };
     // A holder may have assigned another connection to this one: that is not what the pool lends.
     factory.recycle = [like](Connection& connection, bool) {
         return inside(connection) && connection == *like && inside(connection)->recycle();
@@ -42,6 +45,7 @@ ResourceFactory<Connection> connection_factory(std::shared_ptr<const Connection>
     factory.interrupt = [](Connection& connection) {
         if (inside(connection)) inside(connection)->interrupt();
     };
+    factory.noun = "connection";
     factory.throw_limit_exceeded = throw_connection_limit_exceeded;
     return factory;
 }
@@ -88,7 +92,8 @@ ResourceFactory<Producer> producer_factory(std::shared_ptr<const ProducerPool::S
         // The options of the one acquire go for both: a caller who does not want to wait waits for neither.
         const Deadline deadline = acquisition.deadline;
         pooled(producer).take((*connections)().acquire(
-            {.block = acquisition.block, .timeout = deadline.is_never() ? OptionalTimeout{} : deadline.remaining()}));
+            {.block = acquisition.block, .timeout = deadline.is_never() ? OptionalTimeout{} : deadline.remaining()},
+            acquisition.site));
         return true;
     };
     factory.recycle = [](Producer& producer, bool) {
@@ -98,6 +103,7 @@ ResourceFactory<Producer> producer_factory(std::shared_ptr<const ProducerPool::S
     factory.close = [](Producer& producer) { pooled(producer).give_back(true); };
     factory.interrupt = [](Producer& producer) { pooled(producer).interrupt(); };
     factory.last_error = [connections] { return (*connections)().last_connect_error(); };
+    factory.noun = "producer";
     return factory;
 }
 
@@ -129,31 +135,58 @@ ProducerPool::ProducerPool(std::shared_ptr<const Source> source, PoolOptions opt
     : ResourcePool(producer_factory(source), named(std::move(options), (*source)().connection(), "producers")),
       source_(std::move(source)) {}
 
+void ProducerPool::warm_up(std::size_t count, Deadline deadline, const std::source_location& site) {
+    connections().warm_up(count, deadline, site);
+    ResourcePool::warm_up(count, deadline, site);
+}
+
 Connections::Connections(ConnectionsOptions options)
-    : PoolGroup(
-          [](const Connection& connection, std::size_t limit) {
-              return std::make_unique<ConnectionPool>(connection, PoolOptions{.limit = limit});
-          },
-          options.limit, &detail::global_registry()) {}
+    : PoolGroup([](const Connection& connection,
+                   const PoolOptions& pool) { return std::make_unique<ConnectionPool>(connection, pool); },
+                options.limit, &detail::global_registry(), std::move(options.pool)) {}
 
 Producers::Producers(ProducersOptions options)
     : PoolGroup(
           [group = options.connections ? options.connections : &detail::global_connections()](
-              const Connection& connection, std::size_t limit) {
+              const Connection& connection, const PoolOptions& pool) {
               // Looked up at each use: the pool of an erased key is not held on to.
               auto key = std::make_shared<const Connection>(connection);
               ProducerPool::Source source = [group, key]() -> ConnectionPool& { return (*group)[*key]; };
-              return std::make_unique<ProducerPool>(std::move(source), PoolOptions{.limit = limit});
+              return std::make_unique<ProducerPool>(std::move(source), pool);
           },
-          options.limit, &detail::global_registry()) {}
+          options.limit, &detail::global_registry(), std::move(options.pool)) {}
 
 GroupRegistry& detail::global_registry() {
     static auto* const registry = new GroupRegistry{default_limit};
     return *registry;
 }
 
+namespace {
+
+constexpr std::chrono::seconds farewell_time{1};
+
+/// Says goodbye on what is idle, and leaves what somebody uses alone: other threads may still be running.
+void close_idle_connections() noexcept try {
+    const Deadline deadline = Deadline::after(farewell_time);
+    detail::global_connections().for_each([&](const Connection&, ConnectionPool& pool) {
+        std::vector<Lease<Connection>> idle;
+        while (Lease<Connection> lease = pool.take_idle()) idle.push_back(std::move(lease));
+        for (Lease<Connection>& lease : idle) {
+            if (ConnectionState* const state = inside(*lease)) state->release(deadline);
+            lease.discard();
+        }
+    });
+} catch (...) {
+}
+
+}  // namespace
+
 Connections& detail::global_connections() {
-    static auto* const group = &register_group(*new Connections);
+    static auto* const group = [] {
+        auto* const made = &register_group(*new Connections);
+        std::atexit(close_idle_connections);
+        return made;
+    }();
     return *group;
 }
 
@@ -171,5 +204,7 @@ std::size_t set_limit(std::size_t limit, const SetLimitOptions& options) {
 }
 
 void reset() noexcept { detail::global_registry().reset(); }
+
+std::vector<PoolStats> stats() { return detail::global_registry().stats(); }
 
 }  // namespace kombu::pools

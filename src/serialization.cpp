@@ -1,13 +1,12 @@
 #include <kombu/error.hpp>
+#include <kombu/pool/detail/per_process.hpp>
 #include <kombu/serialization.hpp>
 
 #include "nearest.hpp"
 
 #include <cmath>
 #include <map>
-#include <mutex>
 #include <optional>
-#include <shared_mutex>
 #include <utility>
 
 namespace kombu {
@@ -109,32 +108,37 @@ public:
     }
 
     void add(Serializer serializer) {
-        std::unique_lock lock{mutex_};
+        const auto lock = known_.lock();
+        Known known = known_.get();
         auto shared = std::make_shared<const Serializer>(std::move(serializer));
-        by_type_[shared->content_type] = shared;
-        by_name_[shared->name] = std::move(shared);
+        known.by_type[shared->content_type] = shared;
+        known.by_name[shared->name] = std::move(shared);
+        known_.set(std::move(known));
     }
 
-    std::shared_ptr<const Serializer> by_name(std::string_view name) const { return find(by_name_, name); }
-    std::shared_ptr<const Serializer> by_type(std::string_view type) const { return find(by_type_, type); }
+    std::shared_ptr<const Serializer> by_name(std::string_view name) const { return find(&Known::by_name, name); }
+    std::shared_ptr<const Serializer> by_type(std::string_view type) const { return find(&Known::by_type, type); }
 
     std::vector<std::string> names() const {
-        std::shared_lock lock{mutex_};
+        const auto lock = known_.lock();
         std::vector<std::string> names;
-        for (const auto& [name, serializer] : by_name_) names.push_back(name);
+        for (const auto& [name, serializer] : known_.get().by_name) names.push_back(name);
         return names;
     }
 
 private:
     using Map = std::map<std::string, std::shared_ptr<const Serializer>, std::less<>>;
-    std::shared_ptr<const Serializer> find(const Map& map, std::string_view key) const {
-        std::shared_lock lock{mutex_};
+    struct Known {
+        Map by_name, by_type;
+    };
+    std::shared_ptr<const Serializer> find(Map Known::*which, std::string_view key) const {
+        const auto lock = known_.lock();
+        const Map& map = known_.get().*which;
         const auto found = map.find(key);
         return found == map.end() ? nullptr : found->second;
     }
 
-    mutable std::shared_mutex mutex_;
-    Map by_name_, by_type_;
+    detail::CopyOnWrite<Known> known_{{}};
 };
 
 /// Never destroyed: producers in other static objects may outlive it otherwise.

@@ -1,14 +1,13 @@
 #include "transport_registry.hpp"
 
 #include <kombu/error.hpp>
+#include <kombu/pool/detail/per_process.hpp>
 
 #include "amqp/transport.hpp"
 #include "memory/transport.hpp"
 #include "nearest.hpp"
 
 #include <map>
-#include <mutex>
-#include <shared_mutex>
 #include <utility>
 #include <vector>
 
@@ -17,32 +16,30 @@ namespace {
 
 class Registry {
 public:
-    Registry() {
-        transports_["amqp"] = amqp::make_transport();
-        transports_["memory"] = memory::make_transport();
-    }
-
     void add(std::string name, std::shared_ptr<const Transport> transport) {
-        std::unique_lock lock{mutex_};
-        transports_[std::move(name)] = std::move(transport);
+        const auto lock = transports_.lock();
+        Map transports = transports_.get();
+        transports[std::move(name)] = std::move(transport);
+        transports_.set(std::move(transports));
     }
 
     detail::KnownTransport find(std::string_view name) const {
-        std::shared_lock lock{mutex_};
+        const auto lock = transports_.lock();
+        const Map& transports = transports_.get();
         const auto alias = aliases_.find(name);
-        const auto found = transports_.find(alias == aliases_.end() ? name : std::string_view{alias->second});
-        if (found != transports_.end()) return {found->first, found->second};
+        const auto found = transports.find(alias == aliases_.end() ? name : std::string_view{alias->second});
+        if (found != transports.end()) return {found->first, found->second};
         if (name == "amqps") throw ConfigurationError("transport amqps: TLS is not supported yet");
         std::vector<std::string> known;
-        for (const auto& [key, transport] : transports_) known.push_back(key);
+        for (const auto& [key, transport] : transports) known.push_back(key);
         for (const auto& [key, target] : aliases_) known.push_back(key);
         throw ConfigurationError("no such transport: " + std::string{name.substr(0, 100)} + " (" +
                                  suggest(name, known) + ")");
     }
 
 private:
-    mutable std::shared_mutex mutex_;
-    std::map<std::string, std::shared_ptr<const Transport>, std::less<>> transports_;
+    using Map = std::map<std::string, std::shared_ptr<const Transport>, std::less<>>;
+    detail::CopyOnWrite<Map> transports_{{{"amqp", amqp::make_transport()}, {"memory", memory::make_transport()}}};
     const std::map<std::string, std::string, std::less<>> aliases_{{"pyamqp", "amqp"}, {"librabbitmq", "amqp"}};
 };
 

@@ -116,6 +116,9 @@ public:
     std::chrono::nanoseconds heartbeat() const noexcept;
     const Json& transport_options() const noexcept;
 
+    /// For caches: connections with the same number are equal. Equal ones may have different numbers, unless one was
+    /// copied from the other. 0 when it was moved from.
+    std::uint64_t fingerprint() const noexcept { return state_ ? fingerprint_ : 0; }
     /// Hash of the identity.
     std::size_t hash() const noexcept;
     friend KOMBU_EXPORT bool operator==(const Connection& a, const Connection& b) noexcept;
@@ -127,6 +130,7 @@ public:
 
 private:
     std::shared_ptr<detail::ConnectionState> state_;
+    std::uint64_t fingerprint_ = 0;
 };
 
 }  // namespace kombu

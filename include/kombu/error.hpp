@@ -5,6 +5,8 @@
 
 #include <chrono>
 #include <cstddef>
+#include <cstdio>
+#include <optional>
 #include <stdexcept>
 #include <string>
 #include <utility>
@@ -100,15 +102,39 @@ public:
     bool is_retryable() const noexcept override { return true; }
 };
 
+/// A lease that is going on: since when, and where it was acquired.
+struct LeaseSite {
+    std::chrono::nanoseconds age{0};
+    /// False when the lease may be older than `age`: its beginning was not measured (see ResourcePool).
+    bool age_is_exact = true;
+    std::string file{};
+    unsigned line = 0;
+
+    /// "12.4 s from worker.cpp:88"
+    std::string describe() const {
+        std::string text = age_is_exact ? "" : "over ";
+        char number[32];
+        std::snprintf(number, sizeof number, "%.1f s", std::chrono::duration<double>(age).count());
+        text += number;
+        return line == 0 ? text : text + " from " + file.substr(file.rfind('/') + 1) + ":" + std::to_string(line);
+    }
+};
+
 /// What a pool looked like when it could not serve an acquire. `limit` 0 means unlimited.
 struct LimitReport {
     std::string pool{};
+    /// What the pool lends: "connection", "producer", "resource".
+    std::string noun = "resource";
     std::size_t limit = 0;
     std::size_t in_use = 0;
     std::size_t idle = 0;
     std::size_t connecting = 0;
     std::size_t waiting = 0;
+    /// Set when the call was refused because so many others waited already.
+    std::size_t max_waiters = 0;
+    bool blocked = false;
     std::chrono::nanoseconds waited{0};
+    std::optional<LeaseSite> oldest_lease{};
     std::string last_error{};
 };
 
@@ -125,11 +151,18 @@ private:
     static std::string describe(const LimitReport& r) {
         using std::to_string;
         const auto waited = std::chrono::duration_cast<std::chrono::milliseconds>(r.waited).count();
-        std::string text = r.pool.empty() ? "pool" : r.pool;
-        text += waited > 0 ? ": nothing came free within " + to_string(waited) + " ms" : ": nothing is free";
-        text += " (limit " + to_string(r.limit) + ", in use " + to_string(r.in_use) + ", idle " + to_string(r.idle) +
-                ", connecting " + to_string(r.connecting) + ", waiting " + to_string(r.waiting) + "); last error: ";
-        return text + (r.last_error.empty() ? "none" : r.last_error);
+        std::string text = (r.pool.empty() ? "pool" : r.pool) + ": ";
+        if (r.max_waiters != 0)
+            text += "too many wait for a " + r.noun + " already";
+        else if (r.blocked)
+            text += "no " + r.noun + " within " + to_string(waited) + " ms";
+        else
+            text += "no " + r.noun + " is free";
+        text += " (limit " + to_string(r.limit) + ", in use " + to_string(r.in_use) + ", idle " + to_string(r.idle);
+        if (r.connecting != 0) text += ", connecting " + to_string(r.connecting);
+        text += ", waiting " + to_string(r.waiting) + ")";
+        if (r.oldest_lease) text += "; oldest lease " + r.oldest_lease->describe();
+        return text + "; last connect error: " + (r.last_error.empty() ? "none" : r.last_error);
     }
 
     LimitReport report_;

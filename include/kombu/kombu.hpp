@@ -6,7 +6,9 @@
 #include <kombu/connection.hpp>
 #include <kombu/entity.hpp>
 #include <kombu/error.hpp>
+#include <kombu/fork.hpp>
 #include <kombu/json.hpp>
+#include <kombu/log.hpp>
 #include <kombu/message.hpp>
 #include <kombu/pools.hpp>
 #include <kombu/producer.hpp>

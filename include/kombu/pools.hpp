@@ -10,7 +10,9 @@
 #include <cstddef>
 #include <functional>
 #include <memory>
+#include <source_location>
 #include <string>
+#include <vector>
 
 namespace kombu::detail {
 class LastError;
@@ -55,6 +57,14 @@ public:
 
     ConnectionPool& connections() const { return (*source_)(); }
 
+    /// Has `count` connections made, which is what costs time, and then as many producers.
+    void warm_up(std::size_t count, Deadline deadline,
+                 const std::source_location& site = std::source_location::current());
+    void warm_up(std::size_t count, OptionalTimeout timeout = {},
+                 const std::source_location& site = std::source_location::current()) {
+        warm_up(count, Deadline::after(timeout), site);
+    }
+
 private:
     ProducerPool(std::shared_ptr<const Source> source, PoolOptions options);
     std::shared_ptr<const Source> source_;
@@ -67,6 +77,8 @@ inline constexpr UseGlobalLimit use_default_limit{};
 
 struct ConnectionsOptions {
     GroupLimit limit = use_global_limit;
+    /// Of every pool that is not configured by its key; their limit is not used, and their name goes before the URL.
+    PoolOptions pool{};
 };
 
 /// A connection pool for each broker: `connections[connection].acquire()`.
@@ -79,6 +91,8 @@ struct ProducersOptions {
     GroupLimit limit = use_global_limit;
     /// Where the producers' connections come from. Null: `pools::connections`. Must outlive the group.
     Connections* connections = nullptr;
+    /// As ConnectionsOptions::pool.
+    PoolOptions pool{};
 };
 
 /// A producer pool for each broker: `producers[connection].acquire()`.
@@ -94,7 +108,8 @@ KOMBU_EXPORT GroupRegistry& global_registry();
 }  // namespace detail
 
 /// The two groups of the process. They exist once, whatever the number of shared objects that use them, before any
-/// other static object that can name them, and are never destroyed.
+/// other static object that can name them, and are never destroyed. When the process exits, their idle connections are
+/// closed politely, within one second for all of them.
 inline Connections& connections = detail::global_connections();
 inline Producers& producers = detail::global_producers();
 
@@ -118,8 +133,11 @@ KOMBU_EXPORT std::size_t set_limit(std::size_t limit, const SetLimitOptions& opt
 /// counted. Pools, and references to them, stay valid and work on.
 KOMBU_EXPORT void reset() noexcept;
 
-/// Has a group of one's own take part in reset(), and in set_limit() when it follows the global limit. It leaves by
-/// itself when it is destroyed. Returns the group.
+/// What every pool of the global groups and of those registered looks like.
+KOMBU_EXPORT std::vector<PoolStats> stats();
+
+/// Has a group of one's own take part in reset() and stats(), and in set_limit() when it follows the global limit. It
+/// leaves by itself when it is destroyed. Returns the group.
 template <class Group>
 Group& register_group(Group& group) {
     detail::global_registry().add(group);

@@ -3,6 +3,7 @@
 #include <kombu/channel.hpp>
 #include <kombu/entity.hpp>
 #include <kombu/pool/deadline.hpp>
+#include <kombu/pool/detail/process.hpp>
 #include <kombu/transport.hpp>
 
 #include "virtual/routing.hpp"
@@ -37,6 +38,9 @@ struct Taken {
 /// Who calls: exclusive queues belong to one client, and a client can be interrupted.
 struct Client {
     std::atomic<bool> interrupted{false};
+    const std::uint32_t epoch = kombu::detail::fork_epoch();
+    /// In a forked child, where the broker may be half changed: nothing of it may be touched.
+    bool is_inherited() const noexcept { return epoch != kombu::detail::fork_epoch(); }
 };
 
 /// An in-process broker. Every operation is atomic, under one mutex: bodies are neither copied nor encoded under it.

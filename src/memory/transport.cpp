@@ -1,6 +1,7 @@
 #include "memory/transport.hpp"
 
 #include <kombu/error.hpp>
+#include <kombu/pool/detail/per_process.hpp>
 
 #include "memory/broker.hpp"
 
@@ -17,6 +18,8 @@ class MemoryChannel final : public TransportChannel {
     /// Runs an operation as a broker would: one that it refuses costs the channel.
     template <class Operation>
     auto guarded(Operation operation) {
+        if (client_->is_inherited())
+            throw ConnectionError("the connection belongs to the process that forked this one");
         if (client_->interrupted) throw ConnectionError("the connection was interrupted");
         if (!open_) throw ChannelError("the channel is closed");
         try {
@@ -32,11 +35,12 @@ public:
         : broker_(std::move(broker)), client_(std::move(client)) {}
     ~MemoryChannel() override { MemoryChannel::close_nowait(); }
 
-    bool is_open() const noexcept override { return open_ && !client_->interrupted; }
+    bool is_open() const noexcept override { return open_ && !client_->interrupted && !client_->is_inherited(); }
     std::size_t unsettled() const noexcept override { return unsettled_.size(); }
     void close(Deadline) override { close_nowait(); }
     bool close_nowait() noexcept override {
         open_ = false;
+        if (client_->is_inherited()) return true;
         // The last one first, so that each finds its place at the front.
         for (auto at = unsettled_.rbegin(); at != unsettled_.rend(); ++at) broker_->give_back(std::move(at->second));
         unsettled_.clear();
@@ -128,11 +132,11 @@ public:
         channels_.push_back(channel);
         return channel;
     }
-    bool is_open() const noexcept override { return open_ && !client_->interrupted; }
+    bool is_open() const noexcept override { return open_ && !client_->interrupted && !client_->is_inherited(); }
     bool is_alive() noexcept override { return is_open(); }
     void close(Deadline) noexcept override { abandon(); }
     void abandon() noexcept override {
-        if (!std::exchange(open_, false)) return;
+        if (!std::exchange(open_, false) || client_->is_inherited()) return;
         for (const auto& known : channels_)
             if (const auto channel = known.lock()) channel->close_nowait();
         broker_->forget(*client_);
@@ -160,16 +164,20 @@ public:
 
     std::shared_ptr<TransportConnection> connect(const Endpoint& endpoint, const ConnectionParameters&,
                                                  Deadline) const override {
-        std::lock_guard lock{mutex_};
-        auto& broker = brokers_[{endpoint.hostname, endpoint.virtual_host}];
+        Brokers& brokers = brokers_.get();
+        std::lock_guard lock{brokers.mutex};
+        auto& broker = brokers.by_name[{endpoint.hostname, endpoint.virtual_host}];
         if (!broker) broker = std::make_shared<Broker>();
         return std::make_shared<MemoryConnection>(broker);
     }
 
 private:
-    mutable std::mutex mutex_;
-    /// A broker stays when its clients leave, as brokers do.
-    mutable std::map<std::pair<std::string, std::string>, std::shared_ptr<Broker>> brokers_;
+    /// A broker stays when its clients leave, as brokers do. A forked child has brokers of its own, without messages.
+    struct Brokers {
+        std::mutex mutex{};
+        std::map<std::pair<std::string, std::string>, std::shared_ptr<Broker>> by_name{};
+    };
+    mutable kombu::detail::PerProcess<Brokers> brokers_;
 };
 
 }  // namespace

@@ -64,6 +64,7 @@ bool TcpStream::try_connect(const Address& address, Deadline deadline, std::stri
         return false;
     }
     fd_ = fd;
+    descriptor_.opened(fd);
     set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
     set_option(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
     set_option(fd, IPPROTO_TCP, TCP_KEEPIDLE, 60);
@@ -89,6 +90,7 @@ void TcpStream::fail(const char* what, int error) const {
 
 std::optional<std::size_t> TcpStream::read_some(char* data, std::size_t size) {
     for (;;) {
+        if (!is_open()) fail("reading", EBADF);
         const ssize_t count = ::recv(fd_, data, size, 0);
         if (count >= 0) return static_cast<std::size_t>(count);
         if (errno == EAGAIN || errno == EWOULDBLOCK) return std::nullopt;
@@ -98,6 +100,7 @@ std::optional<std::size_t> TcpStream::read_some(char* data, std::size_t size) {
 
 std::optional<std::size_t> TcpStream::write_some(std::string_view data) {
     for (;;) {
+        if (!is_open()) fail("writing", EBADF);
         const ssize_t count = ::send(fd_, data.data(), data.size(), MSG_NOSIGNAL);
         if (count >= 0) return static_cast<std::size_t>(count);
         if (errno == EAGAIN || errno == EWOULDBLOCK) return std::nullopt;
@@ -106,6 +109,7 @@ std::optional<std::size_t> TcpStream::write_some(std::string_view data) {
 }
 
 TcpStream::Ready TcpStream::wait(bool want_write, Deadline deadline) {
+    if (!is_open()) fail("waiting", EBADF);
     const short events = poll_until(fd_, static_cast<short>(POLLIN | (want_write ? POLLOUT : 0)), deadline);
     // Errors and hang-ups show themselves when the stream is read.
     return {(events & ~POLLOUT) != 0, (events & POLLOUT) != 0};
@@ -113,12 +117,16 @@ TcpStream::Ready TcpStream::wait(bool want_write, Deadline deadline) {
 
 void TcpStream::shut_down() noexcept {
     std::lock_guard lock{close_mutex_};
-    if (fd_ >= 0) ::shutdown(fd_, SHUT_RDWR);
+    if (is_open()) ::shutdown(fd_, SHUT_RDWR);
 }
 
 void TcpStream::close() noexcept {
     std::lock_guard lock{close_mutex_};
-    if (fd_ >= 0) ::close(std::exchange(fd_, -1));
+    const int fd = std::exchange(fd_, -1);
+    if (fd < 0 || descriptor_.is_inherited()) return;
+    ::shutdown(fd, SHUT_RDWR);  // the peer hears of it, also when a forked child has yet to close its copy
+    descriptor_.closing();
+    ::close(fd);
 }
 
 }  // namespace kombu::net

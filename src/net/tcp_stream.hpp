@@ -1,10 +1,12 @@
 #pragma once
 
 #include <kombu/pool/deadline.hpp>
+#include <kombu/pool/detail/per_process.hpp>
+
+#include "net/descriptor.hpp"
 
 #include <cstddef>
 #include <cstdint>
-#include <mutex>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -15,7 +17,7 @@ namespace kombu::net {
 /// separate from reading and writing, so that every wait has a deadline.
 ///
 /// One thread at a time, except shut_down(). Errors of the peer or the network are ConnectionError, a deadline is
-/// Timeout.
+/// Timeout. In a forked child the stream is closed, without a word to the peer, and every use throws ConnectionError.
 class TcpStream {
 public:
     /// Tries each address of the host, each for its share of the time.
@@ -24,7 +26,7 @@ public:
     TcpStream& operator=(const TcpStream&) = delete;
     ~TcpStream() { close(); }
 
-    bool is_open() const noexcept { return fd_ >= 0; }
+    bool is_open() const noexcept { return fd_ >= 0 && !descriptor_.is_inherited(); }
     /// host:port, for messages.
     const std::string& peer() const noexcept { return peer_; }
 
@@ -49,8 +51,10 @@ private:
     [[noreturn]] void fail(const char* what, int error) const;
 
     std::string peer_;
-    std::mutex close_mutex_;  // shut_down() must not meet a descriptor number that somebody else got meanwhile
+    kombu::detail::ForkSafeMutex
+        close_mutex_;  // shut_down() must not meet a descriptor number that somebody else got meanwhile
     int fd_ = -1;
+    Descriptor descriptor_;
 };
 
 }  // namespace kombu::net

@@ -164,9 +164,9 @@ TEST_CASE("limits change and resets run while keys are erased", "[stress]") {
     GroupRegistry registry{5};
     ScriptedFactory factory;
     {
-        PoolGroup<int, ResourcePool<Thing>> group{[&](int, std::size_t limit) {
-                                                      return std::make_unique<ResourcePool<Thing>>(
-                                                          factory.hooks(), PoolOptions{.limit = limit});
+        PoolGroup<int, ResourcePool<Thing>> group{[&](int, const kombu::PoolOptions& options) {
+                                                      return std::make_unique<ResourcePool<Thing>>(factory.hooks(),
+                                                                                                   options);
                                                   },
                                                   UseGlobalLimit{}, &registry};
         registry.add(group);
@@ -189,8 +189,8 @@ TEST_CASE("groups come and go while a change of limit is refused", "[stress]") {
     GroupRegistry registry{5};
     ScriptedFactory factory;
     using Group = PoolGroup<int, ResourcePool<Thing>>;
-    const Group::Create create = [&](int, std::size_t limit) {
-        return std::make_unique<ResourcePool<Thing>>(factory.hooks(), PoolOptions{.limit = limit});
+    const Group::Create create = [&](int, const kombu::PoolOptions& options) {
+        return std::make_unique<ResourcePool<Thing>>(factory.hooks(), options);
     };
     Group busy{create, UseGlobalLimit{}, &registry};
     auto lease = busy[1].acquire();

@@ -6,6 +6,7 @@
 
 #include <functional>
 #include <memory>
+#include <source_location>
 #include <string>
 #include <utility>
 
@@ -16,6 +17,10 @@ struct Acquisition {
     Deadline deadline = Deadline::never();
     /// Whether the caller wants to wait, for resources that are themselves taken from pools.
     bool block = true;
+    /// Nobody waits for it: it is made ahead of its use (preload, warm_up), so have it ready, connected and all.
+    bool ahead = false;
+    /// Where the pool's user called acquire.
+    std::source_location site{};
 
     operator Deadline() const noexcept { return deadline; }
 };
@@ -35,6 +40,15 @@ struct ResourceFactory {
     /// `prepare`).
     std::function<bool(T&, const Acquisition&)> prepare{};
 
+    /// Called on each acquire of a used resource, before `prepare`, and after a longer idle time only when
+    /// PoolOptions::validate_after says so: whether the resource lives still. It should look and not talk: no round
+    /// trip. False, or a throw, has it replaced.
+    std::function<bool(T&)> validate{};
+
+    /// Called by maintenance on what has been idle for PoolOptions::keepalive. Within the deadline, it may talk to the
+    /// peer. False, or a throw, has the resource closed.
+    std::function<bool(T&, Deadline)> keepalive{};
+
     /// Called when a lease ends; `unwinding` when an exception ended it. True keeps the resource. Must not block.
     /// Without it a resource is kept unless an exception is unwinding.
     std::function<bool(T&, bool unwinding)> recycle{};
@@ -49,12 +63,26 @@ struct ResourceFactory {
     /// What went wrong with a resource last, for the error of a full pool, when create and prepare do not know.
     std::function<std::string()> last_error{};
 
+    /// What errors call a resource.
+    const char* noun = "resource";
+
     /// Throws what the pool's users expect when nothing is free.
     void (*throw_limit_exceeded)(LimitReport) = [](LimitReport report) { throw LimitExceeded(std::move(report)); };
 
     /// recycle() with its default; a throw counts as "not to be kept".
     bool keeps(T& resource, bool unwinding) const noexcept try {
         return recycle ? recycle(resource, unwinding) : !unwinding;
+    } catch (...) {
+        return false;
+    }
+
+    /// validate() with its default; a throw counts as "dead".
+    bool lives(T& resource) const noexcept try { return !validate || validate(resource); } catch (...) {
+        return false;
+    }
+
+    bool kept_alive(T& resource, Deadline deadline) const noexcept try {
+        return keepalive ? keepalive(resource, deadline) : lives(resource);
     } catch (...) {
         return false;
     }

@@ -2,14 +2,17 @@
 #pragma once
 
 #include <kombu/error.hpp>
+#include <kombu/pool/detail/per_process.hpp>
 #include <kombu/pool/detail/resize_step.hpp>
 #include <kombu/pool/options.hpp>
+#include <kombu/pool/stats.hpp>
 
 #include <algorithm>
+#include <atomic>
 #include <cstddef>
 #include <functional>
 #include <memory>
-#include <mutex>
+#include <utility>
 #include <vector>
 
 namespace kombu {
@@ -44,9 +47,9 @@ private:
                               std::vector<std::unique_ptr<detail::ResizeStep>>& steps) = 0;
     /// What resets the pools, to be called without any lock; it keeps alive what it needs.
     virtual void collect_resets(std::vector<std::function<void()>>& resets) = 0;
+    virtual void collect_stats(std::vector<PoolStats>& all) const = 0;
 
-    std::mutex registry_mutex_;
-    GroupRegistry* registry_ = nullptr;
+    std::atomic<GroupRegistry*> registry_{nullptr};
 };
 
 /// Groups that share one limit and are reset together. `kombu::pools` has one for the whole process.
@@ -55,26 +58,26 @@ private:
 /// must outlive its groups.
 class GroupRegistry {
 public:
-    explicit GroupRegistry(std::size_t limit) : limit_(limit) {}
+    explicit GroupRegistry(std::size_t limit) : state_({limit, {}}) {}
     GroupRegistry(const GroupRegistry&) = delete;
     GroupRegistry& operator=(const GroupRegistry&) = delete;
 
     std::size_t limit() const {
-        std::lock_guard lock{mutex_};
-        return limit_;
+        const auto lock = state_.lock();
+        return state_.get().limit;
     }
 
     /// Changes the limit of this registry and of every pool of every group that follows it. When one pool refuses,
     /// throws PoolInUse and changes nothing anywhere. 0 means unlimited.
     void set_limit(std::size_t limit, const ResizeOptions& options = {}) {
         Steps steps;  // destroyed, like what they close, without the lock
-        std::unique_lock lock{mutex_};
+        auto lock = state_.lock();
         const Unlocker unlocker{steps};
-        if (limit == limit_ && !options.reset) return;
-        for (const Member& member : members_)
+        if (limit == state_.get().limit && !options.reset) return;
+        for (const Member& member : state_.get().members)
             if (member.group->follows_global_limit()) member.group->begin_resize(limit, options, steps);
         for (const auto& step : steps) step->check();
-        limit_ = limit;
+        state_.set({limit, state_.get().members});
         apply(steps);
         lock.unlock();
         for (const auto& step : steps) step->finish();
@@ -84,15 +87,25 @@ public:
     void reset() noexcept {
         std::vector<std::function<void()>> resets;
         {
-            std::lock_guard lock{mutex_};
-            for (const Member& member : members_)
+            const auto lock = state_.lock();
+            for (const Member& member : state_.get().members)
                 if (member.resets) member.group->collect_resets(resets);
         }
         for (const auto& reset_pool : resets) reset_pool();
     }
 
-    /// Registers a group for reset(), and for set_limit() when it follows the global limit. A group leaves by itself
-    /// when it is destroyed. Registering twice does nothing; a group of another registry throws ConfigurationError.
+    /// What every pool of every registered group looks like.
+    std::vector<PoolStats> stats() const {
+        std::vector<PoolStats> all;
+        const auto lock = state_.lock();
+        for (const Member& member : state_.get().members)
+            if (member.resets) member.group->collect_stats(all);
+        return all;
+    }
+
+    /// Registers a group for reset() and stats(), and for set_limit() when it follows the global limit. A group leaves
+    /// by itself when it is destroyed. Registering twice does nothing; a group of another registry throws
+    /// ConfigurationError.
     void add(GroupBase& group) { enrol(group, true); }
 
     /// For groups that follow the limit without being reset with the others.
@@ -113,26 +126,31 @@ private:
         GroupBase* group;
         bool resets;
     };
+    struct State {
+        std::size_t limit;
+        std::vector<Member> members;
+    };
 
     void enrol(GroupBase& group, bool resets) {
         Steps steps;
-        std::unique_lock lock{mutex_};
+        auto lock = state_.lock();
         const Unlocker unlocker{steps};
-        const auto known =
-            std::find_if(members_.begin(), members_.end(), [&](const Member& m) { return m.group == &group; });
-        if (known != members_.end()) {
+        State state = state_.get();
+        const auto known = std::find_if(state.members.begin(), state.members.end(),
+                                        [&](const Member& m) { return m.group == &group; });
+        if (known != state.members.end()) {
             known->resets = known->resets || resets;
+            state_.set(std::move(state));
             return;
         }
-        {
-            std::lock_guard link{group.registry_mutex_};
-            if (group.registry_ && group.registry_ != this)
-                throw ConfigurationError("the group belongs to another registry already");
-            group.registry_ = this;
-        }
-        members_.push_back({&group, resets});
+        GroupRegistry* registry = nullptr;
+        if (!group.registry_.compare_exchange_strong(registry, this) && registry != this)
+            throw ConfigurationError("the group belongs to another registry already");
+        state.members.push_back({&group, resets});
+        const std::size_t limit = state.limit;
+        state_.set(std::move(state));
         if (!group.follows_global_limit()) return;
-        group.begin_resize(limit_, {.ignore_errors = true}, steps);
+        group.begin_resize(limit, {.ignore_errors = true}, steps);
         apply(steps);
         lock.unlock();
         for (const auto& step : steps) step->finish();
@@ -144,22 +162,17 @@ private:
     }
 
     void remove(const GroupBase& group) noexcept {
-        std::lock_guard lock{mutex_};
-        std::erase_if(members_, [&](const Member& m) { return m.group == &group; });
+        const auto lock = state_.lock();
+        State state = state_.get();
+        std::erase_if(state.members, [&](const Member& m) { return m.group == &group; });
+        state_.set(std::move(state));
     }
 
-    mutable std::mutex mutex_;
-    std::size_t limit_;
-    std::vector<Member> members_;
+    detail::CopyOnWrite<State> state_;
 };
 
 inline void GroupBase::leave_registry() noexcept {
-    GroupRegistry* registry = nullptr;
-    {
-        std::lock_guard link{registry_mutex_};
-        registry = registry_;
-    }
-    if (registry) registry->remove(*this);
+    if (GroupRegistry* const registry = registry_.load()) registry->remove(*this);
 }
 
 }  // namespace kombu

@@ -2,9 +2,10 @@
 #pragma once
 
 #include <kombu/error.hpp>
-#include <kombu/pool/detail/pool_core.hpp>
+#include <kombu/pool/detail/slot_table.hpp>
+#include <kombu/pool/detail/unwinding.hpp>
 
-#include <exception>
+#include <memory>
 #include <utility>
 
 namespace kombu {
@@ -28,26 +29,34 @@ public:
     Lease() noexcept = default;
     Lease(Lease&& other) noexcept
         : state_(std::exchange(other.state_, nullptr)),
+          cell_(other.cell_),
           resource_(std::exchange(other.resource_, nullptr)),
-          slot_(other.slot_),
           exceptions_(other.exceptions_) {}
     Lease& operator=(Lease&& other) noexcept {
         if (this != &other) {
             release();
             state_ = std::exchange(other.state_, nullptr);
+            cell_ = other.cell_;
             resource_ = std::exchange(other.resource_, nullptr);
-            slot_ = other.slot_;
             exceptions_ = other.exceptions_;
         }
         return *this;
     }
-    ~Lease() { end(false, std::uncaught_exceptions() > exceptions_); }
+    ~Lease() {
+        if (resource_) end(false, detail::uncaught_exceptions() > exceptions_);
+    }
 
     /// Give the resource back; the lease is empty afterwards. Doing it twice does nothing.
     void release() noexcept { end(false, false); }
 
     /// Throw the resource away and free its slot (Kombu's `replace`); the lease is empty afterwards.
     void discard() noexcept { end(true, false); }
+
+    /// Takes the resource out of the pool for good: it is the caller's, the pool does not close it, its slot is free
+    /// and the lease is empty afterwards. Null when the lease is empty, or was inherited by a forked child.
+    std::shared_ptr<T> detach() noexcept {
+        return std::exchange(resource_, nullptr) ? std::exchange(state_, nullptr)->detach(*cell_) : nullptr;
+    }
 
     explicit operator bool() const noexcept { return resource_ != nullptr; }
 
@@ -61,8 +70,8 @@ public:
 
 private:
     friend class detail::PoolState<T>;
-    Lease(detail::PoolState<T>* state, T* resource, detail::SlotId slot) noexcept
-        : state_(state), resource_(resource), slot_(slot), exceptions_(std::uncaught_exceptions()) {}
+    Lease(detail::PoolState<T>* state, detail::SlotCell* cell, T* resource) noexcept
+        : state_(state), cell_(cell), resource_(resource), exceptions_(detail::uncaught_exceptions()) {}
 
     T& checked() const {
         if (!resource_) throw LeaseError("the lease is empty: it was released, discarded or moved from");
@@ -70,13 +79,12 @@ private:
     }
 
     void end(bool discard, bool unwinding) noexcept {
-        T* const resource = std::exchange(resource_, nullptr);
-        if (resource) std::exchange(state_, nullptr)->give_back(slot_, *resource, discard, unwinding);
+        if (std::exchange(resource_, nullptr)) std::exchange(state_, nullptr)->give_back(*cell_, discard, unwinding);
     }
 
     detail::PoolState<T>* state_ = nullptr;
+    detail::SlotCell* cell_ = nullptr;
     T* resource_ = nullptr;
-    detail::SlotId slot_ = 0;
     int exceptions_ = 0;
 };
 

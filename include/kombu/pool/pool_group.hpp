@@ -2,6 +2,9 @@
 #pragma once
 
 #include <kombu/error.hpp>
+#include <kombu/pool/detail/key_print.hpp>
+#include <kombu/pool/detail/per_process.hpp>
+#include <kombu/pool/detail/slot_table.hpp>
 #include <kombu/pool/group_registry.hpp>
 #include <kombu/pool/options.hpp>
 
@@ -10,7 +13,6 @@
 #include <functional>
 #include <memory>
 #include <mutex>
-#include <shared_mutex>
 #include <string>
 #include <unordered_map>
 #include <utility>
@@ -33,18 +35,27 @@ private:
 
 /// One pool for each distinct key, made at first use, exactly once, also when many threads ask at the same time.
 ///
-/// `Key` needs std::hash and ==. `Pool` is a ResourcePool or something derived from one. A reference obtained from a
-/// group stays valid until the group is destroyed or that key is erased; leases outlive both. Threads: every member may
-/// be called from any thread at any time, except the destructor.
+/// `Key` needs std::hash and ==. A look-up that a thread repeats costs a few nanoseconds when the key is a Connection,
+/// text of up to 96 characters, a number, or has a `std::uint64_t fingerprint() const noexcept` that differs between
+/// keys that do. `Pool` is a ResourcePool or something derived from one.
+///
+/// A reference obtained from a group stays valid until the group is destroyed or that key is erased; leases outlive
+/// both. Threads: every member may be called from any thread at any time, except the destructor. Fork: a child has the
+/// same pools, empty.
 template <class Key, class Pool>
 class PoolGroup : public GroupBase {
 public:
-    /// Makes the pool of a key with the group's limit. Called without the group's lock, so it may use other groups.
-    using Create = std::function<std::unique_ptr<Pool>(const Key&, std::size_t limit)>;
+    /// Makes the pool of a key with these options; their limit is the group's, or the key's own. Called without the
+    /// group's lock, so it may use other groups.
+    using Create = std::function<std::unique_ptr<Pool>(const Key&, const PoolOptions&)>;
 
+    /// `options` are those of every pool that is not configured by its key; their limit is not used.
     /// Throws ConfigurationError when `create` is empty, or the limit follows a registry and there is none.
-    explicit PoolGroup(Create create, GroupLimit limit = 0, GroupRegistry* registry = nullptr)
-        : create_(std::move(create)), follows_(limit.follows()), limit_(limit.value()) {
+    explicit PoolGroup(Create create, GroupLimit limit = 0, GroupRegistry* registry = nullptr, PoolOptions options = {})
+        : create_(std::move(create)),
+          follows_(limit.follows()),
+          options_(std::move(options)),
+          state_({limit.value(), {}, {}}) {
         if (!create_) throw ConfigurationError("PoolGroup: create is not set");
         if (!follows_) return;
         if (!registry) throw ConfigurationError("PoolGroup: limit follows a registry, but none was given");
@@ -55,114 +66,203 @@ public:
 
     /// The pool of this key. Throws what the group's `create` throws; the next call then tries again.
     Pool& operator[](const Key& key) {
-        const std::shared_ptr<Entry> entry = find_or_insert(key);
-        if (Pool* pool = entry->published.load(std::memory_order_acquire)) return *pool;
-        std::lock_guard once{entry->mutex};
-        if (entry->pool) return *entry->pool;
-        for (;;) {
-            const std::size_t wanted = limit();
-            std::unique_ptr<Pool> made = create_(key, wanted);
-            if (!made) throw Error("the pool group's create made nothing");
-            // Published under the group's lock: a change of limit either sees this pool or happened before.
-            std::unique_lock lock{mutex_};
-            if (limit_ != wanted) continue;
-            entry->pool = std::move(made);
-            entry->published.store(entry->pool.get(), std::memory_order_release);
-            return *entry->pool;
+        const std::uint64_t version = version_.load(std::memory_order_acquire);
+        auto& recent = detail::RecentLookups<Key, Pool>::of(version, key);
+        if (recent.version == version && recent.key.matches(key)) [[likely]]
+            return *recent.pool;
+        Pool& pool = look_up(key);
+        recent.version = 0;
+        if (recent.key.remember(key)) {
+            recent.pool = &pool;
+            recent.version = version;
         }
+        return pool;
+    }
+
+    /// Gives the pool of this key options of its own, before it is first used: throws PoolInUse when there is a pool
+    /// already (erase() it first). A limit of 0 stands for that of the group; with another one the pool no longer
+    /// follows the group's. The options outlive an erase().
+    void configure(const Key& key, PoolOptions options) {
+        std::shared_ptr<const State> gone;
+        const auto lock = state_.lock();
+        State state = state_.get();
+        if (const auto found = state.entries.find(key); found != state.entries.end()) {
+            if (found->second->published.load(std::memory_order_acquire))
+                throw PoolInUse("configure: the key has a pool already");
+            state.entries.erase(found);  // being made with the options of before: it will be made again
+        }
+        state.configured.insert_or_assign(key, std::move(options));
+        gone = state_.set(std::move(state));
     }
 
     /// Forgets the pool of this key, closing it gently. References to it become invalid; leases live on.
     /// False when there was none.
     bool erase(const Key& key) {
-        std::shared_ptr<Entry> gone;
-        std::unique_lock lock{mutex_};
-        const auto found = entries_.find(key);
-        if (found == entries_.end()) return false;
-        gone = std::move(found->second);
-        entries_.erase(found);
-        lock.unlock();
+        std::shared_ptr<const State> gone;
+        const auto lock = state_.lock();
+        State state = state_.get();
+        if (state.entries.erase(key) == 0) return false;
+        version_.store(detail::next_number(), std::memory_order_release);
+        gone = state_.set(std::move(state));
         return true;
+    }
+
+    /// Calls `visit(key, pool)` for each pool there is at the beginning; those that are erased meanwhile stay valid
+    /// until it returns. Without any lock.
+    template <class Visit>
+    void for_each(Visit visit) {
+        for (const auto& [key, entry] : entries())
+            if (Pool* const pool = entry->published.load(std::memory_order_acquire)) visit(key, *pool);
     }
 
     /// How many pools there are.
     std::size_t size() const {
-        std::shared_lock lock{mutex_};
         std::size_t count = 0;
-        for (const auto& [key, entry] : entries_) count += entry->published.load(std::memory_order_acquire) ? 1 : 0;
+        for (const auto& [key, entry] : entries()) count += entry->published.load(std::memory_order_acquire) ? 1 : 0;
         return count;
     }
 
     /// The limit that new pools of this group get.
     std::size_t limit() const {
-        std::shared_lock lock{mutex_};
-        return limit_;
+        const auto lock = state_.lock();
+        return state_.get().limit;
     }
 
     /// Resets every pool of this group; see ResourcePool::reset.
     void reset() {
-        std::vector<std::function<void()>> resets;
-        collect_resets(resets);
-        for (const auto& reset_pool : resets) reset_pool();
+        for_each([](const Key&, Pool& pool) { pool.reset(); });
+    }
+
+    /// What each pool looks like; see ResourcePool::stats.
+    std::vector<PoolStats> stats() const {
+        std::vector<PoolStats> all;
+        collect_stats(all);
+        return all;
     }
 
     bool follows_global_limit() const noexcept final { return follows_; }
 
 private:
     struct Entry {
-        std::mutex mutex{};            // held while the pool is made
-        std::unique_ptr<Pool> pool{};  // written once, under both locks
+        detail::ForkSafeMutex mutex{};  // held while the pool is made
+        std::unique_ptr<Pool> pool{};   // written once, under both locks
         std::atomic<Pool*> published{nullptr};
+        bool follows_group = true;  // likewise
+    };
+    using Entries = std::unordered_map<Key, std::shared_ptr<Entry>>;
+    struct State {
+        std::size_t limit;
+        Entries entries;
+        std::unordered_map<Key, PoolOptions> configured;
+
+        State(std::size_t the_limit, Entries the_entries, std::unordered_map<Key, PoolOptions> options)
+            : limit(the_limit), entries(std::move(the_entries)), configured(std::move(options)) {}
     };
 
     /// Holds the group's lock, so that no pool is added while the limit changes, and gives new pools the new limit.
     class GroupStep final : public detail::ResizeStep {
     public:
-        GroupStep(PoolGroup& group, std::size_t limit) : group_(group), limit_(limit), lock_(group.mutex_) {}
+        GroupStep(PoolGroup& group, std::size_t limit) : group_(group), limit_(limit), lock_(group.state_.lock()) {}
         void check() const override {}
-        void apply() override { group_.limit_ = limit_; }
+        void apply() override {
+            State state = group_.state_.get();
+            state.limit = limit_;
+            gone_ = group_.state_.set(std::move(state));
+        }
         void unlock() noexcept override {
             if (lock_.owns_lock()) lock_.unlock();
         }
-        void finish() noexcept override {}
+        void finish() noexcept override { gone_.reset(); }
 
     private:
         PoolGroup& group_;
         std::size_t limit_;
-        std::unique_lock<std::shared_mutex> lock_;
+        std::shared_ptr<const State> gone_;
+        std::unique_lock<std::mutex> lock_;
     };
 
-    std::shared_ptr<Entry> find_or_insert(const Key& key) {
-        {
-            std::shared_lock lock{mutex_};
-            if (const auto found = entries_.find(key); found != entries_.end()) return found->second;
+    __attribute__((noinline)) Pool& look_up(const Key& key) {
+        for (;;) {
+            const std::shared_ptr<Entry> entry = find_or_insert(key);
+            if (Pool* pool = entry->published.load(std::memory_order_acquire)) return *pool;
+            const std::lock_guard once{entry->mutex};
+            if (entry->pool) return *entry->pool;
+            if (make(key, *entry)) return *entry->pool;
         }
-        std::unique_lock lock{mutex_};
-        auto& entry = entries_[key];
-        if (!entry) entry = std::make_shared<Entry>();
+    }
+
+    /// False when the key was erased or configured meanwhile.
+    bool make(const Key& key, Entry& entry) {
+        for (;;) {
+            PoolOptions options = options_;
+            std::size_t limit = 0;
+            bool follows_group = true;
+            {
+                const auto lock = state_.lock();
+                const State& state = state_.get();
+                limit = state.limit;
+                if (const auto own = state.configured.find(key); own != state.configured.end()) {
+                    options = own->second;
+                    follows_group = options.limit == 0;
+                }
+            }
+            if (follows_group) options.limit = limit;
+            std::unique_ptr<Pool> made = create_(key, options);
+            if (!made) throw Error("the pool group's create made nothing");
+            // Published under the group's lock: a change of limit either sees this pool or happened before.
+            const auto lock = state_.lock();
+            const State& state = state_.get();
+            const auto found = state.entries.find(key);
+            if (found == state.entries.end() || found->second.get() != &entry) return false;
+            if (state.limit != limit) continue;
+            entry.pool = std::move(made);
+            entry.follows_group = follows_group;
+            entry.published.store(entry.pool.get(), std::memory_order_release);
+            return true;
+        }
+    }
+
+    std::shared_ptr<Entry> find_or_insert(const Key& key) {
+        std::shared_ptr<const State> gone;
+        const auto lock = state_.lock();
+        if (const auto found = state_.get().entries.find(key); found != state_.get().entries.end())
+            return found->second;
+        State state = state_.get();
+        auto entry = std::make_shared<Entry>();
+        state.entries.emplace(key, entry);
+        gone = state_.set(std::move(state));
         return entry;
+    }
+
+    Entries entries() const {
+        const auto lock = state_.lock();
+        return state_.get().entries;
     }
 
     void begin_resize(std::size_t limit, const ResizeOptions& options,
                       std::vector<std::unique_ptr<detail::ResizeStep>>& steps) final {
         steps.push_back(std::make_unique<GroupStep>(*this, limit));
-        for (const auto& [key, entry] : entries_)
-            if (entry->pool) steps.push_back(entry->pool->begin_resize(limit, options));
+        for (const auto& [key, entry] : state_.get().entries)
+            if (entry->pool && entry->follows_group) steps.push_back(entry->pool->begin_resize(limit, options));
     }
 
     void collect_resets(std::vector<std::function<void()>>& resets) final {
-        std::shared_lock lock{mutex_};
-        for (const auto& [key, entry] : entries_)
+        for (const auto& [key, entry] : entries())
             resets.push_back([kept = entry] {
                 if (Pool* pool = kept->published.load(std::memory_order_acquire)) pool->reset();
             });
     }
 
+    void collect_stats(std::vector<PoolStats>& all) const final {
+        for (const auto& [key, entry] : entries())
+            if (Pool* pool = entry->published.load(std::memory_order_acquire)) all.push_back(pool->stats());
+    }
+
     const Create create_;
     const bool follows_;
-    mutable std::shared_mutex mutex_;
-    std::size_t limit_;
-    std::unordered_map<Key, std::shared_ptr<Entry>> entries_;
+    const PoolOptions options_;
+    std::atomic<std::uint64_t> version_{detail::next_number()};
+    detail::CopyOnWrite<State> state_;
 };
 
 }  // namespace kombu

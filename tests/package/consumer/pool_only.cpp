@@ -6,12 +6,12 @@
 
 int main() {
     using Pool = kombu::ResourcePool<std::string>;
-    kombu::PoolGroup<int, Pool> group{[](int, std::size_t limit) {
+    kombu::PoolGroup<int, Pool> group{[](int, const kombu::PoolOptions& options) {
                                           kombu::ResourceFactory<std::string> factory;
                                           factory.create = [](kombu::Deadline) {
                                               return std::make_shared<std::string>("made");
                                           };
-                                          return std::make_unique<Pool>(factory, kombu::PoolOptions{.limit = limit});
+                                          return std::make_unique<Pool>(factory, options);
                                       },
                                       2};
     return *group[1].acquire() == "made" ? 0 : 1;

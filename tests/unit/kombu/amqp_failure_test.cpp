@@ -224,7 +224,7 @@ TEST_CASE("the error of a full pool tells how connecting failed last", "[failure
     auto lease = pool.acquire();
     CHECK_THROWS_AS(lease->connect(), ConnectionError);
     CHECK_THAT(error_within(0ms, 1000ms, [&] { (void)pool.acquire(); }),
-               Contains("last error:") && Contains("does not speak AMQP"));
+               Contains("last connect error:") && Contains("does not speak AMQP"));
 }
 
 TEST_CASE("the error of a full pool of producers tells it too", "[failure][pools]") {

@@ -21,9 +21,9 @@ struct TestWaiter : kombu::detail::Waiter {
     int woken = 0;
 };
 
-SlotId take(PoolCore& core) {
-    const Decision decision = core.acquire();
-    if (decision.grant == Grant::create) REQUIRE(core.created(decision.slot) == PoolCore::Created::leased);
+SlotId take(PoolCore& core, const ManualClock& clock) {
+    const Decision decision = core.acquire(clock.now());
+    if (decision.grant == Grant::create) REQUIRE(core.created(decision.slot, clock.now()) == PoolCore::Created::leased);
     REQUIRE((decision.grant == Grant::use || decision.grant == Grant::create));
     return decision.slot;
 }
@@ -31,18 +31,19 @@ SlotId take(PoolCore& core) {
 }  // namespace
 
 TEST_CASE("an empty pool reserves a slot before anything is created", "[pool][core]") {
-    PoolCore core{1};
-    const Decision first = core.acquire();
+    ManualClock clock;
+    PoolCore core{{.limit = 1}, nullptr};
+    const Decision first = core.acquire(clock.now());
     CHECK(first.grant == Grant::create);
     CHECK(core.creating() == 1);
-    CHECK(core.acquire().grant == Grant::full);
+    CHECK(core.acquire(clock.now()).grant == Grant::full);
 }
 
 TEST_CASE("a failed create hands its capacity to the longest waiting", "[pool][core]") {
     ManualClock clock;
-    PoolCore core{1};
-    const Decision first = core.acquire();
-    TestWaiter one{clock.in(1s)}, two{clock.in(1s)};
+    PoolCore core{{.limit = 1}, nullptr};
+    const Decision first = core.acquire(clock.now());
+    TestWaiter one{clock.now(), clock.in(1s)}, two{clock.now(), clock.in(1s)};
     core.enqueue(one);
     core.enqueue(two);
     core.create_failed(first.slot, clock.now());
@@ -54,9 +55,9 @@ TEST_CASE("a failed create hands its capacity to the longest waiting", "[pool][c
 
 TEST_CASE("a released resource goes to the longest waiting and never becomes idle", "[pool][core]") {
     ManualClock clock;
-    PoolCore core{1};
-    const SlotId slot = take(core);
-    TestWaiter one{clock.in(1s)}, two{clock.in(1s)};
+    PoolCore core{{.limit = 1}, nullptr};
+    const SlotId slot = take(core, clock);
+    TestWaiter one{clock.now(), clock.in(1s)}, two{clock.now(), clock.in(1s)};
     core.enqueue(one);
     core.enqueue(two);
     CHECK(core.release(slot, clock.now()) == PoolCore::Returned::kept);
@@ -69,9 +70,9 @@ TEST_CASE("a released resource goes to the longest waiting and never becomes idl
 
 TEST_CASE("a waiter whose deadline has passed is told so and the next one is served", "[pool][core]") {
     ManualClock clock;
-    PoolCore core{1};
-    const SlotId slot = take(core);
-    TestWaiter late{clock.in(10ms)}, patient{clock.in(1s)};
+    PoolCore core{{.limit = 1}, nullptr};
+    const SlotId slot = take(core, clock);
+    TestWaiter late{clock.now(), clock.in(10ms)}, patient{clock.now(), clock.in(1s)};
     core.enqueue(late);
     core.enqueue(patient);
     clock.advance(10ms);
@@ -83,23 +84,23 @@ TEST_CASE("a waiter whose deadline has passed is told so and the next one is ser
 
 TEST_CASE("a waiter that times out exactly as its slot arrives keeps the slot", "[pool][core]") {
     ManualClock clock;
-    PoolCore core{1};
-    const SlotId slot = take(core);
-    TestWaiter waiter{clock.in(10ms)};
+    PoolCore core{{.limit = 1}, nullptr};
+    const SlotId slot = take(core, clock);
+    TestWaiter waiter{clock.now(), clock.in(10ms)};
     core.enqueue(waiter);
     core.release(slot, clock.now());
-    CHECK_FALSE(core.abandon(waiter));
+    CHECK_FALSE(core.abandon(waiter, clock.now()));
     CHECK(waiter.decision.grant == Grant::use);
     CHECK(core.leased() == 1);
 }
 
 TEST_CASE("a waiter that gives up in the middle of the queue leaves the others in order", "[pool][core]") {
     ManualClock clock;
-    PoolCore core{1};
-    const SlotId slot = take(core);
-    TestWaiter one{clock.in(1s)}, two{clock.in(1s)}, three{clock.in(1s)};
+    PoolCore core{{.limit = 1}, nullptr};
+    const SlotId slot = take(core, clock);
+    TestWaiter one{clock.now(), clock.in(1s)}, two{clock.now(), clock.in(1s)}, three{clock.now(), clock.in(1s)};
     for (TestWaiter* waiter : {&one, &two, &three}) core.enqueue(*waiter);
-    CHECK(core.abandon(two));
+    CHECK(core.abandon(two, clock.now()));
     core.release(slot, clock.now());
     core.release(slot, clock.now());
     CHECK(one.decision.grant == Grant::use);
@@ -109,9 +110,9 @@ TEST_CASE("a waiter that gives up in the middle of the queue leaves the others i
 
 TEST_CASE("discard frees capacity for a waiter at once", "[pool][core]") {
     ManualClock clock;
-    PoolCore core{1};
-    const SlotId slot = take(core);
-    TestWaiter waiter{clock.in(1s)};
+    PoolCore core{{.limit = 1}, nullptr};
+    const SlotId slot = take(core, clock);
+    TestWaiter waiter{clock.now(), clock.in(1s)};
     core.enqueue(waiter);
     core.discard(slot, clock.now());
     CHECK(waiter.decision.grant == Grant::create);
@@ -119,9 +120,9 @@ TEST_CASE("discard frees capacity for a waiter at once", "[pool][core]") {
 
 TEST_CASE("growing serves as many waiters as there is room for", "[pool][core]") {
     ManualClock clock;
-    PoolCore core{1};
-    take(core);
-    TestWaiter one{clock.in(1s)}, two{clock.in(1s)}, three{clock.in(1s)};
+    PoolCore core{{.limit = 1}, nullptr};
+    take(core, clock);
+    TestWaiter one{clock.now(), clock.in(1s)}, two{clock.now(), clock.in(1s)}, three{clock.now(), clock.in(1s)};
     for (TestWaiter* waiter : {&one, &two, &three}) core.enqueue(*waiter);
     core.set_limit(3, {}, clock.now());
     CHECK(one.decision.grant == Grant::create);
@@ -132,46 +133,48 @@ TEST_CASE("growing serves as many waiters as there is room for", "[pool][core]")
 
 TEST_CASE("shrinking closes the longest idle first", "[pool][core]") {
     ManualClock clock;
-    PoolCore core{3};
-    const SlotId a = take(core), b = take(core), c = take(core);
+    PoolCore core{{.limit = 3}, nullptr};
+    const SlotId a = take(core, clock), b = take(core, clock), c = take(core, clock);
     for (SlotId slot : {a, b, c}) core.release(slot, clock.now());
     const auto evicted = core.set_limit(1, {}, clock.now());
     CHECK(evicted.idle == std::vector<SlotId>{a, b});
-    CHECK(core.acquire().slot == c);
+    CHECK(core.acquire(clock.now()).slot == c);
 }
 
 TEST_CASE("the limit lowered while creating counts what is being created", "[pool][core]") {
     ManualClock clock;
-    PoolCore core{2};
-    const Decision creating = core.acquire();
+    PoolCore core{{.limit = 2}, nullptr};
+    const Decision creating = core.acquire(clock.now());
     CHECK_FALSE(core.may_resize(1, {}));
     CHECK(core.may_resize(1, {.ignore_errors = true}));
-    const SlotId other = take(core);
+    const SlotId other = take(core, clock);
     core.set_limit(1, {.ignore_errors = true}, clock.now());
-    CHECK(core.created(creating.slot) == PoolCore::Created::leased);
+    CHECK(core.created(creating.slot, clock.now()) == PoolCore::Created::leased);
     CHECK(core.release(other, clock.now()) == PoolCore::Returned::close);
+    CHECK(core.used() == 2);  // until it is closed
+    core.closed(other, clock.now());
     CHECK(core.release(creating.slot, clock.now()) == PoolCore::Returned::kept);
 }
 
 TEST_CASE("a reset while creating has the resource made again in the same slot", "[pool][core]") {
     ManualClock clock;
-    PoolCore core{1};
-    const Decision creating = core.acquire();
+    PoolCore core{{.limit = 1}, nullptr};
+    const Decision creating = core.acquire(clock.now());
     core.reset(clock.now());
     CHECK(core.creating() == 1);
-    CHECK(core.acquire().grant == Grant::full);
-    CHECK(core.created(creating.slot) == PoolCore::Created::stale);
-    CHECK(core.created(creating.slot) == PoolCore::Created::leased);
+    CHECK(core.acquire(clock.now()).grant == Grant::full);
+    CHECK(core.created(creating.slot, clock.now()) == PoolCore::Created::stale);
+    CHECK(core.created(creating.slot, clock.now()) == PoolCore::Created::leased);
 }
 
 TEST_CASE("after a reset what was leased is not counted and is closed when it comes back", "[pool][core]") {
     ManualClock clock;
-    PoolCore core{1};
-    const SlotId slot = take(core);
+    PoolCore core{{.limit = 1}, nullptr};
+    const SlotId slot = take(core, clock);
     const auto evicted = core.reset(clock.now());
     CHECK(evicted.leased == std::vector<SlotId>{slot});
     CHECK(core.leased() == 0);
-    const SlotId fresh = take(core);
+    const SlotId fresh = take(core, clock);
     CHECK(fresh != slot);
     CHECK(core.release(slot, clock.now()) == PoolCore::Returned::close);
     CHECK(core.leased() == 1);
@@ -179,9 +182,9 @@ TEST_CASE("after a reset what was leased is not counted and is closed when it co
 
 TEST_CASE("a reset serves those who wait", "[pool][core]") {
     ManualClock clock;
-    PoolCore core{1};
-    take(core);
-    TestWaiter waiter{clock.in(1s)};
+    PoolCore core{{.limit = 1}, nullptr};
+    take(core, clock);
+    TestWaiter waiter{clock.now(), clock.in(1s)};
     core.enqueue(waiter);
     core.reset(clock.now());
     CHECK(waiter.decision.grant == Grant::create);
@@ -189,15 +192,15 @@ TEST_CASE("a reset serves those who wait", "[pool][core]") {
 
 TEST_CASE("close wakes every waiter with an error", "[pool][core]") {
     ManualClock clock;
-    PoolCore core{1};
-    const SlotId slot = take(core);
-    TestWaiter one{clock.in(1s)}, two{clock.in(1s)};
+    PoolCore core{{.limit = 1}, nullptr};
+    const SlotId slot = take(core, clock);
+    TestWaiter one{clock.now(), clock.in(1s)}, two{clock.now(), clock.in(1s)};
     core.enqueue(one);
     core.enqueue(two);
     core.close();
     CHECK(one.decision.grant == Grant::closed);
     CHECK(two.decision.grant == Grant::closed);
-    CHECK(core.acquire().grant == Grant::closed);
+    CHECK(core.acquire(clock.now()).grant == Grant::closed);
     CHECK(core.release(slot, clock.now()) == PoolCore::Returned::close);
 }
 
@@ -205,8 +208,8 @@ TEST_CASE("the invariants hold after each of 200,000 random steps", "[pool][core
     ManualClock clock;
     std::mt19937 random{20120713};
     std::size_t limit = 4;
-    PoolCore core{limit};
-    std::vector<SlotId> creating, leased;
+    PoolCore core{{.limit = limit}, nullptr};
+    std::vector<SlotId> creating, leased, closing;
     std::deque<TestWaiter> waiters;
     std::vector<TestWaiter*> queued;
     std::size_t over = 0;  // how far a soft shrink left us above the limit
@@ -235,12 +238,13 @@ TEST_CASE("the invariants hold after each of 200,000 random steps", "[pool][core
             case 2:
             case 3:
             case 4: {
-                const Decision decision = core.acquire();
+                const Decision decision = core.acquire(clock.now());
                 if (decision.grant == Grant::use) leased.push_back(decision.slot);
                 if (decision.grant == Grant::create) creating.push_back(decision.slot);
                 if (decision.grant == Grant::full && queued.size() < 8) {
                     if (queued.empty()) waiters.clear();
-                    queued.push_back(&waiters.emplace_back(clock.in(std::chrono::milliseconds(random() % 40))));
+                    queued.push_back(
+                        &waiters.emplace_back(clock.now(), clock.in(std::chrono::milliseconds(random() % 40))));
                     core.enqueue(*queued.back());
                 }
                 break;
@@ -249,17 +253,23 @@ TEST_CASE("the invariants hold after each of 200,000 random steps", "[pool][core
             case 6:
             case 7:
             case 8:
-                if (!leased.empty()) core.release(pick(leased), clock.now());
+                if (!leased.empty()) {
+                    const SlotId slot = pick(leased);
+                    if (core.release(slot, clock.now()) == PoolCore::Returned::close) closing.push_back(slot);
+                } else if (!closing.empty()) {
+                    core.closed(pick(closing), clock.now());
+                }
                 break;
             case 9:
                 if (!leased.empty()) core.discard(pick(leased), clock.now());
+                if (!closing.empty()) core.closed(pick(closing), clock.now());
                 break;
             case 10:
             case 11:
             case 12:
                 if (!creating.empty()) {
                     const SlotId slot = pick(creating);
-                    if (core.created(slot) == PoolCore::Created::leased)
+                    if (core.created(slot, clock.now()) == PoolCore::Created::leased)
                         leased.push_back(slot);
                     else
                         creating.push_back(slot);
@@ -272,7 +282,7 @@ TEST_CASE("the invariants hold after each of 200,000 random steps", "[pool][core
                 if (random() % 50 == 0) core.reset(clock.now());
                 if (!leased.empty() && random() % 4 == 0) {
                     const SlotId slot = pick(leased);
-                    if (core.recreate(slot)) creating.push_back(slot);
+                    if (core.recreate(slot, clock.now())) creating.push_back(slot);
                 }
                 break;
             case 15: {
@@ -283,7 +293,7 @@ TEST_CASE("the invariants hold after each of 200,000 random steps", "[pool][core
             }
         }
         collect();
-        over = core.used() > core.limit() ? core.used() - core.limit() : 0;
+        over = core.live() + core.creating() > core.limit() ? core.live() + core.creating() - core.limit() : 0;
         // Above the limit only after a soft shrink, and then nothing is idle.
         if (over != 0 && core.idle() != 0) FAIL("idle resources above the limit at step " << step);
         if (core.waiting() != 0 && (core.idle() != 0 || core.used() < core.limit()))
@@ -291,7 +301,7 @@ TEST_CASE("the invariants hold after each of 200,000 random steps", "[pool][core
         if (core.waiting() != queued.size()) FAIL("waiters are miscounted at step " << step);
         if (core.creating() != creating.size()) FAIL("creating is miscounted at step " << step);
         std::size_t in_use = 0;
-        for (SlotId slot : leased) in_use += core.state(slot) == PoolCore::SlotState::leased;
+        for (SlotId slot : leased) in_use += core.state(slot) == PoolCore::SlotState::live;
         if (core.leased() != in_use) FAIL("leases are miscounted at step " << step);
         if (std::set<SlotId>(leased.begin(), leased.end()).size() != leased.size())
             FAIL("a slot has two owners at step " << step);

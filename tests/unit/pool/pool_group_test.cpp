@@ -20,9 +20,11 @@ using Group = kombu::PoolGroup<std::string, Pool>;
 
 struct Fixture {
     ScriptedFactory factory;
-    Group::Create create = [this](const std::string& name, std::size_t limit) {
+    Group::Create create = [this](const std::string& name, const kombu::PoolOptions& options) {
         ++pools_made;
-        return std::make_unique<Pool>(factory.hooks(), kombu::PoolOptions{.limit = limit, .name = name});
+        kombu::PoolOptions own = options;
+        own.name = name;
+        return std::make_unique<Pool>(factory.hooks(), own);
     };
     std::atomic<int> pools_made{0};
 };
@@ -138,11 +140,11 @@ TEST_CASE_METHOD(Fixture, "a group belongs to one registry", "[group]") {
 
 TEST_CASE("what closes a resource may use the registry", "[group]") {
     GroupRegistry registry{2};
-    Group group{[&](const std::string&, std::size_t limit) {
+    Group group{[&](const std::string&, const kombu::PoolOptions& options) {
                     kombu::ResourceFactory<Thing> hooks;
                     hooks.create = [](kombu::Deadline) { return std::make_shared<Thing>(1); };
                     hooks.close = [&](Thing&) { (void)registry.limit(); };
-                    return std::make_unique<Pool>(hooks, kombu::PoolOptions{.limit = limit});
+                    return std::make_unique<Pool>(hooks, options);
                 },
                 UseGlobalLimit{}, &registry};
     registry.add(group);
@@ -155,9 +157,9 @@ TEST_CASE("what closes a resource may use the registry", "[group]") {
 
 TEST_CASE_METHOD(Fixture, "a failing create leaves no trace and is tried again", "[group]") {
     bool fail = true;
-    Group group{[&](const std::string& name, std::size_t limit) {
+    Group group{[&](const std::string& name, const kombu::PoolOptions& options) {
                     if (fail) throw std::runtime_error("not yet");
-                    return create(name, limit);
+                    return create(name, options);
                 },
                 1};
     CHECK_THROWS_WITH(group["a"], "not yet");

@@ -55,7 +55,7 @@ TEST_CASE("P4 acquire beyond the limit without blocking throws LimitExceeded tha
         FAIL("acquired beyond the limit");
     } catch (const kombu::LimitExceeded& error) {
         CHECK(error.limit() == 1);
-        CHECK(std::string(error.what()).find("things: nothing is free (limit 1, in use 1") == 0);
+        CHECK(std::string(error.what()).find("things: no resource is free (limit 1, in use 1") == 0);
     }
 }
 

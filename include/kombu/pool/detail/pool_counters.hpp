@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#pragma once
+
+#include <kombu/pool/detail/process.hpp>
+#include <kombu/pool/detail/slot_table.hpp>
+#include <kombu/pool/stats.hpp>
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+
+namespace kombu::detail {
+
+/// What a pool counts outside the fast path, which counts in the slots' cells.
+class PoolCounters {
+public:
+    void created(std::chrono::nanoseconds took) noexcept {
+        add(created_);
+        add(connect_[DurationHistogram::class_of(took)]);
+    }
+    void create_failed() noexcept { add(create_failures_); }
+    void closed(CloseReason why) noexcept { add(closed_[static_cast<std::size_t>(why)]); }
+    void timed_out() noexcept { add(timeouts_); }
+    void leaked() noexcept { add(leaks_); }
+    void waited(std::chrono::nanoseconds time) noexcept {
+        add(wait_[DurationHistogram::class_of(time)]);
+        auto longest = longest_wait_.load(std::memory_order_relaxed);
+        while (longest < time.count() &&
+               !longest_wait_.compare_exchange_weak(longest, time.count(), std::memory_order_relaxed)) {
+        }
+    }
+    void used(std::chrono::nanoseconds time, std::uint64_t times) noexcept {
+        add(use_[DurationHistogram::class_of(time)], times);
+    }
+    /// A lease was made, of slots that are gone or of one that counts for itself.
+    void add_to(PoolStats& stats) const noexcept {
+        stats.created = get(created_);
+        stats.create_failures = get(create_failures_);
+        stats.timeouts = get(timeouts_);
+        stats.leaks = get(leaks_);
+        for (std::size_t why = 0; why < close_reasons; ++why) {
+            stats.closed_by[why] = get(closed_[why]);
+            stats.closed += stats.closed_by[why];
+        }
+        stats.discarded = stats.closed_for(CloseReason::discarded) + stats.closed_for(CloseReason::dead);
+        stats.longest_wait = std::chrono::nanoseconds{longest_wait_.load(std::memory_order_relaxed)};
+        for (std::size_t i = 0; i < DurationHistogram::classes; ++i) {
+            stats.wait.add_class(i, get(wait_[i]));
+            stats.use.add_class(i, get(use_[i]));
+            stats.connect.add_class(i, get(connect_[i]));
+        }
+        const std::uint64_t at_once = stats.acquired - std::min(stats.acquired, stats.wait.total());
+        stats.wait.add_class(0, at_once);
+    }
+
+private:
+    using Counter = std::atomic<std::uint64_t>;
+    using Classes = std::array<Counter, DurationHistogram::classes>;
+    static void add(Counter& counter, std::uint64_t n = 1) noexcept { counter.fetch_add(n, std::memory_order_relaxed); }
+    static std::uint64_t get(const Counter& counter) noexcept { return counter.load(std::memory_order_relaxed); }
+
+    Counter created_{0}, create_failures_{0}, timeouts_{0}, leaks_{0};
+    std::array<Counter, close_reasons> closed_{};
+    std::atomic<std::int64_t> longest_wait_{0};
+    Classes wait_{}, use_{}, connect_{};
+};
+
+}  // namespace kombu::detail

@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#pragma once
+
+#include <kombu/pool/deadline.hpp>
+#include <kombu/pool/detail/slot_table.hpp>
+
+#include <cassert>
+#include <cstddef>
+#include <cstdint>
+
+namespace kombu::detail {
+
+/// What an acquire gets. `use`: the slot's resource, now leased. `create`: the slot is reserved, make a resource for
+/// it.
+enum class Grant : std::uint8_t { none, use, create, full, timed_out, closed };
+
+struct Decision {
+    Grant grant = Grant::none;
+    SlotId slot = 0;
+};
+
+/// A caller in the queue. It lives where the caller keeps it; the core only links it.
+class Waiter {
+public:
+    Waiter(Clock::time_point since, Clock::time_point deadline) noexcept : since_(since), deadline_(deadline) {}
+    Waiter(const Waiter&) = delete;
+    Waiter& operator=(const Waiter&) = delete;
+
+    /// Called with the pool's lock held: a decision was written (the last time this is called), or the waiter is
+    /// `poked()`: something is free, try PoolCore::retry().
+    virtual void wake() noexcept = 0;
+
+    bool poked() const noexcept { return poked_; }
+    Clock::time_point since() const noexcept { return since_; }
+
+    Decision decision{};
+
+protected:
+    virtual ~Waiter() = default;
+
+private:
+    friend class WaitQueue;
+    friend class PoolCore;
+    const Clock::time_point since_;
+    const Clock::time_point deadline_;
+    Waiter* next_ = nullptr;
+    Waiter* previous_ = nullptr;
+    bool queued_ = false;
+    bool poked_ = false;
+};
+
+/// Who waits, in the order they came.
+class WaitQueue {
+public:
+    std::size_t size() const noexcept { return size_; }
+    bool empty() const noexcept { return head_ == nullptr; }
+    Waiter* front() const noexcept { return head_; }
+
+    void push(Waiter& waiter) noexcept {
+        assert(!waiter.queued_);
+        waiter.previous_ = tail_;
+        waiter.next_ = nullptr;
+        (tail_ ? tail_->next_ : head_) = &waiter;
+        tail_ = &waiter;
+        waiter.queued_ = true;
+        ++size_;
+    }
+
+    void remove(Waiter& waiter) noexcept {
+        assert(waiter.queued_);
+        (waiter.previous_ ? waiter.previous_->next_ : head_) = waiter.next_;
+        (waiter.next_ ? waiter.next_->previous_ : tail_) = waiter.previous_;
+        waiter.queued_ = false;
+        --size_;
+    }
+
+private:
+    Waiter* head_ = nullptr;
+    Waiter* tail_ = nullptr;
+    std::size_t size_ = 0;
+};
+
+}  // namespace kombu::detail

@@ -1,0 +1,30 @@
+#pragma once
+
+#include <kombu/pool/detail/process.hpp>
+
+#include <atomic>
+#include <cstdint>
+
+namespace kombu::net {
+
+/// A socket's entry in the list of those that a forked child closes first thing.
+class Descriptor {
+public:
+    Descriptor() = default;
+    Descriptor(const Descriptor&) = delete;
+    Descriptor& operator=(const Descriptor&) = delete;
+
+    /// After the descriptor was made. A fork in between leaves the child a copy that it does not use.
+    void opened(int fd);
+    /// Before close(2), so that the child never closes a number that stands for something else by then.
+    void closing() noexcept;
+    /// Closed by now: it was the parent's.
+    bool is_inherited() const noexcept { return epoch_ != kombu::detail::fork_epoch(); }
+
+private:
+    std::uint32_t epoch_ = kombu::detail::fork_epoch();
+    struct Entry* entry_ = nullptr;
+    friend struct Entry;
+};
+
+}  // namespace kombu::net
