@@ -42,9 +42,8 @@ protected:
 
 private:
     friend class GroupRegistry;
-    /// Locks the group and its pools; the group's own step comes first.
-    virtual void begin_resize(std::size_t limit, const ResizeOptions& options,
-                              std::vector<std::unique_ptr<detail::ResizeStep>>& steps) = 0;
+    /// Locks the group, and adds its step and those of its pools.
+    virtual void begin_resize(std::size_t limit, const ResizeOptions& options, detail::ResizeSteps& steps) = 0;
     /// What resets the pools, to be called without any lock; it keeps alive what it needs.
     virtual void collect_resets(std::vector<std::function<void()>>& resets) = 0;
     virtual void collect_stats(std::vector<PoolStats>& all) const = 0;
@@ -76,6 +75,7 @@ public:
         if (limit == state_.get().limit && !options.reset) return;
         for (const Member& member : state_.get().members)
             if (member.group->follows_global_limit()) member.group->begin_resize(limit, options, steps);
+        detail::lock_in_order(steps);
         for (const auto& step : steps) step->check();
         state_.set({limit, state_.get().members});
         apply(steps);
@@ -113,7 +113,7 @@ public:
 
 private:
     friend class GroupBase;
-    using Steps = std::vector<std::unique_ptr<detail::ResizeStep>>;
+    using Steps = detail::ResizeSteps;
     /// Lets go of groups and pools before the registry, also when a step throws: while the registry is locked, no group
     /// can be destroyed.
     struct Unlocker {
@@ -151,6 +151,7 @@ private:
         state_.set(std::move(state));
         if (!group.follows_global_limit()) return;
         group.begin_resize(limit, {.ignore_errors = true}, steps);
+        detail::lock_in_order(steps);
         apply(steps);
         lock.unlock();
         for (const auto& step : steps) step->finish();

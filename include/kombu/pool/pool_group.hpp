@@ -163,6 +163,8 @@ private:
     class GroupStep final : public detail::ResizeStep {
     public:
         GroupStep(PoolGroup& group, std::size_t limit) : group_(group), limit_(limit), lock_(group.state_.lock()) {}
+        void lock() override {}
+        const void* place() const noexcept override { return nullptr; }
         void check() const override {}
         void apply() override {
             State state = group_.state_.get();
@@ -239,8 +241,7 @@ private:
         return state_.get().entries;
     }
 
-    void begin_resize(std::size_t limit, const ResizeOptions& options,
-                      std::vector<std::unique_ptr<detail::ResizeStep>>& steps) final {
+    void begin_resize(std::size_t limit, const ResizeOptions& options, detail::ResizeSteps& steps) final {
         steps.push_back(std::make_unique<GroupStep>(*this, limit));
         for (const auto& [key, entry] : state_.get().entries)
             if (entry->pool && entry->follows_group) steps.push_back(entry->pool->begin_resize(limit, options));

@@ -87,6 +87,7 @@ public:
     /// 0 lifts the limit and is always allowed.
     void resize(std::size_t limit, const ResizeOptions& options = {}) {
         const auto step = begin_resize(limit, options);
+        step->lock();
         step->check();
         step->apply();
         step->unlock();

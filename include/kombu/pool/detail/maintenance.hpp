@@ -91,11 +91,8 @@ private:
     bool running_ = false;
 };
 
-KOMBU_ONE_PER_PROCESS constinit PerProcess<Maintenance*> the_maintenance{};
+KOMBU_ONE_PER_PROCESS constinit Immortal<PerProcess<Maintenance>> the_maintenance{};
 
-/// Never destroyed: its thread may outlive main().
-inline Maintenance& maintenance() {
-    return *the_maintenance.get([](Maintenance* const*) { return new Maintenance; });
-}
+inline Maintenance& maintenance() { return the_maintenance.value.get(); }
 
 }  // namespace kombu::detail

@@ -100,6 +100,16 @@ private:
     mutable PerProcess<State> state_;
 };
 
+/// Keeps its value from being destroyed when the process exits, while threads may still use it.
+template <class Value>
+union Immortal {
+    constexpr Immortal() noexcept : value{} {}
+    Immortal(const Immortal&) = delete;
+    Immortal& operator=(const Immortal&) = delete;
+    ~Immortal() {}
+    Value value;
+};
+
 /// A mutex that is free in a forked child, for what it protects is whole at any moment or of no use to the child.
 class ForkSafeMutex {
 public:

@@ -45,7 +45,7 @@ public:
           core_({options_.limit, options_.max_connecting, patience}, this),
           table_(core_.table()),
           upkeep_(options_) {
-        if (upkeep_.is_needed() && options_.maintain_in_background) maintenance().add(*this, upkeep_.period());
+        if (is_maintained()) maintenance().add(*this, upkeep_.period());
     }
 
     /// The same pool in a forked child: of what its parent had, nothing is used.
@@ -132,7 +132,7 @@ public:
     /// The pool is going away: nobody new comes in.
     void abandon() noexcept {
         if (!is_of_this_process()) return;
-        maintenance().remove(*this);
+        if (is_maintained()) maintenance().remove(*this);
         close();
         leave(std::unique_lock{table_.mutex()});
     }
@@ -288,15 +288,20 @@ private:
     class Resize final : public ResizeStep {
     public:
         Resize(PoolState& state, std::size_t limit, const ResizeOptions& options)
-            : state_(state), limit_(limit), options_(options), lock_(state.table_.mutex()) {
-            ++state_.users_;  // the pool may be destroyed between unlock() and finish()
-        }
+            : state_(state), limit_(limit), options_(options), lock_(state.table_.mutex(), std::defer_lock) {}
         Resize(const Resize&) = delete;
         Resize& operator=(const Resize&) = delete;
         ~Resize() override {
+            if (!entered_) return;
             if (!lock_.owns_lock()) lock_.lock();
             state_.leave(std::move(lock_));
         }
+        void lock() override {
+            lock_.lock();
+            ++state_.users_;  // the pool may be destroyed between unlock() and finish()
+            entered_ = true;
+        }
+        const void* place() const noexcept override { return lock_.mutex(); }
         void check() const override {
             const PoolCore& core = state_.core_;
             if (core.closed() || core.may_resize(limit_, options_)) return;
@@ -321,6 +326,7 @@ private:
         std::size_t limit_;
         ResizeOptions options_;
         std::unique_lock<std::mutex> lock_;
+        bool entered_ = false;
         Removed removed_;
     };
 
@@ -633,6 +639,8 @@ private:
         } catch (...) {
         }
     }
+
+    bool is_maintained() const noexcept { return options_.maintain_in_background && upkeep_.is_needed(); }
 
     std::string display_name() const { return options_.name.empty() ? "pool" : options_.name; }
 

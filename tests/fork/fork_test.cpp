@@ -1,0 +1,204 @@
+// Plain fork() from a process that is using pools, on the broker of KOMBU_TEST_URL.
+#include "support/broker.hpp"
+#include "support/catch.hpp"
+#include "support/child.hpp"
+#include "support/eventually.hpp"
+
+#include <csignal>
+#include <filesystem>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+using namespace kombu;
+using namespace std::chrono_literals;
+
+namespace {
+
+constexpr int hammering = 8;
+
+/// How often to fork: KOMBU_TEST_FORKS, else less where each child must log in.
+int forks(const Connection& broker) {
+    if (const char* const wanted = std::getenv("KOMBU_TEST_FORKS")) return std::atoi(wanted);
+    return broker.transport() == "memory" ? 1000 : 100;
+}
+
+int open_sockets() {
+    int count = 0;
+    for (const auto& entry : std::filesystem::directory_iterator{"/proc/self/fd"}) {
+        std::error_code gone;
+        const auto target = std::filesystem::read_symlink(entry.path(), gone);
+        count += !gone && target.string().rfind("socket:", 0) == 0 ? 1 : 0;
+    }
+    return count;
+}
+
+/// To nobody: nothing may pile up, in this process least of all, which is copied so often.
+void publish(const Connection& broker, const Queue& queue, int number) {
+    pools::producers[broker]
+        .acquire({.block = true, .timeout = 20s})
+        ->publish(Json{{"n", number}}, {.exchange = queue.exchange(), .routing_key = "of nobody", .declare = {queue}});
+}
+
+/// Threads that use the pools until the end, and what went wrong for them.
+class Hammers {
+public:
+    Hammers(const Connection& broker, const Queue& queue) {
+        for (int number = 0; number < hammering; ++number)
+            threads_.emplace_back([this, &broker, &queue, number] {
+                while (!done_) {
+                    try {
+                        publish(broker, queue, number);
+                        auto connection = pools::connections[broker].acquire({.block = true, .timeout = 20s});
+                        if (number % 2 == 0) (void)pools::stats();
+                        ++rounds_;
+                    } catch (const std::exception& error) {
+                        std::lock_guard lock{mutex_};
+                        errors_ += std::string{error.what()} + "\n";
+                        return;
+                    }
+                }
+            });
+    }
+    ~Hammers() { stop(); }
+    std::string stop() {
+        done_ = true;
+        for (auto& thread : threads_)
+            if (thread.joinable()) thread.join();
+        return errors_;
+    }
+    long rounds() const { return rounds_; }
+
+private:
+    std::atomic<bool> done_{false};
+    std::atomic<long> rounds_{0};
+    std::mutex mutex_;
+    std::string errors_;
+    std::vector<std::thread> threads_;
+};
+
+const PoolStats& of_connections(const std::vector<PoolStats>& all) {
+    for (const PoolStats& stats : all)
+        if (stats.name.rfind("connections@", 0) == 0) return stats;
+    throw std::runtime_error("no pool of connections");
+}
+
+}  // namespace
+
+TEST_CASE("children of a process whose threads hammer its pools work, and the parent notices nothing", "[fork]") {
+    const Connection broker{broker_url()};
+    const Place place;
+    const bool has_sockets = broker.transport() != "memory";
+    // Enough for everybody at once: nobody connects once all have been served.
+    {
+        std::vector<Lease<Connection>> all;
+        for (int i = 0; i < 2 * hammering + 1; ++i) {
+            all.push_back(pools::connections[broker].acquire());
+            all.back()->connect();
+        }
+    }
+    auto inherited = pools::connections[broker].acquire();
+    inherited->connect();
+    auto& pool = pools::connections[broker];
+    const auto connected = pool.stats().created;
+
+    Hammers hammers{broker, place.queue};
+    REQUIRE(eventually([&] { return hammers.rounds() > 100; }));
+    int failures = 0;
+    for (int round = 0; round < forks(broker) && failures < 3; ++round) {
+        const std::string wrong = in_child(
+            [&]() -> std::string {
+                if (open_sockets() != 0) return "sockets of the parent are open";
+                const PoolStats at_first = pool.stats();
+                if (at_first.idle + at_first.in_use + at_first.connecting != 0) return "the pool is not empty";
+                if (at_first.limit != pools::get_limit()) return "the pool has another limit";
+                if (&pools::connections[broker] != &pool) return "the group has another pool for the broker";
+                inherited.release();
+                if (pool.stats().idle != 0) return "an inherited lease gave something back";
+                for (int i = 0; i < 3; ++i) publish(broker, place.queue, round);
+                const PoolStats used = pool.stats();
+                if (used.created != 1 || used.idle != 1) return "three publishes did not share one connection";
+                if (has_sockets && open_sockets() != 1) return "it has not one socket";
+                if (round % 10 == 0) {
+                    pools::set_limit(7);
+                    pools::reset();
+                    if (pool.limit() != 7) return "set_limit does not work";
+                    publish(broker, place.queue, round);
+                }
+                return "";
+            },
+            round % 2 == 0);
+        INFO("round " << round);
+        CHECK(wrong == "");
+        failures += wrong.empty() ? 0 : 1;
+    }
+    CHECK(hammers.stop() == "");
+    CHECK(pool.stats().created == connected);
+    CHECK(inherited->connected());
+    inherited->default_channel().queue_declare(place.queue);  // it is still the parent's, and works
+    CHECK(of_connections(pools::stats()).closed == 0);
+}
+
+TEST_CASE("what a child inherited refuses to talk to the broker", "[fork]") {
+    const Connection broker{broker_url()};
+    const Place place;
+    Connection mine{broker};
+    mine.connect();
+    auto channel = mine.default_channel();
+    CHECK(in_child([&]() -> std::string {
+              try {
+                  channel.queue_declare(place.queue);
+                  return "a channel of the parent was used";
+              } catch (const ConnectionError&) {
+              }
+              if (mine.connected()) return "the connection says it is connected";
+              mine.default_channel().queue_declare(place.queue);  // connects by itself
+              return mine.connected() ? "" : "it did not connect anew";
+          }) == "");
+    channel.queue_declare(place.queue);
+    CHECK(mine.connected());
+}
+
+TEST_CASE("maintenance works in a child too", "[fork]") {
+    pools::Connections group{{.limit = 5, .pool = {.preload = 2}}};
+    const Connection broker{broker_url()};
+    REQUIRE(eventually([&] { return group[broker].stats().idle == 2; }));
+    CHECK(in_child([&]() -> std::string {
+              return eventually([&] { return group[broker].stats().idle == 2; }) ? "" : "nothing was preloaded";
+          }) == "");
+}
+
+TEST_CASE("a child of a child works", "[fork]") {
+    const Connection broker{broker_url()};
+    const Place place;
+    publish(broker, place.queue, 0);
+    CHECK(in_child([&]() -> std::string {
+              publish(broker, place.queue, 1);
+              const std::string wrong = in_child([&]() -> std::string {
+                  publish(broker, place.queue, 2);
+                  return pools::connections[broker].stats().created == 1 ? "" : "it used what it inherited";
+              });
+              publish(broker, place.queue, 3);
+              return wrong;
+          }) == "");
+    publish(broker, place.queue, 4);
+}
+
+TEST_CASE("without handlers after_fork_child() does the same", "[fork]") {
+    const Connection broker{broker_url()};
+    const Place place;
+    publish(broker, place.queue, 0);
+    auto& pool = pools::connections[broker];
+    CHECK(in_child([&]() -> std::string {
+              // In a process of its own, since handlers cannot be enabled again.
+              disable_fork_handlers();
+              return in_child([&]() -> std::string {
+                  after_fork_child();
+                  after_fork_child();  // a second time does nothing
+                  if (pool.stats().idle != 0) return "the pool is not empty";
+                  publish(broker, place.queue, 1);
+                  return pool.stats().created == 1 ? "" : "it used what it inherited";
+              });
+          }) == "");
+    publish(broker, place.queue, 2);
+}
