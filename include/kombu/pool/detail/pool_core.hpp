@@ -194,7 +194,7 @@ public:
             slot.state = SlotState::closing;
             returned = Returned::close;
         }
-        serve(now);
+        serve(now, id);
         calm_down_if_quiet();
         return returned;
     }
@@ -214,7 +214,9 @@ public:
     }
 
     /// Leases an idle slot to the caller by name, to look after it. False when it is not idle.
-    bool take(SlotId id) noexcept { return slots_[id].state == SlotState::live && table_.claim(table_.cell(id)); }
+    bool take(SlotId id) noexcept {
+        return id < slots_.size() && slots_[id].state == SlotState::live && table_.claim(table_.cell(id));
+    }
 
     /// A live slot is not to be used again: an idle one is `closing` now (true), a leased one when it comes back.
     bool retire(SlotId id) {
@@ -311,7 +313,11 @@ private:
         return {Grant::create, reserve()};
     }
 
-    bool has_idle() const noexcept {
+    /// `likely` is where to look first: other slots' cells are in other processors' caches.
+    bool has_idle(SlotId likely) const noexcept {
+        if (likely < slots_.size() && slots_[likely].state == SlotState::live &&
+            SlotTable::is_idle(table_.cell(likely)))
+            return true;
         for (SlotId id = 0; id < slots_.size(); ++id)
             if (slots_[id].state == SlotState::live && SlotTable::is_idle(table_.cell(id))) return true;
         return false;
@@ -370,12 +376,14 @@ private:
 
     /// Gives free capacity to those who wait, the longest-waiting first: idle slots by name to who has waited long,
     /// else by poking; room by name, since it must be reserved.
-    void serve(Clock::time_point now) {
+    void serve(Clock::time_point now, SlotId likely = no_slot) {
         if (closed_) return;
         while (Waiter* waiter = first_in_time(now)) {
-            if (rules_.limit != 0 && has_idle()) {
+            const bool is_poked = poked_ != nullptr && is_young(*waiter, now);
+            if (is_poked) return;  // it will look for itself, and pass on what it does not need
+            if (rules_.limit != 0 && has_idle(likely)) {
                 if (is_young(*waiter, now)) return poke(*waiter);
-                const Decision decision = take_idle();
+                const Decision decision = take(likely) ? Decision{Grant::use, likely} : take_idle();
                 if (decision.grant != Grant::none) {
                     decide(*waiter, decision);
                     continue;
@@ -425,6 +433,8 @@ private:
         quiet_ = 0;
         table_.calm_down();
     }
+
+    static constexpr SlotId no_slot = ~SlotId{0};
 
     /// Changing the mood costs as much as some hundred calls under the lock.
     static constexpr unsigned quiet_enough = 128;

@@ -12,8 +12,8 @@
 #include <kombu/pool/options.hpp>
 #include <kombu/pool/stats.hpp>
 
+#include <algorithm>
 #include <atomic>
-#include <condition_variable>
 #include <cstdint>
 #include <memory>
 #include <mutex>
@@ -224,7 +224,7 @@ public:
 private:
     /// Measured on two cores with holders in I/O: less, and throughput falls to that of a strict queue; more, and the
     /// longest waits grow (bench/RESULTS.md).
-    static constexpr Clock::duration patience = std::chrono::microseconds{200};
+    static constexpr Clock::duration patience = std::chrono::microseconds{500};
     static constexpr std::chrono::seconds upkeep_budget{5};
 
     using Closing = std::pair<std::shared_ptr<T>, CloseReason>;
@@ -269,20 +269,36 @@ private:
         PoolState* state_ = nullptr;
     };
 
+    /// A thread that waits. What is decided about it is read without the lock.
     class BlockedCall final : public Waiter {
     public:
-        using Waiter::Waiter;
-        void wake() noexcept override { woken_.notify_one(); }
-        /// False when the deadline came first.
-        bool wait(std::unique_lock<std::mutex>& lock, Deadline deadline) {
-            const auto is_over = [this] { return decision.grant != Grant::none || poked(); };
-            if (!deadline.is_never()) return woken_.wait_until(lock, deadline.when(), is_over);
-            woken_.wait(lock, is_over);
-            return true;
+        BlockedCall(PoolState& state, Clock::time_point since, Deadline deadline) noexcept
+            : Waiter(since, deadline.when()), state_(state) {}
+
+        void wake() noexcept override {
+            PoolState& state = state_;
+            // With a decision the call may be over at once: only the address counts after this.
+            woken_.store(decision.grant == Grant::none ? poked : decided, std::memory_order_release);
+            state.wake(&woken_);
         }
 
+        enum Woken : std::uint32_t { too_late, poked, decided };
+        /// Without the lock.
+        Woken wait(Deadline deadline) noexcept {
+            const std::int64_t when =
+                deadline.is_never() ? -1 : std::max<std::int64_t>(deadline.when().time_since_epoch().count(), 0);
+            for (;;) {
+                const auto woken = static_cast<Woken>(woken_.load(std::memory_order_acquire));
+                if (woken != too_late || deadline.expired()) return woken;
+                futex_wait(woken_, when);
+            }
+        }
+        /// With the lock: from now on wait() waits again.
+        void wait_again() noexcept { woken_.store(0, std::memory_order_relaxed); }
+
     private:
-        std::condition_variable woken_;
+        PoolState& state_;
+        std::atomic<std::uint32_t> woken_{0};
     };
 
     class Resize final : public ResizeStep {
@@ -375,20 +391,23 @@ private:
                   Visit& visit) {
         visit.begin(*this);
         upkeep_.observe(core_, start);
-        BlockedCall call{start, acquisition.deadline.when()};
+        BlockedCall call{*this, start, acquisition.deadline};
         if (const Decision at_once = core_.enqueue(call); at_once.grant != Grant::none) return at_once;
-        while (call.decision.grant == Grant::none) {
-            if (!call.wait(lock, acquisition.deadline)) {
-                if (core_.abandon(call, Clock::now())) return {Grant::timed_out};
-            } else if (call.decision.grant == Grant::none) {
-                core_.retry(call, Clock::now());
-            }
+        for (;;) {
+            lock.unlock();
+            const auto woken = call.wait(acquisition.deadline);
+            if (woken == BlockedCall::decided) return call.decision;  // for which nobody needs the lock
+            lock.lock();
+            if (woken == BlockedCall::too_late && core_.abandon(call, Clock::now())) return {Grant::timed_out};
+            if (call.decision.grant == Grant::none) core_.retry(call, Clock::now());
+            if (call.decision.grant != Grant::none) return call.decision;
+            call.wait_again();
         }
-        return call.decision;
     }
 
     [[noreturn]] void refuse(std::unique_lock<std::mutex> lock, const Acquisition& acquisition, Clock::time_point start,
                              bool too_many) {
+        if (!lock.owns_lock()) lock.lock();
         const auto now = Clock::now();
         const std::size_t idle = core_.idle();
         LimitReport report;
@@ -541,6 +560,14 @@ private:
         return gone;
     }
 
+    /// With the lock. The first of those that settle() wakes is woken when the lock is free.
+    void wake(const void* word) noexcept {
+        if (defers_wake_ && !wake_later_)
+            wake_later_ = word;
+        else
+            futex_wake(word);
+    }
+
     void settle(SlotId slot, std::unique_lock<std::mutex> lock) noexcept override {
         CloseReason why = CloseReason::surplus;
         if (slot < core_.slots()) {
@@ -548,7 +575,11 @@ private:
             if (core_.state(slot) == PoolCore::SlotState::orphaned) why = CloseReason::reset;
             if (core_.closed()) why = CloseReason::pool_closed;
         }
-        if (core_.settle(slot, now_if_waiting()) == PoolCore::Returned::close) {
+        defers_wake_ = true;
+        const auto returned = core_.settle(slot, now_if_waiting());
+        defers_wake_ = false;
+        const void* const word = std::exchange(wake_later_, nullptr);
+        if (returned == PoolCore::Returned::close) {
             std::shared_ptr<T> gone = std::move(resources_[slot]);
             lock.unlock();
             shut(*gone, why);
@@ -557,6 +588,7 @@ private:
             core_.closed(slot, now_if_waiting());
         }
         end(std::move(lock));
+        if (word) futex_wake(word);
     }
 
     void put_back(SlotId slot) noexcept {
@@ -680,6 +712,8 @@ private:
     PoolUpkeep upkeep_;
     std::vector<std::shared_ptr<T>> resources_;
     std::size_t users_ = 1;
+    bool defers_wake_ = false;
+    const void* wake_later_ = nullptr;
     PoolCounters counters_;
     std::string last_error_;
     const PoolState* parents_ = nullptr;  // keeps it reachable

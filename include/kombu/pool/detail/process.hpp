@@ -90,6 +90,21 @@ inline bool heavy_fence() noexcept {
     return membarrier(membarrier_register_private_expedited) == 0 && membarrier(membarrier_private_expedited) == 0;
 }
 
+/// From linux/futex.h, which is not in every libc's headers.
+enum : int { futex_wait_bitset_private = 9 | 128, futex_wake_private = 1 | 128 };
+
+/// Sleeps while the word is 0, until it is woken or the steady clock shows `when` (nanoseconds; negative: for ever). May
+/// return early.
+inline void futex_wait(const std::atomic<std::uint32_t>& word, std::int64_t when) noexcept {
+    const timespec until{when / 1'000'000'000, when % 1'000'000'000};
+    ::syscall(SYS_futex, &word, futex_wait_bitset_private, 0, when < 0 ? nullptr : &until, nullptr, ~0U);
+}
+
+/// Takes an address and does not look at it: the word may be gone, or something else's, which is then woken in vain.
+inline void futex_wake(const void* word) noexcept {
+    ::syscall(SYS_futex, word, futex_wake_private, 1, nullptr, nullptr, 0);
+}
+
 KOMBU_ONE_PER_PROCESS constinit std::atomic<std::uint64_t> last_number{0};
 /// A number, never 0, that this process has not used for anything else.
 inline std::uint64_t next_number() noexcept { return last_number.fetch_add(1, std::memory_order_relaxed) + 1; }
