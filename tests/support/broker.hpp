@@ -10,8 +10,8 @@
 #include <string>
 #include <string_view>
 
-/// The broker that a test program runs against: KOMBU_TEST_URL. Only messaging_memory and fork_memory do without; any other program
-/// would pass on memory without having seen its broker.
+/// The broker that a test program runs against: KOMBU_TEST_URL. Only messaging_memory and fork_memory do without; any
+/// other program would pass on memory without having seen its broker.
 inline std::string broker_url() {
     if (const char* const url = std::getenv("KOMBU_TEST_URL")) return url;
     const std::string_view program = program_invocation_short_name;

@@ -71,7 +71,25 @@ public:
         return hooks;
     }
 
+    /// Without prepare and recycle, of which the pool then makes no calls: its fast path.
+    kombu::ResourceFactory<Thing> plain_hooks() {
+        auto plain = hooks();
+        plain.prepare = nullptr;
+        plain.recycle = nullptr;
+        return plain;
+    }
+    /// With a look at each resource before it is lent instead.
+    kombu::ResourceFactory<Thing> looking_hooks() {
+        auto looking = plain_hooks();
+        looking.validate = [this](Thing& thing) {
+            ++validated;
+            return !thing.dead;
+        };
+        return looking;
+    }
+
     std::atomic<bool> closed_twice{false};
+    std::atomic<int> validated{0};
 
 private:
     void push(std::deque<Step>& script, Step step) {

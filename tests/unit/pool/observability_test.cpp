@@ -1,0 +1,241 @@
+// Statistics, reports, the observer and the log.
+#include "support/catch.hpp"
+#include "support/eventually.hpp"
+#include "support/scripted_factory.hpp"
+
+#include <kombu/log.hpp>
+
+#include <future>
+#include <mutex>
+#include <vector>
+
+using namespace std::chrono_literals;
+using Catch::Matchers::Contains;
+using kombu::Clock;
+using kombu::CloseReason;
+using kombu::DurationHistogram;
+using kombu::ResourcePool;
+
+namespace {
+
+using Pool = ResourcePool<Thing>;
+
+struct Recorder : kombu::PoolObserver {
+    void acquired(const std::string& pool, Nanoseconds) override { add(pool + " acquired"); }
+    void released(const std::string& pool, Nanoseconds) override { add(pool + " released"); }
+    void created(const std::string& pool, Nanoseconds) override { add(pool + " created"); }
+    void create_failed(const std::string& pool, const std::exception& why) override {
+        add(pool + " create failed: " + why.what());
+    }
+    void closed(const std::string& pool, CloseReason why) override {
+        add(pool + " closed " + std::to_string(static_cast<int>(why)));
+    }
+    void limit_exceeded(const kombu::LimitReport& report) override { add(report.pool + " limit exceeded"); }
+    void leaked(const kombu::LeakReport& report) override { add(report.pool + " leaked"); }
+
+    std::vector<std::string> take() {
+        std::lock_guard lock{mutex_};
+        return std::exchange(events_, {});
+    }
+
+private:
+    void add(std::string event) {
+        std::lock_guard lock{mutex_};
+        events_.push_back(std::move(event));
+    }
+    std::mutex mutex_;
+    std::vector<std::string> events_;
+};
+using Events = std::vector<std::string>;
+
+/// What is logged while it lives.
+class LogCapture {
+public:
+    LogCapture() {
+        kombu::set_logger([this](kombu::LogLevel level, std::string_view text) {
+            std::lock_guard lock{mutex_};
+            lines_.push_back((level == kombu::LogLevel::warning ? "warning: " : "") + std::string{text});
+        });
+    }
+    ~LogCapture() { kombu::set_logger({}); }
+    std::vector<std::string> lines() {
+        std::lock_guard lock{mutex_};
+        return lines_;
+    }
+
+private:
+    std::mutex mutex_;
+    std::vector<std::string> lines_;
+};
+
+std::string refusal(Pool& pool, const kombu::AcquireOptions& options) {
+    try {
+        (void)pool.acquire(options);
+    } catch (const kombu::LimitExceeded& error) {
+        return error.what();
+    }
+    return "";
+}
+
+}  // namespace
+
+TEST_CASE("statistics count what happened, by reason", "[pool][stats]") {
+    ScriptedFactory factory;
+    Pool pool{factory.looking_hooks(), {.limit = 2, .name = "things"}};
+    factory.on_create(ScriptedFactory::fails("no"));
+    CHECK_THROWS(pool.acquire());
+    pool.acquire().discard();
+    auto a = pool.acquire();
+    auto b = pool.acquire();
+    CHECK_FALSE(pool.try_acquire());
+    a->dead = true;
+    a.release();
+    a = pool.acquire();
+    const auto stats = pool.stats();
+    CHECK(stats.name == "things");
+    CHECK(stats.limit == 2);
+    CHECK(stats.in_use == 2);
+    CHECK(stats.idle == 0);
+    CHECK(stats.acquired == 4);
+    CHECK(stats.created == 4);
+    CHECK(stats.create_failures == 1);
+    CHECK(stats.timeouts == 1);
+    CHECK(stats.closed == 2);
+    CHECK(stats.closed_for(CloseReason::discarded) == 1);
+    CHECK(stats.closed_for(CloseReason::dead) == 1);
+    b.release();
+    pool.resize(1, {.ignore_errors = true});
+    pool.reset();
+    a.release();
+    const auto after = pool.stats();
+    CHECK(after.closed_for(CloseReason::surplus) == 1);
+    CHECK(after.closed_for(CloseReason::reset) == 1);
+    pool.acquire().release();
+    pool.close();
+    CHECK(pool.stats().closed_for(CloseReason::pool_closed) == 1);
+}
+
+TEST_CASE("histograms tell how long callers waited, used and connected", "[pool][stats]") {
+    ScriptedFactory factory;
+    Pool pool{factory.plain_hooks(), {.limit = 1}};
+    auto held = pool.acquire();
+    auto waiter = std::async(std::launch::async, [&] { pool.acquire({.block = true}).release(); });
+    REQUIRE(eventually([&] { return pool.stats().waiting == 1; }));
+    const auto waiting_since = Clock::now();
+    CHECK(eventually([&] { return Clock::now() - waiting_since > 2ms; }));
+    held.release();
+    waiter.get();
+    for (int i = 0; i < 1000; ++i) pool.acquire().release();
+    const auto stats = pool.stats();
+    CHECK(stats.acquired == 1002);
+    CHECK(stats.wait.total() == 1002);
+    CHECK(stats.wait.quantile(0.5) < 1us);
+    CHECK(stats.longest_wait >= 2ms);
+    CHECK(stats.wait.quantile(1) >= 2ms);
+    // 64 one by one, then 15 times one for 64.
+    CHECK(stats.use.total() > 900);
+    CHECK(stats.use.total() < 1100);
+    CHECK(stats.use.quantile(1) >= 2ms);
+    CHECK(stats.connect.total() == 1);
+}
+
+TEST_CASE("a histogram's classes double", "[pool][stats]") {
+    CHECK(DurationHistogram::class_of(-5ns) == 0);
+    CHECK(DurationHistogram::class_of(0ns) == 0);
+    CHECK(DurationHistogram::class_of(1ns) == 0);
+    CHECK(DurationHistogram::class_of(1024ns) == 10);
+    CHECK(DurationHistogram::class_of(1025ns) == 11);
+    CHECK(DurationHistogram::upper_bound(10) == 1024ns);
+    CHECK(DurationHistogram::class_of(std::chrono::hours{1000000}) == DurationHistogram::classes - 1);
+    DurationHistogram histogram;
+    CHECK(histogram.quantile(0.99) == 0ns);
+    histogram.add(100ns, 99);
+    histogram.add(1ms);
+    CHECK(histogram.quantile(0.5) == 128ns);
+    CHECK(histogram.quantile(0.999) == 1048576ns);
+}
+
+TEST_CASE("the error of a full pool says who holds it, and since when", "[pool][stats]") {
+    ScriptedFactory factory;
+    Pool pool{factory.hooks(), {.limit = 1, .name = "news@somewhere"}};
+    auto held = pool.acquire();
+    const unsigned line = __LINE__ - 1;
+    CHECK_THAT(
+        refusal(pool, {}),
+        Contains("news@somewhere: no resource is free (limit 1, in use 1, idle 0, waiting 0); oldest lease 0.") &&
+            Contains(" s from observability_test.cpp:" + std::to_string(line) + "; last connect error: none"));
+    CHECK_THAT(refusal(pool, {.block = true, .timeout = 20ms}), Contains("news@somewhere: no resource within 2"));
+}
+
+TEST_CASE("the age of a lease is at least what was seen of it where the clock is not read each time", "[pool][stats]") {
+    ScriptedFactory factory;
+    Pool pool{factory.plain_hooks(), {.limit = 1}};
+    for (int i = 0; i < 100; ++i) pool.acquire().release();
+    auto held = pool.acquire();
+    CHECK_THAT(refusal(pool, {}), Contains("oldest lease over 0.0 s from observability_test.cpp"));
+    CHECK_THAT(refusal(pool, {.block = true, .timeout = 60ms}), Contains("oldest lease over 0.1 s"));
+}
+
+TEST_CASE("a lease beyond leak_threshold is reported once, with who acquired it", "[pool][stats]") {
+    LogCapture log;
+    ScriptedFactory factory;
+    const auto observer = std::make_shared<Recorder>();
+    Pool pool{
+        factory.plain_hooks(),
+        {.limit = 2, .name = "things", .leak_threshold = 60s, .maintain_in_background = false, .observer = observer}};
+    auto held = pool.acquire();
+    const unsigned line = __LINE__ - 1;
+    auto other = pool.acquire();
+    other.release();
+    observer->take();
+    const auto now = Clock::now();
+    pool.maintain(now + 59s);
+    CHECK(pool.stats().leaks == 0);
+    pool.maintain(now + 61s);
+    pool.maintain(now + 62s);
+    CHECK(pool.stats().leaks == 1);
+    CHECK(observer->take() == Events{"things leaked"});
+    REQUIRE(log.lines().size() == 1);
+    CHECK_THAT(log.lines().front(), Contains("warning: things: a lease has lasted 61.0 s from observability_test.cpp:" +
+                                             std::to_string(line)));
+    held.release();
+    held = pool.acquire();
+    pool.maintain(Clock::now() + 61s);
+    CHECK(pool.stats().leaks == 2);
+}
+
+TEST_CASE("an observer hears what happens, in order and without a lock", "[pool][stats]") {
+    struct Nosy : Recorder {
+        void released(const std::string& pool, Nanoseconds used) override {
+            Recorder::released(pool, used);
+            if (asked) (void)asked->stats();  // would hang if the pool's lock were held
+            throw std::runtime_error("goes nowhere");
+        }
+        Pool* asked = nullptr;
+    };
+    ScriptedFactory factory;
+    const auto observer = std::make_shared<Nosy>();
+    Pool pool{factory.hooks(), {.limit = 1, .name = "p", .observer = observer}};
+    observer->asked = &pool;
+    pool.acquire().release();
+    CHECK(observer->take() == Events{"p created", "p acquired", "p released"});
+    auto lease = pool.acquire();
+    CHECK_FALSE(pool.try_acquire());
+    lease.discard();
+    CHECK(observer->take() == Events{"p acquired", "p limit exceeded", "p released", "p closed 0"});
+    factory.on_create(ScriptedFactory::fails("refused"));
+    CHECK_THROWS(pool.acquire());
+    CHECK(observer->take() == Events{"p create failed: refused"});
+}
+
+TEST_CASE("nothing is logged until somebody sets a logger", "[pool][stats]") {
+    CHECK_FALSE(kombu::is_logging());
+    kombu::log(kombu::LogLevel::error, "nobody hears it");
+    {
+        LogCapture log;
+        CHECK(kombu::is_logging());
+        kombu::log(kombu::LogLevel::info, "heard");
+        CHECK(log.lines() == std::vector<std::string>{"heard"});
+    }
+    CHECK_FALSE(kombu::is_logging());
+}
