@@ -4,6 +4,7 @@
 #include "support/messaging_fixture.hpp"
 
 #include <future>
+#include <latch>
 #include <set>
 
 using namespace kombu;
@@ -308,4 +309,73 @@ TEST_CASE("a lease outlives its group", "[pools]") {
     CHECK_NOTHROW((*lease)->publish(1, {.routing_key = unique("nobody")}));
     lease.reset();
     CHECK(connections[Connection{broker_url()}].in_use() == 0);
+}
+
+TEST_CASE("producers and connections exhausted in opposite order end with errors in time", "[pools]") {
+    pools::Connections connections{{.limit = 2}};
+    pools::Producers producers{{.limit = 2, .connections = &connections}};
+    const Connection broker{broker_url()};
+    const AcquireOptions in_time{.block = true, .timeout = 300ms};
+    const auto start = Clock::now();
+    std::latch holding{2};
+    auto first = std::async(std::launch::async, [&] {
+        auto connection = connections[broker].acquire(in_time);
+        holding.arrive_and_wait();
+        auto producer = producers[broker].acquire(in_time);
+    });
+    auto second = std::async(std::launch::async, [&] {
+        auto producer = producers[broker].acquire(in_time);
+        holding.arrive_and_wait();
+        auto connection = connections[broker].acquire(in_time);
+    });
+    CHECK_THROWS_AS(first.get(), ConnectionLimitExceeded);
+    CHECK_THROWS_AS(second.get(), ConnectionLimitExceeded);
+    CHECK(Clock::now() - start < 5s);
+    CHECK(connections[broker].stats().in_use == 0);
+    CHECK(producers[broker].stats().in_use == 0);
+}
+
+TEST_CASE("warm_up connects, and reports why it cannot", "[pools]") {
+    pools::Connections connections{{.limit = 3}};
+    pools::Producers producers{{.limit = 3, .connections = &connections}};
+    const Connection broker{broker_url()};
+    producers[broker].warm_up(2, 10s);
+    CHECK(connections[broker].stats().idle == 2);
+    auto one = connections[broker].acquire(), two = connections[broker].acquire();
+    CHECK((one->connected() && two->connected()));
+    const Connection nobody{"amqp://guest:s3cret@127.0.0.1:1//"};
+    CHECK_THROWS_AS(connections[nobody].warm_up(1, 5s), ConnectionError);
+    CHECK_THROWS_AS(producers[nobody].warm_up(1, 5s), ConnectionError);
+}
+
+TEST_CASE("the pools of a broker can have options of their own", "[pools]") {
+    pools::Connections connections{{.pool = {.name = "news"}}};
+    const Connection broker{broker_url()}, other{"memory://other"};
+    connections.configure(broker, {.limit = 3, .name = "own", .preload = 2});
+    REQUIRE(eventually([&] { return connections[broker].stats().idle == 2; }));
+    CHECK(connections[broker].acquire()->connected());
+    CHECK(connections[broker].limit() == 3);
+    CHECK(connections[broker].name() == "own@" + broker.as_uri());
+    CHECK(connections[other].name() == "news@" + other.as_uri());
+    CHECK(connections[other].limit() == pools::get_limit());
+}
+
+TEST_CASE("pools::stats() shows the pools of the global groups", "[pools]") {
+    const Connection broker{broker_url()};
+    auto producer = pools::producers[broker].acquire();
+    std::set<std::string> in_use;
+    for (const PoolStats& stats : pools::stats())
+        if (stats.in_use != 0) in_use.insert(stats.name);
+    CHECK(in_use == std::set<std::string>{"connections@" + broker.as_uri(), "producers@" + broker.as_uri()});
+}
+
+TEST_CASE("the error of a full pool of producers names who acquired them, not the library", "[pools]") {
+    pools::Connections connections{{.limit = 1}};
+    pools::Producers producers{{.limit = 5, .connections = &connections}};
+    const Connection broker{broker_url()};
+    auto held = producers[broker].acquire();
+    const auto line = __LINE__ - 1;
+    CHECK_THROWS_WITH(producers[broker].acquire(),
+                      Catch::Matchers::Contains("no connection is free (limit 1, in use 1, idle 0, waiting 0)") &&
+                          Catch::Matchers::Contains(" from pools_test.cpp:" + std::to_string(line)));
 }

@@ -7,6 +7,7 @@
 
 #include <future>
 #include <latch>
+#include <optional>
 #include <set>
 #include <thread>
 
@@ -184,4 +185,112 @@ TEST_CASE_METHOD(Fixture, "sixteen threads that touch a key at once get one pool
         REQUIRE(pools.size() == 1);
         REQUIRE(pools_made == 1);
     }
+}
+
+TEST_CASE_METHOD(Fixture, "a key can have options of its own, which a change of the group's limit leaves alone",
+                 "[group]") {
+    GroupRegistry registry{7};
+    Group group{create, UseGlobalLimit{}, &registry};
+    registry.add(group);
+    group.configure("own", {.limit = 3, .max_waiters = 1});
+    group.configure("waiters", {.max_waiters = 1});
+    CHECK(group["own"].limit() == 3);
+    CHECK(group["waiters"].limit() == 7);
+    CHECK(group["other"].limit() == 7);
+    registry.set_limit(9);
+    CHECK(group["own"].limit() == 3);
+    CHECK(group["waiters"].limit() == 9);
+    CHECK_THROWS_AS(group.configure("own", {.limit = 4}), kombu::PoolInUse);
+    group.erase("own");
+    CHECK(group["own"].limit() == 3);  // the options outlive an erase
+    group.erase("own");
+    group.configure("own", {.limit = 4});
+    CHECK(group["own"].limit() == 4);
+}
+
+TEST_CASE_METHOD(Fixture, "a group's own options go to every pool that is not configured", "[group]") {
+    Group group{create, 2, nullptr, {.preload = 1, .maintain_in_background = false}};
+    group["a"].maintain();
+    CHECK(group["a"].stats().idle == 1);
+    group.configure("b", {.maintain_in_background = false});
+    group["b"].maintain();
+    CHECK(group["b"].stats().idle == 0);
+}
+
+TEST_CASE_METHOD(Fixture, "for_each visits every pool, which may erase them", "[group]") {
+    Group group{create, 1};
+    for (const char* key : {"a", "b", "c"}) group[key].acquire().release();
+    std::set<std::string> seen;
+    group.for_each([&](const std::string& key, Pool& pool) {
+        CHECK(group.erase(key));
+        CHECK(pool.stats().idle == 1);
+        seen.insert(key);
+    });
+    CHECK(seen == std::set<std::string>{"a", "b", "c"});
+    CHECK(group.size() == 0);
+    CHECK(factory.live() == 0);
+}
+
+TEST_CASE_METHOD(Fixture, "the statistics of a registry are those of all its pools", "[group]") {
+    GroupRegistry registry{7};
+    Group one{create, 1}, two{create, 2}, stranger{create, 3};
+    registry.add(one);
+    registry.add(two);
+    auto lease = one["a"].acquire();
+    (void)two["b"];
+    (void)stranger["c"];
+    std::set<std::string> names;
+    std::size_t in_use = 0;
+    for (const kombu::PoolStats& stats : registry.stats()) {
+        names.insert(stats.name);
+        in_use += stats.in_use;
+    }
+    CHECK(names == std::set<std::string>{"a", "b"});
+    CHECK(in_use == 1);
+    CHECK(stranger.stats().size() == 1);
+}
+
+TEST_CASE_METHOD(Fixture, "a repeated look-up finds the pool of its key, and never one that is gone", "[group]") {
+    const std::string long_key(200, 'x');
+    std::optional<Group> group{std::in_place, create, 1};
+    for (int round = 0; round < 3; ++round) {
+        Pool& a = (*group)["a"];
+        Pool& b = (*group)["b"];
+        Pool& none = (*group)[""];
+        Pool& huge = (*group)[long_key];
+        CHECK(std::set<Pool*>{&a, &b, &none, &huge}.size() == 4);
+        for (int i = 0; i < 3; ++i) {
+            CHECK(&(*group)["a"] == &a);
+            CHECK(&(*group)["b"] == &b);
+            CHECK(&(*group)[""] == &none);
+            CHECK(&(*group)[long_key] == &huge);
+        }
+        if (round == 0) {
+            const int made = pools_made;
+            group->erase("a");
+            (void)(*group)["a"];
+            CHECK(pools_made == made + 1);
+        } else {
+            const int made = pools_made;
+            group.emplace(create, 1);
+            (void)(*group)["a"];
+            CHECK(pools_made == made + 1);
+        }
+    }
+}
+
+TEST_CASE_METHOD(Fixture, "callers that wait when their group is destroyed are told so, and leases live on",
+                 "[group][threads]") {
+    std::optional<Group> group{std::in_place, create, 1};
+    auto lease = (*group)["a"].acquire();
+    Pool& pool = (*group)["a"];
+    std::vector<std::future<void>> waiting;
+    for (int i = 0; i < 8; ++i)
+        waiting.push_back(std::async(std::launch::async, [&] { (void)pool.acquire({.block = true}); }));
+    REQUIRE(eventually([&] { return pool.stats().waiting == 8; }));
+    group.reset();
+    for (auto& call : waiting) CHECK_THROWS_AS(call.get(), kombu::PoolClosed);
+    CHECK(lease->closed == 0);
+    lease.release();
+    CHECK(factory.live() == 0);
 }
