@@ -399,9 +399,9 @@ private:
             if (woken == BlockedCall::decided) return call.decision;  // for which nobody needs the lock
             lock.lock();
             if (woken == BlockedCall::too_late && core_.abandon(call, Clock::now())) return {Grant::timed_out};
+            call.wait_again();  // before retry(), which may poke it once more
             if (call.decision.grant == Grant::none) core_.retry(call, Clock::now());
             if (call.decision.grant != Grant::none) return call.decision;
-            call.wait_again();
         }
     }
 

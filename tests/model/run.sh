@@ -1,0 +1,25 @@
+#!/usr/bin/env bash
+# Checks the waiting protocol with SPIN: that it is right, and that the model notices each way of breaking it.
+set -euo pipefail
+model=$(cd "$(dirname "$0")" && pwd)/waiting.pml
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+cd "$work"
+
+# verify NAME DEFINE...: prints SPIN's count of errors.
+verify() {
+    local name=$1
+    shift
+    mkdir "$name"
+    (cd "$name" && spin "$@" -a "$model" >spin.log && "${CC:-cc}" -O2 -DSAFETY -DCOLLAPSE -w -o pan pan.c &&
+        ./pan -m100000 >pan.log 2>&1) || { cat "$name"/*.log; exit 1; }
+    ! grep -q 'max search depth too small' "$name/pan.log" || { echo "$name: the search was cut off"; exit 1; }
+    sed -n 's/.*errors: \([0-9]*\).*/\1/p' "$name/pan.log"
+}
+
+[ "$(verify right)" = 0 ] || { echo "the protocol is wrong:"; cat right/pan.log; exit 1; }
+echo "right: $(sed -n 's/ *\([0-9e+.]*\) states, stored.*/\1/p' right/pan.log) states, no error"
+for broken in NO_FENCE NO_RESCAN LATE_RESET NO_PASSING; do
+    [ "$(verify "$broken" "-D$broken")" != 0 ] || { echo "$broken: the model does not notice"; exit 1; }
+    echo "$broken: noticed"
+done

@@ -1,0 +1,173 @@
+// The pool's promises on its lock-free path, under everything that may cross it. KOMBU_TEST_OPERATIONS says how many.
+#include "support/catch.hpp"
+#include "support/scripted_factory.hpp"
+
+#include <kombu/pool/resource_pool.hpp>
+
+#include <atomic>
+#include <cstdlib>
+#include <random>
+#include <thread>
+#include <vector>
+
+using namespace kombu;
+using namespace std::chrono_literals;
+
+namespace {
+
+long operations() {
+    const char* const wanted = std::getenv("KOMBU_TEST_OPERATIONS");
+    return wanted ? std::atol(wanted) : 2'000'000;
+}
+
+/// What is wrong, said once and remembered.
+class Verdict {
+public:
+    void require(bool condition, const char* what) noexcept {
+        if (!condition) wrong_.store(what, std::memory_order_relaxed);
+    }
+    std::string text() const {
+        const char* const wrong = wrong_.load();
+        return wrong ? wrong : "";
+    }
+
+private:
+    std::atomic<const char*> wrong_{nullptr};
+};
+
+template <class Work>
+void in_threads(int threads, Work work) {
+    std::vector<std::thread> all;
+    for (int i = 0; i < threads; ++i) all.emplace_back([&work, i] { work(i); });
+    for (auto& thread : all) thread.join();
+}
+
+/// Owns the thing alone while it lives.
+class Owner {
+public:
+    Owner(Thing& thing, Verdict& verdict) : thing_(thing) {
+        verdict.require(thing.users.fetch_add(1, std::memory_order_relaxed) == 0, "a resource has two users");
+        verdict.require(thing.closed.load(std::memory_order_relaxed) == 0, "a closed resource was lent");
+    }
+    ~Owner() { thing_.users.fetch_sub(1, std::memory_order_relaxed); }
+    Owner(const Owner&) = delete;
+    Owner& operator=(const Owner&) = delete;
+
+private:
+    Thing& thing_;
+};
+
+}  // namespace
+
+TEST_CASE("every caller is served, alone and within the limit, whatever the numbers of threads and slots", "[stress]") {
+    const auto [threads, limit] =
+        GENERATE(table<int, std::size_t>({{2, 1}, {4, 4}, {16, 16}, {16, 8}, {16, 3}, {3, 2}}));
+    ScriptedFactory factory;
+    Verdict verdict;
+    std::atomic<std::size_t> leased{0};
+    const long each = operations() / 6 / threads;
+    {
+        ResourcePool<Thing> pool{factory.plain_hooks(), {.limit = limit}};
+        std::atomic<bool> done{false};
+        std::thread looker{[&] {
+            std::uint64_t acquired = 0;
+            while (!done) {
+                const PoolStats stats = pool.stats();
+                verdict.require(stats.in_use + stats.idle + stats.connecting + stats.closing <= limit,
+                                "a snapshot shows more than the limit");
+                verdict.require(stats.acquired >= acquired, "a counter went back");
+                acquired = stats.acquired;
+                std::this_thread::yield();
+            }
+        }};
+        in_threads(threads, [&](int number) {
+            std::minstd_rand random{static_cast<unsigned>(number + 1)};
+            for (long i = 0; i < each; ++i) {
+                auto lease = pool.acquire({.block = true});
+                verdict.require(leased.fetch_add(1, std::memory_order_relaxed) < limit, "more leases than the limit");
+                {
+                    const Owner owner{*lease, verdict};
+                    if (random() % 1024 == 0) std::this_thread::yield();
+                }
+                leased.fetch_sub(1, std::memory_order_relaxed);
+                if (random() % 512 == 0)
+                    lease.discard();
+                else if (random() % 4096 == 0)
+                    (void)lease.detach();
+            }
+        });
+        done = true;
+        looker.join();
+        const PoolStats stats = pool.stats();
+        CHECK(stats.in_use == 0);
+        CHECK(stats.waiting == 0);
+        CHECK(stats.connecting + stats.closing == 0);
+        CHECK(stats.idle <= limit);
+        CHECK(stats.acquired == static_cast<std::uint64_t>(each) * static_cast<std::uint64_t>(threads));
+    }
+    CHECK(verdict.text() == "");
+    CHECK(static_cast<std::size_t>(factory.most_live()) <=
+          limit + static_cast<std::size_t>(each * threads / 4096 + 100));
+}
+
+TEST_CASE("resets, changes of limit and maintenance cross the fast path and break nothing", "[stress]") {
+    ScriptedFactory factory;
+    Verdict verdict;
+    std::atomic<long> served{0};
+    const long each = operations() / 20 / 8;
+    {
+        ResourcePool<Thing> pool{
+            factory.plain_hooks(),
+            {.limit = 8, .preload = 2, .max_lifetime = 5ms, .leak_threshold = 1h, .maintain_in_background = true}};
+        in_threads(8, [&](int number) {
+            std::minstd_rand random{static_cast<unsigned>(number + 1)};
+            for (long i = 0; i < each; ++i) {
+                const auto dice = random() % 1000;
+                if (dice == 0) pool.reset();
+                if (dice == 1) pool.resize(4 + random() % 8, {.ignore_errors = true});
+                if (dice == 2) pool.resize(4 + random() % 8, {.force = true});
+                if (dice == 3) (void)pool.take_idle();
+                if (dice == 4) pool.maintain();
+                if (dice == 5) pool.resize(0);
+                Lease<Thing> lease;
+                try {
+                    lease = dice % 2 ? pool.acquire({.block = true, .timeout = 10s}) : pool.try_acquire();
+                } catch (const LimitExceeded&) {
+                    verdict.require(false, "a caller waited for ten seconds");
+                }
+                if (!lease) continue;
+                ++served;
+                const Owner owner{*lease, verdict};
+                if (dice % 7 == 0) lease.get();
+            }
+        });
+        const PoolStats stats = pool.stats();
+        CHECK(stats.in_use == 0);
+        CHECK(stats.waiting == 0);
+    }
+    CHECK(served > each);
+    CHECK(verdict.text() == "");
+    CHECK(factory.live() == 0);
+    CHECK_FALSE(factory.closed_twice);
+}
+
+TEST_CASE("leases that outlive their pools give back to nobody else", "[stress]") {
+    ScriptedFactory factory;
+    Verdict verdict;
+    in_threads(8, [&](int number) {
+        std::minstd_rand random{static_cast<unsigned>(number + 1)};
+        std::vector<Lease<Thing>> kept;
+        for (long i = 0; i < operations() / 2000; ++i) {
+            ResourcePool<Thing> pool{factory.plain_hooks(), {.limit = 3}};
+            kept.push_back(pool.acquire());
+            for (int use = 0; use < 3; ++use) {
+                auto lease = pool.acquire();
+                const Owner owner{*lease, verdict};
+            }
+            if (kept.size() > 5) kept.erase(kept.begin() + static_cast<std::ptrdiff_t>(random() % kept.size()));
+        }
+    });
+    CHECK(verdict.text() == "");
+    CHECK(factory.live() == 0);
+    CHECK_FALSE(factory.closed_twice);
+}
