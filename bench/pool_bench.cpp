@@ -1,4 +1,6 @@
 // What one acquire and release costs, as multiples of an uncontended mutex lock and unlock in the same run.
+#include "textbook_pool.hpp"
+
 #include <kombu/kombu.hpp>
 
 #include <benchmark/benchmark.h>
@@ -6,12 +8,10 @@
 #include <condition_variable>
 #include <memory>
 #include <mutex>
+#include <string>
 #include <thread>
-#include <vector>
 
 namespace {
-
-struct Stub {};
 
 kombu::ResourceFactory<Stub> stubs() {
     kombu::ResourceFactory<Stub> factory;
@@ -19,32 +19,11 @@ kombu::ResourceFactory<Stub> stubs() {
     return factory;
 }
 
-/// The pool of a textbook: one mutex, one condition variable, a stack.
-class TextbookPool {
-public:
-    explicit TextbookPool(std::size_t size) {
-        for (std::size_t i = 0; i < size; ++i) free_.push_back(std::make_unique<Stub>());
-    }
-    std::unique_ptr<Stub> acquire() {
-        std::unique_lock lock{mutex_};
-        available_.wait(lock, [&] { return !free_.empty(); });
-        auto stub = std::move(free_.back());
-        free_.pop_back();
-        return stub;
-    }
-    void release(std::unique_ptr<Stub> stub) {
-        {
-            std::lock_guard lock{mutex_};
-            free_.push_back(std::move(stub));
-        }
-        available_.notify_one();
-    }
+using StubPool = kombu::ResourcePool<Stub>;
 
-private:
-    std::mutex mutex_;
-    std::condition_variable available_;
-    std::vector<std::unique_ptr<Stub>> free_;
-};
+std::unique_ptr<StubPool> stub_pool(const kombu::PoolOptions& options) {
+    return std::make_unique<StubPool>(stubs(), options);
+}
 
 std::mutex one_mutex;
 void mutex_pair(benchmark::State& state) {
@@ -55,20 +34,71 @@ void mutex_pair(benchmark::State& state) {
     }
 }
 
-TextbookPool textbook{16};
-void textbook_pool(benchmark::State& state) {
-    for (auto _ : state) textbook.release(textbook.acquire());
+/// What the machine makes of threads that share nothing.
+void mutex_pair_each_thread_its_own(benchmark::State& state) {
+    alignas(64) std::mutex own;
+    for (auto _ : state) {
+        own.lock();
+        benchmark::ClobberMemory();
+        own.unlock();
+    }
 }
 
-kombu::ResourcePool<Stub> resource_pool{stubs(), {.limit = 16}};
+TextbookPool textbook{16};
+void textbook_pool(benchmark::State& state) {
+    for (auto _ : state) benchmark::DoNotOptimize(textbook.acquire());
+}
+
+StubPool resource_pool{stubs(), {.limit = 16}};
 void acquire_release(benchmark::State& state) {
     for (auto _ : state) benchmark::DoNotOptimize(resource_pool.acquire({.block = true}));
 }
 
-kombu::pools::Connections group{{.limit = 16}};
-void group_acquire_release(benchmark::State& state) {
-    const kombu::Connection broker{"memory://bench"};
-    for (auto _ : state) benchmark::DoNotOptimize(group[broker].acquire({.block = true}));
+/// With a timeout, and a lease that is used.
+void acquire_use_release(benchmark::State& state) {
+    using namespace std::chrono_literals;
+    for (auto _ : state) {
+        auto stub = resource_pool.acquire({.block = true, .timeout = 5s});
+        benchmark::DoNotOptimize(&*stub);
+    }
+}
+
+void group_by_connection(benchmark::State& state) {
+    static kombu::PoolGroup<kombu::Connection, StubPool> group{
+        [](const kombu::Connection&, const kombu::PoolOptions& options) { return stub_pool(options); }, 16};
+    const kombu::Connection connection{"amqp://guest:guest@localhost:5672//"};
+    for (auto _ : state) {
+        auto c = group[connection].acquire({.block = true});
+        benchmark::DoNotOptimize(c.get());
+    }
+}
+
+void group_by_text(benchmark::State& state) {
+    static kombu::PoolGroup<std::string, StubPool> group{
+        [](const std::string&, const kombu::PoolOptions& options) { return stub_pool(options); }, 16};
+    const std::string connection = "amqp://guest:guest@localhost:5672//";
+    for (auto _ : state) {
+        auto c = group[connection].acquire({.block = true});
+        benchmark::DoNotOptimize(c.get());
+    }
+}
+
+/// Real connections: with a look at each before it is lent, and at what its holder left open after.
+void connections_on_memory(benchmark::State& state) {
+    const kombu::Connection connection{"memory://bench"};
+    kombu::pools::connections[connection].acquire()->connect();
+    for (auto _ : state) {
+        auto c = kombu::pools::connections[connection].acquire({.block = true});
+        benchmark::DoNotOptimize(c.get());
+    }
+}
+
+void producers_on_memory(benchmark::State& state) {
+    const kombu::Connection connection{"memory://bench"};
+    for (auto _ : state) {
+        auto producer = kombu::pools::producers[connection].acquire({.block = true});
+        benchmark::DoNotOptimize(producer.get());
+    }
 }
 
 void publish_to_memory(benchmark::State& state) {
@@ -79,10 +109,16 @@ void publish_to_memory(benchmark::State& state) {
 }
 
 BENCHMARK(mutex_pair);
+BENCHMARK(acquire_release);
+BENCHMARK(acquire_use_release);
+BENCHMARK(group_by_connection);
+BENCHMARK(group_by_text);
+BENCHMARK(connections_on_memory);
+BENCHMARK(producers_on_memory);
+BENCHMARK(publish_to_memory);
+BENCHMARK(mutex_pair_each_thread_its_own)->ThreadRange(1, 16)->UseRealTime();
 BENCHMARK(textbook_pool)->ThreadRange(1, 16)->UseRealTime();
 BENCHMARK(acquire_release)->ThreadRange(1, 16)->UseRealTime();
-BENCHMARK(group_acquire_release);
-BENCHMARK(publish_to_memory);
 
 }  // namespace
 

@@ -56,6 +56,7 @@ private:
 
     template <class Make>
     Value& make_anew(Node* known, Make& make) {
+        notice_forks();
         Node* const fresh = new Node{known, make};
         if (node_.compare_exchange_strong(known, fresh, std::memory_order_acq_rel)) return fresh->value;
         delete fresh;

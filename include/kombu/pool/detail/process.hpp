@@ -52,12 +52,16 @@ inline void fork_handler() noexcept {
     if (!process.handlers_disabled.load(std::memory_order_relaxed)) become_child();
 }
 
+/// From now on forks are noticed. Whatever remembers an epoch must have called this.
+inline void notice_forks() {
+    if (process.handlers_installed.load(std::memory_order_relaxed) || process.handlers_installed.exchange(true)) return;
+    process.pid.store(::getpid());
+    ::pthread_atfork(nullptr, nullptr, fork_handler);
+}
+
 /// Has the handler run in every child that is forked from now on. Adding it twice does nothing.
 inline void add_child_handler(ChildHandler handler) {
-    if (!process.handlers_installed.exchange(true)) {
-        process.pid.store(::getpid());
-        ::pthread_atfork(nullptr, nullptr, fork_handler);
-    }
+    notice_forks();
     for (auto& place : process.child_handlers) {
         ChildHandler known = nullptr;
         if (place.compare_exchange_strong(known, handler) || known == handler) return;
@@ -93,8 +97,8 @@ inline bool heavy_fence() noexcept {
 /// From linux/futex.h, which is not in every libc's headers.
 enum : int { futex_wait_bitset_private = 9 | 128, futex_wake_private = 1 | 128 };
 
-/// Sleeps while the word is 0, until it is woken or the steady clock shows `when` (nanoseconds; negative: for ever). May
-/// return early.
+/// Sleeps while the word is 0, until it is woken or the steady clock shows `when` (nanoseconds; negative: for ever).
+/// May return early.
 inline void futex_wait(const std::atomic<std::uint32_t>& word, std::int64_t when) noexcept {
     const timespec until{when / 1'000'000'000, when % 1'000'000'000};
     ::syscall(SYS_futex, &word, futex_wait_bitset_private, 0, when < 0 ? nullptr : &until, nullptr, ~0U);
