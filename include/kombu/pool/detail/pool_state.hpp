@@ -3,6 +3,7 @@
 
 #include <kombu/error.hpp>
 #include <kombu/log.hpp>
+#include <kombu/pool/detail/blocked_call.hpp>
 #include <kombu/pool/detail/pool_core.hpp>
 #include <kombu/pool/detail/pool_counters.hpp>
 #include <kombu/pool/detail/pool_upkeep.hpp>
@@ -22,6 +23,9 @@
 #include <vector>
 
 namespace kombu::detail {
+
+template <class T>
+class PoolResize;
 
 /// The threaded front of a PoolCore: the fast path, the resources, and the factory, which is never called under the
 /// lock. The lock is the slot table's.
@@ -107,7 +111,7 @@ public:
     }
 
     std::unique_ptr<ResizeStep> begin_resize(std::size_t limit, const ResizeOptions& options) {
-        return std::make_unique<Resize>(*this, limit, options);
+        return std::make_unique<PoolResize<T>>(*this, limit, options);
     }
 
     void reset(bool close_pool) noexcept {
@@ -138,54 +142,11 @@ public:
     }
 
     /// Fills the pool up to `count` resources, on the caller's thread. Throws what create throws.
-    void warm_up(std::size_t count, Deadline deadline, const std::source_location& site) {
-        const Acquisition acquisition{deadline, false, true, site};
-        for (;;) {
-            Decision decision;
-            {
-                std::lock_guard lock{table_.mutex()};
-                if (core_.closed()) throw PoolClosed(display_name() + ": warm_up on a closed pool");
-                if (core_.used() >= count) return;
-                decision = core_.reserve_spare(false);
-            }
-            if (decision.grant != Grant::create) return;
-            if (deadline.expired()) {
-                put_back(decision.slot);
-                throw Timeout(display_name() + ": warm_up did not make " + std::to_string(count) + " in time", false);
-            }
-            make_spare(decision.slot, acquisition);
-        }
-    }
+    void warm_up(std::size_t count, Deadline deadline, const std::source_location& site);
 
     /// One pass of what the options ask for beyond lending: closing what is too old or idle too long, keeping alive,
     /// preloading, reporting leaks.
-    void maintain(Clock::time_point now) {
-        std::unique_lock lock{table_.mutex()};
-        ++users_;
-        const UpkeepPlan plan = upkeep_.plan(core_, now);
-        Removed removed;
-        for (const auto& [slot, why] : plan.close) removed.close.emplace_back(std::move(resources_[slot]), why);
-        std::vector<std::shared_ptr<T>> alive;
-        for (const SlotId slot : plan.keep_alive) alive.push_back(resources_[slot]);
-        lock.unlock();
-
-        for (const LeaseSite& leak : plan.leaks) report_leak(leak);
-        finish(removed);
-        lock.lock();
-        for (const auto& [slot, why] : plan.close) core_.closed(slot, now_if_waiting());
-        lock.unlock();
-        for (std::size_t i = 0; i < alive.size(); ++i) {
-            SlotCell& cell = table_.cell(plan.keep_alive[i]);
-            if (factory_.kept_alive(*alive[i], Deadline::after(upkeep_budget)))
-                give(cell);
-            else
-                throw_away(cell, CloseReason::dead);
-        }
-        alive.clear();
-        for (std::size_t i = 0; i < plan.preload; ++i)
-            if (!preload_one(now)) break;
-        leave(std::unique_lock{table_.mutex()});
-    }
+    void maintain(Clock::time_point now);
 
     // Maintained
     bool enter() noexcept override {
@@ -269,82 +230,7 @@ private:
         PoolState* state_ = nullptr;
     };
 
-    /// A thread that waits. What is decided about it is read without the lock.
-    class BlockedCall final : public Waiter {
-    public:
-        BlockedCall(PoolState& state, Clock::time_point since, Deadline deadline) noexcept
-            : Waiter(since, deadline.when()), state_(state) {}
-
-        void wake() noexcept override {
-            PoolState& state = state_;
-            // With a decision the call may be over at once: only the address counts after this.
-            woken_.store(decision.grant == Grant::none ? poked : decided, std::memory_order_release);
-            state.wake(&woken_);
-        }
-
-        enum Woken : std::uint32_t { too_late, poked, decided };
-        /// Without the lock.
-        Woken wait(Deadline deadline) noexcept {
-            const std::int64_t when =
-                deadline.is_never() ? -1 : std::max<std::int64_t>(deadline.when().time_since_epoch().count(), 0);
-            for (;;) {
-                const auto woken = static_cast<Woken>(woken_.load(std::memory_order_acquire));
-                if (woken != too_late || deadline.expired()) return woken;
-                futex_wait(woken_, when);
-            }
-        }
-        /// With the lock: from now on wait() waits again.
-        void wait_again() noexcept { woken_.store(0, std::memory_order_relaxed); }
-
-    private:
-        PoolState& state_;
-        std::atomic<std::uint32_t> woken_{0};
-    };
-
-    class Resize final : public ResizeStep {
-    public:
-        Resize(PoolState& state, std::size_t limit, const ResizeOptions& options)
-            : state_(state), limit_(limit), options_(options), lock_(state.table_.mutex(), std::defer_lock) {}
-        Resize(const Resize&) = delete;
-        Resize& operator=(const Resize&) = delete;
-        ~Resize() override {
-            if (!entered_) return;
-            if (!lock_.owns_lock()) lock_.lock();
-            state_.leave(std::move(lock_));
-        }
-        void lock() override {
-            lock_.lock();
-            ++state_.users_;  // the pool may be destroyed between unlock() and finish()
-            entered_ = true;
-        }
-        const void* place() const noexcept override { return lock_.mutex(); }
-        void check() const override {
-            const PoolCore& core = state_.core_;
-            if (core.closed() || core.may_resize(limit_, options_)) return;
-            throw PoolInUse(state_.display_name() + ": cannot shrink while in use: limit " +
-                            std::to_string(core.limit()) + ", wanted " + std::to_string(limit_) + ", in use " +
-                            std::to_string(core.used() - core.idle()));
-        }
-        void apply() override {
-            if (state_.core_.closed()) return;
-            const bool drags = options_.reset || options_.force;
-            state_.limit_.store(limit_, std::memory_order_relaxed);
-            removed_ = state_.take(state_.core_.set_limit(limit_, options_, state_.now_if_waiting()),
-                                   drags ? CloseReason::reset : CloseReason::surplus);
-        }
-        void unlock() noexcept override {
-            if (lock_.owns_lock()) lock_.unlock();
-        }
-        void finish() noexcept override { state_.finish(removed_); }
-
-    private:
-        PoolState& state_;
-        std::size_t limit_;
-        ResizeOptions options_;
-        std::unique_lock<std::mutex> lock_;
-        bool entered_ = false;
-        Removed removed_;
-    };
+    friend class PoolResize<T>;
 
     ~PoolState() override = default;
 
@@ -371,133 +257,22 @@ private:
         if (uses % forget_every == 0) table_.forget_recent();
     }
 
-    Decision decide(const Acquisition& acquisition, Clock::time_point start, Visit& visit) {
-        std::unique_lock lock{table_.mutex()};
-        Decision decision = core_.acquire(start, acquisition.block);
-        bool too_many = false;
-        if (decision.grant == Grant::full && acquisition.block) {
-            too_many = options_.max_waiters != 0 && core_.waiting() >= options_.max_waiters;
-            if (!too_many) decision = wait(lock, acquisition, start, visit);
-        }
-        switch (decision.grant) {
-            case Grant::closed: throw PoolClosed(display_name() + ": acquire on a closed pool");
-            case Grant::timed_out:
-            case Grant::full: visit.begin(*this); refuse(std::move(lock), acquisition, start, too_many);
-            default: return decision;
-        }
-    }
+    Decision decide(const Acquisition& acquisition, Clock::time_point start, Visit& visit);
 
     Decision wait(std::unique_lock<std::mutex>& lock, const Acquisition& acquisition, Clock::time_point start,
-                  Visit& visit) {
-        visit.begin(*this);
-        upkeep_.observe(core_, start);
-        BlockedCall call{*this, start, acquisition.deadline};
-        if (const Decision at_once = core_.enqueue(call); at_once.grant != Grant::none) return at_once;
-        for (;;) {
-            lock.unlock();
-            const auto woken = call.wait(acquisition.deadline);
-            if (woken == BlockedCall::decided) return call.decision;  // for which nobody needs the lock
-            lock.lock();
-            if (woken == BlockedCall::too_late && core_.abandon(call, Clock::now())) return {Grant::timed_out};
-            call.wait_again();  // before retry(), which may poke it once more
-            if (call.decision.grant == Grant::none) core_.retry(call, Clock::now());
-            if (call.decision.grant != Grant::none) return call.decision;
-        }
-    }
+                  Visit& visit);
 
     [[noreturn]] void refuse(std::unique_lock<std::mutex> lock, const Acquisition& acquisition, Clock::time_point start,
-                             bool too_many) {
-        if (!lock.owns_lock()) lock.lock();
-        const auto now = Clock::now();
-        const std::size_t idle = core_.idle();
-        LimitReport report;
-        report.pool = options_.name;
-        report.noun = factory_.noun;
-        report.limit = core_.limit();
-        report.in_use = core_.live() - idle;
-        report.idle = idle;
-        report.connecting = core_.creating();
-        report.waiting = core_.waiting();
-        report.max_waiters = too_many ? options_.max_waiters : 0;
-        report.blocked = acquisition.block;
-        report.waited = acquisition.block ? now - start : Clock::duration{0};
-        report.oldest_lease = upkeep_.oldest_lease(core_, now);
-        report.last_error = last_error_;
-        lock.unlock();
-        counters_.timed_out();
-        if (report.last_error.empty() && factory_.last_error) report.last_error = factory_.last_error();
-        observe([&](PoolObserver& observer) { observer.limit_exceeded(report); });
-        factory_.limit_exceeded(std::move(report));
-    }
+                             bool too_many);
 
     /// Fills a reserved slot. Throws PoolClosed when the pool was closed meanwhile.
-    bool create(Holding& holding, const Acquisition& acquisition, Visit& visit) {
-        for (;;) {
-            std::shared_ptr<T> fresh = make(acquisition);
-            std::unique_lock lock{table_.mutex()};
-            const SlotId slot = holding.slot();
-            // The slot may be gone after created(), and with it what keeps this alive.
-            visit.begin(*this);
-            if (resources_.size() <= slot) resources_.resize(core_.slots());
-            const auto outcome = core_.created(slot, now_if_waiting(), fresh.get());
-            if (outcome == PoolCore::Created::leased) {
-                upkeep_.born(slot, Clock::now());
-                resources_[slot] = std::move(fresh);
-                return true;
-            }
-            lock.unlock();
-            shut(*fresh, outcome == PoolCore::Created::closed ? CloseReason::pool_closed : CloseReason::reset);
-            if (outcome == PoolCore::Created::closed) {
-                holding.keep();
-                throw PoolClosed(display_name() + ": closed while a " + factory_.noun + " was being created");
-            }
-        }
-    }
+    bool create(Holding& holding, const Acquisition& acquisition, Visit& visit);
 
     /// A new resource, prepared.
-    std::shared_ptr<T> make(const Acquisition& acquisition) {
-        const auto start = Clock::now();
-        std::shared_ptr<T> fresh;
-        try {
-            fresh = factory_.create(acquisition);
-            if (!fresh) throw Error("the factory of the pool made nothing");
-        } catch (const std::exception& error) {
-            counters_.create_failed();
-            observe([&](PoolObserver& observer) { observer.create_failed(options_.name, error); });
-            throw;
-        } catch (...) {
-            counters_.create_failed();
-            throw;
-        }
-        const auto took = Clock::now() - start;
-        counters_.created(took);
-        observe([&](PoolObserver& observer) { observer.created(options_.name, took); });
-        try {
-            if (!acquisition.ahead && factory_.prepare && !factory_.prepare(*fresh, acquisition))
-                throw OperationalError("a new resource of the pool was not usable");
-        } catch (...) {
-            shut(*fresh, CloseReason::unprepared);
-            throw;
-        }
-        return fresh;
-    }
+    std::shared_ptr<T> make(const Acquisition& acquisition);
 
     /// Brings an existing resource to life; a dead one is replaced. False when the slot was dragged away.
-    bool prepare(Holding& holding, const Acquisition& acquisition, Visit& visit) {
-        SlotCell& cell = table_.cell(holding.slot());
-        T& resource = *static_cast<T*>(cell.resource.load(std::memory_order_relaxed));
-        if (is_alive(cell) && (!factory_.prepare || factory_.prepare(resource, acquisition))) return true;
-        shut(resource, CloseReason::dead);
-        std::unique_lock lock{table_.mutex()};
-        visit.begin(*this);
-        std::shared_ptr<T> gone = std::move(resources_[holding.slot()]);
-        const bool is_ours = core_.recreate(holding.slot(), now_if_waiting());
-        lock.unlock();
-        gone.reset();
-        if (is_ours) return create(holding, acquisition, visit);
-        holding.keep();
-        return false;
-    }
+    bool prepare(Holding& holding, const Acquisition& acquisition, Visit& visit);
 
     bool is_alive(const SlotCell& cell) const noexcept {
         if (!factory_.validate) return true;
@@ -560,14 +335,6 @@ private:
         return gone;
     }
 
-    /// With the lock. The first of those that settle() wakes is woken when the lock is free.
-    void wake(const void* word) noexcept {
-        if (defers_wake_ && !wake_later_)
-            wake_later_ = word;
-        else
-            futex_wake(word);
-    }
-
     void settle(SlotId slot, std::unique_lock<std::mutex> lock) noexcept override {
         CloseReason why = CloseReason::surplus;
         if (slot < core_.slots()) {
@@ -575,10 +342,9 @@ private:
             if (core_.state(slot) == PoolCore::SlotState::orphaned) why = CloseReason::reset;
             if (core_.closed()) why = CloseReason::pool_closed;
         }
-        defers_wake_ = true;
+        wakes_.defer();
         const auto returned = core_.settle(slot, now_if_waiting());
-        defers_wake_ = false;
-        const void* const word = std::exchange(wake_later_, nullptr);
+        const void* const word = wakes_.take_deferred();
         if (returned == PoolCore::Returned::close) {
             std::shared_ptr<T> gone = std::move(resources_[slot]);
             lock.unlock();
@@ -604,43 +370,11 @@ private:
     // -- the rest
 
     /// Makes a resource that nobody waits for, and puts it on offer.
-    void make_spare(SlotId slot, const Acquisition& acquisition) {
-        Visit visit;
-        Holding holding{*this, slot};  // puts it on offer at the end
-        create(holding, acquisition, visit);
-    }
+    void make_spare(SlotId slot, const Acquisition& acquisition);
 
-    bool preload_one(Clock::time_point now) {
-        Decision decision;
-        {
-            std::lock_guard lock{table_.mutex()};
-            decision = core_.reserve_spare(true);
-        }
-        if (decision.grant != Grant::create) return false;
-        try {
-            make_spare(decision.slot, {Deadline::after(upkeep_budget), false, true, {}});
-            std::lock_guard lock{table_.mutex()};
-            upkeep_.preload_worked();
-            return true;
-        } catch (const std::exception& error) {
-            {
-                std::lock_guard lock{table_.mutex()};
-                upkeep_.preload_failed(now);
-                last_error_ = error.what();
-            }
-            if (is_logging()) log(LogLevel::warning, display_name() + ": preload failed: " + error.what());
-        } catch (...) {
-            std::lock_guard lock{table_.mutex()};
-            upkeep_.preload_failed(now);
-        }
-        return false;
-    }
+    bool preload_one(Clock::time_point now);
 
-    void report_leak(const LeaseSite& lease) {
-        counters_.leaked();
-        if (is_logging()) log(LogLevel::warning, display_name() + ": a lease has lasted " + lease.describe());
-        observe([&](PoolObserver& observer) { observer.leaked({options_.name, lease}); });
-    }
+    void report_leak(const LeaseSite& lease);
 
     /// With the lock held: the resources of evicted slots.
     Removed take(const PoolCore::Evicted& evicted, CloseReason why) {
@@ -712,48 +446,14 @@ private:
     PoolUpkeep upkeep_;
     std::vector<std::shared_ptr<T>> resources_;
     std::size_t users_ = 1;
-    bool defers_wake_ = false;
-    const void* wake_later_ = nullptr;
+    Wakes wakes_;
     PoolCounters counters_;
     std::string last_error_;
     const PoolState* parents_ = nullptr;  // keeps it reachable
 };
 
-template <class T>
-Lease<T> PoolState<T>::acquire_slowly(SlotCell* taken, const AcquireOptions& options,
-                                      const std::source_location& site) {
-    const bool timed = !taken || options_.observer;
-    const auto start = timed ? Clock::now() : Clock::time_point{};
-    const Acquisition acquisition{!options.timeout.has_value() ? Deadline::never() : Deadline::after(options.timeout),
-                                  options.block, false, site};
-    Visit visit;
-    for (;;) {
-        const Decision decision =
-            taken ? Decision{Grant::use, std::exchange(taken, nullptr)->id.load(std::memory_order_relaxed)}
-                  : decide(acquisition, start, visit);
-        Holding holding{*this, decision.slot};
-        SlotCell& cell = table_.cell(decision.slot);
-        try {
-            const bool ready = decision.grant == Grant::create ? create(holding, acquisition, visit)
-                                                               : prepare(holding, acquisition, visit);
-            if (!ready) continue;
-            // Dragged away by a reset while it was being prepared: it goes, and the caller gets another.
-            if (!table_.is_current(cell) && is_orphaned(decision.slot, visit)) continue;
-        } catch (const LimitExceeded&) {
-            throw;  // nested pools: the inner one has said it all
-        } catch (const std::exception& error) {
-            std::lock_guard lock{table_.mutex()};
-            last_error_ = error.what();
-            throw;
-        }
-        holding.keep();
-        if (timed) note_wait(Clock::now() - start);
-        Lease<T> lease = lend(cell, site);
-        if (!plain_ && cell.taken_at.load(std::memory_order_relaxed) == 0)
-            cell.taken_at.store(options_.observer ? Clock::now().time_since_epoch().count() : coarse_now(),
-                                std::memory_order_relaxed);
-        return lease;
-    }
-}
-
 }  // namespace kombu::detail
+
+#include <kombu/pool/detail/pool_acquire.hpp>
+#include <kombu/pool/detail/pool_maintain.hpp>
+#include <kombu/pool/detail/pool_resize.hpp>

@@ -8,8 +8,8 @@
 
 namespace kombu::detail {
 
-/// One pool's (or group's) part in a change of limit that happens everywhere or nowhere. First every part is locked, then
-/// every part checked, then every part applied, then all are unlocked, and only then is anything closed.
+/// One pool's (or group's) part in a change of limit that happens everywhere or nowhere. First every part is locked,
+/// then every part checked, then every part applied, then all are unlocked, and only then is anything closed.
 class ResizeStep {
 public:
     ResizeStep() = default;
