@@ -57,8 +57,8 @@ struct PooledProducer : Producer {
     std::shared_ptr<ConnectionState> leased{};
 
     void take(Lease<Connection> lease) {
+        revive(*lease);
         connection = std::move(lease);
-        revive(*connection);
         std::lock_guard lock{mutex};
         leased = connection->state();
     }

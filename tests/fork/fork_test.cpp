@@ -7,6 +7,7 @@
 #include <csignal>
 #include <filesystem>
 #include <mutex>
+#include <optional>
 #include <thread>
 #include <vector>
 
@@ -166,6 +167,38 @@ TEST_CASE("maintenance works in a child too", "[fork]") {
     CHECK(in_child([&]() -> std::string {
               return eventually([&] { return group[broker].stats().idle == 2; }) ? "" : "nothing was preloaded";
           }) == "");
+}
+
+TEST_CASE("a child that does nothing but exit makes nothing", "[fork]") {
+    struct Watching : PoolObserver {
+        void created(const std::string&, Nanoseconds) override {
+            if (::getpid() != parent) ::_exit(7);
+        }
+        const pid_t parent = ::getpid();
+    };
+    const Connection broker{unique("memory://watched")};
+    pools::connections.configure(broker, {.preload = 1, .observer = std::make_shared<Watching>()});
+    REQUIRE(eventually([&] { return pools::connections[broker].stats().idle == 1; }));
+    CHECK(in_child([] { return std::string{}; }, true) == "");
+}
+
+TEST_CASE("a child closes its own pools when their keys are erased and their groups destroyed", "[fork]") {
+    std::optional<pools::Connections> group{std::in_place, pools::ConnectionsOptions{.limit = 2}};
+    const Connection broker{broker_url()}, other{"memory://" + unique("other")};
+    (*group)[broker].acquire()->connect();
+    (void)(*group)[other];
+    CHECK(in_child([&]() -> std::string {
+              const int before = open_sockets();
+              auto& pool = (*group)[broker];
+              pool.acquire()->connect();
+              group->erase(broker);
+              if (open_sockets() != before) return "an erased pool has connections";
+              (*group)[other].acquire()->connect();
+              auto& kept = (*group)[other];
+              group.reset();
+              return kept.stats().idle == 0 ? "" : "the pool of a destroyed group has connections";
+          }) == "");
+    CHECK((*group)[broker].acquire()->connected());
 }
 
 TEST_CASE("a child of a child works", "[fork]") {

@@ -27,6 +27,10 @@ struct Acquisition {
 
 /// What a pool knows about its resources. Only `create` is required.
 ///
+/// The pool may outlive its handle: what is going on in other threads when it is destroyed (a create, a pass of
+/// maintenance) goes on, and leases are given back after it. So the functions should own what they use, by shared_ptr
+/// or by value.
+///
 /// The pool calls these from whatever thread acquires or gives back, never with its lock held, never twice at once for
 /// one resource, except `interrupt`. They may block (within the deadline they are given) and may use the same pool
 /// again.

@@ -46,7 +46,8 @@ private:
     virtual void begin_resize(std::size_t limit, const ResizeOptions& options, detail::ResizeSteps& steps) = 0;
     /// What resets the pools, to be called without any lock; it keeps alive what it needs.
     virtual void collect_resets(std::vector<std::function<void()>>& resets) = 0;
-    virtual void collect_stats(std::vector<PoolStats>& all) const = 0;
+    /// What looks at the pools, likewise.
+    virtual void collect_looks(std::vector<std::function<void(std::vector<PoolStats>&)>>& looks) const = 0;
 
     std::atomic<GroupRegistry*> registry_{nullptr};
 };
@@ -96,10 +97,14 @@ public:
 
     /// What every pool of every registered group looks like.
     std::vector<PoolStats> stats() const {
+        std::vector<std::function<void(std::vector<PoolStats>&)>> looks;
+        {
+            const auto lock = state_.lock();
+            for (const Member& member : state_.get().members)
+                if (member.resets) member.group->collect_looks(looks);
+        }
         std::vector<PoolStats> all;
-        const auto lock = state_.lock();
-        for (const Member& member : state_.get().members)
-            if (member.resets) member.group->collect_stats(all);
+        for (const auto& look : looks) look(all);
         return all;
     }
 

@@ -32,7 +32,7 @@ public:
     virtual void created(const std::string& /*pool*/, Nanoseconds /*took*/) {}
     virtual void create_failed(const std::string& /*pool*/, const std::exception& /*why*/) {}
     virtual void closed(const std::string& /*pool*/, CloseReason /*why*/) {}
-    /// An acquire got nothing; it is about to throw this.
+    /// An acquire got nothing. It throws this, unless it was a try_acquire().
     virtual void limit_exceeded(const LimitReport& /*report*/) {}
     virtual void leaked(const LeakReport& /*report*/) {}
 };

@@ -21,7 +21,8 @@ struct AcquireOptions {
 /// What a pool does beyond lending. Everything has a default, and what is at its default costs nothing.
 ///
 /// The times of idle_timeout, max_lifetime, keepalive and leak_threshold are kept by maintenance: never early, and late
-/// by up to a quarter of the time or a second, whichever is less.
+/// by up to a quarter of the time or a second, whichever is less, and 10 ms. One thread looks after all pools of a
+/// process, one after the other: a preload or keepalive that takes long delays the others by as much.
 struct PoolOptions {
     /// How many resources may exist at once, in use, idle and being created. 0 means unlimited; an unlimited pool keeps
     /// nothing: each acquire creates, each release closes (as in Kombu).

@@ -55,14 +55,19 @@ public:
         : create_(std::move(create)),
           follows_(limit.follows()),
           options_(std::move(options)),
-          state_({limit.value(), {}, {}}) {
+          state_({limit.value(), {}, {}, {}}) {
         if (!create_) throw ConfigurationError("PoolGroup: create is not set");
         if (!follows_) return;
         if (!registry) throw ConfigurationError("PoolGroup: limit follows a registry, but none was given");
         registry->follow(*this);
     }
 
-    ~PoolGroup() { leave_registry(); }
+    ~PoolGroup() {
+        leave_registry();
+        // In a forked child the parent's version keeps the pools from being destroyed.
+        for (const auto& [key, entry] : entries())
+            if (Pool* const pool = entry->published.load(std::memory_order_acquire)) pool->close();
+    }
 
     /// The pool of this key. Throws what the group's `create` throws; the next call then tries again.
     Pool& operator[](const Key& key) {
@@ -95,15 +100,23 @@ public:
         gone = state_.set(std::move(state));
     }
 
-    /// Forgets the pool of this key, closing it gently. References to it become invalid; leases live on.
-    /// False when there was none.
+    /// Forgets the pool of this key, closing it gently. Leases live on. References to it become invalid; not at once,
+    /// for the sake of callers who are between looking it up and using it (they get PoolClosed), but when 64 more have
+    /// been erased. False when there was none.
     bool erase(const Key& key) {
         std::shared_ptr<const State> gone;
-        const auto lock = state_.lock();
+        auto lock = state_.lock();
         State state = state_.get();
-        if (state.entries.erase(key) == 0) return false;
+        const auto found = state.entries.find(key);
+        if (found == state.entries.end()) return false;
+        const std::shared_ptr<Entry> entry = found->second;
+        state.entries.erase(found);
+        state.erased.push_back(entry);
+        if (state.erased.size() > longest_erased) state.erased.erase(state.erased.begin());
         version_.store(detail::next_number(), std::memory_order_release);
         gone = state_.set(std::move(state));
+        lock.unlock();
+        if (Pool* const pool = entry->published.load(std::memory_order_acquire)) pool->close();
         return true;
     }
 
@@ -136,7 +149,8 @@ public:
     /// What each pool looks like; see ResourcePool::stats.
     std::vector<PoolStats> stats() const {
         std::vector<PoolStats> all;
-        collect_stats(all);
+        for (const auto& [key, entry] : entries())
+            if (Pool* pool = entry->published.load(std::memory_order_acquire)) all.push_back(pool->stats());
         return all;
     }
 
@@ -154,10 +168,9 @@ private:
         std::size_t limit;
         Entries entries;
         std::unordered_map<Key, PoolOptions> configured;
-
-        State(std::size_t the_limit, Entries the_entries, std::unordered_map<Key, PoolOptions> options)
-            : limit(the_limit), entries(std::move(the_entries)), configured(std::move(options)) {}
+        std::vector<std::shared_ptr<Entry>> erased;  // the latest last
     };
+    static constexpr std::size_t longest_erased = 64;
 
     /// Holds the group's lock, so that no pool is added while the limit changes, and gives new pools the new limit.
     class GroupStep final : public detail::ResizeStep {
@@ -254,9 +267,11 @@ private:
             });
     }
 
-    void collect_stats(std::vector<PoolStats>& all) const final {
+    void collect_looks(std::vector<std::function<void(std::vector<PoolStats>&)>>& looks) const final {
         for (const auto& [key, entry] : entries())
-            if (Pool* pool = entry->published.load(std::memory_order_acquire)) all.push_back(pool->stats());
+            looks.push_back([kept = entry](std::vector<PoolStats>& all) {
+                if (Pool* pool = kept->published.load(std::memory_order_acquire)) all.push_back(pool->stats());
+            });
     }
 
     const Create create_;

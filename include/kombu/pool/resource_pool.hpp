@@ -19,10 +19,11 @@ namespace kombu {
 
 /// Resources that are costly to make, lent out one user at a time.
 ///
-/// At most `limit` exist at once, at every instant, also while some are being created and whatever fails. Slots are
-/// lazy: nothing is made before it is wanted. A thread is lent what it gave back last, else what sits in the lowest
-/// slot, so that few are used and the rest can age. Callers who must wait queue first come, first served; a newcomer
-/// may be quicker than they, but once the first in the queue has waited for 0.2 ms the next free resource is its own.
+/// At most `limit` exist at once, at every instant, also while some are being created and whatever fails. (What reset()
+/// and a smaller limit drag away no longer counts, and is closed outside the lock right after.) Slots are lazy: nothing
+/// is made before it is wanted. A thread is lent what it gave back last, else what sits in the lowest slot, so that few
+/// are used and the rest can age. Callers who must wait queue first come, first served; a newcomer may be quicker than
+/// they, but once the first in the queue has waited for 0.5 ms the next free resource is its own.
 ///
 /// Threads: every member may be called from any thread at any time, except the destructor; calls that wait in acquire()
 /// when it runs end with PoolClosed. The factory's functions run on the threads that call acquire() and give leases
@@ -67,7 +68,8 @@ public:
     /// Lends an idle resource, without validating or preparing it and without making one; an empty lease when nothing
     /// is idle. For looking after what is not in use.
     Lease<T> take_idle(const std::source_location& site = std::source_location::current()) {
-        return state().take_idle(site);
+        State& known = *state_.load(std::memory_order_acquire);
+        return known.is_of_this_process() ? known.take_idle(site) : Lease<T>{};
     }
 
     /// Has `count` resources made, within the limit, and returns when there are that many: for a service that would

@@ -223,7 +223,7 @@ TEST_CASE_METHOD(Fixture, "for_each visits every pool, which may erase them", "[
     std::set<std::string> seen;
     group.for_each([&](const std::string& key, Pool& pool) {
         CHECK(group.erase(key));
-        CHECK(pool.stats().idle == 1);
+        CHECK_THROWS_AS(pool.acquire(), kombu::PoolClosed);
         seen.insert(key);
     });
     CHECK(seen == std::set<std::string>{"a", "b", "c"});
@@ -293,4 +293,58 @@ TEST_CASE_METHOD(Fixture, "callers that wait when their group is destroyed are t
     CHECK(lease->closed == 0);
     lease.release();
     CHECK(factory.live() == 0);
+}
+
+namespace {
+
+/// Two of these with the same text are not the same.
+struct TenantKey {
+    std::string url;
+    int tenant = 0;
+    operator std::string_view() const { return url; }
+    friend bool operator==(const TenantKey&, const TenantKey&) = default;
+};
+
+}  // namespace
+
+template <>
+struct std::hash<TenantKey> {
+    std::size_t operator()(const TenantKey& key) const { return std::hash<std::string>{}(key.url); }
+};
+
+TEST_CASE_METHOD(Fixture, "keys that only convert to the same text have pools of their own", "[group]") {
+    kombu::PoolGroup<TenantKey, Pool> group{[this](const TenantKey&, const kombu::PoolOptions& options) {
+                                                return std::make_unique<Pool>(factory.hooks(), options);
+                                            },
+                                            1};
+    Pool& one = group[{"amqp://", 1}];
+    Pool& two = group[{"amqp://", 2}];
+    CHECK(&one != &two);
+    CHECK(&group[{"amqp://", 1}] == &one);
+}
+
+TEST_CASE_METHOD(Fixture, "what closes an erased pool may look at the statistics", "[group]") {
+    GroupRegistry registry{2};
+    Group group{[&](const std::string&, const kombu::PoolOptions& options) {
+                    auto hooks = factory.plain_hooks();
+                    hooks.close = [&](Thing&) { (void)registry.stats(); };
+                    return std::make_unique<Pool>(hooks, options);
+                },
+                UseGlobalLimit{}, &registry};
+    registry.add(group);
+    group["a"].acquire().release();
+    CHECK(group.erase("a"));
+    CHECK(registry.stats().empty());
+}
+
+TEST_CASE_METHOD(Fixture, "a caller between look-up and use gets PoolClosed when the key is erased", "[group]") {
+    Group group{create, 1};
+    Pool& pool = group["a"];
+    group.erase("a");
+    CHECK_THROWS_AS(pool.acquire(), kombu::PoolClosed);
+    for (int i = 0; i < 200; ++i) {
+        (void)group["b"];
+        group.erase("b");
+    }
+    CHECK(group.size() == 0);
 }

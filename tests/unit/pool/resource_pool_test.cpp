@@ -95,12 +95,72 @@ TEST_CASE("P7 when create throws the slot is free again and the error passes on"
     Pool pool{factory.hooks(), {.limit = 1}};
     factory.on_create(ScriptedFactory::fails("refused"));
     CHECK_THROWS_WITH(pool.acquire(), "refused");
+    CHECK(idle_and_used(pool) == Counts{0, 0});
+    factory.on_create(ScriptedFactory::fails("refused again"));
+    CHECK_THROWS_WITH(pool.acquire(), "refused again");
     auto lease = pool.acquire();
     try {
         (void)pool.acquire();
+        FAIL("acquired beyond the limit");
+    } catch (const kombu::LimitExceeded& error) {
+        CHECK(error.report().last_error == "");  // creating has worked since
+    }
+}
+
+TEST_CASE("the error of a full pool tells how creating failed last", "[pool]") {
+    ScriptedFactory factory;
+    Pool pool{factory.hooks(), {.limit = 2}};
+    auto lease = pool.acquire();
+    factory.on_create(ScriptedFactory::fails("refused"));
+    CHECK_THROWS_WITH(pool.acquire(), "refused");
+    pool.resize(1, {.ignore_errors = true});
+    try {
+        (void)pool.acquire();
+        FAIL("acquired beyond the limit");
     } catch (const kombu::LimitExceeded& error) {
         CHECK(error.report().last_error == "refused");
     }
+}
+
+TEST_CASE("a call whose resource was dragged away waits within its time, and tells how long", "[pool]") {
+    ScriptedFactory factory;
+    Pool pool{factory.hooks(), {.limit = 1}};
+    pool.acquire().release();
+    Lease<Thing> thief;
+    factory.on_prepare([&] {
+        pool.reset();
+        thief = pool.acquire();
+    });
+    try {
+        (void)pool.acquire({.block = true, .timeout = 30ms});
+        FAIL("acquired beyond the limit");
+    } catch (const kombu::LimitExceeded& error) {
+        CHECK(error.report().waited < 10s);
+        CHECK(error.report().oldest_lease->age < 10s);
+    }
+}
+
+TEST_CASE("a pool closed gently can be closed by force", "[pool]") {
+    ScriptedFactory factory;
+    Pool pool{factory.hooks(), {.limit = 1}};
+    auto lease = pool.acquire();
+    pool.close();
+    CHECK(lease->interrupted == 0);
+    pool.force_close_all();
+    CHECK(lease->interrupted == 1);
+    lease.release();
+    CHECK(factory.live() == 0);
+    CHECK_FALSE(factory.closed_twice);
+}
+
+TEST_CASE("lifting the limit closes what is idle, since an unlimited pool keeps nothing", "[pool]") {
+    ScriptedFactory factory;
+    Pool pool{factory.plain_hooks(), {.limit = 3}};
+    { auto a = pool.acquire(), b = pool.acquire(); }
+    CHECK(idle_and_used(pool) == Counts{2, 0});
+    pool.resize(0);
+    CHECK(idle_and_used(pool) == Counts{0, 0});
+    CHECK(factory.live() == 0);
 }
 
 TEST_CASE("P8 when a used resource cannot be prepared it goes back and the error passes on", "[pool]") {

@@ -319,3 +319,39 @@ TEST_CASE("the maintenance thread is there only while a pool needs it", "[pool][
     }
     CHECK(eventually([] { return !kombu::detail::maintenance().is_running(); }));
 }
+
+TEST_CASE("keepalive leaves all resources but one to the pool's users, and all when they wait", "[pool][upkeep]") {
+    ScriptedFactory factory;
+    auto hooks = factory.plain_hooks();
+    Pool* asked = nullptr;
+    int calls = 0;
+    hooks.keepalive = [&](Thing&, kombu::Deadline) {
+        ++calls;
+        CHECK(asked->stats().in_use == 1);
+        CHECK(asked->stats().idle == 2);
+        return true;
+    };
+    Pool pool{hooks, by_hand({.limit = 3, .keepalive = 60s})};
+    asked = &pool;
+    fill(pool, 3);
+    pool.maintain(Clock::now() + 61s);
+    CHECK(calls == 3);
+}
+
+TEST_CASE("warm_up counts what is there, and waits for what others are making", "[pool][upkeep]") {
+    ScriptedFactory factory;
+    Pool pool{factory.hooks(), {.limit = 1}};
+    std::promise<void> fail;
+    factory.on_create([&] {
+        fail.get_future().wait();
+        throw std::runtime_error("refused");
+    });
+    auto other = std::async(std::launch::async, [&] { (void)pool.acquire(); });
+    REQUIRE(eventually([&] { return pool.stats().connecting == 1; }));
+    auto warming = std::async(std::launch::async, [&] { pool.warm_up(1, 20s); });
+    CHECK(warming.wait_for(20ms) == std::future_status::timeout);
+    fail.set_value();
+    CHECK_THROWS_WITH(other.get(), "refused");
+    warming.get();
+    CHECK(pool.stats().idle == 1);
+}

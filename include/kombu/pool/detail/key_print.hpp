@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <string>
 #include <string_view>
 #include <type_traits>
 
@@ -17,7 +18,7 @@ concept HasFingerprint = requires(const Key& key) {
     noexcept->std::same_as<std::uint64_t>;
 };
 template <class Key>
-concept IsText = std::convertible_to<const Key&, std::string_view> && !HasFingerprint<Key>;
+concept IsText = std::same_as<Key, std::string>;  // what merely converts to text may have a rest that counts
 template <class Key>
 concept IsSmall = std::has_unique_object_representations_v<Key> && sizeof(Key) <= 16 && !IsText<Key> &&
                   !HasFingerprint<Key>;

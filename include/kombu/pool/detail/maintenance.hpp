@@ -31,11 +31,14 @@ class Maintenance {
 public:
     void add(Maintained& object, Clock::duration period) {
         std::lock_guard lock{mutex_};
-        tasks_.push_back({&object, period, Clock::now()});
+        tasks_.reserve(tasks_.size() + 1);
         if (!running_) {
-            std::thread{[this] { work(); }}.detach();
+            std::thread{[this] {
+                work();
+            }}.detach();  // it begins with the lock; when it cannot be had, nothing is added
             running_ = true;
         }
+        tasks_.push_back({&object, period, Clock::now()});
         changed_.notify_one();
     }
 

@@ -128,12 +128,14 @@ public:
     void unlock() { mutex_.unlock(); }
 
 private:
-    static constexpr std::uint32_t at_work = ~std::uint32_t{0};
+    /// Marks an epoch as that of a process which is beginning anew, and not of one that forked while it did.
+    static constexpr std::uint32_t at_work = std::uint32_t{1} << 31;
 
     void begin_anew() noexcept {
         std::uint32_t known = epoch_.load(std::memory_order_acquire);
         while (known != fork_epoch()) {
-            if (known == at_work || !epoch_.compare_exchange_weak(known, at_work, std::memory_order_acquire)) {
+            const std::uint32_t mark = fork_epoch() | at_work;
+            if (known == mark || !epoch_.compare_exchange_weak(known, mark, std::memory_order_acquire)) {
                 known = epoch_.load(std::memory_order_acquire);
                 continue;
             }

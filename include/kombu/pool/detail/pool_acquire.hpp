@@ -10,35 +10,34 @@ template <class T>
 Lease<T> PoolState<T>::acquire_slowly(SlotCell* taken, const AcquireOptions& options,
                                       const std::source_location& site) {
     const bool timed = !taken || options_.observer;
-    const auto start = timed ? Clock::now() : Clock::time_point{};
+    auto start = timed ? Clock::now() : Clock::time_point{};
     const Acquisition acquisition{!options.timeout.has_value() ? Deadline::never() : Deadline::after(options.timeout),
                                   options.block, false, site};
     Visit visit;
     for (;;) {
+        if (!taken && start == Clock::time_point{}) start = Clock::now();  // what the fast path had was of no use
         const Decision decision =
             taken ? Decision{Grant::use, std::exchange(taken, nullptr)->id.load(std::memory_order_relaxed)}
                   : decide(acquisition, start, visit);
         Holding holding{*this, decision.slot};
         SlotCell& cell = table_.cell(decision.slot);
+        // Whoever prepares it holds it.
+        cell.taker.store(site, std::memory_order_relaxed);
+        cell.taken_at.store(coarse_now(), std::memory_order_relaxed);
         try {
             const bool ready = decision.grant == Grant::create ? create(holding, acquisition, visit)
                                                                : prepare(holding, acquisition, visit);
             if (!ready) continue;
             // Dragged away by a reset while it was being prepared: it goes, and the caller gets another.
             if (!table_.is_current(cell) && is_orphaned(decision.slot, visit)) continue;
-        } catch (const LimitExceeded&) {
-            throw;  // nested pools: the inner one has said it all
-        } catch (const std::exception& error) {
-            std::lock_guard lock{table_.mutex()};
-            last_error_ = error.what();
+        } catch (...) {
+            cell.taken_at.store(0, std::memory_order_relaxed);
             throw;
         }
         holding.keep();
         if (timed) note_wait(Clock::now() - start);
         Lease<T> lease = lend(cell, site);
-        if (!plain_ && cell.taken_at.load(std::memory_order_relaxed) == 0)
-            cell.taken_at.store(options_.observer ? Clock::now().time_since_epoch().count() : coarse_now(),
-                                std::memory_order_relaxed);
+        if (options_.observer) cell.taken_at.store(Clock::now().time_since_epoch().count(), std::memory_order_relaxed);
         return lease;
     }
 }
@@ -111,13 +110,21 @@ bool PoolState<T>::create(Holding& holding, const Acquisition& acquisition, Visi
         std::shared_ptr<T> fresh = make(acquisition);
         std::unique_lock lock{table_.mutex()};
         const SlotId slot = holding.slot();
+        try {
+            if (resources_.size() <= slot) resources_.resize(core_.slots());
+            upkeep_.make_room(core_);
+        } catch (...) {
+            lock.unlock();
+            shut(*fresh, CloseReason::unprepared);
+            throw;
+        }
         // The slot may be gone after created(), and with it what keeps this alive.
         visit.begin(*this);
-        if (resources_.size() <= slot) resources_.resize(core_.slots());
         const auto outcome = core_.created(slot, now_if_waiting(), fresh.get());
         if (outcome == PoolCore::Created::leased) {
             upkeep_.born(slot, Clock::now());
             resources_[slot] = std::move(fresh);
+            last_error_.clear();
             return true;
         }
         lock.unlock();
@@ -136,8 +143,15 @@ std::shared_ptr<T> PoolState<T>::make(const Acquisition& acquisition) {
     try {
         fresh = factory_.create(acquisition);
         if (!fresh) throw Error("the factory of the pool made nothing");
+    } catch (const LimitExceeded&) {
+        counters_.create_failed();
+        throw;  // nested pools: the inner one has said it all
     } catch (const std::exception& error) {
         counters_.create_failed();
+        {
+            std::lock_guard lock{table_.mutex()};
+            last_error_ = error.what();
+        }
         observe([&](PoolObserver& observer) { observer.create_failed(options_.name, error); });
         throw;
     } catch (...) {

@@ -250,10 +250,11 @@ public:
         if (options.reset || (options.force && shrinks)) return reset(now);
         Evicted evicted;
         settle_mood();
-        for (const SlotId id : longest_idle_first()) {
-            if (!is_over()) break;
-            if (table_.reap(table_.cell(id))) evict(id, evicted.idle);
-        }
+        if (is_over() || limit == 0)
+            for (const SlotId id : longest_idle_first()) {
+                if (limit != 0 && !is_over()) break;
+                if (table_.reap(table_.cell(id))) evict(id, evicted.idle);
+            }
         settle_mood();
         serve(now);
         return evicted;
@@ -326,17 +327,23 @@ private:
     /// As far as is known: by when they came back, of those of the same moment the ones this thread had last at the
     /// end.
     std::vector<SlotId> longest_idle_first() const {
-        std::vector<SlotId> found;
-        for (auto id = static_cast<SlotId>(slots_.size()); id-- > 0;)
-            if (slots_[id].state == SlotState::live && SlotTable::is_idle(table_.cell(id))) found.push_back(id);
-        std::stable_sort(found.begin(), found.end(), [this](SlotId a, SlotId b) {
-            const auto key = [this](SlotId id) {
-                const SlotCell& cell = table_.cell(id);
-                return std::pair{cell.returned_at.load(std::memory_order_relaxed), -table_.how_recent(cell)};
-            };
-            return key(a) < key(b);
+        struct Idle {
+            std::int64_t since;  // read once: the lessees go on writing it
+            std::ptrdiff_t recent;
+            SlotId slot;
+        };
+        std::vector<Idle> found;
+        for (auto id = static_cast<SlotId>(slots_.size()); id-- > 0;) {
+            const SlotCell& cell = table_.cell(id);
+            if (slots_[id].state == SlotState::live && SlotTable::is_idle(cell))
+                found.push_back({cell.returned_at.load(std::memory_order_relaxed), table_.how_recent(cell), id});
+        }
+        std::stable_sort(found.begin(), found.end(), [](const Idle& a, const Idle& b) {
+            return std::pair{a.since, -a.recent} < std::pair{b.since, -b.recent};
         });
-        return found;
+        std::vector<SlotId> slots;
+        for (const Idle& idle : found) slots.push_back(idle.slot);
+        return slots;
     }
 
     SlotId reserve() {

@@ -4,6 +4,9 @@
 // What PoolState does ahead of its users: warming up, and passes of maintenance.
 #include <kombu/pool/detail/pool_state.hpp>
 
+#include <chrono>
+#include <thread>
+
 namespace kombu::detail {
 
 template <class T>
@@ -14,27 +17,31 @@ void PoolState<T>::warm_up(std::size_t count, Deadline deadline, const std::sour
         {
             std::lock_guard lock{table_.mutex()};
             if (core_.closed()) throw PoolClosed(display_name() + ": warm_up on a closed pool");
-            if (core_.used() >= count) return;
-            decision = core_.reserve_spare(false);
+            if (core_.live() >= count) return;
+            if (core_.used() < count) decision = core_.reserve_spare(false);
+            // No room: at the limit, or others are making them.
+            if (decision.grant != Grant::create && core_.creating() == 0) return;
         }
-        if (decision.grant != Grant::create) return;
         if (deadline.expired()) {
-            put_back(decision.slot);
+            if (decision.grant == Grant::create) put_back(decision.slot);
             throw Timeout(display_name() + ": warm_up did not make " + std::to_string(count) + " in time", false);
         }
-        make_spare(decision.slot, acquisition);
+        if (decision.grant == Grant::create)
+            make_spare(decision.slot, acquisition);
+        else
+            std::this_thread::sleep_for(std::chrono::milliseconds{1});
     }
 }
 
 template <class T>
 void PoolState<T>::maintain(Clock::time_point now) {
-    std::unique_lock lock{table_.mutex()};
-    ++users_;
-    const UpkeepPlan plan = upkeep_.plan(core_, now);
+    Visit visit;
     Removed removed;
+    std::unique_lock lock{table_.mutex()};
+    visit.begin(*this);
+    removed.close.reserve(core_.slots());
+    const UpkeepPlan plan = upkeep_.plan(core_, now);
     for (const auto& [slot, why] : plan.close) removed.close.emplace_back(std::move(resources_[slot]), why);
-    std::vector<std::shared_ptr<T>> alive;
-    for (const SlotId slot : plan.keep_alive) alive.push_back(resources_[slot]);
     lock.unlock();
 
     for (const LeaseSite& leak : plan.leaks) report_leak(leak);
@@ -42,17 +49,23 @@ void PoolState<T>::maintain(Clock::time_point now) {
     lock.lock();
     for (const auto& [slot, why] : plan.close) core_.closed(slot, now_if_waiting());
     lock.unlock();
-    for (std::size_t i = 0; i < alive.size(); ++i) {
-        SlotCell& cell = table_.cell(plan.keep_alive[i]);
-        if (factory_.kept_alive(*alive[i], Deadline::after(upkeep_budget)))
+    // One at a time, and none while somebody waits: the pool is there for its users.
+    for (const SlotId slot : plan.keep_alive) {
+        SlotCell& cell = table_.cell(slot);
+        lock.lock();
+        const bool taken = core_.waiting() == 0 && core_.take(slot);
+        if (taken) upkeep_.looked_after(slot, now);
+        lock.unlock();
+        if (!taken) continue;
+        cell.taker.store({}, std::memory_order_relaxed);
+        if (factory_.kept_alive(*static_cast<T*>(cell.resource.load(std::memory_order_relaxed)),
+                                Deadline::after(upkeep_budget)))
             give(cell);
         else
             throw_away(cell, CloseReason::dead);
     }
-    alive.clear();
     for (std::size_t i = 0; i < plan.preload; ++i)
         if (!preload_one(now)) break;
-    leave(std::unique_lock{table_.mutex()});
 }
 
 template <class T>
@@ -79,7 +92,6 @@ bool PoolState<T>::preload_one(Clock::time_point now) {
         {
             std::lock_guard lock{table_.mutex()};
             upkeep_.preload_failed(now);
-            last_error_ = error.what();
         }
         if (is_logging()) log(LogLevel::warning, display_name() + ": preload failed: " + error.what());
     } catch (...) {

@@ -84,10 +84,15 @@ public:
     }
 
     Lease<T> take_idle(const std::source_location& site) {
-        if (SlotCell* const taken = take()) return lend(*taken, site);
-        std::lock_guard lock{table_.mutex()};
-        const Decision decision = core_.take_idle();
-        return decision.grant == Grant::use ? lend(table_.cell(decision.slot), site) : Lease<T>{};
+        SlotCell* taken = take();
+        if (!taken) {
+            std::lock_guard lock{table_.mutex()};
+            const Decision decision = core_.take_idle();
+            if (decision.grant == Grant::use) taken = &table_.cell(decision.slot);
+        }
+        if (!taken) return {};
+        observe([&](PoolObserver& observer) { observer.acquired(options_.name, std::chrono::nanoseconds{0}); });
+        return lend(*taken, site);
     }
 
     /// `discard`: the lessee does not want it kept.
@@ -116,7 +121,7 @@ public:
 
     void reset(bool close_pool) noexcept {
         std::unique_lock lock{table_.mutex()};
-        if (core_.closed()) return;
+        if (core_.closed() && !close_pool) return;
         Removed removed;
         if (close_pool) removed = take({core_.close(), {}}, CloseReason::pool_closed);  // so that waiters hear of it
         Removed rest = take(core_.reset(now_if_waiting()), close_pool ? CloseReason::pool_closed : CloseReason::reset);
@@ -344,10 +349,11 @@ private:
         }
         wakes_.defer();
         const auto returned = core_.settle(slot, now_if_waiting());
-        const void* const word = wakes_.take_deferred();
+        const void* word = wakes_.take_deferred();
         if (returned == PoolCore::Returned::close) {
             std::shared_ptr<T> gone = std::move(resources_[slot]);
             lock.unlock();
+            if (word) futex_wake(std::exchange(word, nullptr));
             shut(*gone, why);
             gone.reset();
             lock.lock();

@@ -17,8 +17,7 @@
 
 namespace kombu::detail {
 
-/// What one pass of maintenance has to do. The slots of `close` are `closing`, those of `keep_alive` are leased by the
-/// pass itself.
+/// What one pass of maintenance has to do. The slots of `close` are `closing`; those of `keep_alive` are idle, or were.
 struct UpkeepPlan {
     std::vector<std::pair<SlotId, CloseReason>> close{};
     std::vector<SlotId> keep_alive{};
@@ -48,9 +47,13 @@ public:
         return std::max<Clock::duration>(period, 10ms);
     }
 
+    /// So that born() allocates nothing.
+    void make_room(const PoolCore& core) {
+        if (slots_.size() < core.slots()) slots_.resize(core.slots());
+    }
+
     /// The slot has a new resource.
-    void born(SlotId slot, Clock::time_point now) {
-        if (slots_.size() <= slot) slots_.resize(slot + 1);
+    void born(SlotId slot, Clock::time_point now) noexcept {
         Record& record = slots_[slot];
         record.born = record.looked_after = now;
         if (!options_.max_lifetime.has_value()) return;
@@ -61,7 +64,7 @@ public:
 
     /// Remembers which leases are going on, so that their age is known at least from now on.
     void observe(const PoolCore& core, Clock::time_point now) {
-        if (slots_.size() < core.slots()) slots_.resize(core.slots());
+        make_room(core);
         for (SlotId slot = 0; slot < core.slots(); ++slot) {
             if (!is_leased(core, slot)) continue;
             const auto uses = core.table().cell(slot).uses.load(std::memory_order_relaxed);
@@ -77,6 +80,7 @@ public:
         for (SlotId slot = 0; slot < core.slots(); ++slot) {
             if (!is_leased(core, slot)) continue;
             LeaseSite lease = site(core, slot, now);
+            if (lease.line == 0) continue;  // not a lease: it is being looked after
             if (!oldest || lease.age > oldest->age) oldest = std::move(lease);
         }
         return oldest;
@@ -86,6 +90,7 @@ public:
         UpkeepPlan plan;
         if (core.closed()) return plan;
         observe(core, now);
+        plan.close.reserve(core.slots());  // what is taken out of the pool below must not be lost for lack of memory
         for (SlotId slot = 0; slot < core.slots(); ++slot) {
             retire_old(core, slot, now, plan);
             report_leak(core, slot, now, plan);
@@ -97,24 +102,23 @@ public:
         std::sort(idle.begin(), idle.end());
         std::size_t spare = idle.size() - std::min(idle.size(), options_.preload);
         for (const auto& [since, slot] : idle) {
-            if (spare != 0 && options_.idle_timeout.has_value() && now - since >= options_.idle_timeout.value() &&
-                core.retire(slot)) {
+            if (spare != 0 && options_.idle_timeout.has_value() &&
+                now - since >= options_.idle_timeout.value() + coarse_lag && core.retire(slot)) {
                 --spare;
                 plan.close.emplace_back(slot, CloseReason::idle_timeout);
             } else if (options_.keepalive.has_value() &&
-                       now - std::max(since, slots_[slot].looked_after) >= options_.keepalive.value() &&
-                       core.take(slot)) {
-                slots_[slot].looked_after = now;
+                       now - std::max(since, slots_[slot].looked_after) >= options_.keepalive.value()) {
                 plan.keep_alive.push_back(slot);
             }
         }
         if (now >= preload_again_) {
-            const std::size_t ready = core.idle() + plan.keep_alive.size() + core.creating();
+            const std::size_t ready = core.idle() + core.creating();
             plan.preload = options_.preload - std::min(options_.preload, ready);
         }
         return plan;
     }
 
+    void looked_after(SlotId slot, Clock::time_point now) noexcept { slots_[slot].looked_after = now; }
     void preload_worked() noexcept { preload_pause_ = Clock::duration::zero(); }
     void preload_failed(Clock::time_point now) noexcept {
         using namespace std::chrono_literals;
@@ -123,13 +127,16 @@ public:
     }
 
 private:
+    /// How far the coarse clock may be behind, at the slowest tick in use; never early is better than on time.
+    static constexpr std::chrono::milliseconds coarse_lag{10};
+
     struct Record {
         Clock::time_point born{};
         Clock::time_point expires = Clock::time_point::max();
         Clock::time_point looked_after{};
         Clock::time_point seen_leased{};
-        std::uint64_t seen_uses = 0;
-        std::uint64_t reported_uses = 0;
+        std::uint64_t seen_uses = ~std::uint64_t{0};
+        std::uint64_t reported_uses = ~std::uint64_t{0};
     };
 
     static Clock::time_point at(std::int64_t nanoseconds) noexcept {
@@ -167,7 +174,7 @@ private:
         Record& record = slots_[slot];
         if (record.reported_uses == record.seen_uses) return;
         LeaseSite lease = site(core, slot, now);
-        if (lease.age < options_.leak_threshold.value()) return;
+        if (lease.line == 0 || lease.age < options_.leak_threshold.value() + coarse_lag) return;
         record.reported_uses = record.seen_uses;
         plan.leaks.push_back(std::move(lease));
     }

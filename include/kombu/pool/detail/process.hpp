@@ -12,6 +12,8 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <new>
+#include <stdexcept>
 
 /// What the pool needs of the operating system and the standard library does not have: fork handlers and membarrier.
 ///
@@ -36,13 +38,15 @@ struct Process {
     std::array<std::atomic<ChildHandler>, 64> child_handlers{};
     /// Whether heavy_fence() works; see light_fence().
     std::atomic<bool> membarrier{false};
+    std::atomic<bool> fences_prepared{false};
 };
 KOMBU_ONE_PER_PROCESS constinit Process process{};
 
 inline std::uint32_t fork_epoch() noexcept { return process.epoch.load(std::memory_order_relaxed); }
 
+/// A second time in the same process does nothing.
 inline void become_child() noexcept {
-    process.pid.store(::getpid(), std::memory_order_relaxed);
+    if (process.pid.exchange(::getpid(), std::memory_order_relaxed) == ::getpid()) return;
     process.epoch.fetch_add(1, std::memory_order_relaxed);
     for (const auto& handler : process.child_handlers)
         if (const ChildHandler run = handler.load(std::memory_order_relaxed)) run();
@@ -54,9 +58,11 @@ inline void fork_handler() noexcept {
 
 /// From now on forks are noticed. Whatever remembers an epoch must have called this.
 inline void notice_forks() {
-    if (process.handlers_installed.load(std::memory_order_relaxed) || process.handlers_installed.exchange(true)) return;
+    // Nothing that a thread could be inside while another one forks: installing it twice does no harm.
+    if (process.handlers_installed.load(std::memory_order_acquire)) return;
     process.pid.store(::getpid());
-    ::pthread_atfork(nullptr, nullptr, fork_handler);
+    if (::pthread_atfork(nullptr, nullptr, fork_handler) != 0) throw std::bad_alloc{};
+    process.handlers_installed.store(true, std::memory_order_release);
 }
 
 /// Has the handler run in every child that is forked from now on. Adding it twice does nothing.
@@ -66,6 +72,7 @@ inline void add_child_handler(ChildHandler handler) {
         ChildHandler known = nullptr;
         if (place.compare_exchange_strong(known, handler) || known == handler) return;
     }
+    throw std::length_error("kombu: too many shared objects have pools of their own");
 }
 
 /// From linux/membarrier.h, which old kernel headers lack.
@@ -79,10 +86,12 @@ inline int membarrier([[maybe_unused]] int command) noexcept {
 #endif
 }
 
-/// Before the first heavy_fence(). Costs milliseconds when it is the first time and other threads run.
+/// Before the first heavy_fence(). Costs milliseconds when it is the first time and other threads run; not a static
+/// variable, whose guard a forked child would find locked.
 inline void prepare_fences() noexcept {
-    static const bool works = membarrier(membarrier_register_private_expedited) == 0;
-    process.membarrier.store(works, std::memory_order_relaxed);
+    if (process.fences_prepared.load(std::memory_order_acquire)) return;
+    process.membarrier.store(membarrier(membarrier_register_private_expedited) == 0, std::memory_order_relaxed);
+    process.fences_prepared.store(true, std::memory_order_release);
 }
 
 /// Makes every running thread of the process execute a full memory barrier. Threads that do not run have gone through
@@ -91,7 +100,14 @@ inline bool heavy_fence() noexcept {
     if (!process.membarrier.load(std::memory_order_relaxed)) return false;
     if (membarrier(membarrier_private_expedited) == 0) return true;
     // The registration belongs to the address space: a child of vfork-like calls may have lost it.
-    return membarrier(membarrier_register_private_expedited) == 0 && membarrier(membarrier_private_expedited) == 0;
+    if (membarrier(membarrier_register_private_expedited) == 0 && membarrier(membarrier_private_expedited) == 0)
+        return true;
+    // Forbidden from now on (a seccomp filter): the exchange on the other side does without. The stores of those who
+    // are giving back at this moment reach memory by themselves, long before this returns.
+    process.membarrier.store(false, std::memory_order_seq_cst);
+    const timespec moment{0, 1'000'000};
+    ::nanosleep(&moment, nullptr);
+    return false;
 }
 
 /// From linux/futex.h, which is not in every libc's headers.
