@@ -91,7 +91,8 @@ ResourceFactory<Producer> producer_factory(std::shared_ptr<const ProducerPool::S
     factory.prepare = [connections](Producer& producer, const Acquisition& acquisition) {
         // The options of the one acquire go for both: a caller who does not want to wait waits for neither.
         const Deadline deadline = acquisition.deadline;
-        pooled(producer).take((*connections)().acquire(
+        const std::shared_ptr<ConnectionPool> pool = (*connections)();
+        pooled(producer).take(pool->acquire(
             {.block = acquisition.block, .timeout = deadline.is_never() ? OptionalTimeout{} : deadline.remaining()},
             acquisition.site));
         return true;
@@ -102,7 +103,7 @@ ResourceFactory<Producer> producer_factory(std::shared_ptr<const ProducerPool::S
     };
     factory.close = [](Producer& producer) { pooled(producer).give_back(true); };
     factory.interrupt = [](Producer& producer) { pooled(producer).interrupt(); };
-    factory.last_error = [connections] { return (*connections)().last_connect_error(); };
+    factory.last_error = [connections] { return (*connections)()->last_connect_error(); };
     factory.noun = "producer";
     return factory;
 }
@@ -126,13 +127,16 @@ ConnectionPool::ConnectionPool(std::shared_ptr<const Connection> connection, Las
       last_error_(std::move(last_error)) {}
 
 ProducerPool::ProducerPool(ConnectionPool& connections, PoolOptions options)
-    : ProducerPool(Source{[&connections]() -> ConnectionPool& { return connections; }}, std::move(options)) {}
+    : ProducerPool(Source{[&connections] {
+                       return std::shared_ptr<ConnectionPool>{std::shared_ptr<void>{}, &connections};
+                   }},
+                   std::move(options)) {}
 
 ProducerPool::ProducerPool(Source connections, PoolOptions options)
     : ProducerPool(std::make_shared<const Source>(std::move(connections)), std::move(options)) {}
 
 ProducerPool::ProducerPool(std::shared_ptr<const Source> source, PoolOptions options)
-    : ResourcePool(producer_factory(source), named(std::move(options), (*source)().connection(), "producers")),
+    : ResourcePool(producer_factory(source), named(std::move(options), (*source)()->connection(), "producers")),
       source_(std::move(source)) {}
 
 void ProducerPool::warm_up(std::size_t count, Deadline deadline, const std::source_location& site) {
@@ -151,7 +155,7 @@ Producers::Producers(ProducersOptions options)
               const Connection& connection, const PoolOptions& pool) {
               // Looked up at each use: the pool of an erased key is not held on to.
               auto key = std::make_shared<const Connection>(connection);
-              ProducerPool::Source source = [group, key]() -> ConnectionPool& { return (*group)[*key]; };
+              ProducerPool::Source source = [group, key] { return group->share(*key); };
               return std::make_unique<ProducerPool>(std::move(source), pool);
           },
           options.limit, &detail::global_registry(), std::move(options.pool)) {}

@@ -48,14 +48,14 @@ private:
 /// One deadline covers both: a producer that finds no connection in time throws ConnectionLimitExceeded.
 class KOMBU_EXPORT ProducerPool : public ResourcePool<Producer> {
 public:
-    /// Where the connections come from: asked at each acquire.
-    using Source = std::function<ConnectionPool&()>;
+    /// Where the connections come from: asked at each acquire, and kept for as long as that takes.
+    using Source = std::function<std::shared_ptr<ConnectionPool>()>;
 
     /// The connection pool must outlive this one; leases may outlive both.
     explicit ProducerPool(ConnectionPool& connections, PoolOptions options = {.limit = 10});
     explicit ProducerPool(Source connections, PoolOptions options = {.limit = 10});
 
-    ConnectionPool& connections() const { return (*source_)(); }
+    ConnectionPool& connections() const { return *(*source_)(); }
 
     /// Has `count` connections made, which is what costs time, and then as many producers.
     void warm_up(std::size_t count, Deadline deadline,

@@ -17,7 +17,7 @@ namespace {
 
 long operations() {
     const char* const wanted = std::getenv("KOMBU_TEST_OPERATIONS");
-    return wanted ? std::atol(wanted) : 2'000'000;
+    return wanted ? std::atol(wanted) : 1'000'000;
 }
 
 /// What is wrong, said once and remembered.

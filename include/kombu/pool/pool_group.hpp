@@ -75,13 +75,20 @@ public:
         auto& recent = detail::RecentLookups<Key, Pool>::of(version, key);
         if (recent.version == version && recent.key.matches(key)) [[likely]]
             return *recent.pool;
-        Pool& pool = look_up(key);
+        Pool& pool = *make_or_find(key)->published.load(std::memory_order_acquire);
         recent.version = 0;
         if (recent.key.remember(key)) {
             recent.pool = &pool;
             recent.version = version;
         }
         return pool;
+    }
+
+    /// The same, kept alive by the caller, whatever is erased or destroyed meanwhile.
+    std::shared_ptr<Pool> share(const Key& key) {
+        std::shared_ptr<Entry> entry = make_or_find(key);
+        Pool* const pool = entry->published.load(std::memory_order_acquire);
+        return {std::move(entry), pool};
     }
 
     /// Gives the pool of this key options of its own, before it is first used: throws PoolInUse when there is a pool
@@ -196,13 +203,13 @@ private:
         std::unique_lock<std::mutex> lock_;
     };
 
-    __attribute__((noinline)) Pool& look_up(const Key& key) {
+    /// The entry of this key, with its pool.
+    __attribute__((noinline)) std::shared_ptr<Entry> make_or_find(const Key& key) {
         for (;;) {
-            const std::shared_ptr<Entry> entry = find_or_insert(key);
-            if (Pool* pool = entry->published.load(std::memory_order_acquire)) return *pool;
+            std::shared_ptr<Entry> entry = find_or_insert(key);
+            if (entry->published.load(std::memory_order_acquire)) return entry;
             const std::lock_guard once{entry->mutex};
-            if (entry->pool) return *entry->pool;
-            if (make(key, *entry)) return *entry->pool;
+            if (entry->published.load(std::memory_order_acquire) || make(key, *entry)) return entry;
         }
     }
 

@@ -245,6 +245,18 @@ TEST_CASE("who has waited for longer than the patience is given the next slot by
     CHECK(core.acquire(clock.now()).grant == Grant::full);
 }
 
+TEST_CASE("who may not wait is not refused because others wait for a turn to connect", "[pool][core]") {
+    ManualClock clock;
+    PoolCore core{{.limit = 3, .max_connecting = 1, .patience = 1ms}, nullptr};
+    CHECK(core.acquire(clock.now(), true).grant == Grant::create);
+    CHECK(core.acquire(clock.now(), true).grant == Grant::full);
+    TestWaiter waiter{clock.now(), clock.in(1s)};
+    core.enqueue(waiter);
+    clock.advance(2ms);
+    CHECK(core.acquire(clock.now(), true).grant == Grant::full);
+    CHECK(core.acquire(clock.now(), false).grant == Grant::create);
+}
+
 TEST_CASE("a poked waiter passes on what it does not need, also by giving up", "[pool][core]") {
     ManualClock clock;
     PoolCore core{{.limit = 2, .patience = 1ms}, nullptr};

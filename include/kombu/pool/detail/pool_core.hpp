@@ -69,7 +69,10 @@ public:
     Decision acquire(Clock::time_point now, bool may_wait = false) {
         if (closed_) return {Grant::closed};
         Decision decision{Grant::full};
-        if (queue_.empty() || is_young(*queue_.front(), now)) decision = take_or_reserve(may_wait);
+        if (queue_.empty() || is_young(*queue_.front(), now))
+            decision = take_or_reserve(may_wait);
+        else if (!may_wait && has_room())
+            decision = {Grant::create, reserve()};  // who waits does so for others to have connected
         calm_down_if_quiet();
         return decision;
     }
