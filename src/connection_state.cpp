@@ -50,12 +50,13 @@ std::shared_ptr<TransportConnection> ConnectionState::connect_somewhere(Deadline
         const Endpoint& endpoint = parameters.endpoints[index];
         const Deadline attempt = std::min(deadline, Deadline::after(parameters.connect_timeout));
         try {
+            const auto start = Clock::now();
             auto connected = description_->transport->connect(endpoint, parameters, attempt);
             last_endpoint_ = index;
-            if (errors_) errors_->set("");
+            if (connect_log_) connect_log_->connected(Clock::now() - start);
             return connected;
         } catch (const ConnectionError& error) {
-            if (errors_) errors_->set(error.what());
+            if (connect_log_) connect_log_->failed(error.what());
             if (parameters.endpoints.size() == 1) throw;
             failures += (failures.empty() ? "" : "; ") + std::string{error.what()};
             code = error.code();

@@ -3,11 +3,13 @@
 #include <kombu/channel.hpp>
 #include <kombu/connection.hpp>
 #include <kombu/pool/detail/per_process.hpp>
+#include <kombu/pool/stats.hpp>
 #include <kombu/transport.hpp>
 
 #include "description.hpp"
 
 #include <atomic>
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -19,26 +21,39 @@
 
 namespace kombu::detail {
 
-/// The last failure to connect among the connections of a pool.
-class LastError {
+/// How the connections of a pool connected: each does when it is first used, which the pool does not see.
+class ConnectLog {
 public:
-    void set(std::string text) {
-        Text& own = text_.get();
+    void failed(std::string why) {
+        Entries& own = entries_.get();
         std::lock_guard lock{own.mutex};
-        own.text = std::move(text);
+        own.last_error = std::move(why);
     }
-    std::string get() const {
-        Text& own = text_.get();
+    void connected(std::chrono::nanoseconds took) {
+        Entries& own = entries_.get();
         std::lock_guard lock{own.mutex};
-        return own.text;
+        own.last_error.clear();
+        own.times.add(took);
+    }
+    /// Empty when connecting has worked since.
+    std::string last_error() const {
+        Entries& own = entries_.get();
+        std::lock_guard lock{own.mutex};
+        return own.last_error;
+    }
+    DurationHistogram times() const {
+        Entries& own = entries_.get();
+        std::lock_guard lock{own.mutex};
+        return own.times;
     }
 
 private:
-    struct Text {
+    struct Entries {
         std::mutex mutex{};
-        std::string text{};
+        std::string last_error{};
+        DurationHistogram times{};
     };
-    mutable PerProcess<Text> text_;
+    mutable PerProcess<Entries> entries_;
 };
 
 /// A connection's inside: its session, its channels, what was declared. Used by one thread at a time, except where
@@ -70,7 +85,7 @@ public:
         end_tenancy();
         abandon();
     }
-    void report_to(std::shared_ptr<LastError> errors) noexcept { errors_ = std::move(errors); }
+    void report_to(std::shared_ptr<ConnectLog> log) noexcept { connect_log_ = std::move(log); }
 
     /// Looks whether the peer is still there. True when nothing is connected.
     bool usable() noexcept;
@@ -105,7 +120,7 @@ private:
     std::size_t last_endpoint_ = 0;
     std::atomic<std::uint64_t> tenancy_{0};
     std::atomic<bool> interrupted_{false};
-    std::shared_ptr<LastError> errors_;
+    std::shared_ptr<ConnectLog> connect_log_;
 };
 
 }  // namespace kombu::detail

@@ -23,12 +23,12 @@ ConnectionState* inside(const Connection& connection) noexcept { return connecti
 void throw_connection_limit_exceeded(LimitReport report) { throw ConnectionLimitExceeded(std::move(report)); }
 
 ResourceFactory<Connection> connection_factory(std::shared_ptr<const Connection> like,
-                                               std::shared_ptr<kombu::detail::LastError> last_error) {
+                                               std::shared_ptr<kombu::detail::ConnectLog> connect_log) {
     ResourceFactory<Connection> factory;
-    factory.create = [like, last_error](const Acquisition& acquisition) {
+    factory.create = [like, connect_log](const Acquisition& acquisition) {
         auto connection = std::make_shared<Connection>(*like);
         if (inside(*connection)) {
-            inside(*connection)->report_to(last_error);
+            inside(*connection)->report_to(connect_log);
             if (acquisition.ahead) inside(*connection)->session(acquisition.deadline);
         }
         return connection;
@@ -41,7 +41,7 @@ ResourceFactory<Connection> connection_factory(std::shared_ptr<const Connection>
     factory.close = [](Connection& connection) {
         if (inside(connection)) inside(connection)->retire();
     };
-    factory.last_error = [last_error] { return last_error->get(); };
+    factory.last_error = [connect_log] { return connect_log->last_error(); };
     factory.interrupt = [](Connection& connection) {
         if (inside(connection)) inside(connection)->interrupt();
     };
@@ -116,15 +116,21 @@ PoolOptions named(PoolOptions options, const Connection& connection, const char*
 }  // namespace
 
 ConnectionPool::ConnectionPool(const Connection& connection, PoolOptions options)
-    : ConnectionPool(std::make_shared<const Connection>(connection), std::make_shared<kombu::detail::LastError>(),
+    : ConnectionPool(std::make_shared<const Connection>(connection), std::make_shared<kombu::detail::ConnectLog>(),
                      std::move(options)) {}
 
-std::string ConnectionPool::last_connect_error() const { return last_error_->get(); }
+PoolStats ConnectionPool::stats() const {
+    PoolStats stats = ResourcePool::stats();
+    stats.connect = connect_log_->times();
+    return stats;
+}
 
-ConnectionPool::ConnectionPool(std::shared_ptr<const Connection> connection, LastError last_error, PoolOptions options)
-    : ResourcePool(connection_factory(connection, last_error), named(std::move(options), *connection, "connections")),
+std::string ConnectionPool::last_connect_error() const { return connect_log_->last_error(); }
+
+ConnectionPool::ConnectionPool(std::shared_ptr<const Connection> connection, Log connect_log, PoolOptions options)
+    : ResourcePool(connection_factory(connection, connect_log), named(std::move(options), *connection, "connections")),
       connection_(std::move(connection)),
-      last_error_(std::move(last_error)) {}
+      connect_log_(std::move(connect_log)) {}
 
 ProducerPool::ProducerPool(ConnectionPool& connections, PoolOptions options)
     : ProducerPool(Source{[&connections] {

@@ -15,7 +15,7 @@
 #include <vector>
 
 namespace kombu::detail {
-class LastError;
+class ConnectLog;
 }
 
 /// Connection and producer pools, one per broker: Kombu's `kombu.pools`.
@@ -34,14 +34,17 @@ public:
     /// The broker, as a connection that never connects.
     const Connection& connection() const noexcept { return *connection_; }
 
+    /// As ResourcePool::stats, with the times that connecting took, whenever that was.
+    PoolStats stats() const;
+
     /// How connecting failed last; empty when it did not, or has worked since.
     std::string last_connect_error() const;
 
 private:
-    using LastError = std::shared_ptr<kombu::detail::LastError>;
-    ConnectionPool(std::shared_ptr<const Connection> connection, LastError last_error, PoolOptions options);
+    using Log = std::shared_ptr<kombu::detail::ConnectLog>;
+    ConnectionPool(std::shared_ptr<const Connection> connection, Log connect_log, PoolOptions options);
     std::shared_ptr<const Connection> connection_;
-    LastError last_error_;
+    Log connect_log_;
 };
 
 /// Producers for one broker. A producer in use holds a connection of its connection pool; an idle one holds none.

@@ -350,6 +350,11 @@ TEST_CASE("warm_up connects, and reports why it cannot", "[pools]") {
     CHECK(connections[broker].stats().idle == 2);
     auto one = connections[broker].acquire(), two = connections[broker].acquire();
     CHECK((one->connected() && two->connected()));
+    CHECK(connections[broker].stats().connect.total() == 2);
+    auto three = connections[broker].acquire();
+    CHECK(connections[broker].stats().connect.total() == 2);  // it has not connected yet
+    three->connect();
+    CHECK(connections[broker].stats().connect.total() == 3);
     const Connection nobody{"amqp://guest:s3cret@127.0.0.1:1//"};
     CHECK_THROWS_AS(connections[nobody].warm_up(1, 5s), ConnectionError);
     CHECK_THROWS_AS(producers[nobody].warm_up(1, 5s), ConnectionError);
