@@ -92,9 +92,9 @@ ResourceFactory<Producer> producer_factory(std::shared_ptr<const ProducerPool::S
         // The options of the one acquire go for both: a caller who does not want to wait waits for neither.
         const Deadline deadline = acquisition.deadline;
         const std::shared_ptr<ConnectionPool> pool = (*connections)();
-        pooled(producer).take(pool->acquire(
-            {.block = acquisition.block, .timeout = deadline.is_never() ? OptionalTimeout{} : deadline.remaining()},
-            acquisition.site));
+        pooled(producer).take(pool->acquire({.block = acquisition.block,
+                                             .timeout = deadline.is_never() ? OptionalTimeout{} : deadline.remaining(),
+                                             .site = acquisition.site}));
         return true;
     };
     factory.recycle = [](Producer& producer, bool) {
@@ -106,6 +106,22 @@ ResourceFactory<Producer> producer_factory(std::shared_ptr<const ProducerPool::S
     factory.last_error = [connections] { return (*connections)()->last_connect_error(); };
     factory.noun = "producer";
     return factory;
+}
+
+/// What the options of a group say of its pools.
+template <class GroupOptions>
+PoolOptions of_each_pool(const GroupOptions& group) {
+    return {.preload = group.preload,
+            .max_waiters = group.max_waiters,
+            .max_connecting = group.max_connecting,
+            .idle_timeout = group.idle_timeout,
+            .max_lifetime = group.max_lifetime,
+            .validate_after = group.validate_after,
+            .keepalive = group.keepalive,
+            .leak_threshold = group.leak_threshold,
+            .name = group.name,
+            .observer = group.observer,
+            .maintain_in_background = group.maintain_in_background};
 }
 
 PoolOptions named(PoolOptions options, const Connection& connection, const char* kind) {
@@ -153,7 +169,7 @@ void ProducerPool::warm_up(std::size_t count, Deadline deadline, const std::sour
 Connections::Connections(ConnectionsOptions options)
     : PoolGroup([](const Connection& connection,
                    const PoolOptions& pool) { return std::make_unique<ConnectionPool>(connection, pool); },
-                options.limit, &detail::global_registry(), std::move(options.pool)) {}
+                options.limit, &detail::global_registry(), of_each_pool(options)) {}
 
 Producers::Producers(ProducersOptions options)
     : PoolGroup(
@@ -164,7 +180,7 @@ Producers::Producers(ProducersOptions options)
               ProducerPool::Source source = [group, key] { return group->share(*key); };
               return std::make_unique<ProducerPool>(std::move(source), pool);
           },
-          options.limit, &detail::global_registry(), std::move(options.pool)) {}
+          options.limit, &detail::global_registry(), of_each_pool(options)) {}
 
 GroupRegistry& detail::global_registry() {
     static auto* const registry = new GroupRegistry{default_limit};

@@ -78,10 +78,21 @@ inline constexpr UseGlobalLimit use_global_limit{};
 /// The same by Kombu's older name.
 inline constexpr UseGlobalLimit use_default_limit{};
 
+/// Of every pool of a group that is not configured by its key: what PoolOptions has under the same names. The name goes
+/// before the URL.
 struct ConnectionsOptions {
     GroupLimit limit = use_global_limit;
-    /// Of every pool that is not configured by its key; their limit is not used, and their name goes before the URL.
-    PoolOptions pool{};
+    std::size_t preload = 0;
+    std::size_t max_waiters = 0;
+    std::size_t max_connecting = PoolOptions{}.max_connecting;
+    OptionalTimeout idle_timeout{};
+    OptionalTimeout max_lifetime{};
+    OptionalTimeout validate_after{};
+    OptionalTimeout keepalive{};
+    OptionalTimeout leak_threshold{};
+    std::string name{};
+    std::shared_ptr<PoolObserver> observer{};
+    bool maintain_in_background = true;
 };
 
 /// A connection pool for each broker: `connections[connection].acquire()`.
@@ -90,12 +101,22 @@ public:
     explicit Connections(ConnectionsOptions options = {});
 };
 
+/// As ConnectionsOptions.
 struct ProducersOptions {
     GroupLimit limit = use_global_limit;
     /// Where the producers' connections come from. Null: `pools::connections`. Must outlive the group.
     Connections* connections = nullptr;
-    /// As ConnectionsOptions::pool.
-    PoolOptions pool{};
+    std::size_t preload = 0;
+    std::size_t max_waiters = 0;
+    std::size_t max_connecting = PoolOptions{}.max_connecting;
+    OptionalTimeout idle_timeout{};
+    OptionalTimeout max_lifetime{};
+    OptionalTimeout validate_after{};
+    OptionalTimeout keepalive{};
+    OptionalTimeout leak_threshold{};
+    std::string name{};
+    std::shared_ptr<PoolObserver> observer{};
+    bool maintain_in_background = true;
 };
 
 /// A producer pool for each broker: `producers[connection].acquire()`.

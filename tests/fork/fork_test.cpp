@@ -161,7 +161,7 @@ TEST_CASE("what a child inherited refuses to talk to the broker", "[fork]") {
 }
 
 TEST_CASE("maintenance works in a child too", "[fork]") {
-    pools::Connections group{{.limit = 5, .pool = {.preload = 2}}};
+    pools::Connections group{{.limit = 5, .preload = 2}};
     const Connection broker{broker_url()};
     REQUIRE(eventually([&] { return group[broker].stats().idle == 2; }));
     CHECK(in_child([&]() -> std::string {

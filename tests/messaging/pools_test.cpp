@@ -361,9 +361,9 @@ TEST_CASE("warm_up connects, and reports why it cannot", "[pools]") {
 }
 
 TEST_CASE("the pools of a broker can have options of their own", "[pools]") {
-    pools::Connections connections{{.pool = {.name = "news"}}};
+    pools::Connections connections{{.name = "news"}};
     const Connection broker{broker_url()}, other{"memory://other"};
-    connections.configure(broker, {.limit = 3, .name = "own", .preload = 2});
+    connections.configure(broker, {.limit = 3, .preload = 2, .name = "own"});
     REQUIRE(eventually([&] { return connections[broker].stats().idle == 2; }));
     CHECK(connections[broker].acquire()->connected());
     CHECK(connections[broker].limit() == 3);

@@ -6,6 +6,7 @@
 
 #include <cstddef>
 #include <memory>
+#include <source_location>
 #include <string>
 
 namespace kombu {
@@ -16,6 +17,8 @@ struct AcquireOptions {
     bool block = false;
     /// How long the call may take in all, creating and preparing the resource included. Unset: no bound.
     OptionalTimeout timeout{};
+    /// Who holds the resource, for reports: where these options are written, which is where acquire() is called.
+    std::source_location site = std::source_location::current();
 };
 
 /// What a pool does beyond lending. Everything has a default, and what is at its default costs nothing.
@@ -27,9 +30,6 @@ struct PoolOptions {
     /// How many resources may exist at once, in use, idle and being created. 0 means unlimited; an unlimited pool keeps
     /// nothing: each acquire creates, each release closes (as in Kombu).
     std::size_t limit = 0;
-
-    /// What errors, statistics and logs call the pool.
-    std::string name{};
 
     /// Keep this many resources idle and ready (within the limit): made in the background when the pool begins, and
     /// again whenever fewer are idle. See also ResourcePool::warm_up().
@@ -61,12 +61,15 @@ struct PoolOptions {
     /// observer, and in the statistics.
     OptionalTimeout leak_threshold{};
 
-    /// Whether the process's maintenance thread looks after the pool when an option above asks for it. Without, nothing
-    /// of that happens but in ResourcePool::maintain().
-    bool maintain_in_background = true;
+    /// What errors, statistics and logs call the pool.
+    std::string name{};
 
     /// Hears what the pool does. Every acquire and release then reads the clock.
     std::shared_ptr<PoolObserver> observer{};
+
+    /// Whether the process's maintenance thread looks after the pool when an option above asks for it. Without, nothing
+    /// of that happens but in ResourcePool::maintain().
+    bool maintain_in_background = true;
 };
 
 /// What resize() may do to resources in use when the limit shrinks. By default it refuses (PoolInUse).

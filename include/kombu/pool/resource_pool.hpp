@@ -51,13 +51,12 @@ public:
     ///
     /// Throws LimitExceeded when nothing is free and the call may not block, its timeout passed, or too many wait
     /// already; PoolClosed when the pool is closed, also while waiting; and whatever the factory throws. `timeout`
-    /// bounds the whole call: the factory gets the same deadline. `site` is who holds it, for reports.
-    Lease<T> acquire(const AcquireOptions& options = {},
-                     const std::source_location& site = std::source_location::current()) {
+    /// bounds the whole call: the factory gets the same deadline.
+    Lease<T> acquire(const AcquireOptions& options = {}) {
         State& known = *state_.load(std::memory_order_acquire);
         if (detail::SlotCell* const cell = known.take()) [[likely]]
-            return known.lend(cell, options, site);
-        return state().acquire_slowly(nullptr, options, site);
+            return known.lend(cell, options, options.site);
+        return state().acquire_slowly(nullptr, options, options.site);
     }
 
     /// Lends what is free or can be made now; an empty lease when the pool is full. Otherwise as acquire().

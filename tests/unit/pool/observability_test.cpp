@@ -182,7 +182,7 @@ TEST_CASE("a lease beyond leak_threshold is reported once, with who acquired it"
     const auto observer = std::make_shared<Recorder>();
     Pool pool{
         factory.plain_hooks(),
-        {.limit = 2, .name = "things", .leak_threshold = 60s, .maintain_in_background = false, .observer = observer}};
+        {.limit = 2, .leak_threshold = 60s, .name = "things", .observer = observer, .maintain_in_background = false}};
     auto held = pool.acquire();
     const unsigned line = __LINE__ - 1;
     auto other = pool.acquire();
