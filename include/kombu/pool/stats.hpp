@@ -45,10 +45,6 @@ public:
         }
         return std::chrono::nanoseconds{0};
     }
-    DurationHistogram& operator+=(const DurationHistogram& other) noexcept {
-        for (std::size_t index = 0; index < classes; ++index) counts_[index] += other.counts_[index];
-        return *this;
-    }
 
 private:
     std::array<std::uint64_t, classes> counts_{};

@@ -38,11 +38,6 @@ public:
     Value& get() {
         return get([](const Value*) { return Value{}; });
     }
-    /// The value, when this process has one already.
-    Value* get_if() const noexcept {
-        Node* const node = node_.load(std::memory_order_acquire);
-        return node && node->epoch == fork_epoch() ? &node->value : nullptr;
-    }
 
 private:
     struct Node {

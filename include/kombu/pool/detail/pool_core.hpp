@@ -62,8 +62,6 @@ public:
         return count;
     }
 
-    std::size_t leased() const noexcept { return live_ - idle(); }
-
     /// An idle resource, a reserved slot, or the reason why not. `may_wait`: the caller would rather queue than be
     /// one more who connects at the same time.
     Decision acquire(Clock::time_point now, bool may_wait = false) {
@@ -174,11 +172,6 @@ public:
         slot.state = SlotState::creating;
         slot.regime = table_.regime();
         return true;
-    }
-
-    /// A lease ended with its resource in good order.
-    Returned release(SlotId id, Clock::time_point now) {
-        return table_.give(table_.cell(id)) ? Returned::kept : settle(id, now);
     }
 
     /// A slot came back while attention was wanted. It may have been dealt with already, or taken again.
@@ -389,8 +382,7 @@ private:
     void serve(Clock::time_point now, SlotId likely = no_slot) {
         if (closed_) return;
         while (Waiter* waiter = first_in_time(now)) {
-            const bool is_poked = poked_ != nullptr && is_young(*waiter, now);
-            if (is_poked) return;  // it will look for itself, and pass on what it does not need
+            if (poked_ && is_young(*waiter, now)) return;  // it will look for itself, and pass on what it does not need
             if (rules_.limit != 0 && has_idle(likely)) {
                 if (is_young(*waiter, now)) return poke(*waiter);
                 const Decision decision = take(likely) ? Decision{Grant::use, likely} : take_idle();
@@ -413,9 +405,9 @@ private:
         return nullptr;
     }
 
-    /// One at a time: whoever was poked passes on what it does not need.
+    /// One at a time.
     void poke(Waiter& waiter) noexcept {
-        if (poked_) return;
+        assert(!poked_);
         poked_ = &waiter;
         waiter.poked_ = true;
         waiter.wake();

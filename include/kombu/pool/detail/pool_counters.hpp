@@ -34,7 +34,7 @@ public:
     void used(std::chrono::nanoseconds time, std::uint64_t times) noexcept {
         add(use_[DurationHistogram::class_of(time)], times);
     }
-    /// A lease was made, of slots that are gone or of one that counts for itself.
+    /// After `acquired` is known: whoever did not wait is in the first class of waits.
     void add_to(PoolStats& stats) const noexcept {
         stats.created = get(created_);
         stats.create_failures = get(create_failures_);

@@ -10,7 +10,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <iterator>
-#include <memory>
 #include <mutex>
 #include <source_location>
 #include <utility>
@@ -159,8 +158,7 @@ public:
 
     SlotId add();
 
-    /// Puts a slot with a resource on offer, or hands it to a lessee.
-    void offer(SlotCell& cell) noexcept { cell.word.store(word_of(regime(), idle_state), std::memory_order_release); }
+    /// A slot has a resource: it is its first lessee's.
     void lend(SlotCell& cell) noexcept { cell.word.store(word_of(regime(), leased_state), std::memory_order_release); }
     /// A slot that the caller has leased, or that has nothing, is no longer on offer.
     void withdraw(SlotCell& cell) noexcept { cell.word.store(0, std::memory_order_relaxed); }

@@ -31,7 +31,6 @@ public:
     virtual void wake() noexcept = 0;
 
     bool poked() const noexcept { return poked_; }
-    Clock::time_point since() const noexcept { return since_; }
 
     Decision decision{};
 
