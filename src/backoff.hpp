@@ -1,6 +1,6 @@
 #pragma once
 
-#include <kombu/pool/deadline.hpp>
+#include <kombu/deadline.hpp>
 #include <kombu/retry.hpp>
 
 #include <chrono>

@@ -2,7 +2,7 @@
 
 #include <kombu/channel.hpp>
 #include <kombu/connection.hpp>
-#include <kombu/pool/detail/per_process.hpp>
+#include <kombu/detail/per_process.hpp>
 #include <kombu/pool/stats.hpp>
 #include <kombu/transport.hpp>
 

@@ -1,5 +1,5 @@
+#include <kombu/detail/per_process.hpp>
 #include <kombu/error.hpp>
-#include <kombu/pool/detail/per_process.hpp>
 #include <kombu/serialization.hpp>
 
 #include "nearest.hpp"

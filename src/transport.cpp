@@ -1,7 +1,7 @@
 #include "transport_registry.hpp"
 
+#include <kombu/detail/per_process.hpp>
 #include <kombu/error.hpp>
-#include <kombu/pool/detail/per_process.hpp>
 
 #include "amqp/transport.hpp"
 #include "memory/transport.hpp"

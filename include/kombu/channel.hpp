@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
+#include <kombu/deadline.hpp>
 #include <kombu/entity.hpp>
 #include <kombu/export.hpp>
 #include <kombu/message.hpp>
-#include <kombu/pool/deadline.hpp>
 
 #include <cstdint>
 #include <memory>

@@ -2,10 +2,10 @@
 #pragma once
 
 #include <kombu/channel.hpp>
+#include <kombu/deadline.hpp>
 #include <kombu/entity.hpp>
 #include <kombu/export.hpp>
 #include <kombu/json.hpp>
-#include <kombu/pool/deadline.hpp>
 #include <kombu/retry.hpp>
 #include <kombu/url.hpp>
 

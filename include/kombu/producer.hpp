@@ -3,11 +3,11 @@
 
 #include <kombu/channel.hpp>
 #include <kombu/connection.hpp>
+#include <kombu/deadline.hpp>
 #include <kombu/entity.hpp>
 #include <kombu/export.hpp>
 #include <kombu/json.hpp>
 #include <kombu/message.hpp>
-#include <kombu/pool/deadline.hpp>
 #include <kombu/retry.hpp>
 
 #include <chrono>

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
-#include <kombu/pool/deadline.hpp>
+#include <kombu/deadline.hpp>
 
 #include <chrono>
 #include <optional>

@@ -2,11 +2,11 @@
 #pragma once
 
 #include <kombu/channel.hpp>
+#include <kombu/deadline.hpp>
 #include <kombu/entity.hpp>
 #include <kombu/export.hpp>
 #include <kombu/json.hpp>
 #include <kombu/message.hpp>
-#include <kombu/pool/deadline.hpp>
 #include <kombu/url.hpp>
 
 #include <chrono>

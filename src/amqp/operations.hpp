@@ -1,10 +1,10 @@
 #pragma once
 
 #include <kombu/channel.hpp>
+#include <kombu/deadline.hpp>
 #include <kombu/entity.hpp>
 #include <kombu/json.hpp>
 #include <kombu/message.hpp>
-#include <kombu/pool/deadline.hpp>
 #include <kombu/transport.hpp>
 
 #include "amqp/session.hpp"

@@ -1,9 +1,9 @@
 #pragma once
 
 #include <kombu/channel.hpp>
+#include <kombu/deadline.hpp>
+#include <kombu/detail/process.hpp>
 #include <kombu/entity.hpp>
-#include <kombu/pool/deadline.hpp>
-#include <kombu/pool/detail/process.hpp>
 #include <kombu/transport.hpp>
 
 #include "virtual/routing.hpp"

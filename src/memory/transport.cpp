@@ -1,7 +1,7 @@
 #include "memory/transport.hpp"
 
+#include <kombu/detail/per_process.hpp>
 #include <kombu/error.hpp>
-#include <kombu/pool/detail/per_process.hpp>
 
 #include "memory/broker.hpp"
 

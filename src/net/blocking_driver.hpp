@@ -1,7 +1,7 @@
 #pragma once
 
+#include <kombu/deadline.hpp>
 #include <kombu/error.hpp>
-#include <kombu/pool/deadline.hpp>
 
 #include "net/operation.hpp"
 #include "net/tcp_stream.hpp"

@@ -1,6 +1,6 @@
 #pragma once
 
-#include <kombu/pool/detail/process.hpp>
+#include <kombu/detail/process.hpp>
 
 #include <atomic>
 #include <cstdint>

@@ -1,7 +1,7 @@
 #pragma once
 
-#include <kombu/pool/deadline.hpp>
-#include <kombu/pool/detail/per_process.hpp>
+#include <kombu/deadline.hpp>
+#include <kombu/detail/per_process.hpp>
 
 #include "net/descriptor.hpp"
 

@@ -12,9 +12,8 @@ problem() { echo "layering: $*"; problems=$((problems + 1)); }
 
 # The floors of include/kombu, from the ground up: a header includes only what stands on its own floor or below.
 floors=(
-    "version.hpp export.hpp error.hpp log.hpp"
+    "version.hpp export.hpp deadline.hpp detail/ error.hpp log.hpp fork.hpp"
     "pool/"
-    "fork.hpp"
     "json.hpp url.hpp retry.hpp serialization.hpp compression.hpp"
     "entity.hpp message.hpp channel.hpp connection.hpp"
     "producer.hpp simple_queue.hpp"
@@ -42,8 +41,8 @@ while IFS= read -r header; do
                 [ "$(floor_of "${included#kombu/}")" -le "$own" ] || problem "$header includes $included, which stands above it" ;;
             nlohmann/json.hpp) [ "$name" = json.hpp ] || problem "$header includes $included: use <kombu/json.hpp>" ;;
             pthread.h | signal.h | sys/syscall.h | time.h | unistd.h)
-                case $name in pool/detail/process.hpp | pool/detail/maintenance.hpp) ;;
-                *) problem "$header includes $included: what the system must give is in pool/detail/process.hpp" ;;
+                case $name in detail/process.hpp | pool/detail/maintenance.hpp) ;;
+                *) problem "$header includes $included: what the system must give is in detail/process.hpp" ;;
                 esac ;;
             cxxabi.h) [ "$name" = pool/detail/unwinding.hpp ] || problem "$header includes $included" ;;
             *[./]*) problem "$header includes $included, which is not of the standard library" ;;

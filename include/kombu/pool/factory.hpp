@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
+#include <kombu/deadline.hpp>
 #include <kombu/error.hpp>
-#include <kombu/pool/deadline.hpp>
 
 #include <functional>
 #include <memory>

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
+#include <kombu/detail/per_process.hpp>
 #include <kombu/error.hpp>
-#include <kombu/pool/detail/per_process.hpp>
 #include <kombu/pool/detail/resize_step.hpp>
 #include <kombu/pool/options.hpp>
 #include <kombu/pool/stats.hpp>

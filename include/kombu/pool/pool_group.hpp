@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
+#include <kombu/detail/per_process.hpp>
 #include <kombu/error.hpp>
 #include <kombu/pool/detail/key_print.hpp>
-#include <kombu/pool/detail/per_process.hpp>
 #include <kombu/pool/detail/slot_table.hpp>
 #include <kombu/pool/group_registry.hpp>
 #include <kombu/pool/options.hpp>

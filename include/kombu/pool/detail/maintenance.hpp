@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
-#include <kombu/pool/deadline.hpp>
-#include <kombu/pool/detail/per_process.hpp>
+#include <kombu/deadline.hpp>
+#include <kombu/detail/per_process.hpp>
 
 #include <signal.h>
 

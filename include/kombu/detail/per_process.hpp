@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
-#include <kombu/pool/detail/process.hpp>
+#include <kombu/detail/process.hpp>
 
 #include <atomic>
 #include <cstdint>
