@@ -11,7 +11,7 @@ namespace kombu {
 /// Walks through a RetryPolicy, within a deadline.
 class Backoff {
 public:
-    Backoff(const RetryPolicy& policy, Deadline deadline) : policy_(policy), deadline_(deadline) {}
+    Backoff(RetryPolicy policy, Deadline deadline) : policy_(policy), deadline_(deadline) {}
 
     /// How long to wait before the next attempt; nothing when there is none left.
     std::optional<std::chrono::milliseconds> next();
@@ -20,7 +20,7 @@ public:
     void sleep(std::chrono::milliseconds pause) const;
 
 private:
-    const RetryPolicy& policy_;
+    RetryPolicy policy_;
     Deadline deadline_;
     unsigned attempt_ = 0;
 };

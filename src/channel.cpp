@@ -4,6 +4,8 @@
 
 #include "checks.hpp"
 #include "connection_state.hpp"
+#include "declare.hpp"
+#include "net/blocking_driver.hpp"
 
 #include <utility>
 
@@ -35,6 +37,16 @@ Deadline ChannelHandle::deadline(OptionalTimeout timeout) const { return connect
 
 namespace {
 
+using detail::ChannelHandle;
+
+/// Runs an operation on the channel, on the caller's thread.
+template <class Start>
+auto perform(const ChannelHandle& handle, OptionalTimeout timeout, Start start) {
+    detail::ConnectionState& connection = handle.connection().use();
+    const detail::ConnectionState::Use use{connection};
+    return net::run(start(handle.use(), connection.deadline(timeout)));
+}
+
 void check_binding(std::string_view queue, std::string_view exchange, std::string_view routing_key) {
     check_name(queue, "queue name");
     check_name(exchange, "exchange name");
@@ -45,69 +57,72 @@ void check_binding(std::string_view queue, std::string_view exchange, std::strin
 
 bool Channel::is_open() const { return handle_.use().is_open(); }
 
-void Channel::close(OptionalTimeout timeout) { handle_.use().close(handle_.deadline(timeout)); }
+void Channel::close(OptionalTimeout timeout) {
+    perform(handle_, timeout, [](TransportChannel& channel, Deadline deadline) { return channel.close(deadline); });
+}
 
 void Channel::exchange_declare(const Exchange& exchange, OptionalTimeout timeout) {
-    if (exchange.name().empty() || exchange.name().starts_with("amq.") || exchange.options().no_declare) return;
-    handle_.use().exchange_declare(exchange, handle_.deadline(timeout));
+    perform(handle_, timeout,
+            [&](TransportChannel& channel, Deadline deadline) { return kombu::declare(channel, exchange, deadline); });
 }
 
 void Channel::exchange_delete(std::string_view name, bool if_unused, OptionalTimeout timeout) {
     check_name(name, "exchange name");
     handle_.connection().use().forget_declarations();
-    handle_.use().exchange_delete(name, if_unused, handle_.deadline(timeout));
+    perform(handle_, timeout, [&](TransportChannel& channel, Deadline deadline) {
+        return channel.exchange_delete(name, if_unused, deadline);
+    });
 }
 
 QueueInfo Channel::queue_declare(const Queue& queue, OptionalTimeout timeout) {
-    return handle_.use().queue_declare(queue, handle_.deadline(timeout));
+    return perform(handle_, timeout, [&](TransportChannel& channel, Deadline deadline) {
+        return channel.queue_declare(queue, deadline);
+    });
 }
 
 void Channel::queue_bind(std::string_view queue, std::string_view exchange, std::string_view routing_key,
                          const Json& arguments, OptionalTimeout timeout) {
     check_binding(queue, exchange, routing_key);
-    handle_.use().queue_bind(queue, exchange, routing_key, arguments, handle_.deadline(timeout));
+    perform(handle_, timeout, [&](TransportChannel& channel, Deadline deadline) {
+        return channel.queue_bind(queue, exchange, routing_key, arguments, deadline);
+    });
 }
 
 void Channel::queue_unbind(std::string_view queue, std::string_view exchange, std::string_view routing_key,
                            const Json& arguments, OptionalTimeout timeout) {
     check_binding(queue, exchange, routing_key);
-    handle_.use().queue_unbind(queue, exchange, routing_key, arguments, handle_.deadline(timeout));
+    perform(handle_, timeout, [&](TransportChannel& channel, Deadline deadline) {
+        return channel.queue_unbind(queue, exchange, routing_key, arguments, deadline);
+    });
 }
 
 std::uint32_t Channel::queue_purge(std::string_view name, OptionalTimeout timeout) {
     check_name(name, "queue name");
-    return handle_.use().queue_purge(name, handle_.deadline(timeout));
+    return perform(handle_, timeout,
+                   [&](TransportChannel& channel, Deadline deadline) { return channel.queue_purge(name, deadline); });
 }
 
 std::uint32_t Channel::queue_delete(std::string_view name, bool if_unused, bool if_empty, OptionalTimeout timeout) {
     check_name(name, "queue name");
     handle_.connection().use().forget_declarations();
-    return handle_.use().queue_delete(name, if_unused, if_empty, handle_.deadline(timeout));
+    return perform(handle_, timeout, [&](TransportChannel& channel, Deadline deadline) {
+        return channel.queue_delete(name, if_unused, if_empty, deadline);
+    });
 }
 
 std::optional<Message> Channel::basic_get(std::string_view queue, bool no_ack, ContentTypes accept,
                                           OptionalTimeout timeout) {
     check_name(queue, "queue name");
-    auto delivery = handle_.use().basic_get(queue, no_ack, handle_.deadline(timeout));
+    auto delivery = perform(handle_, timeout, [&](TransportChannel& channel, Deadline deadline) {
+        return channel.basic_get(queue, no_ack, deadline);
+    });
     if (!delivery) return std::nullopt;
     return Message{std::move(*delivery), handle_, no_ack, std::move(accept)};
 }
 
 void Channel::declare(const Entity& entity, OptionalTimeout timeout) {
-    if (const auto* exchange = std::get_if<Exchange>(&entity)) return exchange_declare(*exchange, timeout);
-
-    const Deadline deadline = handle_.deadline(timeout);
-    const auto left = [&] { return OptionalTimeout{deadline.remaining()}; };
-    const auto& queue = std::get<Queue>(entity);
-    if (queue.options().no_declare) return;
-    exchange_declare(queue.exchange(), left());
-    const std::string name = queue_declare(queue, left()).name;
-    if (!queue.exchange().name().empty())
-        queue_bind(name, queue.exchange().name(), queue.routing_key(), queue.options().binding_arguments, left());
-    for (const Binding& binding : queue.options().bindings) {
-        exchange_declare(binding.exchange, left());
-        queue_bind(name, binding.exchange.name(), binding.routing_key, binding.arguments, left());
-    }
+    perform(handle_, timeout,
+            [&](TransportChannel& channel, Deadline deadline) { return kombu::declare(channel, entity, deadline); });
 }
 
 }  // namespace kombu

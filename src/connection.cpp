@@ -5,6 +5,7 @@
 #include "backoff.hpp"
 #include "connection_state.hpp"
 #include "description.hpp"
+#include "net/blocking_driver.hpp"
 
 #include <ostream>
 #include <utility>
@@ -28,6 +29,16 @@ const ConnectionParameters& parameters(const std::shared_ptr<ConnectionState>& s
     return state ? state->description().parameters : *none;
 }
 
+Operation<> connect_by(std::shared_ptr<ConnectionState> state, Deadline deadline) {
+    const ConnectionState::Use use{*state};
+    co_await state->connect(deadline);
+}
+
+Queue named(std::string_view name) {
+    const std::string text{name};
+    return {text, Exchange{text}, text};
+}
+
 std::shared_ptr<ConnectionState> unconnected(const Connection& like) {
     return like.state() ? std::make_shared<ConnectionState>(like.state()->shared_description()) : nullptr;
 }
@@ -48,16 +59,22 @@ Connection& Connection::operator=(Connection&& other) noexcept = default;
 Connection::~Connection() = default;
 
 Connection& Connection::connect(OptionalTimeout timeout) {
-    live(state_).session(Deadline::after(timeout));
+    net::run(connect_operation(timeout));
     return *this;
 }
 
+Operation<> Connection::connect_operation(OptionalTimeout timeout) {
+    live(state_);
+    return connect_by(state_, Deadline::after(timeout));
+}
+
 Connection& Connection::ensure_connection(const RetryPolicy& policy, const OnError& on_error) {
+    live(state_);
     const Deadline deadline = Deadline::after(policy.timeout);
     Backoff backoff{policy, deadline};
     for (;;) {
         try {
-            live(state_).session(deadline);
+            net::run(connect_by(state_, deadline));
             return *this;
         } catch (const ConnectionError& error) {
             const auto pause = error.is_retryable() ? backoff.next() : std::nullopt;
@@ -76,23 +93,32 @@ void Connection::release() noexcept {
 
 Channel Connection::default_channel() {
     ConnectionState& state = live(state_);
-    return Channel{{detail::ConnectionRef{state_}, state.default_channel(state.deadline({}))}};
+    const ConnectionState::Use use{state};
+    return Channel{{detail::ConnectionRef{state_}, net::run(state.default_channel(state.deadline({})))}};
 }
 
 Channel Connection::channel() {
     ConnectionState& state = live(state_);
-    return Channel{{detail::ConnectionRef{state_}, state.open_channel(state.deadline({}))}};
+    const ConnectionState::Use use{state};
+    return Channel{{detail::ConnectionRef{state_}, net::run(state.open_channel(state.deadline({})))}};
 }
 
 SimpleQueue Connection::simple_queue(std::string_view name) { return simple_queue(name, {}); }
 SimpleQueue Connection::simple_queue(std::string_view name, const SimpleQueueOptions& options) {
-    const std::string text{name};
-    return simple_queue(Queue{text, Exchange{text}, text}, options);
+    return simple_queue(named(name), options);
 }
 SimpleQueue Connection::simple_queue(const Queue& queue) { return simple_queue(queue, {}); }
 SimpleQueue Connection::simple_queue(const Queue& queue, const SimpleQueueOptions& options) {
     live(state_);
     return SimpleQueue{*this, queue, options};
+}
+
+Operation<SimpleQueue> Connection::simple_queue_operation(std::string_view name, SimpleQueueOptions options) {
+    return simple_queue_operation(named(name), std::move(options));
+}
+Operation<SimpleQueue> Connection::simple_queue_operation(Queue queue, SimpleQueueOptions options) {
+    live(state_);
+    return SimpleQueue::open_operation(*this, std::move(queue), std::move(options));
 }
 
 std::string Connection::as_uri(ShowPassword show) const {

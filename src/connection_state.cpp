@@ -2,6 +2,8 @@
 
 #include <kombu/error.hpp>
 
+#include "net/blocking_driver.hpp"
+
 #include <algorithm>
 #include <cstdlib>
 #include <exception>
@@ -12,21 +14,45 @@
 
 namespace kombu::detail {
 
-TransportConnection& ConnectionState::session(Deadline deadline) {
+namespace {
+
+[[noreturn]] void taken_away() {
+    throw ConnectionError("the connection was taken away by a reset of its pool", 0, false);
+}
+
+}  // namespace
+
+ConnectionState::Use::Use(ConnectionState& state) : state_(state) {
+    if (state.is_inherited()) state.abandon();
+    if (state.in_use_.exchange(true, std::memory_order_acquire))
+        throw LeaseError("the connection is busy with another operation: one at a time, or one connection for each");
+}
+
+ConnectionState::Use::~Use() {
+    state_.in_use_.store(false, std::memory_order_release);
+    if (state_.retired_) state_.abandon();
+}
+
+void ConnectionState::retire() noexcept {
+    end_tenancy();
+    if (!in_use_) return abandon();
+    retired_ = true;
+    interrupt();  // whoever uses it ends it
+}
+
+Operation<> ConnectionState::connect(Deadline deadline) {
     if (is_inherited()) abandon();
-    if (interrupted_) throw ConnectionError("the connection was taken away by a reset of its pool", 0, false);
-    if (!connected()) {
-        abandon();
-        auto fresh = connect_somewhere(deadline);
-        std::unique_lock<ForkSafeMutex> lock{session_mutex_};
+    if (interrupted_) taken_away();
+    if (connected()) co_return;
+    abandon();
+    auto fresh = co_await connect_somewhere(deadline);
+    {
+        std::lock_guard<ForkSafeMutex> lock{session_mutex_};
         session_ = std::move(fresh);
-        if (interrupted_) {
-            lock.unlock();
-            abandon();
-            throw ConnectionError("the connection was taken away by a reset of its pool", 0, false);
-        }
     }
-    return *session_;
+    if (!interrupted_) co_return;
+    abandon();
+    taken_away();
 }
 
 std::vector<std::size_t> ConnectionState::endpoint_order() const {
@@ -41,7 +67,7 @@ std::vector<std::size_t> ConnectionState::endpoint_order() const {
     return order;
 }
 
-std::shared_ptr<TransportConnection> ConnectionState::connect_somewhere(Deadline deadline) {
+Operation<std::shared_ptr<TransportConnection>> ConnectionState::connect_somewhere(Deadline deadline) {
     const ConnectionParameters& parameters = description_->parameters;
     std::string failures;
     int code = 0;
@@ -51,10 +77,10 @@ std::shared_ptr<TransportConnection> ConnectionState::connect_somewhere(Deadline
         const Deadline attempt = std::min(deadline, Deadline::after(parameters.connect_timeout));
         try {
             const auto start = Clock::now();
-            auto connected = description_->transport->connect(endpoint, parameters, attempt);
+            auto connected = co_await description_->transport->connect(endpoint, parameters, attempt);
             last_endpoint_ = index;
             if (connect_log_) connect_log_->connected(Clock::now() - start);
-            return connected;
+            co_return connected;
         } catch (const ConnectionError& error) {
             if (connect_log_) connect_log_->failed(error.what());
             if (parameters.endpoints.size() == 1) throw;
@@ -68,23 +94,33 @@ std::shared_ptr<TransportConnection> ConnectionState::connect_somewhere(Deadline
     throw ConnectionError("no endpoint accepts connections: " + failures, code, retryable);
 }
 
-std::shared_ptr<TransportChannel> ConnectionState::open_channel(Deadline deadline) {
-    auto channel = session(deadline).open_channel(deadline);
+Operation<std::shared_ptr<TransportChannel>> ConnectionState::open_channel(Deadline deadline) {
+    co_await connect(deadline);
+    const std::shared_ptr<TransportConnection> session = session_;
+    auto channel = co_await session->open_channel(deadline);
     std::erase_if(channels_, [](const auto& known) { return known.expired(); });
     channels_.push_back(channel);
-    return channel;
+    co_return channel;
 }
 
-std::shared_ptr<TransportChannel> ConnectionState::default_channel(Deadline deadline) {
+const std::shared_ptr<TransportChannel>& ConnectionState::ready_channel() const noexcept {
+    static constinit std::shared_ptr<TransportChannel> none;
+    const bool ready =
+        !is_inherited() && default_channel_ && default_channel_->is_open() && connected() && !interrupted_;
+    return ready ? default_channel_ : none;
+}
+
+Operation<std::shared_ptr<TransportChannel>> ConnectionState::default_channel(Deadline deadline) {
     if (is_inherited()) abandon();
-    if (!default_channel_ || !default_channel_->is_open() || !connected() || interrupted_) {
-        if (default_channel_) {
-            default_channel_->close_nowait();
-            declared_.clear();  // it was closed by a refusal, and what is known may be what was refused
-        }
-        default_channel_ = session(deadline).open_channel(deadline);
+    if (const auto& ready = ready_channel()) co_return ready;
+    if (default_channel_) {
+        default_channel_->close_nowait();
+        declared_.clear();  // it was closed by a refusal, and what is known may be what was refused
     }
-    return default_channel_;
+    co_await connect(deadline);
+    const std::shared_ptr<TransportConnection> session = session_;
+    default_channel_ = co_await session->open_channel(deadline);
+    co_return default_channel_;
 }
 
 void ConnectionState::forget_inherited() noexcept {
@@ -101,7 +137,7 @@ void ConnectionState::forget_inherited() noexcept {
     }
     channels_.clear();
     declared_.clear();
-    interrupted_ = false;
+    interrupted_ = in_use_ = false;
     epoch_ = fork_epoch();
 }
 
@@ -118,7 +154,15 @@ std::shared_ptr<TransportConnection> ConnectionState::detach() noexcept {
 }
 
 void ConnectionState::release(Deadline deadline) noexcept {
-    if (const auto session = detach()) session->close(deadline);
+    if (in_use_ && !is_inherited()) {  // by an operation that this ends
+        const std::lock_guard<ForkSafeMutex> lock{session_mutex_};
+        if (session_) session_->interrupt();
+        return;
+    }
+    try {
+        if (const auto session = detach()) net::run(session->close(deadline));
+    } catch (...) {
+    }
 }
 
 void ConnectionState::abandon() noexcept {
@@ -131,7 +175,7 @@ bool ConnectionState::usable() noexcept {
 
 bool ConnectionState::recycle() noexcept {
     end_tenancy();
-    if (interrupted_) return false;
+    if (interrupted_ || in_use_) return false;
     if (!session_) return true;
     if (!session_->is_open()) return false;
     for (const auto& known : std::exchange(channels_, {}))

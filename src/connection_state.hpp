@@ -3,6 +3,7 @@
 #include <kombu/channel.hpp>
 #include <kombu/connection.hpp>
 #include <kombu/detail/per_process.hpp>
+#include <kombu/operation.hpp>
 #include <kombu/pool/stats.hpp>
 #include <kombu/transport.hpp>
 
@@ -74,17 +75,33 @@ public:
     }
 
     bool connected() const noexcept { return !is_inherited() && session_ && session_->is_open(); }
-    TransportConnection& session(Deadline deadline);
-    std::shared_ptr<TransportChannel> default_channel(Deadline deadline);
-    std::shared_ptr<TransportChannel> open_channel(Deadline deadline);
 
+    /// One operation of the connection's user, from its beginning to its end. Throws LeaseError when there is one
+    /// already: their bytes would mix.
+    class Use {
+    public:
+        explicit Use(ConnectionState& state);
+        Use(const Use&) = delete;
+        Use& operator=(const Use&) = delete;
+        ~Use();
+
+    private:
+        ConnectionState& state_;
+    };
+
+    /// Connects unless connected. The next three are parts of operations: their callers hold a Use and the state.
+    Operation<> connect(Deadline deadline);
+    Operation<std::shared_ptr<TransportChannel>> default_channel(Deadline deadline);
+    Operation<std::shared_ptr<TransportChannel>> open_channel(Deadline deadline);
+    /// The default channel when there is nothing to do to have it, else null.
+    const std::shared_ptr<TransportChannel>& ready_channel() const noexcept;
+
+    /// Ends the session politely.
     void release(Deadline deadline) noexcept;
+    /// Ends the session at once.
     void abandon() noexcept;
     /// Ends for good: what was made from the connection refuses to work from now on.
-    void retire() noexcept {
-        end_tenancy();
-        abandon();
-    }
+    void retire() noexcept;
     void report_to(std::shared_ptr<ConnectLog> log) noexcept { connect_log_ = std::move(log); }
 
     /// Looks whether the peer is still there. True when nothing is connected.
@@ -102,7 +119,7 @@ public:
     std::uint64_t tenancy() const noexcept { return tenancy_.load(std::memory_order_relaxed); }
 
 private:
-    std::shared_ptr<TransportConnection> connect_somewhere(Deadline deadline);
+    Operation<std::shared_ptr<TransportConnection>> connect_somewhere(Deadline deadline);
     std::vector<std::size_t> endpoint_order() const;
     std::shared_ptr<TransportConnection> detach() noexcept;
     /// Only the owner changes it: no read-modify-write, which would cost as much as the rest of a pool's cycle.
@@ -120,6 +137,9 @@ private:
     std::size_t last_endpoint_ = 0;
     std::atomic<std::uint64_t> tenancy_{0};
     std::atomic<bool> interrupted_{false};
+    // Of one thread; atomic for those who give a connection back while another thread still uses it, against the rules.
+    std::atomic<bool> in_use_{false};
+    std::atomic<bool> retired_{false};
     std::shared_ptr<ConnectLog> connect_log_;
 };
 

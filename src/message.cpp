@@ -4,6 +4,9 @@
 #include <kombu/message.hpp>
 #include <kombu/transport.hpp>
 
+#include "connection_state.hpp"
+#include "net/blocking_driver.hpp"
+
 #include <utility>
 
 namespace kombu {
@@ -21,13 +24,14 @@ struct Message::Data {
     detail::ChannelHandle channel;
     bool no_ack;
     ContentTypes accept;
-    State state = State::received;
+    std::optional<Settlement> settled{};
     std::optional<std::string> body{};
     std::optional<Json> payload{};
 };
 
 Message::Message(Delivery delivery, detail::ChannelHandle channel, bool no_ack, ContentTypes accept)
     : data_(new Data{std::move(delivery), std::move(channel), no_ack, std::move(accept)}) {}
+Message::Message() noexcept = default;
 Message::Message(Message&&) noexcept = default;
 Message& Message::operator=(Message&&) noexcept = default;
 Message::~Message() = default;
@@ -72,25 +76,28 @@ const Json& Message::headers() const {
 }
 const Properties& Message::properties() const { return data().delivery.properties; }
 const DeliveryInfo& Message::delivery_info() const { return data().delivery.info; }
-bool Message::acknowledged() const { return data().no_ack || data().state != State::received; }
+bool Message::acknowledged() const { return data().no_ack || data().settled.has_value(); }
 
-void Message::ack() { settle(State::acknowledged); }
-void Message::reject(bool requeue) { settle(requeue ? State::requeued : State::rejected); }
+void Message::ack() { net::run(settle_operation(Settlement::acknowledge)); }
+void Message::reject(bool requeue) { net::run(settle_operation(requeue ? Settlement::requeue : Settlement::reject)); }
 
-void Message::settle(State state) {
-    if (data().no_ack) return;
-    if (data().state != State::received) {
-        const char* const names[] = {"received", "acknowledged", "rejected", "requeued"};
+Operation<> Message::settle_operation(Settlement how) {
+    Data& data = this->data();
+    if (data.no_ack) co_return;
+    if (data.settled) {
+        const char* const names[] = {"acknowledged", "rejected", "requeued"};
         throw MessageStateError(std::string{"the message is settled already: it was "} +
-                                names[static_cast<std::size_t>(data().state)]);
+                                names[static_cast<std::size_t>(*data.settled)]);
     }
-    TransportChannel& channel = data().channel.use();
-    const Deadline deadline = data().channel.deadline({});
-    if (state == State::acknowledged)
-        channel.basic_ack(delivery_tag(), deadline);
+    const detail::ChannelHandle handle = data.channel;
+    TransportChannel& channel = handle.use();
+    const Deadline deadline = handle.deadline({});
+    const detail::ConnectionState::Use use{handle.connection().use()};
+    if (how == Settlement::acknowledge)
+        co_await channel.basic_ack(data.delivery.info.delivery_tag, deadline);
     else
-        channel.basic_reject(delivery_tag(), state == State::requeued, deadline);
-    data().state = state;
+        co_await channel.basic_reject(data.delivery.info.delivery_tag, how == Settlement::requeue, deadline);
+    data.settled = how;
 }
 
 }  // namespace kombu

@@ -1,6 +1,7 @@
 #include <kombu/pools.hpp>
 
 #include "connection_state.hpp"
+#include "net/blocking_driver.hpp"
 
 #include <chrono>
 #include <cstdlib>
@@ -29,7 +30,7 @@ ResourceFactory<Connection> connection_factory(std::shared_ptr<const Connection>
         auto connection = std::make_shared<Connection>(*like);
         if (inside(*connection)) {
             inside(*connection)->report_to(connect_log);
-            if (acquisition.ahead) inside(*connection)->session(acquisition.deadline);
+            if (acquisition.ahead) kombu::net::run(inside(*connection)->connect(acquisition.deadline));
         }
         return connection;
     };
@@ -69,10 +70,7 @@ struct PooledProducer : Producer {
             leased.reset();
         }
         // Whatever its holder made of it, the next one gets a plain producer.
-        struct Plain : Producer {
-            Plain() = default;
-        };
-        static_cast<Producer&>(*this) = Plain{};
+        static_cast<Producer&>(*this) = Producer{};
         discard ? connection.discard() : connection.release();
     }
 

@@ -7,6 +7,8 @@
 #include "backoff.hpp"
 #include "checks.hpp"
 #include "connection_state.hpp"
+#include "declare.hpp"
+#include "net/blocking_driver.hpp"
 
 #include <optional>
 #include <utility>
@@ -57,7 +59,38 @@ Deadline total_deadline(const PublishOptions& options, const detail::ConnectionS
     return connection.deadline({});
 }
 
+bool is_declared(const detail::ConnectionState& connection, const Entity& entity) {
+    return std::visit([&](const auto& e) { return e.can_cache_declaration() && connection.declared(e.fingerprint()); },
+                      entity);
+}
+
+Operation<> declare_and_remember(detail::ConnectionState& connection, TransportChannel& channel, const Entity& entity,
+                                 Deadline deadline) {
+    try {
+        co_await declare(channel, entity, deadline);
+    } catch (const ChannelError&) {
+        connection.forget_declarations();
+        throw;
+    }
+    std::visit(
+        [&](const auto& e) {
+            if (e.can_cache_declaration()) connection.remember_declaration(e.fingerprint());
+        },
+        entity);
+}
+
 }  // namespace
+
+/// A message that is ready to be sent, and how to send it.
+struct Producer::Publication {
+    explicit Publication(detail::ConnectionRef of) : connection(std::move(of)) {}
+    detail::ConnectionRef connection;
+    OutgoingMessage message{};
+    std::vector<Entity> declare{};
+    std::optional<RetryPolicy> retry_policy{};  // only when it is to be retried
+    OptionalTimeout confirm_timeout{};
+    Deadline deadline = Deadline::never();
+};
 
 Producer::Producer(Connection& connection, ProducerOptions options)
     : connection_(connection.state()), options_(std::move(options)) {}
@@ -65,11 +98,21 @@ Producer::Producer(Connection& connection, ProducerOptions options)
 void Producer::revive(Connection& connection) { connection_ = detail::ConnectionRef{connection.state()}; }
 
 void Producer::publish_json(const Json& body, const PublishOptions& options) {
+    net::run(publishing_json(body, options));
+}
+void Producer::publish_text(std::string_view body, const PublishOptions& options) {
+    net::run(publishing_text(body, options));
+}
+void Producer::publish_bytes(std::span<const std::byte> body, const PublishOptions& options) {
+    net::run(publishing_bytes(body, options));
+}
+
+Operation<> Producer::publishing_json(const Json& body, const PublishOptions& options) {
     if (options.content_type) {
-        if (body.is_string()) return publish_text(body.get_ref<const std::string&>(), options);
+        if (body.is_string()) return publishing_text(body.get_ref<const std::string&>(), options);
         if (body.is_binary()) {
             const auto& bytes = body.get_binary();
-            return publish_bytes(std::as_bytes(std::span{bytes.data(), bytes.size()}), options);
+            return publishing_bytes(std::as_bytes(std::span{bytes.data(), bytes.size()}), options);
         }
         throw ConfigurationError("content_type: a body that is sent as it is must be text or bytes");
     }
@@ -77,55 +120,47 @@ void Producer::publish_json(const Json& body, const PublishOptions& options) {
     const std::string_view serializer = chosen             ? std::string_view{*chosen}
                                         : body.is_binary() ? std::string_view{"bytes"}
                                                            : std::string_view{"json"};
-    send(encode_body(body, serializer), options);
+    return publishing(encode_body(body, serializer), options);
 }
 
-void Producer::publish_text(std::string_view body, const PublishOptions& options) {
+Operation<> Producer::publishing_text(std::string_view body, const PublishOptions& options) {
     if (options.content_type)
-        return send({*options.content_type, options.content_encoding.value_or("utf-8"), std::string{body}}, options);
+        return publishing({*options.content_type, options.content_encoding.value_or("utf-8"), std::string{body}},
+                          options);
     const auto& chosen = options.serializer ? options.serializer : options_.serializer;
-    send(encode_body(Json(std::string{body}), chosen ? std::string_view{*chosen} : "text"), options);
+    return publishing(encode_body(Json(std::string{body}), chosen ? std::string_view{*chosen} : "text"), options);
 }
 
-void Producer::publish_bytes(std::span<const std::byte> body, const PublishOptions& options) {
+Operation<> Producer::publishing_bytes(std::span<const std::byte> body, const PublishOptions& options) {
     const std::string_view text{reinterpret_cast<const char*>(body.data()), body.size()};
     if (options.content_type)
-        return send({*options.content_type, options.content_encoding.value_or("binary"), std::string{text}}, options);
+        return publishing({*options.content_type, options.content_encoding.value_or("binary"), std::string{text}},
+                          options);
     if (options.serializer && *options.serializer != "bytes" && *options.serializer != "raw")
         throw EncodeError("bytes cannot be serialised as " + options.serializer->substr(0, 100));
-    send({"application/data", "binary", std::string{text}}, options);
+    return publishing({"application/data", "binary", std::string{text}}, options);
 }
 
 bool Producer::maybe_declare(const Entity& entity, OptionalTimeout timeout) {
     detail::ConnectionState& connection = connection_.use();
-    const auto& [fingerprint, cacheable] = std::visit(
-        [](const auto& e) {
-            return std::pair<const std::string&, bool>{e.fingerprint(), e.can_cache_declaration()};
-        },
-        entity);
+    const detail::ConnectionState::Use use{connection};
     const Deadline deadline = connection.deadline(timeout);
     // Asked first: a new session knows nothing, and what was refused on the old channel may be what is thought to be
     // known.
-    Channel channel{{connection_, connection.default_channel(deadline)}};
-    if (cacheable && connection.declared(fingerprint)) return false;
-    try {
-        channel.declare(entity, deadline.remaining());
-    } catch (const ChannelError&) {
-        connection.forget_declarations();
-        throw;
-    }
-    if (cacheable) connection.remember_declaration(fingerprint);
+    const auto channel = net::run(connection.default_channel(deadline));
+    if (is_declared(connection, entity)) return false;
+    net::run(declare_and_remember(connection, *channel, entity, deadline));
     return true;
 }
 
-void Producer::send(EncodedBody body, const PublishOptions& options) {
+Operation<> Producer::publishing(EncodedBody body, const PublishOptions& options) const {
     detail::ConnectionState& connection = connection_.use();
     const Exchange& exchange = options.exchange ? *options.exchange : options_.exchange;
-    const auto& parameters = connection.description().parameters;
-    if (options.mandatory && !parameters.confirm_publish())
+    if (options.mandatory && !connection.description().parameters.confirm_publish())
         throw ConfigurationError("mandatory: needs publisher confirms, but confirm_publish is false");
 
-    OutgoingMessage message;
+    auto publication = std::make_unique<Publication>(connection_);
+    OutgoingMessage& message = publication->message;
     message.exchange = exchange.name();
     message.routing_key = options.routing_key ? *options.routing_key : options_.routing_key;
     check_name(message.routing_key, "routing_key");
@@ -139,31 +174,38 @@ void Producer::send(EncodedBody body, const PublishOptions& options) {
         message.body = compress(message.body, *compression);
         message.properties.headers["compression"] = compression_type(*compression);
     }
+    if (options_.auto_declare && &exchange == &options_.exchange) publication->declare.emplace_back(options_.exchange);
+    publication->declare.insert(publication->declare.end(), options.declare.begin(), options.declare.end());
+    publication->confirm_timeout = options.confirm_timeout;
+    if (options.retry) publication->retry_policy = options.retry_policy;
+    publication->deadline = total_deadline(options, connection);
+    return send(std::move(publication));
+}
 
-    const Deadline deadline = total_deadline(options, connection);
-    const auto attempt = [&] {
-        // Each of several attempts ends by itself, also when the caller wants to try for ever.
-        const Deadline by = options.retry ? std::min(deadline, connection.deadline({})) : deadline;
-        const auto left = [&] { return OptionalTimeout{by.remaining()}; };
-        try {
-            if (options_.auto_declare && &exchange == &options_.exchange) maybe_declare(options_.exchange, left());
-            for (const Entity& entity : options.declare) maybe_declare(entity, left());
-            connection.default_channel(by)->basic_publish(message, by, options.confirm_timeout);
-        } catch (const ChannelError&) {
-            connection.forget_declarations();
-            throw;
-        }
-    };
-
-    Backoff backoff{options.retry_policy, deadline};
+Operation<> Producer::send(std::unique_ptr<const Publication> publication) {
+    detail::ConnectionState& connection = publication->connection.use();
+    const detail::ConnectionState::Use use{connection};
+    const Deadline deadline = publication->deadline;
+    const bool retries = publication->retry_policy.has_value();
+    Backoff backoff{retries ? *publication->retry_policy : RetryPolicy{}, deadline};
     for (;;) {
+        // Each of several attempts ends by itself, also when the caller wants to try for ever.
+        const Deadline by = retries ? std::min(deadline, connection.deadline({})) : deadline;
+        std::optional<std::chrono::milliseconds> pause;
         try {
-            return attempt();
+            std::shared_ptr<TransportChannel> channel = connection.ready_channel();
+            if (!channel) channel = co_await connection.default_channel(by);
+            for (const Entity& entity : publication->declare)
+                if (!is_declared(connection, entity)) co_await declare_and_remember(connection, *channel, entity, by);
+            co_await channel->basic_publish(publication->message, by, publication->confirm_timeout);
+            co_return;
         } catch (const OperationalError& error) {
-            const auto pause = options.retry && error.is_retryable() ? backoff.next() : std::nullopt;
+            if (dynamic_cast<const ChannelError*>(&error)) connection.forget_declarations();
+            pause = retries && error.is_retryable() ? backoff.next() : std::nullopt;
             if (!pause) throw;
-            backoff.sleep(*pause);
         }
+        for (const Deadline again = std::min(Deadline::after(*pause), deadline); !again.expired();)
+            co_await Wait{.until = again};
     }
 }
 

@@ -3,6 +3,8 @@
 #include <kombu/transport.hpp>
 
 #include "connection_state.hpp"
+#include "declare.hpp"
+#include "net/blocking_driver.hpp"
 
 #include <algorithm>
 #include <chrono>
@@ -16,19 +18,41 @@ constexpr std::chrono::seconds round_trip{1};
 
 }  // namespace
 
-SimpleQueue::SimpleQueue(Connection& connection, Queue queue, SimpleQueueOptions options)
-    : connection_(connection.state()),
-      queue_(std::move(queue)),
-      options_(std::move(options)),
-      producer_(connection, {.exchange = queue_.exchange(),
-                             .serializer = options_.serializer,
-                             .auto_declare = false,
-                             .compression = options_.compression}) {
-    if (queue_.name().empty()) throw ConfigurationError("simple_queue: the queue needs a name");
-    // Always, as in Kombu: it may have been deleted since this session declared it.
-    detail::ConnectionState& state = connection_.use();
+SimpleQueue::SimpleQueue(Connection& connection, Queue queue, SimpleQueueOptions options) {
+    set_up(connection, std::move(queue), std::move(options));
+    net::run(declare_operation());
+}
+
+Operation<SimpleQueue> SimpleQueue::open_operation(Connection& connection, Queue queue, SimpleQueueOptions options) {
+    SimpleQueue made;
+    made.set_up(connection, std::move(queue), std::move(options));
+    return [](SimpleQueue opened) -> Operation<SimpleQueue> {
+        co_await opened.declare_operation();
+        co_return opened;
+    }(std::move(made));
+}
+
+void SimpleQueue::set_up(Connection& connection, Queue queue, SimpleQueueOptions options) {
+    if (queue.name().empty()) throw ConfigurationError("simple_queue: the queue needs a name");
+    connection_ = detail::ConnectionRef{connection.state()};
+    queue_ = std::move(queue);
+    options_ = std::move(options);
+    producer_ = Producer{connection,
+                         {.exchange = queue_.exchange(),
+                          .serializer = options_.serializer,
+                          .auto_declare = false,
+                          .compression = options_.compression}};
+}
+
+// Always, as in Kombu: it may have been deleted since this session declared it.
+Operation<> SimpleQueue::declare_operation() {
+    const detail::ConnectionRef connection = connection_;
+    const Queue queue = queue_;
+    detail::ConnectionState& state = connection.use();
+    const detail::ConnectionState::Use use{state};
     const Deadline deadline = state.deadline({});
-    Channel{{connection_, state.default_channel(deadline)}}.declare(queue_, deadline.remaining());
+    const auto channel = co_await state.default_channel(deadline);
+    co_await declare(*channel, queue, deadline);
 }
 
 PublishOptions SimpleQueue::addressed(PublishOptions options) const {
@@ -37,31 +61,42 @@ PublishOptions SimpleQueue::addressed(PublishOptions options) const {
     return options;
 }
 
-Message SimpleQueue::get(const GetOptions& options) {
-    detail::ConnectionState& connection = connection_.use();
+Message SimpleQueue::get(const GetOptions& options) { return net::run(get_operation(options)); }
+
+Operation<Message> SimpleQueue::get_operation(GetOptions options) {
+    const detail::ConnectionRef connection = connection_;
+    detail::ConnectionState& state = connection.use();
+    const detail::ConnectionState::Use use{state};
     const bool no_ack = options_.no_ack.value_or(queue_.options().no_ack);
     const Deadline until = Deadline::after(options.timeout);
     // The timeout is for waiting on a message. What must be asked of the broker takes a round trip, however short it
     // is.
-    const Deadline by = std::min(std::max(until, Deadline::after(round_trip)), connection.deadline({}));
-    const auto channel = connection.default_channel(by);
-    auto delivery = options.block ? channel->wait_for_message(queue_, no_ack, until)
-                                  : channel->basic_get(queue_.name(), no_ack, by);
+    const Deadline by = std::min(std::max(until, Deadline::after(round_trip)), state.deadline({}));
+    const auto channel = co_await state.default_channel(by);
+    std::optional<Delivery> delivery;
+    if (options.block)
+        delivery = co_await channel->wait_for_message(queue_, no_ack, until);
+    else
+        delivery = co_await channel->basic_get(queue_.name(), no_ack, by);
     if (!delivery) throw Empty("the queue " + queue_.name() + " is empty");
-    return Message{std::move(*delivery), {connection_, channel}, no_ack, options_.accept};
+    co_return Message{std::move(*delivery), {connection, channel}, no_ack, options_.accept};
 }
 
 std::uint32_t SimpleQueue::clear(OptionalTimeout timeout) {
     detail::ConnectionState& connection = connection_.use();
+    const detail::ConnectionState::Use use{connection};
     const Deadline deadline = connection.deadline(timeout);
-    return connection.default_channel(deadline)->queue_purge(queue_.name(), deadline);
+    const auto channel = net::run(connection.default_channel(deadline));
+    return net::run(channel->queue_purge(queue_.name(), deadline));
 }
 
 std::uint32_t SimpleQueue::qsize(OptionalTimeout timeout) {
     detail::ConnectionState& connection = connection_.use();
+    const detail::ConnectionState::Use use{connection};
     const Deadline deadline = connection.deadline(timeout);
     const Queue passive{queue_.name(), {}, {}, {.passive = true}};
-    return connection.default_channel(deadline)->queue_declare(passive, deadline).messages;
+    const auto channel = net::run(connection.default_channel(deadline));
+    return net::run(channel->queue_declare(passive, deadline)).messages;
 }
 
 }  // namespace kombu

@@ -40,7 +40,9 @@ struct ConnectionOptions {
     bool ssl = false;
     /// How to log in to AMQP: "PLAIN".
     std::optional<std::string> login_method{};
-    /// Part of the identity, and not negotiated yet: heartbeats are off on the wire.
+    /// How often, at least, each side shows the other that it lives: whole seconds on AMQP, rounded up; the broker may
+    /// want it more often. They are sent and awaited whether the connection is in use or idle in a pool; a peer that
+    /// misses two is given up, also by a call that waits for it. Not set, or 0: none, as in Kombu.
     OptionalTimeout heartbeat{};
     /// For one attempt at one endpoint, from name resolution to the end of the log-in. 5 s when not set.
     OptionalTimeout connect_timeout{};
@@ -74,6 +76,13 @@ public:
     /// Connects unless connected. Visits each endpoint once, each with connect_timeout. Throws ConnectionError that
     /// tells what happened at each of them.
     Connection& connect(OptionalTimeout timeout = {});
+    /// What connect() and async_connect() do.
+    Operation<> connect_operation(OptionalTimeout timeout = {});
+    /// connect(), by kombu/asio.hpp.
+    template <class Token>
+    auto async_connect(OptionalTimeout timeout, Token&& token);
+    template <class Token>
+    auto async_connect(Token&& token);
 
     /// Called after each failed round with the error and the time until the next.
     using OnError = std::function<void(const std::exception&, std::chrono::milliseconds)>;
@@ -97,6 +106,14 @@ public:
     SimpleQueue simple_queue(std::string_view name, const SimpleQueueOptions& options);
     SimpleQueue simple_queue(const Queue& queue);
     SimpleQueue simple_queue(const Queue& queue, const SimpleQueueOptions& options);
+    /// What async_simple_queue() does.
+    Operation<SimpleQueue> simple_queue_operation(std::string_view name, SimpleQueueOptions options);
+    Operation<SimpleQueue> simple_queue_operation(Queue queue, SimpleQueueOptions options);
+    /// simple_queue(), by kombu/asio.hpp. `queue`: a name or a Queue.
+    template <class QueueOrName, class Token>
+    auto async_simple_queue(const QueueOrName& queue, const SimpleQueueOptions& options, Token&& token);
+    template <class QueueOrName, class Token>
+    auto async_simple_queue(const QueueOrName& queue, Token&& token);
 
     /// Another, unconnected Connection to the same broker.
     Connection clone() const { return *this; }

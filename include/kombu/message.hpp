@@ -3,6 +3,7 @@
 
 #include <kombu/export.hpp>
 #include <kombu/json.hpp>
+#include <kombu/operation.hpp>
 #include <kombu/serialization.hpp>
 
 #include <cstdint>
@@ -63,6 +64,8 @@ struct Delivery {
 /// MessageStateError.
 class KOMBU_EXPORT Message {
 public:
+    /// As one that was moved from.
+    Message() noexcept;
     Message(Delivery delivery, detail::ChannelHandle channel, bool no_ack, ContentTypes accept);
     Message(Message&&) noexcept;
     Message& operator=(Message&&) noexcept;
@@ -95,9 +98,17 @@ public:
     void reject(bool requeue = false);
     void requeue() { reject(true); }
 
+    /// What ack(), reject() and their asynchronous forms do. The message stays where it is until it is done.
+    enum class Settlement : std::uint8_t { acknowledge, reject, requeue };
+    Operation<> settle_operation(Settlement how);
+
+    /// The same, by kombu/asio.hpp: completes when the settlement is on its way.
+    template <class Token>
+    auto async_ack(Token&& token);
+    template <class Token>
+    auto async_reject(bool requeue, Token&& token);
+
 private:
-    enum class State : std::uint8_t { received, acknowledged, rejected, requeued };
-    void settle(State state);
     struct Data;
     Data& data() const;
     std::unique_ptr<Data> data_;

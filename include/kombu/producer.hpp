@@ -8,12 +8,14 @@
 #include <kombu/export.hpp>
 #include <kombu/json.hpp>
 #include <kombu/message.hpp>
+#include <kombu/operation.hpp>
 #include <kombu/retry.hpp>
 
 #include <chrono>
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
@@ -109,6 +111,8 @@ struct ProducerOptions {
 /// Threads: one at a time, together with its connection; take one from `pools::producers` per thread.
 class KOMBU_EXPORT Producer {
 public:
+    /// Without a connection until revive().
+    Producer() = default;
     /// Connects at the first use. The connection may be destroyed before the producer; its session then lives on.
     explicit Producer(Connection& connection, ProducerOptions options = {});
 
@@ -130,6 +134,28 @@ public:
         publish_bytes(std::span<const std::byte>{body}, options);
     }
 
+    /// What publish() and async_publish() do. Encoding is done, and its errors are thrown, at once; the operation needs
+    /// neither body nor options. The producer may be destroyed, or given back, before it ends: that ends it.
+    Operation<> publish_operation(const Json& body, const PublishOptions& options = {}) {
+        return publishing_json(body, options);
+    }
+    template <detail::TextBody Text>
+    Operation<> publish_operation(const Text& body, const PublishOptions& options = {}) {
+        return publishing_text(std::string_view{body}, options);
+    }
+    template <detail::BytesBody Bytes>
+    Operation<> publish_operation(const Bytes& body, const PublishOptions& options = {}) {
+        return publishing_bytes(std::span<const std::byte>{body}, options);
+    }
+
+    /// publish(), by kombu/asio.hpp.
+    template <class Token>
+    auto async_publish(const Json& body, const PublishOptions& options, Token&& token);
+    template <detail::TextBody Text, class Token>
+    auto async_publish(const Text& body, const PublishOptions& options, Token&& token);
+    template <detail::BytesBody Bytes, class Token>
+    auto async_publish(const Bytes& body, const PublishOptions& options, Token&& token);
+
     /// Declares the entity unless this session has done so already. Returns whether it did. Declarations are remembered
     /// in full, so the same name with other properties is declared again; a refused operation and a new session forget
     /// them.
@@ -146,15 +172,16 @@ public:
     const Exchange& exchange() const noexcept { return options_.exchange; }
     const std::string& routing_key() const noexcept { return options_.routing_key; }
 
-protected:
-    /// Without a connection until revive().
-    Producer() = default;
-
 private:
+    struct Publication;
     void publish_json(const Json& body, const PublishOptions& options);
     void publish_text(std::string_view body, const PublishOptions& options);
     void publish_bytes(std::span<const std::byte> body, const PublishOptions& options);
-    void send(EncodedBody body, const PublishOptions& options);
+    Operation<> publishing_json(const Json& body, const PublishOptions& options);
+    Operation<> publishing_text(std::string_view body, const PublishOptions& options);
+    Operation<> publishing_bytes(std::span<const std::byte> body, const PublishOptions& options);
+    Operation<> publishing(EncodedBody body, const PublishOptions& options) const;
+    static Operation<> send(std::unique_ptr<const Publication> publication);
 
     detail::ConnectionRef connection_{};
     ProducerOptions options_{};

@@ -38,16 +38,31 @@ struct GetOptions {
 class KOMBU_EXPORT SimpleQueue {
 public:
     SimpleQueue(Connection& connection, Queue queue, SimpleQueueOptions options = {});
+    /// The same as an operation.
+    static Operation<SimpleQueue> open_operation(Connection& connection, Queue queue, SimpleQueueOptions options);
+    /// Of no connection: every use throws LeaseError.
+    SimpleQueue() = default;
 
     /// The next message. Throws Empty when there is none, at once or after the timeout.
     Message get(const GetOptions& options = {});
     Message get_nowait() { return get({.block = false}); }
+    /// What get() and async_get() do. The queue stays where it is until it is done.
+    Operation<Message> get_operation(GetOptions options = {});
+    /// get(), by kombu/asio.hpp.
+    template <class Token>
+    auto async_get(const GetOptions& options, Token&& token);
+    template <class Token>
+    auto async_get(Token&& token);
 
     /// Publishes to the queue's exchange with the queue's routing key. Throws as Producer::publish does.
     template <class Body>
     void put(const Body& body, PublishOptions options = {}) {
         producer_.publish(body, addressed(std::move(options)));
     }
+
+    /// put(), by kombu/asio.hpp.
+    template <class Body, class Token>
+    auto async_put(const Body& body, PublishOptions options, Token&& token);
 
     /// Removes all messages that nobody holds. Returns how many.
     std::uint32_t clear(OptionalTimeout timeout = {});
@@ -57,12 +72,14 @@ public:
     const Queue& queue() const noexcept { return queue_; }
 
 private:
+    void set_up(Connection& connection, Queue queue, SimpleQueueOptions options);
+    Operation<> declare_operation();
     PublishOptions addressed(PublishOptions options) const;
 
-    detail::ConnectionRef connection_;
-    Queue queue_;
-    SimpleQueueOptions options_;
-    Producer producer_;
+    detail::ConnectionRef connection_{};
+    Queue queue_{""};
+    SimpleQueueOptions options_{};
+    Producer producer_{};
 };
 
 }  // namespace kombu

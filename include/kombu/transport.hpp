@@ -7,6 +7,7 @@
 #include <kombu/export.hpp>
 #include <kombu/json.hpp>
 #include <kombu/message.hpp>
+#include <kombu/operation.hpp>
 #include <kombu/url.hpp>
 
 #include <chrono>
@@ -55,9 +56,11 @@ struct OutgoingMessage {
     std::string body{};
 };
 
-/// A channel as a transport provides it. Used by one thread at a time. Every call returns or throws by its deadline.
-/// Errors are ChannelError (and what derives from it) when the channel is closed now and the connection is not, and
-/// ConnectionError (and what derives from it) when the connection is of no more use.
+/// A channel as a transport provides it. Used by one thread at a time, one operation at a time. An operation's
+/// arguments live until it has ended; it ends, or throws, by its deadline. One that is destroyed before must leave the
+/// channel as if it had not begun, or the connection closed. Errors are ChannelError (and what derives from it) when
+/// the channel is closed now and the connection is not, and ConnectionError (and what derives from it) when the
+/// connection is of no more use.
 class KOMBU_EXPORT TransportChannel {
 public:
     virtual ~TransportChannel() = default;
@@ -65,31 +68,34 @@ public:
     virtual bool is_open() const noexcept = 0;
     /// How many deliveries are, or may still be, with this channel without being settled.
     virtual std::size_t unsettled() const noexcept = 0;
-    virtual void close(Deadline deadline) = 0;
+    virtual Operation<> close(Deadline deadline) = 0;
     /// Ends the channel's use without waiting for the broker; its destructor then does nothing, on whatever thread.
     /// False when the connection is of no more use.
     virtual bool close_nowait() noexcept = 0;
 
-    virtual void exchange_declare(const Exchange& exchange, Deadline deadline) = 0;
-    virtual void exchange_delete(std::string_view name, bool if_unused, Deadline deadline) = 0;
-    virtual QueueInfo queue_declare(const Queue& queue, Deadline deadline) = 0;
-    virtual void queue_bind(std::string_view queue, std::string_view exchange, std::string_view routing_key,
-                            const Json& arguments, Deadline deadline) = 0;
-    virtual void queue_unbind(std::string_view queue, std::string_view exchange, std::string_view routing_key,
-                              const Json& arguments, Deadline deadline) = 0;
-    virtual std::uint32_t queue_purge(std::string_view name, Deadline deadline) = 0;
-    virtual std::uint32_t queue_delete(std::string_view name, bool if_unused, bool if_empty, Deadline deadline) = 0;
+    virtual Operation<> exchange_declare(const Exchange& exchange, Deadline deadline) = 0;
+    virtual Operation<> exchange_delete(std::string_view name, bool if_unused, Deadline deadline) = 0;
+    virtual Operation<QueueInfo> queue_declare(const Queue& queue, Deadline deadline) = 0;
+    virtual Operation<> queue_bind(std::string_view queue, std::string_view exchange, std::string_view routing_key,
+                                   const Json& arguments, Deadline deadline) = 0;
+    virtual Operation<> queue_unbind(std::string_view queue, std::string_view exchange, std::string_view routing_key,
+                                     const Json& arguments, Deadline deadline) = 0;
+    virtual Operation<std::uint32_t> queue_purge(std::string_view name, Deadline deadline) = 0;
+    virtual Operation<std::uint32_t> queue_delete(std::string_view name, bool if_unused, bool if_empty,
+                                                  Deadline deadline) = 0;
 
     /// Returns when the broker has confirmed, or at once when confirms are off. `confirm_timeout` bounds the wait for
     /// the confirmation alone. Throws Unroutable and Nacked without closing the channel.
-    virtual void basic_publish(const OutgoingMessage& message, Deadline deadline, OptionalTimeout confirm_timeout) = 0;
+    virtual Operation<> basic_publish(const OutgoingMessage& message, Deadline deadline,
+                                      OptionalTimeout confirm_timeout) = 0;
     /// Nothing when the queue is empty.
-    virtual std::optional<Delivery> basic_get(std::string_view queue, bool no_ack, Deadline deadline) = 0;
+    virtual Operation<std::optional<Delivery>> basic_get(std::string_view queue, bool no_ack, Deadline deadline) = 0;
     /// Waits for a message until `wait_until`. Nothing when none came. Leaves a queue alive that goes with its last
     /// consumer.
-    virtual std::optional<Delivery> wait_for_message(const Queue& queue, bool no_ack, Deadline wait_until) = 0;
-    virtual void basic_ack(std::uint64_t delivery_tag, Deadline deadline) = 0;
-    virtual void basic_reject(std::uint64_t delivery_tag, bool requeue, Deadline deadline) = 0;
+    virtual Operation<std::optional<Delivery>> wait_for_message(const Queue& queue, bool no_ack,
+                                                                Deadline wait_until) = 0;
+    virtual Operation<> basic_ack(std::uint64_t delivery_tag, Deadline deadline) = 0;
+    virtual Operation<> basic_reject(std::uint64_t delivery_tag, bool requeue, Deadline deadline) = 0;
 };
 
 /// A session with a broker. Used by one thread at a time, except interrupt().
@@ -97,13 +103,13 @@ class KOMBU_EXPORT TransportConnection {
 public:
     virtual ~TransportConnection() = default;
 
-    virtual std::shared_ptr<TransportChannel> open_channel(Deadline deadline) = 0;
+    virtual Operation<std::shared_ptr<TransportChannel>> open_channel(Deadline deadline) = 0;
     /// What is known without asking anybody.
     virtual bool is_open() const noexcept = 0;
     /// Looks, without a round trip, whether the peer has closed or is about to.
     virtual bool is_alive() noexcept = 0;
-    /// Ends politely, by the deadline at the latest.
-    virtual void close(Deadline deadline) noexcept = 0;
+    /// Ends politely, by the deadline at the latest. Throws nothing.
+    virtual Operation<> close(Deadline deadline) = 0;
     /// Ends without waiting for anything.
     virtual void abandon() noexcept = 0;
     /// From any thread: makes whatever the user of this session waits for fail now.
@@ -125,9 +131,9 @@ public:
     /// Throws ConfigurationError, naming the field, for a description that this transport cannot honour.
     virtual void check(const ConnectionParameters& parameters) const { (void)parameters; }
     /// Throws ConnectionError when there is no broker or it refuses, Timeout when it does not answer in time.
-    virtual std::shared_ptr<TransportConnection> connect(const Endpoint& endpoint,
-                                                         const ConnectionParameters& parameters,
-                                                         Deadline deadline) const = 0;
+    virtual Operation<std::shared_ptr<TransportConnection>> connect(const Endpoint& endpoint,
+                                                                    const ConnectionParameters& parameters,
+                                                                    Deadline deadline) const = 0;
 };
 
 /// Makes a transport known under a URL scheme, or replaces the one of that name. Thread-safe.

@@ -6,9 +6,6 @@
 
 namespace kombu::amqp {
 
-using net::NeedInput;
-using net::Operation;
-
 Operation<Received> answer(Session& session, Channel channel, amqp_method_number_t expected,
                            amqp_method_number_t or_else, Deadline by) {
     for (;;) {

@@ -25,15 +25,24 @@ AmqpChannel::~AmqpChannel() {
     if (!ended_) AmqpChannel::close_nowait();
 }
 
-bool AmqpChannel::is_open() const noexcept { return channel_->is_open() && connection_->is_open(); }
+bool AmqpChannel::is_open() const noexcept {
+    const net::Turn::Held turn{connection_->turn()};
+    return channel_->is_open() && connection_->is_open();
+}
 
-void AmqpChannel::close(Deadline deadline) {
+std::size_t AmqpChannel::unsettled() const noexcept {
+    const net::Turn::Held turn{connection_->turn()};
+    return channel_->unsettled.size() + static_cast<std::size_t>(channel_->cancels_under_way);
+}
+
+Operation<> AmqpChannel::close(Deadline deadline) {
     ended_ = true;
-    if (is_open()) connection_->run(close_channel(connection_->session(), channel_), deadline);
+    if (is_open()) co_await connection_->run(close_channel(connection_->session(), channel_), deadline);
 }
 
 bool AmqpChannel::close_nowait() noexcept try {
     ended_ = true;
+    const net::Turn::Held turn{connection_->turn()};
     if (!is_open()) return connection_->is_open();
     close_channel_nowait(connection_->session(), *channel_);
     return connection_->try_send();
@@ -41,69 +50,83 @@ bool AmqpChannel::close_nowait() noexcept try {
     return false;
 }
 
-void AmqpChannel::exchange_declare(const Exchange& exchange, Deadline deadline) {
-    connection_->run(declare_exchange(connection_->session(), channel_, exchange), deadline);
+Operation<> AmqpChannel::exchange_declare(const Exchange& exchange, Deadline deadline) {
+    return connection_->run(declare_exchange(connection_->session(), channel_, exchange), deadline);
 }
 
-void AmqpChannel::exchange_delete(std::string_view name, bool if_unused, Deadline deadline) {
-    connection_->run(delete_exchange(connection_->session(), channel_, std::string{name}, if_unused), deadline);
+Operation<> AmqpChannel::exchange_delete(std::string_view name, bool if_unused, Deadline deadline) {
+    return connection_->run(delete_exchange(connection_->session(), channel_, std::string{name}, if_unused), deadline);
 }
 
-QueueInfo AmqpChannel::queue_declare(const Queue& queue, Deadline deadline) {
+Operation<QueueInfo> AmqpChannel::queue_declare(const Queue& queue, Deadline deadline) {
     return connection_->run(declare_queue(connection_->session(), channel_, queue), deadline);
 }
 
-void AmqpChannel::queue_bind(std::string_view queue, std::string_view exchange, std::string_view routing_key,
-                             const Json& arguments, Deadline deadline) {
-    connection_->run(bind_queue(connection_->session(), channel_, std::string{queue}, std::string{exchange},
-                                std::string{routing_key}, arguments),
-                     deadline);
+Operation<> AmqpChannel::queue_bind(std::string_view queue, std::string_view exchange, std::string_view routing_key,
+                                    const Json& arguments, Deadline deadline) {
+    return connection_->run(bind_queue(connection_->session(), channel_, std::string{queue}, std::string{exchange},
+                                       std::string{routing_key}, arguments),
+                            deadline);
 }
 
-void AmqpChannel::queue_unbind(std::string_view queue, std::string_view exchange, std::string_view routing_key,
-                               const Json& arguments, Deadline deadline) {
-    connection_->run(unbind_queue(connection_->session(), channel_, std::string{queue}, std::string{exchange},
-                                  std::string{routing_key}, arguments),
-                     deadline);
+Operation<> AmqpChannel::queue_unbind(std::string_view queue, std::string_view exchange, std::string_view routing_key,
+                                      const Json& arguments, Deadline deadline) {
+    return connection_->run(unbind_queue(connection_->session(), channel_, std::string{queue}, std::string{exchange},
+                                         std::string{routing_key}, arguments),
+                            deadline);
 }
 
-std::uint32_t AmqpChannel::queue_purge(std::string_view name, Deadline deadline) {
+Operation<std::uint32_t> AmqpChannel::queue_purge(std::string_view name, Deadline deadline) {
     return connection_->run(purge_queue(connection_->session(), channel_, std::string{name}), deadline);
 }
 
-std::uint32_t AmqpChannel::queue_delete(std::string_view name, bool if_unused, bool if_empty, Deadline deadline) {
+Operation<std::uint32_t> AmqpChannel::queue_delete(std::string_view name, bool if_unused, bool if_empty,
+                                                   Deadline deadline) {
     return connection_->run(delete_queue(connection_->session(), channel_, std::string{name}, if_unused, if_empty),
                             deadline);
 }
 
-void AmqpChannel::basic_publish(const OutgoingMessage& message, Deadline deadline, OptionalTimeout confirm_timeout) {
-    connection_->check_open();
+Operation<> AmqpChannel::basic_publish(const OutgoingMessage& message, Deadline deadline,
+                                       OptionalTimeout confirm_timeout) {
     if (!connection_->confirms()) return publish_unconfirmed(message, deadline);
-    if (connection_->session().blocked()) connection_->run(await_unblocked(connection_->session(), deadline), deadline);
-    publish(connection_->session(), *channel_, message);
-    const std::uint64_t number = channel_->confirms.published();
-    connection_->send(deadline);
-    const Deadline until = std::min(deadline, Deadline::after(confirm_timeout));
-    connection_->run(await_confirm(connection_->session(), channel_, number, until), deadline);
+    return publish_confirmed(message, deadline, confirm_timeout);
 }
 
-void AmqpChannel::publish_unconfirmed(const OutgoingMessage& message, Deadline deadline) {
+Operation<> AmqpChannel::publish_confirmed(const OutgoingMessage& message, Deadline deadline,
+                                           OptionalTimeout confirm_timeout) {
+    Session& session = connection_->session();
+    {
+        AmqpConnection::Driver::Exchange waiting = connection_->begin();
+        if (session.blocked())
+            co_await connection_->run(await_unblocked(session, deadline), deadline, std::move(waiting));
+    }
+    AmqpConnection::Driver::Exchange exchange = connection_->begin();
+    publish(session, *channel_, message);
+    const std::uint64_t number = channel_->confirms.published();
+    if (!connection_->driver().try_send()) co_await connection_->driver().flush(deadline);
+    const Deadline until = std::min(deadline, Deadline::after(confirm_timeout));
+    co_await connection_->run(await_confirm(session, channel_, number, until), deadline, std::move(exchange));
+}
+
+Operation<> AmqpChannel::publish_unconfirmed(const OutgoingMessage& message, Deadline deadline) {
+    AmqpConnection::Driver::Exchange exchange = connection_->begin();
     if (next_look_.expired()) {
-        connection_->take_in();
+        connection_->driver().take_in();
         if (channel_->refusal)
             throw ChannelError("an earlier message was refused, and this one was not sent: " + channel_->refusal->text,
                                channel_->refusal->code);
         next_look_ = Deadline::after(look_interval);
     }
     publish(connection_->session(), *channel_, message);
-    connection_->send(deadline);
+    if (!connection_->driver().try_send()) co_await connection_->driver().flush(deadline);
+    exchange.end();
 }
 
-std::optional<Delivery> AmqpChannel::basic_get(std::string_view queue, bool no_ack, Deadline deadline) {
+Operation<std::optional<Delivery>> AmqpChannel::basic_get(std::string_view queue, bool no_ack, Deadline deadline) {
     return connection_->run(get(connection_->session(), channel_, std::string{queue}, no_ack), deadline);
 }
 
-std::optional<Delivery> AmqpChannel::wait_for_message(const Queue& queue, bool no_ack, Deadline wait_until) {
+Operation<std::optional<Delivery>> AmqpChannel::wait_for_message(const Queue& queue, bool no_ack, Deadline wait_until) {
     // The operation keeps its own time; round trips to begin and to end may take longer than the wait.
     const Deadline deadline = wait_until.is_never()
                                   ? wait_until
@@ -112,16 +135,18 @@ std::optional<Delivery> AmqpChannel::wait_for_message(const Queue& queue, bool n
                             deadline);
 }
 
-void AmqpChannel::basic_ack(std::uint64_t delivery_tag, Deadline deadline) {
-    connection_->check_open();
+Operation<> AmqpChannel::basic_ack(std::uint64_t delivery_tag, Deadline deadline) {
+    AmqpConnection::Driver::Exchange exchange = connection_->begin();
     acknowledge(connection_->session(), *channel_, delivery_tag);
-    connection_->send(deadline);
+    if (!connection_->driver().try_send()) co_await connection_->driver().flush(deadline);
+    exchange.end();
 }
 
-void AmqpChannel::basic_reject(std::uint64_t delivery_tag, bool requeue, Deadline deadline) {
-    connection_->check_open();
+Operation<> AmqpChannel::basic_reject(std::uint64_t delivery_tag, bool requeue, Deadline deadline) {
+    AmqpConnection::Driver::Exchange exchange = connection_->begin();
     reject(connection_->session(), *channel_, delivery_tag, requeue);
-    connection_->send(deadline);
+    if (!connection_->driver().try_send()) co_await connection_->driver().flush(deadline);
+    exchange.end();
 }
 
 }  // namespace kombu::amqp

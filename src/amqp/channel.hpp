@@ -17,30 +17,31 @@ public:
     ~AmqpChannel() override;
 
     bool is_open() const noexcept override;
-    std::size_t unsettled() const noexcept override {
-        return channel_->unsettled.size() + static_cast<std::size_t>(channel_->cancels_under_way);
-    }
-    void close(Deadline deadline) override;
+    std::size_t unsettled() const noexcept override;
+    Operation<> close(Deadline deadline) override;
     bool close_nowait() noexcept override;
 
-    void exchange_declare(const Exchange& exchange, Deadline deadline) override;
-    void exchange_delete(std::string_view name, bool if_unused, Deadline deadline) override;
-    QueueInfo queue_declare(const Queue& queue, Deadline deadline) override;
-    void queue_bind(std::string_view queue, std::string_view exchange, std::string_view routing_key,
-                    const Json& arguments, Deadline deadline) override;
-    void queue_unbind(std::string_view queue, std::string_view exchange, std::string_view routing_key,
-                      const Json& arguments, Deadline deadline) override;
-    std::uint32_t queue_purge(std::string_view name, Deadline deadline) override;
-    std::uint32_t queue_delete(std::string_view name, bool if_unused, bool if_empty, Deadline deadline) override;
+    Operation<> exchange_declare(const Exchange& exchange, Deadline deadline) override;
+    Operation<> exchange_delete(std::string_view name, bool if_unused, Deadline deadline) override;
+    Operation<QueueInfo> queue_declare(const Queue& queue, Deadline deadline) override;
+    Operation<> queue_bind(std::string_view queue, std::string_view exchange, std::string_view routing_key,
+                           const Json& arguments, Deadline deadline) override;
+    Operation<> queue_unbind(std::string_view queue, std::string_view exchange, std::string_view routing_key,
+                             const Json& arguments, Deadline deadline) override;
+    Operation<std::uint32_t> queue_purge(std::string_view name, Deadline deadline) override;
+    Operation<std::uint32_t> queue_delete(std::string_view name, bool if_unused, bool if_empty,
+                                          Deadline deadline) override;
 
-    void basic_publish(const OutgoingMessage& message, Deadline deadline, OptionalTimeout confirm_timeout) override;
-    std::optional<Delivery> basic_get(std::string_view queue, bool no_ack, Deadline deadline) override;
-    std::optional<Delivery> wait_for_message(const Queue& queue, bool no_ack, Deadline wait_until) override;
-    void basic_ack(std::uint64_t delivery_tag, Deadline deadline) override;
-    void basic_reject(std::uint64_t delivery_tag, bool requeue, Deadline deadline) override;
+    Operation<> basic_publish(const OutgoingMessage& message, Deadline deadline,
+                              OptionalTimeout confirm_timeout) override;
+    Operation<std::optional<Delivery>> basic_get(std::string_view queue, bool no_ack, Deadline deadline) override;
+    Operation<std::optional<Delivery>> wait_for_message(const Queue& queue, bool no_ack, Deadline wait_until) override;
+    Operation<> basic_ack(std::uint64_t delivery_tag, Deadline deadline) override;
+    Operation<> basic_reject(std::uint64_t delivery_tag, bool requeue, Deadline deadline) override;
 
 private:
-    void publish_unconfirmed(const OutgoingMessage& message, Deadline deadline);
+    Operation<> publish_confirmed(const OutgoingMessage& message, Deadline deadline, OptionalTimeout confirm_timeout);
+    Operation<> publish_unconfirmed(const OutgoingMessage& message, Deadline deadline);
 
     std::shared_ptr<AmqpConnection> connection_;
     std::shared_ptr<ChannelState> channel_;

@@ -4,41 +4,67 @@
 
 #include "amqp/channel.hpp"
 #include "amqp/operations.hpp"
+#include "net/keeper.hpp"
 
+#include <algorithm>
+#include <chrono>
 #include <utility>
 
 namespace kombu::amqp {
+namespace {
 
-std::shared_ptr<AmqpConnection> AmqpConnection::open(const Endpoint& endpoint, bool confirms, Deadline deadline) {
+/// AMQP knows whole seconds, of 16 bits.
+std::chrono::seconds on_the_wire(std::chrono::nanoseconds heartbeat) {
+    return std::min(std::chrono::ceil<std::chrono::seconds>(heartbeat), std::chrono::seconds{65535});
+}
+
+}  // namespace
+
+Operation<std::shared_ptr<TransportConnection>> AmqpConnection::open(const Endpoint& endpoint,
+                                                                     const ConnectionParameters& parameters,
+                                                                     Deadline deadline) {
     std::string password = endpoint.password.reveal();
     // PLAIN joins its fields with NUL: one within a field would end it.
     if (password.find('\0') != std::string::npos)
         throw ConfigurationError("password: must not contain a NUL character");
-    auto connection = std::make_shared<AmqpConnection>(endpoint, confirms, deadline);
-    connection->run(log_in(connection->session_, endpoint.userid, std::move(password), endpoint.virtual_host),
-                    deadline);
-    return connection;
+    auto connection = std::make_shared<AmqpConnection>(endpoint, parameters.confirm_publish());
+    Session& session = connection->session_;
+    co_await connection->stream_.connect(deadline);
+    co_await connection->run(
+        log_in(session, endpoint.userid, std::move(password), endpoint.virtual_host, on_the_wire(parameters.heartbeat)),
+        deadline);
+    if (session.heartbeat().count() != 0) {
+        connection->turn().share();
+        net::keeper().add(*connection, std::chrono::nanoseconds{session.heartbeat()} / 8);
+    }
+    co_return connection;
 }
 
-AmqpConnection::AmqpConnection(const Endpoint& endpoint, bool confirms, Deadline deadline)
-    : stream_(endpoint.hostname, endpoint.port, deadline),
+AmqpConnection::AmqpConnection(const Endpoint& endpoint, bool confirms)
+    : stream_(endpoint.hostname, endpoint.port),
       session_(stream_.peer()),
       driver_(stream_, session_),
       confirms_(confirms) {}
+
+AmqpConnection::~AmqpConnection() {
+    if (session_.heartbeat().count() != 0) net::keeper().remove(*this);
+    AmqpConnection::abandon();
+}
 
 void AmqpConnection::check_open() const {
     session_.check();
     if (!stream_.is_open()) throw ConnectionError(stream_.peer() + ": the connection is closed");
 }
 
-std::shared_ptr<TransportChannel> AmqpConnection::open_channel(Deadline deadline) {
-    check_open();
+Operation<std::shared_ptr<TransportChannel>> AmqpConnection::open_channel(Deadline deadline) {
+    Driver::Exchange exchange = begin();
     auto channel = session_.new_channel();
-    run(amqp::open_channel(session_, channel, confirms_), deadline);
-    return std::make_shared<AmqpChannel>(shared_from_this(), std::move(channel));
+    co_await run(amqp::open_channel(session_, channel, confirms_), deadline, std::move(exchange));
+    co_return std::make_shared<AmqpChannel>(shared_from_this(), std::move(channel));
 }
 
 bool AmqpConnection::is_alive() noexcept try {
+    const net::Turn::Held turn{this->turn()};
     check_open();
     driver_.take_in();
     if (!session_.output().empty()) driver_.try_send();  // answers to what was taken in
@@ -55,9 +81,9 @@ bool AmqpConnection::try_send() noexcept try {
     return false;
 }
 
-void AmqpConnection::close(Deadline deadline) noexcept {
+Operation<> AmqpConnection::close(Deadline deadline) {
     try {
-        if (is_open()) run(close_connection(session_), deadline);
+        if (is_open()) co_await run(close_connection(session_), deadline);
     } catch (const std::exception&) {
         // It is closed now, one way or the other.
     }
@@ -65,6 +91,7 @@ void AmqpConnection::close(Deadline deadline) noexcept {
 }
 
 void AmqpConnection::abandon() noexcept {
+    const net::Turn::Held turn{this->turn()};
     // The broker logs a connection that vanishes without a word; a word that can be said without waiting is said.
     if (is_open() && session_.output().empty()) {
         try {
@@ -75,6 +102,17 @@ void AmqpConnection::abandon() noexcept {
         }
     }
     stream_.close();
+}
+
+bool AmqpConnection::enter() noexcept {
+    kept_ = session_.failed() ? nullptr : weak_from_this().lock();
+    return kept_ != nullptr;
+}
+
+void AmqpConnection::run() noexcept {
+    driver_.keep_alive(Clock::now());
+    // The last to hold it, maybe: nothing of it may be touched after this.
+    const std::shared_ptr<AmqpConnection> kept = std::move(kept_);
 }
 
 }  // namespace kombu::amqp

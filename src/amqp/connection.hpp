@@ -1,28 +1,36 @@
 #pragma once
 
+#include <kombu/detail/maintenance.hpp>
 #include <kombu/transport.hpp>
 
 #include "amqp/session.hpp"
-#include "net/blocking_driver.hpp"
+#include "net/session_driver.hpp"
 #include "net/tcp_stream.hpp"
 
 #include <memory>
+#include <utility>
 
 namespace kombu::amqp {
 
-/// An AMQP session over TCP, driven by the threads that use it.
-class AmqpConnection final : public TransportConnection, public std::enable_shared_from_this<AmqpConnection> {
+/// An AMQP session over TCP, driven by whoever uses it, and by the keeper in between when there are heartbeats.
+class AmqpConnection final : public TransportConnection,
+                             public kombu::detail::Maintained,
+                             public std::enable_shared_from_this<AmqpConnection> {
 public:
-    /// Connects and logs in.
-    static std::shared_ptr<AmqpConnection> open(const Endpoint& endpoint, bool confirms, Deadline deadline);
+    using Driver = net::SessionDriver<Session>;
 
-    AmqpConnection(const Endpoint& endpoint, bool confirms, Deadline deadline);
-    ~AmqpConnection() override { AmqpConnection::abandon(); }
+    /// Connects and logs in. The arguments live until it is done.
+    static Operation<std::shared_ptr<TransportConnection>> open(const Endpoint& endpoint,
+                                                                const ConnectionParameters& parameters,
+                                                                Deadline deadline);
 
-    std::shared_ptr<TransportChannel> open_channel(Deadline deadline) override;
+    AmqpConnection(const Endpoint& endpoint, bool confirms);
+    ~AmqpConnection() override;
+
+    Operation<std::shared_ptr<TransportChannel>> open_channel(Deadline deadline) override;
     bool is_open() const noexcept override { return stream_.is_open() && !session_.failed(); }
     bool is_alive() noexcept override;
-    void close(Deadline deadline) noexcept override;
+    Operation<> close(Deadline deadline) override;
     void abandon() noexcept override;
     void interrupt() noexcept override { stream_.shut_down(); }
 
@@ -30,29 +38,36 @@ public:
     bool confirms() const noexcept { return confirms_; }
 
     template <class T>
-    T run(net::Operation<T> operation, Deadline deadline) {
+    Operation<T> run(Operation<T> operation, Deadline deadline) {
         check_open();
         return driver_.run(std::move(operation), deadline);
     }
-    /// Sends what was put into the session's output.
-    void send(Deadline deadline) {
-        check_open();
-        driver_.send(deadline);
+    template <class T>
+    Operation<T> run(Operation<T> operation, Deadline deadline, Driver::Exchange exchange) {
+        return driver_.run(std::move(operation), deadline, std::move(exchange));
     }
+    /// Throws when the connection is not open.
+    Driver::Exchange begin() {
+        check_open();
+        return Driver::Exchange{driver_};
+    }
+    Driver& driver() noexcept { return driver_; }
+    net::Turn& turn() noexcept { return driver_.turn(); }
     bool try_send() noexcept;
-    void take_in() {
-        check_open();
-        driver_.take_in();
-    }
 
     /// Throws what the session failed with, or that it is closed.
     void check_open() const;
 
+    // Maintained, for the keeper
+    bool enter() noexcept override;
+    void run() noexcept override;
+
 private:
     net::TcpStream stream_;
     Session session_;
-    net::BlockingDriver<Session> driver_;
+    Driver driver_;
     bool confirms_;
+    std::shared_ptr<AmqpConnection> kept_;  // by the keeper, while it is at work
 };
 
 }  // namespace kombu::amqp

@@ -9,9 +9,6 @@
 
 namespace kombu::amqp {
 
-using net::NeedInput;
-using net::Operation;
-
 Operation<> open_channel(Session& session, Channel channel, bool confirms) {
     session.check();
     amqp_channel_open_t open{};

@@ -112,6 +112,11 @@ void append_method(std::string& out, std::uint16_t channel, amqp_method_number_t
     });
 }
 
+void append_heartbeat(std::string& out) {
+    const char frame[] = {AMQP_FRAME_HEARTBEAT, 0, 0, 0, 0, 0, 0, static_cast<char>(AMQP_FRAME_END)};
+    out.append(frame, sizeof frame);
+}
+
 void append_content(std::string& out, std::uint16_t channel, amqp_basic_properties_t& properties, std::string_view body,
                     std::uint32_t max_frame_size) {
     append_encoded(out, AMQP_FRAME_HEADER, channel, max_frame_size, [&](amqp_bytes_t space) {

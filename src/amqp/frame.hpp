@@ -47,6 +47,7 @@ private:
 /// Append frames to a buffer. Throw EncodeError for what does not fit into a frame.
 void append_method(std::string& out, std::uint16_t channel, amqp_method_number_t method, void* fields,
                    std::uint32_t max_frame_size);
+void append_heartbeat(std::string& out);
 void append_content(std::string& out, std::uint16_t channel, amqp_basic_properties_t& properties, std::string_view body,
                     std::uint32_t max_frame_size);
 

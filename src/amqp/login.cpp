@@ -10,9 +10,6 @@
 
 namespace kombu::amqp {
 
-using net::NeedInput;
-using net::Operation;
-
 namespace {
 
 Operation<Received> control_answer(Session& session, amqp_method_number_t expected) {
@@ -49,9 +46,16 @@ bool offers(std::string_view mechanisms, std::string_view wanted) {
     return false;
 }
 
+/// As Kombu does: none unless this side wants them, else whatever is more often.
+std::chrono::seconds agree(std::chrono::seconds wanted, std::chrono::seconds offered) {
+    if (wanted.count() == 0 || offered.count() == 0) return wanted;
+    return std::min(wanted, offered);
+}
+
 }  // namespace
 
-Operation<> log_in(Session& session, std::string userid, std::string password, std::string virtual_host) {
+Operation<> log_in(Session& session, std::string userid, std::string password, std::string virtual_host,
+                   std::chrono::seconds heartbeat) {
     session.output().reserve(4096);  // growing later would leave a copy of the password behind
     session.output().append("AMQP\x00\x00\x09\x01", 8);
     {
@@ -81,9 +85,10 @@ Operation<> log_in(Session& session, std::string userid, std::string password, s
             fields.frame_max == 0 ? 131072 : std::min<std::uint32_t>(fields.frame_max, 131072);
         if (frame_max < min_frame_size)
             throw ConnectionError(session.peer() + ": the broker wants frames smaller than AMQP allows", 0, false);
-        amqp_connection_tune_ok_t tune_ok{channel_max, frame_max, 0};
+        const auto agreed = agree(heartbeat, std::chrono::seconds{fields.heartbeat});
+        amqp_connection_tune_ok_t tune_ok{channel_max, frame_max, static_cast<std::uint16_t>(agreed.count())};
         session.send(0, AMQP_CONNECTION_TUNE_OK_METHOD, &tune_ok);
-        session.tuned(channel_max, frame_max);
+        session.tuned(channel_max, frame_max, agreed);
         amqp_connection_open_t open{bytes(virtual_host), {}, 0};
         session.send(0, AMQP_CONNECTION_OPEN_METHOD, &open);
     }

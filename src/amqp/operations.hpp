@@ -7,9 +7,10 @@
 #include <kombu/message.hpp>
 #include <kombu/transport.hpp>
 
+#include <kombu/operation.hpp>
 #include "amqp/session.hpp"
-#include "net/operation.hpp"
 
+#include <chrono>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -21,38 +22,40 @@ namespace kombu::amqp {
 
 using Channel = std::shared_ptr<ChannelState>;
 
-/// From the protocol header to connection.open-ok.
-net::Operation<> log_in(Session& session, std::string userid, std::string password, std::string virtual_host);
-net::Operation<> close_connection(Session& session);
+/// From the protocol header to connection.open-ok. `heartbeat`: what this side wants, zero for none; the broker may
+/// want them more often.
+Operation<> log_in(Session& session, std::string userid, std::string password, std::string virtual_host,
+                   std::chrono::seconds heartbeat = {});
+Operation<> close_connection(Session& session);
 
 /// `confirms`: ask for publisher confirms on the new channel.
-net::Operation<> open_channel(Session& session, Channel channel, bool confirms);
-net::Operation<> close_channel(Session& session, Channel channel);
+Operation<> open_channel(Session& session, Channel channel, bool confirms);
+Operation<> close_channel(Session& session, Channel channel);
 /// Asks for the close; the session ignores what still comes.
 void close_channel_nowait(Session& session, ChannelState& channel);
 
-net::Operation<> declare_exchange(Session& session, Channel channel, Exchange exchange);
-net::Operation<> delete_exchange(Session& session, Channel channel, std::string name, bool if_unused);
-net::Operation<QueueInfo> declare_queue(Session& session, Channel channel, Queue queue);
-net::Operation<> bind_queue(Session& session, Channel channel, std::string queue, std::string exchange,
-                            std::string routing_key, Json arguments);
-net::Operation<> unbind_queue(Session& session, Channel channel, std::string queue, std::string exchange,
-                              std::string routing_key, Json arguments);
-net::Operation<std::uint32_t> purge_queue(Session& session, Channel channel, std::string name);
-net::Operation<std::uint32_t> delete_queue(Session& session, Channel channel, std::string name, bool if_unused,
-                                           bool if_empty);
+Operation<> declare_exchange(Session& session, Channel channel, Exchange exchange);
+Operation<> delete_exchange(Session& session, Channel channel, std::string name, bool if_unused);
+Operation<QueueInfo> declare_queue(Session& session, Channel channel, Queue queue);
+Operation<> bind_queue(Session& session, Channel channel, std::string queue, std::string exchange,
+                       std::string routing_key, Json arguments);
+Operation<> unbind_queue(Session& session, Channel channel, std::string queue, std::string exchange,
+                         std::string routing_key, Json arguments);
+Operation<std::uint32_t> purge_queue(Session& session, Channel channel, std::string name);
+Operation<std::uint32_t> delete_queue(Session& session, Channel channel, std::string name, bool if_unused,
+                                      bool if_empty);
 
 /// Puts a message into the session's output: nothing to wait for.
 void publish(Session& session, ChannelState& channel, const OutgoingMessage& message);
 /// Waits until the broker takes messages again. Throws Timeout when `until` passes; nothing was sent then.
-net::Operation<> await_unblocked(Session& session, Deadline until);
+Operation<> await_unblocked(Session& session, Deadline until);
 /// Waits until the broker has confirmed message `number`. Throws Nacked, Unroutable, and Timeout when `until` passes.
-net::Operation<> await_confirm(Session& session, Channel channel, std::uint64_t number, Deadline until);
+Operation<> await_confirm(Session& session, Channel channel, std::uint64_t number, Deadline until);
 
-net::Operation<std::optional<Delivery>> get(Session& session, Channel channel, std::string queue, bool no_ack);
+Operation<std::optional<Delivery>> get(Session& session, Channel channel, std::string queue, bool no_ack);
 /// Waits for a message until `until`, by a consumer of its own. Nothing when none came.
-net::Operation<std::optional<Delivery>> wait_for_message(Session& session, Channel channel, Queue queue, bool no_ack,
-                                                         Deadline until);
+Operation<std::optional<Delivery>> wait_for_message(Session& session, Channel channel, Queue queue, bool no_ack,
+                                                    Deadline until);
 /// Settlements need no answer.
 void acknowledge(Session& session, ChannelState& channel, std::uint64_t delivery_tag);
 void reject(Session& session, ChannelState& channel, std::uint64_t delivery_tag, bool requeue);

@@ -10,9 +10,6 @@
 
 namespace kombu::amqp {
 
-using net::NeedInput;
-using net::Operation;
-
 void publish(Session& session, ChannelState& channel, const OutgoingMessage& message) {
     ready(session, channel);
     std::string& output = session.output();

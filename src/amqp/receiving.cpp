@@ -10,9 +10,6 @@
 
 namespace kombu::amqp {
 
-using net::NeedInput;
-using net::Operation;
-
 namespace {
 
 /// How long a cancelled consumer may take to say so before we stop listening: beyond it, a message that is still on its

@@ -38,33 +38,47 @@ void ChannelState::check() const {
 }
 
 void Session::check() const {
-    if (failure_) std::rethrow_exception(failure_);
+    if (failed()) std::rethrow_exception(failure_);
 }
 
 void Session::fail(const ConnectionError& error) noexcept {
-    if (failure_) return;
+    if (failed()) return;
     try {
         failure_ = dynamic_cast<const Timeout*>(&error) ? std::make_exception_ptr(Timeout(error.what()))
                                                         : std::make_exception_ptr(ConnectionError(error));
     } catch (...) {
         failure_ = std::current_exception();
     }
+    failed_.store(true, std::memory_order_release);
 }
 
 void Session::protocol_error(const std::string& what) const { throw ConnectionError(peer_ + ": " + what, 503, false); }
 
 void Session::send(std::uint16_t channel, amqp_method_number_t method, void* fields) {
     append_method(output_, channel, method, fields, frame_max_);
+    heartbeat_.sent();
 }
 
 void Session::send_content(std::uint16_t channel, amqp_basic_properties_t& properties, std::string_view body) {
     append_content(output_, channel, properties, body, frame_max_);
 }
 
-void Session::tuned(std::uint16_t channel_max, std::uint32_t frame_max) noexcept {
+void Session::tuned(std::uint16_t channel_max, std::uint32_t frame_max, std::chrono::seconds heartbeat) noexcept {
+    heartbeat_ = Heartbeat{heartbeat, Clock::now()};
     channel_max_ = channel_max;
     frame_max_ = frame_max;
     reader_.set_max_frame_size(frame_max);
+}
+
+void Session::beat(Clock::time_point now) {
+    if (failed()) return;
+    switch (heartbeat_.look(now)) {
+        case Heartbeat::Due::nothing: return;
+        case Heartbeat::Due::frame: return append_heartbeat(output_);
+        case Heartbeat::Due::end:
+            throw ConnectionError(peer_ + ": the peer has missed two heartbeats of " +
+                                  std::to_string(heartbeat_.interval().count()) + " s");
+    }
 }
 
 void Session::wipe_output() noexcept {
@@ -86,6 +100,7 @@ std::shared_ptr<ChannelState> Session::new_channel() {
 }
 
 void Session::input_added(std::size_t count) {
+    heartbeat_.received();
     reader_.added(count);
     try {
         while (const auto frame = reader_.next()) take(*frame);
@@ -97,7 +112,7 @@ void Session::input_added(std::size_t count) {
 }
 
 void Session::take(const Frame& frame) {
-    if (failure_ || frame.type == AMQP_FRAME_HEARTBEAT) return;
+    if (failed() || frame.type == AMQP_FRAME_HEARTBEAT) return;
     if (frame.channel == 0) return take_control(frame);
     const auto found = channels_.find(frame.channel);
     if (found == channels_.end() || found->second->phase == ChannelState::Phase::closed) {

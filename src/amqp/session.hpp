@@ -1,11 +1,15 @@
 #pragma once
 
+#include <kombu/deadline.hpp>
 #include <kombu/error.hpp>
 #include <kombu/message.hpp>
 
 #include "amqp/confirms.hpp"
 #include "amqp/frame.hpp"
+#include "amqp/heartbeat.hpp"
 
+#include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <deque>
 #include <exception>
@@ -80,9 +84,13 @@ public:
     std::pair<char*, std::size_t> input_space() { return reader_.space(); }
     void input_added(std::size_t count);
     void fail(const ConnectionError& error) noexcept;
-    bool failed() const noexcept { return failure_ != nullptr; }
+    /// From any thread.
+    bool failed() const noexcept { return failed_.load(std::memory_order_acquire); }
     /// Throws what the session failed with.
     void check() const;
+    /// When beat() is to be called; never without heartbeats.
+    Deadline next_heartbeat() const noexcept { return heartbeat_.next(); }
+    void beat(Clock::time_point now);
 
     // -- for operations
     const std::string& peer() const noexcept { return peer_; }
@@ -90,7 +98,9 @@ public:
     void send_content(std::uint16_t channel, amqp_basic_properties_t& properties, std::string_view body);
     /// Answers on channel 0.
     std::deque<Received>& control() noexcept { return control_; }
-    void tuned(std::uint16_t channel_max, std::uint32_t frame_max) noexcept;
+    void tuned(std::uint16_t channel_max, std::uint32_t frame_max, std::chrono::seconds heartbeat) noexcept;
+    /// What was agreed on; zero: none.
+    std::chrono::seconds heartbeat() const noexcept { return heartbeat_.interval(); }
 
     /// A channel number nobody uses. Throws ChannelLimitExceeded.
     std::shared_ptr<ChannelState> new_channel();
@@ -112,7 +122,9 @@ private:
     std::string peer_;
     FrameReader reader_;
     std::string output_;
-    std::exception_ptr failure_;
+    std::exception_ptr failure_;  // written once, before failed_
+    std::atomic<bool> failed_{false};
+    Heartbeat heartbeat_;
     std::uint16_t channel_max_ = 1;
     std::uint32_t frame_max_ = min_frame_size;
     std::optional<std::string> blocked_;

@@ -31,9 +31,10 @@ public:
                                      parameters.login_method.substr(0, 100));
     }
 
-    std::shared_ptr<TransportConnection> connect(const Endpoint& endpoint, const ConnectionParameters& parameters,
-                                                 Deadline deadline) const override {
-        return AmqpConnection::open(endpoint, parameters.confirm_publish(), deadline);
+    Operation<std::shared_ptr<TransportConnection>> connect(const Endpoint& endpoint,
+                                                            const ConnectionParameters& parameters,
+                                                            Deadline deadline) const override {
+        return AmqpConnection::open(endpoint, parameters, deadline);
     }
 };
 

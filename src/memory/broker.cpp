@@ -128,7 +128,8 @@ std::uint32_t Broker::queue_delete(std::string_view name, bool if_unused, bool i
 void Broker::erase_queue(std::map<std::string, QueueState, std::less<>>::iterator found) {
     for (Waiter* waiter : found->second.waiters) {
         waiter->queue_deleted = true;
-        waiter->woken.notify_one();
+        waiter->waits = false;
+        waiter->waker.wake();
     }
     for (auto at = exchanges_.begin(); at != exchanges_.end();) {
         const bool had = !at->second.bindings.empty();
@@ -143,7 +144,8 @@ void Broker::hand_over(QueueState& queue, Stored message) {
     Waiter* const waiter = queue.waiters.front();
     queue.waiters.pop_front();
     waiter->message = std::move(message);
-    waiter->woken.notify_one();
+    waiter->waits = false;
+    waiter->waker.wake();
 }
 
 void Broker::append(QueueState& queue, Stored message) {
@@ -165,26 +167,41 @@ std::size_t Broker::publish(std::shared_ptr<const OutgoingMessage> message) {
     return names.size();
 }
 
-std::optional<Taken> Broker::take(std::string_view name, const Client& client, Deadline deadline) {
-    std::unique_lock lock{mutex_};
-    QueueState& from = queue(name, client);
-    if (!from.messages.empty()) {
-        Taken taken{std::string{name}, std::move(from.messages.front())};
-        from.messages.pop_front();
-        return taken;
+void Client::check() const {
+    if (is_inherited()) throw ConnectionError("the connection belongs to the process that forked this one");
+    if (interrupted) throw ConnectionError("the connection was interrupted");
+}
+
+Broker::Waiter::~Waiter() {
+    if (client.is_inherited()) return;
+    std::unique_lock lock{broker.mutex_};
+    if (waits) std::erase(broker.queues_.find(queue)->second.waiters, this);
+    lock.unlock();
+    if (message) broker.give_back({queue, std::move(*message)});
+}
+
+Operation<std::optional<Taken>> Broker::take(std::string name, const Client& client, Deadline deadline) {
+    Waiter waiter{*this, name, client, co_await ask_waker};
+    std::optional<Taken> taken;
+    {
+        std::lock_guard lock{mutex_};
+        QueueState& from = queue(name, client);
+        if (!from.messages.empty()) {
+            taken = Taken{name, std::move(from.messages.front())};
+            from.messages.pop_front();
+        }
+        if (taken || deadline.expired()) co_return taken;
+        from.waiters.push_back(&waiter);
+        waiter.waits = true;
     }
-    Waiter waiter{client};
-    const auto place = from.waiters.insert(from.waiters.end(), &waiter);
-    const auto decided = [&] { return waiter.message || waiter.queue_deleted || client.interrupted; };
-    if (deadline.is_never())
-        waiter.woken.wait(lock, decided);
-    else
-        waiter.woken.wait_until(lock, deadline.when(), decided);
-    if (waiter.message) return Taken{std::string{name}, std::move(*waiter.message)};
-    if (waiter.queue_deleted) not_found("queue", name);
-    from.waiters.erase(place);
-    if (client.interrupted) throw ConnectionError("the connection was interrupted");
-    return std::nullopt;
+    for (;;) {
+        co_await Wait{.signal = true, .until = deadline};
+        client.check();
+        std::lock_guard lock{mutex_};
+        if (waiter.queue_deleted) not_found("queue", name);
+        if (waiter.message) taken = Taken{name, *std::exchange(waiter.message, std::nullopt)};
+        if (taken || deadline.expired()) co_return taken;
+    }
 }
 
 void Broker::give_back(Taken taken) {
@@ -203,7 +220,7 @@ void Broker::interrupt(const Client& client) {
     std::lock_guard lock{mutex_};
     for (auto& [name, queue] : queues_)
         for (Waiter* waiter : queue.waiters)
-            if (&waiter->client == &client) waiter->woken.notify_one();
+            if (&waiter->client == &client) waiter->waker.wake();
 }
 
 void Broker::forget(const Client& client) {

@@ -1,15 +1,14 @@
 #pragma once
 
 #include <kombu/channel.hpp>
-#include <kombu/deadline.hpp>
 #include <kombu/detail/process.hpp>
 #include <kombu/entity.hpp>
+#include <kombu/operation.hpp>
 #include <kombu/transport.hpp>
 
 #include "virtual/routing.hpp"
 
 #include <atomic>
-#include <condition_variable>
 #include <cstdint>
 #include <deque>
 #include <list>
@@ -41,6 +40,8 @@ struct Client {
     const std::uint32_t epoch = kombu::detail::fork_epoch();
     /// In a forked child, where the broker may be half changed: nothing of it may be touched.
     bool is_inherited() const noexcept { return epoch != kombu::detail::fork_epoch(); }
+    /// Throws ConnectionError when the client may not use the broker.
+    void check() const;
 };
 
 /// An in-process broker. Every operation is atomic, under one mutex: bodies are neither copied nor encoded under it.
@@ -62,7 +63,7 @@ public:
     /// Returns the number of queues that took the message.
     std::size_t publish(std::shared_ptr<const OutgoingMessage> message);
     /// Takes the next message, waiting until `deadline` when there is none. Nothing when none came.
-    std::optional<Taken> take(std::string_view queue, const Client& client, Deadline deadline);
+    Operation<std::optional<Taken>> take(std::string queue, const Client& client, Deadline deadline);
     /// Puts a message back to where it was in its queue, marked redelivered. Dropped when the queue is gone.
     void give_back(Taken taken);
 
@@ -72,11 +73,17 @@ public:
     void forget(const Client& client);
 
 private:
+    /// An operation that waits for a message. It leaves when it ends, and what it was handed and did not take goes
+    /// back.
     struct Waiter {
+        Broker& broker;
+        const std::string& queue;
         const Client& client;
-        std::optional<Stored> message{};
+        Waker& waker;
+        bool waits = false;
         bool queue_deleted = false;
-        std::condition_variable woken{};
+        std::optional<Stored> message{};
+        ~Waiter();
     };
     struct QueueState {
         Queue declared;

@@ -15,15 +15,17 @@ namespace {
 class MemoryConnection;
 
 class MemoryChannel final : public TransportChannel {
-    /// Runs an operation as a broker would: one that it refuses costs the channel.
-    template <class Operation>
-    auto guarded(Operation operation) {
-        if (client_->is_inherited())
-            throw ConnectionError("the connection belongs to the process that forked this one");
-        if (client_->interrupted) throw ConnectionError("the connection was interrupted");
+    void check() const {
+        client_->check();
         if (!open_) throw ChannelError("the channel is closed");
+    }
+
+    /// Runs a step as a broker would: one that it refuses costs the channel.
+    template <class Step>
+    auto guarded(Step step) {
+        check();
         try {
-            return operation();
+            return step();
         } catch (const ChannelError&) {
             close_nowait();
             throw;
@@ -37,7 +39,10 @@ public:
 
     bool is_open() const noexcept override { return open_ && !client_->interrupted && !client_->is_inherited(); }
     std::size_t unsettled() const noexcept override { return unsettled_.size(); }
-    void close(Deadline) override { close_nowait(); }
+    Operation<> close(Deadline) override {
+        close_nowait();
+        co_return;
+    }
     bool close_nowait() noexcept override {
         open_ = false;
         if (client_->is_inherited()) return true;
@@ -47,59 +52,77 @@ public:
         return true;
     }
 
-    void exchange_declare(const Exchange& exchange, Deadline) override {
+    Operation<> exchange_declare(const Exchange& exchange, Deadline) override {
         guarded([&] { broker_->exchange_declare(exchange); });
+        co_return;
     }
-    void exchange_delete(std::string_view name, bool if_unused, Deadline) override {
+    Operation<> exchange_delete(std::string_view name, bool if_unused, Deadline) override {
         guarded([&] { broker_->exchange_delete(name, if_unused); });
+        co_return;
     }
-    QueueInfo queue_declare(const Queue& queue, Deadline) override {
-        return guarded([&] { return broker_->queue_declare(queue, *client_); });
+    Operation<QueueInfo> queue_declare(const Queue& queue, Deadline) override {
+        co_return guarded([&] { return broker_->queue_declare(queue, *client_); });
     }
-    void queue_bind(std::string_view queue, std::string_view exchange, std::string_view routing_key,
-                    const Json& arguments, Deadline) override {
+    Operation<> queue_bind(std::string_view queue, std::string_view exchange, std::string_view routing_key,
+                           const Json& arguments, Deadline) override {
         guarded([&] { broker_->queue_bind(queue, exchange, routing_key, arguments, *client_); });
+        co_return;
     }
-    void queue_unbind(std::string_view queue, std::string_view exchange, std::string_view routing_key,
-                      const Json& arguments, Deadline) override {
+    Operation<> queue_unbind(std::string_view queue, std::string_view exchange, std::string_view routing_key,
+                             const Json& arguments, Deadline) override {
         guarded([&] { broker_->queue_unbind(queue, exchange, routing_key, arguments, *client_); });
+        co_return;
     }
-    std::uint32_t queue_purge(std::string_view name, Deadline) override {
-        return guarded([&] { return broker_->queue_purge(name, *client_); });
+    Operation<std::uint32_t> queue_purge(std::string_view name, Deadline) override {
+        co_return guarded([&] { return broker_->queue_purge(name, *client_); });
     }
-    std::uint32_t queue_delete(std::string_view name, bool if_unused, bool if_empty, Deadline) override {
-        return guarded([&] { return broker_->queue_delete(name, if_unused, if_empty, *client_); });
+    Operation<std::uint32_t> queue_delete(std::string_view name, bool if_unused, bool if_empty, Deadline) override {
+        co_return guarded([&] { return broker_->queue_delete(name, if_unused, if_empty, *client_); });
     }
 
-    void basic_publish(const OutgoingMessage& message, Deadline, OptionalTimeout) override {
+    Operation<> basic_publish(const OutgoingMessage& message, Deadline, OptionalTimeout) override {
         const std::size_t routed =
             guarded([&] { return broker_->publish(std::make_shared<const OutgoingMessage>(message)); });
         if (routed == 0 && message.mandatory)
             throw Unroutable(
                 "NO_ROUTE - exchange '" + message.exchange + "' has no queue for '" + message.routing_key + "'", 312);
+        co_return;
     }
-    std::optional<Delivery> basic_get(std::string_view queue, bool no_ack, Deadline) override {
-        return take(queue, no_ack, Deadline::at({}));
+    Operation<std::optional<Delivery>> basic_get(std::string_view queue, bool no_ack, Deadline) override {
+        return take(std::string{queue}, no_ack, Deadline::at({}));
     }
-    std::optional<Delivery> wait_for_message(const Queue& queue, bool no_ack, Deadline wait_until) override {
+    Operation<std::optional<Delivery>> wait_for_message(const Queue& queue, bool no_ack, Deadline wait_until) override {
         return take(queue.name(), no_ack, wait_until);
     }
-    void basic_ack(std::uint64_t delivery_tag, Deadline) override { settle(delivery_tag); }
-    void basic_reject(std::uint64_t delivery_tag, bool requeue, Deadline) override {
+    Operation<> basic_ack(std::uint64_t delivery_tag, Deadline) override {
+        settle(delivery_tag);
+        co_return;
+    }
+    Operation<> basic_reject(std::uint64_t delivery_tag, bool requeue, Deadline) override {
         Taken taken = settle(delivery_tag);
         if (requeue) broker_->give_back(std::move(taken));
+        co_return;
     }
 
 private:
-    std::optional<Delivery> take(std::string_view queue, bool no_ack, Deadline deadline) {
-        auto taken = guarded([&] { return broker_->take(queue, *client_, deadline); });
-        if (!taken) return std::nullopt;
-        const OutgoingMessage& content = *taken->message.content;
-        Delivery delivery{content.body,
-                          content.properties,
-                          {++last_tag_, taken->message.redelivered, content.exchange, content.routing_key}};
-        if (!no_ack) unsettled_.emplace(last_tag_, std::move(*taken));
-        return delivery;
+    Operation<std::optional<Delivery>> take(std::string queue, bool no_ack, Deadline deadline) {
+        check();
+        std::optional<Taken> taken;
+        try {
+            taken = co_await broker_->take(std::move(queue), *client_, deadline);
+        } catch (const ChannelError&) {
+            close_nowait();
+            throw;
+        }
+        std::optional<Delivery> delivery;
+        if (taken) {
+            const OutgoingMessage& content = *taken->message.content;
+            delivery = Delivery{content.body,
+                                content.properties,
+                                {++last_tag_, taken->message.redelivered, content.exchange, content.routing_key}};
+            if (!no_ack) unsettled_.emplace(last_tag_, std::move(*taken));
+        }
+        co_return delivery;
     }
 
     Taken settle(std::uint64_t delivery_tag) {
@@ -125,16 +148,19 @@ public:
     explicit MemoryConnection(std::shared_ptr<Broker> broker) : broker_(std::move(broker)) {}
     ~MemoryConnection() override { MemoryConnection::abandon(); }
 
-    std::shared_ptr<TransportChannel> open_channel(Deadline) override {
+    Operation<std::shared_ptr<TransportChannel>> open_channel(Deadline) override {
         if (!is_open()) throw ConnectionError("the connection is closed");
         std::erase_if(channels_, [](const auto& channel) { return channel.expired(); });
         auto channel = std::make_shared<MemoryChannel>(broker_, client_);
         channels_.push_back(channel);
-        return channel;
+        co_return channel;
     }
     bool is_open() const noexcept override { return open_ && !client_->interrupted && !client_->is_inherited(); }
     bool is_alive() noexcept override { return is_open(); }
-    void close(Deadline) noexcept override { abandon(); }
+    Operation<> close(Deadline) override {
+        abandon();
+        co_return;
+    }
     void abandon() noexcept override {
         if (!std::exchange(open_, false) || client_->is_inherited()) return;
         for (const auto& known : channels_)
@@ -162,13 +188,13 @@ public:
         endpoint.password = {};
     }
 
-    std::shared_ptr<TransportConnection> connect(const Endpoint& endpoint, const ConnectionParameters&,
-                                                 Deadline) const override {
+    Operation<std::shared_ptr<TransportConnection>> connect(const Endpoint& endpoint, const ConnectionParameters&,
+                                                            Deadline) const override {
         Brokers& brokers = brokers_.get();
         std::lock_guard lock{brokers.mutex};
         auto& broker = brokers.by_name[{endpoint.hostname, endpoint.virtual_host}];
         if (!broker) broker = std::make_shared<Broker>();
-        return std::make_shared<MemoryConnection>(broker);
+        co_return std::make_shared<MemoryConnection>(broker);
     }
 
 private:

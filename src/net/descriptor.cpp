@@ -1,5 +1,7 @@
 #include "net/descriptor.hpp"
 
+#include <fcntl.h>
+#include <sys/eventfd.h>
 #include <unistd.h>
 
 #include <utility>
@@ -10,6 +12,7 @@ constexpr int nothing = -1;
 
 struct Entry {
     std::atomic<int> fd{nothing};
+    std::atomic<bool> registered{false};
     Entry* next = nullptr;
 };
 
@@ -18,9 +21,23 @@ namespace {
 /// Entries are never freed, only used again: the child's handler may not lock.
 constinit std::atomic<Entry*> entries{nullptr};
 
+/// Always ready, for whatever an event loop waits for.
+constinit std::atomic<int> always_ready{nothing};
+
+void prepare_always_ready() {
+    if (always_ready.load(std::memory_order_relaxed) != nothing) return;
+    const int fresh = ::eventfd(1, EFD_CLOEXEC);
+    int none = nothing;
+    if (fresh >= 0 && !always_ready.compare_exchange_strong(none, fresh)) ::close(fresh);
+}
+
 void close_inherited() {
-    for (Entry* entry = entries.load(std::memory_order_acquire); entry; entry = entry->next)
-        if (const int fd = entry->fd.exchange(nothing, std::memory_order_relaxed); fd != nothing) ::close(fd);
+    for (Entry* entry = entries.load(std::memory_order_acquire); entry; entry = entry->next) {
+        const int fd = entry->fd.exchange(nothing, std::memory_order_relaxed);
+        if (fd == nothing) continue;
+        const int ready = always_ready.load(std::memory_order_relaxed);
+        if (!entry->registered.load(std::memory_order_relaxed) || ::dup3(ready, fd, O_CLOEXEC) < 0) ::close(fd);
+    }
 }
 
 Entry* entry_for(int fd) {
@@ -38,9 +55,12 @@ Entry* entry_for(int fd) {
 
 }  // namespace
 
-void Descriptor::opened(int fd) {
+void Descriptor::opened(WaitHandle& handle) {
     kombu::detail::add_child_handler(close_inherited);
-    entry_ = entry_for(fd);
+    prepare_always_ready();
+    entry_ = entry_for(handle.descriptor);
+    entry_->registered.store(false, std::memory_order_relaxed);
+    handle.registered = &entry_->registered;
 }
 
 void Descriptor::closing() noexcept {

@@ -1,15 +1,17 @@
 #include "net/resolver.hpp"
 
+#include <kombu/detail/process.hpp>
 #include <kombu/error.hpp>
 
 #include <netdb.h>
 
-#include <condition_variable>
 #include <cstring>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <system_error>
 #include <thread>
+#include <utility>
 
 namespace kombu::net {
 namespace {
@@ -39,42 +41,63 @@ Answer ask(const std::string& host, std::uint16_t port, int flags) {
     return answer;
 }
 
-/// Outlives whoever loses patience first.
-struct Question {
-    std::mutex mutex{};
-    std::condition_variable answered{};
-    bool done = false;
-    Answer answer{};
+/// Asked by an operation, answered by a thread; it outlives whoever loses patience first.
+class Question {
+public:
+    explicit Question(Waker& asker) : asker_(&asker) {}
+
+    void answered(Answer answer) {
+        std::lock_guard lock{mutex_};
+        answer_ = std::move(answer);
+        if (asker_) asker_->wake();
+    }
+    std::optional<Answer> take() {
+        std::lock_guard lock{mutex_};
+        return std::exchange(answer_, std::nullopt);
+    }
+    void forget_asker() {
+        std::lock_guard lock{mutex_};
+        asker_ = nullptr;
+    }
+
+private:
+    std::mutex mutex_{};
+    Waker* asker_;
+    std::optional<Answer> answer_{};
 };
+
+Operation<Answer> ask_system(std::string host, std::uint16_t port, Deadline deadline) {
+    const std::uint32_t epoch = kombu::detail::fork_epoch();
+    auto question = std::make_shared<Question>(co_await ask_waker);
+    struct Asking {
+        Question& question;
+        std::uint32_t epoch;
+        ~Asking() {
+            if (epoch == kombu::detail::fork_epoch()) question.forget_asker();
+        }
+    } asking{*question, epoch};
+    try {
+        std::thread{[question, host, port] { question->answered(ask(host, port, 0)); }}.detach();
+    } catch (const std::system_error& error) {
+        throw ConnectionError(host + ": no thread to look it up with: " + error.what());
+    }
+    for (;;) {
+        co_await Wait{.signal = true, .until = deadline};
+        if (epoch != kombu::detail::fork_epoch()) throw ConnectionError(host + ": the process forked meanwhile");
+        std::optional<Answer> answer = question->take();
+        if (answer) co_return std::move(*answer);
+        if (deadline.expired()) throw Timeout(host + ": the name was not resolved in time");
+    }
+}
 
 }  // namespace
 
-std::vector<Address> resolve(const std::string& host, std::uint16_t port, Deadline deadline) {
+Operation<std::vector<Address>> resolve(std::string host, std::uint16_t port, Deadline deadline) {
     // What every machine knows by itself is not worth a thread.
     Answer answer = ask(host, port, host == "localhost" ? 0 : AI_NUMERICHOST);
-    if (answer.error != 0 && host != "localhost") {
-        auto question = std::make_shared<Question>();
-        try {
-            std::thread{[question, host, port] {
-                Answer found = ask(host, port, 0);
-                std::lock_guard lock{question->mutex};
-                question->answer = std::move(found);
-                question->done = true;
-                question->answered.notify_one();
-            }}.detach();
-        } catch (const std::system_error& error) {
-            throw ConnectionError(host + ": no thread to look it up with: " + error.what());
-        }
-        std::unique_lock lock{question->mutex};
-        const auto done = [&] { return question->done; };
-        if (deadline.is_never())
-            question->answered.wait(lock, done);
-        else if (!question->answered.wait_until(lock, deadline.when(), done))
-            throw Timeout(host + ": the name was not resolved in time");
-        answer = std::move(question->answer);
-    }
+    if (answer.error != 0 && host != "localhost") answer = co_await ask_system(host, port, deadline);
     if (answer.error != 0) throw ConnectionError(host + ": " + ::gai_strerror(answer.error));
-    return std::move(answer.addresses);
+    co_return std::move(answer.addresses);
 }
 
 }  // namespace kombu::net

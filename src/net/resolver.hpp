@@ -1,6 +1,6 @@
 #pragma once
 
-#include <kombu/deadline.hpp>
+#include <kombu/operation.hpp>
 
 #include <sys/socket.h>
 
@@ -19,6 +19,6 @@ struct Address {
 
 /// The addresses of a host. Numbers need no look-up; names are looked up on a thread of their own, since the system's
 /// resolver knows no deadline. Throws Timeout, and ConnectionError when there is no such host.
-std::vector<Address> resolve(const std::string& host, std::uint16_t port, Deadline deadline);
+Operation<std::vector<Address>> resolve(std::string host, std::uint16_t port, Deadline deadline);
 
 }  // namespace kombu::net

@@ -1,7 +1,7 @@
 #pragma once
 
-#include <kombu/deadline.hpp>
 #include <kombu/detail/per_process.hpp>
+#include <kombu/operation.hpp>
 
 #include "net/descriptor.hpp"
 
@@ -20,13 +20,16 @@ namespace kombu::net {
 /// Timeout. In a forked child the stream is closed, without a word to the peer, and every use throws ConnectionError.
 class TcpStream {
 public:
-    /// Tries each address of the host, each for its share of the time.
-    TcpStream(const std::string& host, std::uint16_t port, Deadline deadline);
+    /// Not connected yet.
+    TcpStream(std::string host, std::uint16_t port);
     TcpStream(const TcpStream&) = delete;
     TcpStream& operator=(const TcpStream&) = delete;
     ~TcpStream() { close(); }
 
-    bool is_open() const noexcept { return fd_ >= 0 && !descriptor_.is_inherited(); }
+    /// Tries each address of the host, each for its share of the time.
+    Operation<> connect(Deadline deadline);
+
+    bool is_open() const noexcept { return handle_.descriptor >= 0 && !descriptor_.is_inherited(); }
     /// host:port, for messages.
     const std::string& peer() const noexcept { return peer_; }
 
@@ -35,25 +38,25 @@ public:
     /// Bytes written; nothing when none can be written now.
     std::optional<std::size_t> write_some(std::string_view data);
 
-    struct Ready {
-        bool read = false;
-        bool write = false;
-    };
-    /// Waits until the stream can be read (or written, when asked). Neither: the deadline passed.
-    Ready wait(bool want_write, Deadline deadline);
+    /// For waiting until the stream can be read, or also when it can be written.
+    Wait until_readable(Deadline deadline) { return ready(false, deadline); }
+    Wait until_readable_or_writable(Deadline deadline) { return ready(true, deadline); }
 
     /// From any thread: both directions end now, and whoever waits is woken. The descriptor stays.
     void shut_down() noexcept;
     void close() noexcept;
 
 private:
-    bool try_connect(const struct Address& address, Deadline deadline, std::string& why);
+    /// The error, or 0.
+    Operation<int> try_connect(const struct Address& address, Deadline deadline);
+    Wait ready(bool write, Deadline deadline);
     [[noreturn]] void fail(const char* what, int error) const;
 
-    std::string peer_;
+    std::string host_, peer_;
+    std::uint16_t port_;
     kombu::detail::ForkSafeMutex
         close_mutex_;  // shut_down() must not meet a descriptor number that somebody else got meanwhile
-    int fd_ = -1;
+    WaitHandle handle_;
     Descriptor descriptor_;
 };
 

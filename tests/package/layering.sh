@@ -12,7 +12,7 @@ problem() { echo "layering: $*"; problems=$((problems + 1)); }
 
 # The floors of include/kombu, from the ground up: a header includes only what stands on its own floor or below.
 floors=(
-    "version.hpp export.hpp deadline.hpp detail/ error.hpp log.hpp fork.hpp"
+    "version.hpp export.hpp deadline.hpp operation.hpp detail/ error.hpp log.hpp fork.hpp"
     "pool/"
     "json.hpp url.hpp retry.hpp serialization.hpp compression.hpp"
     "entity.hpp message.hpp channel.hpp connection.hpp"
@@ -41,7 +41,7 @@ while IFS= read -r header; do
                 [ "$(floor_of "${included#kombu/}")" -le "$own" ] || problem "$header includes $included, which stands above it" ;;
             nlohmann/json.hpp) [ "$name" = json.hpp ] || problem "$header includes $included: use <kombu/json.hpp>" ;;
             pthread.h | signal.h | sys/syscall.h | time.h | unistd.h)
-                case $name in detail/process.hpp | pool/detail/maintenance.hpp) ;;
+                case $name in detail/process.hpp | detail/maintenance.hpp) ;;
                 *) problem "$header includes $included: what the system must give is in detail/process.hpp" ;;
                 esac ;;
             cxxabi.h) [ "$name" = pool/detail/unwinding.hpp ] || problem "$header includes $included" ;;

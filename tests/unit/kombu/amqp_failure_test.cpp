@@ -7,6 +7,7 @@
 #include <kombu/kombu.hpp>
 
 #include "connection_state.hpp"
+#include "net/blocking_driver.hpp"
 
 using namespace kombu;
 using namespace std::chrono_literals;
@@ -284,9 +285,8 @@ TEST_CASE("a consumer whose end the broker has not confirmed is ended with the l
         auto channel = lease->default_channel();
         kombu::detail::ConnectionRef ref{lease->state()};
         CHECK_FALSE(lease->state() == nullptr);
-        auto wait =
-            ref.use().default_channel(Deadline::after(1s))->wait_for_message(Queue{"q"}, false, Deadline::after(20ms));
-        CHECK_FALSE(wait);
+        const auto shared = net::run(ref.use().default_channel(Deadline::after(1s)));
+        CHECK_FALSE(net::run(shared->wait_for_message(Queue{"q"}, false, Deadline::after(20ms))));
     }
     CHECK(eventually([&] { return closed.load(); }));
 }

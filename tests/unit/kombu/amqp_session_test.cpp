@@ -323,7 +323,7 @@ TEST_CASE("no confirmation in time breaks the connection, unless the broker said
     auto wait = await_confirm(opened.session, opened.channel, number, Deadline::after(0s));
     REQUIRE_FALSE(wait.resume());
     SECTION("silent") {
-        REQUIRE(wait.resume(false));
+        REQUIRE(wait.resume({}));
         try {
             wait.result();
             FAIL("confirmed");
@@ -333,7 +333,7 @@ TEST_CASE("no confirmation in time breaks the connection, unless the broker said
     }
     SECTION("blocked") {
         feed(opened.session, script::blocked("low on memory"));
-        REQUIRE(wait.resume(false));
+        REQUIRE(wait.resume({}));
         try {
             wait.result();
         } catch (const Timeout& error) {
@@ -394,7 +394,7 @@ TEST_CASE("a message for a consumer that was cancelled is sent back", "[amqp]") 
 
 TEST_CASE("X1 channel numbers are bounded by what the broker allows and used again", "[amqp]") {
     Session session{"peer"};
-    session.tuned(2, 4096);
+    session.tuned(2, 4096, 0s);
     auto one = session.new_channel(), two = session.new_channel();
     CHECK(two->number() == 2);
     CHECK_THROWS_AS(session.new_channel(), ChannelLimitExceeded);
@@ -419,7 +419,7 @@ TEST_CASE("random bytes end in a typed error or in patience, never in anything e
         script::returned() + script::blocked("x") + script::channel_open_ok() + script::confirm_ok();
     for (int round = 0; round < 3000; ++round) {
         Session session{"peer"};
-        session.tuned(2047, 131072);
+        session.tuned(2047, 131072, 0s);
         auto channel = session.new_channel();
         channel->phase = ChannelState::Phase::open;
         std::string data = valid;

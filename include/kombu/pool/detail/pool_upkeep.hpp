@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
+#include <kombu/detail/maintenance.hpp>
 #include <kombu/error.hpp>
-#include <kombu/pool/detail/maintenance.hpp>
 #include <kombu/pool/detail/pool_core.hpp>
 #include <kombu/pool/options.hpp>
 #include <kombu/pool/stats.hpp>

@@ -1,27 +1,75 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
 #include <kombu/deadline.hpp>
 
+#include <atomic>
 #include <coroutine>
 #include <exception>
+#include <memory>
 #include <optional>
 #include <utility>
 
-namespace kombu::net {
+namespace kombu {
 
-/// `co_await NeedInput{until}` in an operation: go on when the session was fed (true), or when `until` has passed
-/// (false).
+/// A descriptor that operations wait for, and what a driver keeps with it between two waits (its registration with an
+/// event loop). Whoever closes the descriptor resets the registration first.
+struct WaitHandle {
+    int descriptor = -1;
+    std::shared_ptr<void> registration{};
+    /// When there is one, a driver that registers the descriptor sets it: in a forked child its number then stands for
+    /// something that is always ready, since event loops do not expect their descriptors to vanish.
+    std::atomic<bool>* registered = nullptr;
+};
+
+/// What a suspended operation waits for: the first of these.
+struct Wait {
+    /// Readable, or closed, or failed.
+    WaitHandle* handle = nullptr;
+    /// Or writable.
+    bool write = false;
+    /// Or that the operation's waker is called.
+    bool signal = false;
+    /// Or this time.
+    Deadline until = Deadline::never();
+};
+
+/// What came. Nothing: the time.
+struct Ready {
+    bool read = false;
+    bool write = false;
+    bool signal = false;
+    explicit operator bool() const noexcept { return read || write || signal; }
+};
+
+/// Ends a Wait for a signal, from any thread. A call that comes before the operation waits is not lost; a wait may also
+/// end without a call. Whoever calls holds a lock that the operation takes before it ends, so that the waker is there.
+class Waker {
+public:
+    virtual void wake() noexcept = 0;
+
+protected:
+    ~Waker() = default;
+};
+
+/// `co_await NeedInput{until}` in an operation on a session: go on when the session was fed (true), or when `until` has
+/// passed (false). Whoever runs the operation for the session turns it into a Wait.
 struct NeedInput {
     Deadline until = Deadline::never();
 };
+
+/// `co_await ask_waker` in an operation: its waker, at once.
+struct AskWaker {};
+inline constexpr AskWaker ask_waker{};
 
 namespace detail {
 
 /// What the outermost operation shares with those it awaits.
 struct OperationContext {
     std::coroutine_handle<> innermost{};
-    Deadline until = Deadline::never();
-    bool input = true;
+    Wait wait{};
+    Ready ready{};
+    Waker* waker = nullptr;
 };
 
 class PromiseBase {
@@ -42,17 +90,28 @@ public:
     };
     Final final_suspend() const noexcept { return {}; }
 
-    struct InputAwaiter {
+    struct WaitAwaiter {
         OperationContext& context;
-        Deadline until;
+        Wait wait;
         bool await_ready() const noexcept { return false; }
         void await_suspend(std::coroutine_handle<> self) const noexcept {
             context.innermost = self;
-            context.until = until;
+            context.wait = wait;
         }
-        bool await_resume() const noexcept { return context.input; }
+        Ready await_resume() const noexcept { return context.ready; }
     };
-    InputAwaiter await_transform(NeedInput need) noexcept { return {*context_, need.until}; }
+    struct InputAwaiter : WaitAwaiter {
+        bool await_resume() const noexcept { return context.ready.read; }
+    };
+    struct WakerAwaiter {
+        Waker& waker;
+        bool await_ready() const noexcept { return true; }
+        void await_suspend(std::coroutine_handle<>) const noexcept {}
+        Waker& await_resume() const noexcept { return waker; }
+    };
+    WaitAwaiter await_transform(Wait wait) noexcept { return {*context_, wait}; }
+    InputAwaiter await_transform(NeedInput need) noexcept { return {{*context_, {.until = need.until}}}; }
+    WakerAwaiter await_transform(AskWaker) noexcept { return {*context_->waker}; }
     template <class Awaitable>
     Awaitable&& await_transform(Awaitable&& awaitable) noexcept {
         awaitable.set_context(*context_);
@@ -76,10 +135,12 @@ class Promise;
 
 }  // namespace detail
 
-/// A protocol operation, written once, without I/O: a coroutine that puts bytes into its session's output and asks for
-/// input when it must know the answer. Drivers do the reading, the writing and the waiting (blocking_driver.hpp).
+/// Something that takes time, written once for every way of waiting: a coroutine that says what it waits for and never
+/// blocks. Drivers do the waiting: the blocking calls of this library on the caller's thread, those of kombu/asio.hpp
+/// on an executor.
 ///
-/// A suspended operation may be destroyed; its session is then in the middle of an exchange.
+/// It does not begin before it is resumed. What it was given by reference must outlive it. A suspended operation may be
+/// destroyed: it is cancelled then, and puts in order what it has left half-done.
 template <class T = void>
 class [[nodiscard]] Operation {
 public:
@@ -93,26 +154,27 @@ public:
         if (self_) self_.destroy();
     }
 
-    /// Runs until the operation is done (true) or needs input (false). `input`: whether there is news since it asked.
-    bool resume(bool input = true) {
+    // -- for drivers
+    /// Before the first resume(), when the operation may wait for signals. The waker outlives the operation.
+    void set_waker(Waker& waker) noexcept { self_.promise().own_context_.waker = &waker; }
+    /// Runs until the operation is done (true) or waits (false). `ready`: what it waited for.
+    bool resume(Ready ready = {.read = true}) {
         detail::OperationContext& context = self_.promise().own_context_;
         if (!self_.promise().context_) {
             context.innermost = self_;
             self_.promise().context_ = &context;
         }
-        context.input = input;
-        context.until = Deadline::never();
+        context.ready = ready;
+        context.wait = {};
         context.innermost.resume();
         return self_.done();
     }
-
-    /// Until when the operation wants to wait for input.
-    Deadline until() const noexcept { return self_.promise().own_context_.until; }
-
+    /// What a suspended operation waits for.
+    const Wait& wait() const noexcept { return self_.promise().own_context_.wait; }
     /// What a finished operation returned, or throws what it threw.
     T result() { return self_.promise().result(); }
 
-    // For co_await in another operation.
+    // -- for co_await in another operation
     void set_context(detail::OperationContext& context) noexcept { self_.promise().context_ = &context; }
     bool await_ready() const noexcept { return false; }
     std::coroutine_handle<> await_suspend(std::coroutine_handle<> outer) noexcept {
@@ -160,4 +222,4 @@ public:
 };
 
 }  // namespace detail
-}  // namespace kombu::net
+}  // namespace kombu

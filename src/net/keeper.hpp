@@ -1,0 +1,11 @@
+#pragma once
+
+#include <kombu/detail/maintenance.hpp>
+
+namespace kombu::net {
+
+/// The thread that keeps sessions alive which nobody uses at the moment: one for all of the process, from the first
+/// session with heartbeats to the last.
+kombu::detail::Maintenance& keeper();
+
+}  // namespace kombu::net
