@@ -95,6 +95,16 @@ ResourceFactory<Producer> producer_factory(std::shared_ptr<const ProducerPool::S
                                              .site = acquisition.site}));
         return true;
     };
+    factory.prepare_operation = [connections](Producer& producer, const Acquisition& acquisition) -> Operation<bool> {
+        const Deadline deadline = acquisition.deadline;
+        const std::shared_ptr<ConnectionPool> pool = (*connections)();
+        Lease<Connection> lease = pool->acquire_now(acquisition.site);
+        if (!lease)
+            lease = co_await pool->acquire_operation(
+                {.timeout = deadline.is_never() ? OptionalTimeout{} : deadline.remaining(), .site = acquisition.site});
+        pooled(producer).take(std::move(lease));
+        co_return true;
+    };
     factory.recycle = [](Producer& producer, bool) {
         pooled(producer).give_back(false);
         return true;

@@ -135,6 +135,34 @@ class Promise;
 
 }  // namespace detail
 
+/// What a driver does with an operation, whatever that returns. Refers to it.
+class OperationSteps {
+public:
+    OperationSteps(detail::PromiseBase& promise, std::coroutine_handle<> self) noexcept
+        : promise_(&promise), self_(self) {}
+
+    /// Before the first resume(), when the operation may wait for signals. The waker outlives the operation.
+    void set_waker(Waker& waker) noexcept { promise_->own_context_.waker = &waker; }
+    /// Runs until the operation is done (true) or waits (false). `ready`: what it waited for.
+    bool resume(Ready ready) {
+        detail::OperationContext& context = promise_->own_context_;
+        if (!promise_->context_) {
+            context.innermost = self_;
+            promise_->context_ = &context;
+        }
+        context.ready = ready;
+        context.wait = {};
+        context.innermost.resume();
+        return self_.done();
+    }
+    /// What a suspended operation waits for.
+    const Wait& wait() const noexcept { return promise_->own_context_.wait; }
+
+private:
+    detail::PromiseBase* promise_;
+    std::coroutine_handle<> self_;
+};
+
 /// Something that takes time, written once for every way of waiting: a coroutine that says what it waits for and never
 /// blocks. Drivers do the waiting: the blocking calls of this library on the caller's thread, those of kombu/asio.hpp
 /// on an executor.
@@ -155,21 +183,8 @@ public:
     }
 
     // -- for drivers
-    /// Before the first resume(), when the operation may wait for signals. The waker outlives the operation.
-    void set_waker(Waker& waker) noexcept { self_.promise().own_context_.waker = &waker; }
-    /// Runs until the operation is done (true) or waits (false). `ready`: what it waited for.
-    bool resume(Ready ready = {.read = true}) {
-        detail::OperationContext& context = self_.promise().own_context_;
-        if (!self_.promise().context_) {
-            context.innermost = self_;
-            self_.promise().context_ = &context;
-        }
-        context.ready = ready;
-        context.wait = {};
-        context.innermost.resume();
-        return self_.done();
-    }
-    /// What a suspended operation waits for.
+    OperationSteps steps() noexcept { return {self_.promise(), self_}; }
+    bool resume(Ready ready = {.read = true}) { return steps().resume(ready); }
     const Wait& wait() const noexcept { return self_.promise().own_context_.wait; }
     /// What a finished operation returned, or throws what it threw.
     T result() { return self_.promise().result(); }

@@ -6,8 +6,10 @@
 #include <poll.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
 #include <chrono>
+#include <cstdint>
 #include <system_error>
 
 namespace kombu::net {
@@ -30,28 +32,46 @@ short poll_until(int descriptor, short events, Deadline deadline) {
     }
 }
 
+/// Wakes a thread. Only its address counts once the thread may have gone on.
+class ThreadWaker final : public Waker {
+public:
+    void wake() noexcept override {
+        woken_.store(1, std::memory_order_release);
+        kombu::detail::futex_wake(&woken_);
+    }
+    /// Whether it was woken. With `signal` false it is the time that is waited for.
+    bool wait(bool signal, Deadline until) noexcept {
+        const std::int64_t when =
+            until.is_never() ? -1 : std::max<std::int64_t>(until.when().time_since_epoch().count(), 0);
+        while (!until.expired()) {
+            if (signal && woken_.exchange(0, std::memory_order_acquire) != 0) return true;
+            kombu::detail::futex_wait(woken_, when);
+        }
+        return false;
+    }
+
+private:
+    std::atomic<std::uint32_t> woken_{0};
+};
+
 }  // namespace
 
-Ready BlockingDriver::wait(const Wait& what) {
-    if (what.handle) {
-        what.handle->registration.reset();  // an event loop that had it before would only be disturbed
-        const short wanted = static_cast<short>(POLLIN | (what.write ? POLLOUT : 0));
-        const short events = poll_until(what.handle->descriptor, wanted, what.until);
+void drive(OperationSteps operation) {
+    ThreadWaker waker;
+    operation.set_waker(waker);
+    Ready ready;
+    while (!operation.resume(ready)) {
+        const Wait& wait = operation.wait();
+        if (!wait.handle) {
+            ready = {.signal = waker.wait(wait.signal, wait.until)};
+            continue;
+        }
+        wait.handle->registration.reset();  // an event loop that had it before would only be disturbed
+        const auto wanted = static_cast<short>(POLLIN | (wait.write ? POLLOUT : 0));
+        const short events = poll_until(wait.handle->descriptor, wanted, wait.until);
         // Errors and hang-ups show themselves when the descriptor is read.
-        return {.read = (events & ~POLLOUT) != 0, .write = (events & POLLOUT) != 0};
+        ready = {.read = (events & ~POLLOUT) != 0, .write = (events & POLLOUT) != 0};
     }
-    const std::int64_t when =
-        what.until.is_never() ? -1 : std::max<std::int64_t>(what.until.when().time_since_epoch().count(), 0);
-    while (!what.until.expired()) {
-        if (what.signal && woken_.exchange(0, std::memory_order_acquire) != 0) return {.signal = true};
-        kombu::detail::futex_wait(woken_, when);
-    }
-    return {};
-}
-
-void BlockingDriver::wake() noexcept {
-    woken_.store(1, std::memory_order_release);
-    kombu::detail::futex_wake(&woken_);
 }
 
 }  // namespace kombu::net

@@ -3,6 +3,7 @@
 
 #include <kombu/deadline.hpp>
 #include <kombu/error.hpp>
+#include <kombu/operation.hpp>
 
 #include <functional>
 #include <memory>
@@ -21,6 +22,8 @@ struct Acquisition {
     bool ahead = false;
     /// Where the pool's user called acquire.
     std::source_location site{};
+    /// The caller is an executor: nothing may block it.
+    bool asynchronous = false;
 
     operator Deadline() const noexcept { return deadline; }
 };
@@ -36,13 +39,16 @@ struct Acquisition {
 /// again.
 template <class T>
 struct ResourceFactory {
-    /// Makes a resource. May throw; the slot is then free again.
+    /// Makes a resource. May throw; the slot is then free again. For asynchronous acquires it runs on their executor.
     std::function<std::shared_ptr<T>(const Acquisition&)> create{};
 
     /// Called on each acquire, for new and used resources alike: makes the resource ready. False says that it is dead
     /// and must be replaced. A throw leaves a used resource in the pool and passes on to the caller (Kombu's
     /// `prepare`).
     std::function<bool(T&, const Acquisition&)> prepare{};
+
+    /// What asynchronous acquires do instead of `prepare`. The arguments live until it is done.
+    std::function<Operation<bool>(T&, const Acquisition&)> prepare_operation{};
 
     /// Called on each acquire of a used resource, before `prepare`, and after a longer idle time only when
     /// PoolOptions::validate_after says so: whether the resource lives still. It should look and not talk: no round

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <kombu/error.hpp>
+#include <kombu/operation.hpp>
 #include <kombu/pool/detail/pool_state.hpp>
 #include <kombu/pool/factory.hpp>
 #include <kombu/pool/lease.hpp>
@@ -58,6 +59,22 @@ public:
             return known.lend(cell, options, options.site);
         return state().acquire_slowly(nullptr, options, options.site);
     }
+
+    /// What acquire() does, without ever blocking, for drivers. It waits when nothing is free, whether `block` is set
+    /// or not, in the same queue as threads; dropped before its end, it leaves nothing behind. Started before the pool
+    /// is destroyed, it may end after.
+    Operation<Lease<T>> acquire_operation(AcquireOptions options = {}) { return state().acquire_operation(options); }
+
+    /// Lends what is idle and needs no preparation; an empty lease otherwise. Never waits for anything.
+    Lease<T> acquire_now(const std::source_location& site = std::source_location::current()) {
+        return state().acquire_now(site);
+    }
+
+    /// acquire_operation(), by kombu/asio.hpp. Completes with (error, Lease).
+    template <class Token>
+    auto async_acquire(const AcquireOptions& options, Token&& token);
+    template <class Token>
+    auto async_acquire(Token&& token);
 
     /// Lends what is free or can be made now; an empty lease when the pool is full. Otherwise as acquire().
     Lease<T> try_acquire(const std::source_location& site = std::source_location::current()) {

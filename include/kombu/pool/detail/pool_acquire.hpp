@@ -20,26 +20,37 @@ Lease<T> PoolState<T>::acquire_slowly(SlotCell* taken, const AcquireOptions& opt
             taken ? Decision{Grant::use, std::exchange(taken, nullptr)->id.load(std::memory_order_relaxed)}
                   : decide(acquisition, start, visit);
         Holding holding{*this, decision.slot};
-        SlotCell& cell = table_.cell(decision.slot);
-        // Whoever prepares it holds it.
-        cell.taker.store(site, std::memory_order_relaxed);
-        cell.taken_at.store(coarse_now(), std::memory_order_relaxed);
-        try {
-            const bool ready = decision.grant == Grant::create ? create(holding, acquisition, visit)
-                                                               : prepare(holding, acquisition, visit);
-            if (!ready) continue;
-            // Dragged away by a reset while it was being prepared: it goes, and the caller gets another.
-            if (!table_.is_current(cell) && is_orphaned(decision.slot, visit)) continue;
-        } catch (...) {
-            cell.taken_at.store(0, std::memory_order_relaxed);
-            throw;
-        }
-        holding.keep();
-        if (timed) note_wait(Clock::now() - start);
-        Lease<T> lease = lend(cell, site);
-        if (options_.observer) cell.taken_at.store(Clock::now().time_since_epoch().count(), std::memory_order_relaxed);
-        return lease;
+        if (make_ready(decision, holding, acquisition, visit)) return hand_out(holding, start, timed, site);
     }
+}
+
+template <class T>
+bool PoolState<T>::make_ready(const Decision& decision, Holding& holding, const Acquisition& acquisition,
+                              Visit& visit) {
+    SlotCell& cell = table_.cell(decision.slot);
+    // Whoever prepares it holds it.
+    cell.taker.store(acquisition.site, std::memory_order_relaxed);
+    cell.taken_at.store(coarse_now(), std::memory_order_relaxed);
+    try {
+        const bool ready = decision.grant == Grant::create ? create(holding, acquisition, visit)
+                                                           : prepare(holding, acquisition, visit);
+        // Dragged away by a reset while it was being prepared: it goes, and the caller gets another.
+        return ready && (table_.is_current(cell) || !is_orphaned(decision.slot, visit));
+    } catch (...) {
+        cell.taken_at.store(0, std::memory_order_relaxed);
+        throw;
+    }
+}
+
+template <class T>
+Lease<T> PoolState<T>::hand_out(Holding& holding, Clock::time_point start, bool timed,
+                                const std::source_location& site) noexcept {
+    SlotCell& cell = table_.cell(holding.slot());
+    holding.keep();
+    if (timed) note_wait(Clock::now() - start);
+    Lease<T> lease = lend(cell, site);
+    if (options_.observer) cell.taken_at.store(Clock::now().time_since_epoch().count(), std::memory_order_relaxed);
+    return lease;
 }
 
 template <class T>
@@ -48,11 +59,11 @@ Decision PoolState<T>::decide(const Acquisition& acquisition, Clock::time_point 
     Decision decision = core_.acquire(start, acquisition.block);
     bool too_many = false;
     if (decision.grant == Grant::full && acquisition.block) {
-        too_many = options_.max_waiters != 0 && core_.waiting() >= options_.max_waiters;
+        too_many = has_too_many_waiters();
         if (!too_many) decision = wait(lock, acquisition, start, visit);
     }
     switch (decision.grant) {
-        case Grant::closed: throw PoolClosed(display_name() + ": acquire on a closed pool");
+        case Grant::closed: throw_closed();
         case Grant::timed_out:
         case Grant::full: visit.begin(*this); refuse(std::move(lock), acquisition, start, too_many);
         default: return decision;
@@ -162,7 +173,7 @@ std::shared_ptr<T> PoolState<T>::make(const Acquisition& acquisition) {
     counters_.created(took);
     observe([&](PoolObserver& observer) { observer.created(options_.name, took); });
     try {
-        if (!acquisition.ahead && factory_.prepare && !factory_.prepare(*fresh, acquisition))
+        if (!acquisition.ahead && !prepare_now(*fresh, acquisition))
             throw OperationalError("a new resource of the pool was not usable");
     } catch (...) {
         shut(*fresh, CloseReason::unprepared);
@@ -174,8 +185,8 @@ std::shared_ptr<T> PoolState<T>::make(const Acquisition& acquisition) {
 template <class T>
 bool PoolState<T>::prepare(Holding& holding, const Acquisition& acquisition, Visit& visit) {
     SlotCell& cell = table_.cell(holding.slot());
-    T& resource = *static_cast<T*>(cell.resource.load(std::memory_order_relaxed));
-    if (is_alive(cell) && (!factory_.prepare || factory_.prepare(resource, acquisition))) return true;
+    T& resource = resource_of(cell);
+    if (is_alive(cell) && prepare_now(resource, acquisition)) return true;
     shut(resource, CloseReason::dead);
     std::unique_lock lock{table_.mutex()};
     visit.begin(*this);

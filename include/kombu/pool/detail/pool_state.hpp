@@ -3,6 +3,7 @@
 
 #include <kombu/error.hpp>
 #include <kombu/log.hpp>
+#include <kombu/operation.hpp>
 #include <kombu/pool/detail/blocked_call.hpp>
 #include <kombu/pool/detail/pool_core.hpp>
 #include <kombu/pool/detail/pool_counters.hpp>
@@ -39,10 +40,10 @@ public:
     PoolState(ResourceFactory<T> factory, PoolOptions options)
         : factory_(std::move(factory)),
           options_(std::move(options)),
-          plain_(!factory_.validate && !factory_.prepare && !factory_.recycle && !options_.observer &&
-                 !options_.leak_threshold.has_value() && !options_.idle_timeout.has_value() &&
+          plain_(!factory_.validate && !factory_.prepare && !factory_.prepare_operation && !factory_.recycle &&
+                 !options_.observer && !options_.leak_threshold.has_value() && !options_.idle_timeout.has_value() &&
                  !options_.keepalive.has_value()),
-          only_looks_(!factory_.prepare && !options_.observer),
+          only_looks_(!factory_.prepare && !factory_.prepare_operation && !options_.observer),
           times_idling_(options_.validate_after.has_value() || options_.idle_timeout.has_value() ||
                         options_.keepalive.has_value()),
           limit_(options_.limit),
@@ -74,6 +75,20 @@ public:
 
     __attribute__((noinline)) Lease<T> acquire_slowly(SlotCell* taken, const AcquireOptions& options,
                                                       const std::source_location& site);
+
+    /// What is idle and can be lent as it is; an empty lease otherwise.
+    Lease<T> acquire_now(const std::source_location& site) {
+        SlotCell* const taken = plain_ || only_looks_ ? take() : nullptr;
+        if (!taken) return {};
+        if (!plain_ && !is_alive(*taken)) {
+            give(*taken);  // for somebody who has the time to replace it
+            return {};
+        }
+        if (!plain_) taken->taken_at.store(coarse_now(), std::memory_order_relaxed);
+        return lend(*taken, site);
+    }
+
+    Operation<Lease<T>> acquire_operation(AcquireOptions options);
 
     /// An empty lease when nothing is free.
     Lease<T> try_acquire(const std::source_location& site) try {
@@ -207,7 +222,7 @@ private:
         Holding(const Holding&) = delete;
         Holding& operator=(const Holding&) = delete;
         ~Holding() {
-            if (state_) state_->put_back(slot_);
+            if (state_ && state_->is_of_this_process()) state_->put_back(slot_);
         }
         SlotId slot() const noexcept { return slot_; }
         void keep() noexcept { state_ = nullptr; }
@@ -224,7 +239,7 @@ private:
         Visit(const Visit&) = delete;
         Visit& operator=(const Visit&) = delete;
         ~Visit() {
-            if (state_) state_->leave(std::unique_lock{state_->table_.mutex()});
+            if (state_ && state_->is_of_this_process()) state_->leave(std::unique_lock{state_->table_.mutex()});
         }
         /// With the lock.
         void begin(PoolState& state) noexcept {
@@ -262,6 +277,17 @@ private:
         if (uses % forget_every == 0) table_.forget_recent();
     }
 
+    class WaitingOperation;
+
+    [[noreturn]] void throw_closed() const { throw PoolClosed(display_name() + ": acquire on a closed pool"); }
+    [[noreturn]] void throw_inherited() const {
+        throw PoolClosed(display_name() + ": the pool belongs to the process that forked this one");
+    }
+    /// With the lock.
+    bool has_too_many_waiters() const noexcept {
+        return options_.max_waiters != 0 && core_.waiting() >= options_.max_waiters;
+    }
+
     Decision decide(const Acquisition& acquisition, Clock::time_point start, Visit& visit);
 
     Decision wait(std::unique_lock<std::mutex>& lock, const Acquisition& acquisition, Clock::time_point start,
@@ -269,6 +295,11 @@ private:
 
     [[noreturn]] void refuse(std::unique_lock<std::mutex> lock, const Acquisition& acquisition, Clock::time_point start,
                              bool too_many);
+
+    /// Fills a reserved slot, or brings the resource of a used one to life. False when it was dragged away.
+    bool make_ready(const Decision& decision, Holding& holding, const Acquisition& acquisition, Visit& visit);
+
+    Lease<T> hand_out(Holding& holding, Clock::time_point start, bool timed, const std::source_location& site) noexcept;
 
     /// Fills a reserved slot. Throws PoolClosed when the pool was closed meanwhile.
     bool create(Holding& holding, const Acquisition& acquisition, Visit& visit);
@@ -279,12 +310,21 @@ private:
     /// Brings an existing resource to life; a dead one is replaced. False when the slot was dragged away.
     bool prepare(Holding& holding, const Acquisition& acquisition, Visit& visit);
 
+    bool prepare_now(T& resource, const Acquisition& acquisition) const {
+        const bool later = acquisition.asynchronous && factory_.prepare_operation;
+        return later || !factory_.prepare || factory_.prepare(resource, acquisition);
+    }
+
+    static T& resource_of(const SlotCell& cell) noexcept {
+        return *static_cast<T*>(cell.resource.load(std::memory_order_relaxed));
+    }
+
     bool is_alive(const SlotCell& cell) const noexcept {
         if (!factory_.validate) return true;
         if (options_.validate_after.has_value() &&
             coarse_now() - cell.returned_at.load(std::memory_order_relaxed) <= options_.validate_after.value().count())
             return true;
-        return factory_.lives(*static_cast<T*>(cell.resource.load(std::memory_order_relaxed)));
+        return factory_.lives(resource_of(cell));
     }
 
     bool is_orphaned(SlotId slot, Visit& visit) {
@@ -303,7 +343,7 @@ private:
 
     __attribute__((noinline)) void give_back_slowly(SlotCell& cell, bool discard, bool unwinding) noexcept {
         if (table_.abandoned()) return;
-        T& resource = *static_cast<T*>(cell.resource.load(std::memory_order_relaxed));
+        T& resource = resource_of(cell);
         measure_use(cell);
         if (discard || !factory_.keeps(resource, unwinding)) return throw_away(cell, CloseReason::discarded);
         if (times_idling_) cell.returned_at.store(coarse_now(), std::memory_order_relaxed);
@@ -329,7 +369,7 @@ private:
 
     /// A resource that is not kept is closed before its slot is free, so that never more live than the limit.
     void throw_away(SlotCell& cell, CloseReason why) noexcept {
-        shut(*static_cast<T*>(cell.resource.load(std::memory_order_relaxed)), why);
+        shut(resource_of(cell), why);
         free_slot(cell.id.load(std::memory_order_relaxed), std::unique_lock{table_.mutex()});
     }
 
@@ -461,5 +501,6 @@ private:
 }  // namespace kombu::detail
 
 #include <kombu/pool/detail/pool_acquire.hpp>
+#include <kombu/pool/detail/pool_acquire_operation.hpp>
 #include <kombu/pool/detail/pool_maintain.hpp>
 #include <kombu/pool/detail/pool_resize.hpp>

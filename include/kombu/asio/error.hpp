@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#pragma once
+
+#include <kombu/error.hpp>
+
+#include <boost/asio/error.hpp>
+#include <boost/system/error_category.hpp>
+#include <boost/system/error_code.hpp>
+#include <boost/system/system_error.hpp>
+
+#include <exception>
+#include <string>
+#include <type_traits>
+
+namespace kombu {
+
+/// An asynchronous operation was cancelled by its cancellation slot. As an error code: boost::asio::error::
+/// operation_aborted.
+class KOMBU_EXPORT Cancelled : public Error {
+public:
+    using Error::Error;
+};
+
+/// The exceptions of error.hpp as error codes, for completion handlers that take a boost::system::error_code: one value
+/// for each class that a program may want to tell apart.
+enum class errc {
+    other = 1,           ///< Error, or what is not of this library
+    configuration,       ///< ConfigurationError
+    connection,          ///< ConnectionError
+    timeout,             ///< Timeout
+    channel,             ///< ChannelError
+    not_equivalent,      ///< NotEquivalentError
+    unroutable,          ///< Unroutable
+    nacked,              ///< Nacked
+    limit_exceeded,      ///< LimitExceeded, ChannelLimitExceeded
+    connection_limit,    ///< ConnectionLimitExceeded
+    pool_closed,         ///< PoolClosed
+    lease,               ///< LeaseError
+    encode,              ///< EncodeError
+    decode,              ///< DecodeError
+    serializer,          ///< SerializerNotInstalled
+    content_disallowed,  ///< ContentDisallowed
+    message_state,       ///< MessageStateError
+    empty,               ///< Empty
+};
+
+// Boost's base has no public destructor that could be called through it; the warning does not see that.
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wnon-virtual-dtor"
+/// The category of these codes, named "kombu".
+inline const boost::system::error_category& error_category() noexcept {
+    class Category final : public boost::system::error_category {
+    public:
+        constexpr Category() noexcept : error_category(0x6b6f6d62752d6370) {}
+        const char* name() const noexcept override { return "kombu"; }
+        std::string message(int value) const override {
+            switch (static_cast<errc>(value)) {
+                case errc::configuration: return "a URL or an option cannot be honoured";
+                case errc::connection: return "the connection failed";
+                case errc::timeout: return "the broker did not answer in time";
+                case errc::channel: return "the broker refused";
+                case errc::not_equivalent: return "it exists with other properties";
+                case errc::unroutable: return "the message reached no queue";
+                case errc::nacked: return "the broker refused the message";
+                case errc::limit_exceeded: return "the pool is at its limit";
+                case errc::connection_limit: return "the pool is at its limit of connections";
+                case errc::pool_closed: return "the pool is closed";
+                case errc::lease: return "the resource was given back, or is in use";
+                case errc::encode: return "the body cannot be encoded";
+                case errc::decode: return "the body cannot be decoded";
+                case errc::serializer: return "no such serializer";
+                case errc::content_disallowed: return "the content type is not accepted";
+                case errc::message_state: return "the message is settled already";
+                case errc::empty: return "the queue is empty";
+                default: return "the operation failed";
+            }
+        }
+    };
+    static constexpr Category category;
+    return category;
+}
+#pragma GCC diagnostic pop
+
+inline boost::system::error_code make_error_code(errc value) noexcept {
+    return {static_cast<int>(value), error_category()};
+}
+
+/// The code for an exception; no error for null. What has a code of its own (boost::system::system_error) keeps it.
+inline boost::system::error_code to_error_code(const std::exception_ptr& error) noexcept {
+    if (!error) return {};
+    try {
+        std::rethrow_exception(error);
+    } catch (const Cancelled&) {
+        return boost::asio::error::operation_aborted;
+    } catch (const ConfigurationError&) {
+        return make_error_code(errc::configuration);
+    } catch (const Timeout&) {
+        return make_error_code(errc::timeout);
+    } catch (const ConnectionError&) {
+        return make_error_code(errc::connection);
+    } catch (const NotEquivalentError&) {
+        return make_error_code(errc::not_equivalent);
+    } catch (const Unroutable&) {
+        return make_error_code(errc::unroutable);
+    } catch (const ChannelError&) {
+        return make_error_code(errc::channel);
+    } catch (const Nacked&) {
+        return make_error_code(errc::nacked);
+    } catch (const ConnectionLimitExceeded&) {
+        return make_error_code(errc::connection_limit);
+    } catch (const LimitExceeded&) {
+        return make_error_code(errc::limit_exceeded);
+    } catch (const PoolClosed&) {
+        return make_error_code(errc::pool_closed);
+    } catch (const LeaseError&) {
+        return make_error_code(errc::lease);
+    } catch (const EncodeError&) {
+        return make_error_code(errc::encode);
+    } catch (const DecodeError&) {
+        return make_error_code(errc::decode);
+    } catch (const ContentDisallowed&) {
+        return make_error_code(errc::content_disallowed);
+    } catch (const SerializerNotInstalled&) {
+        return make_error_code(errc::serializer);
+    } catch (const MessageStateError&) {
+        return make_error_code(errc::message_state);
+    } catch (const Empty&) {
+        return make_error_code(errc::empty);
+    } catch (const boost::system::system_error& with_code) {
+        return with_code.code();
+    } catch (...) {
+        return make_error_code(errc::other);
+    }
+}
+
+}  // namespace kombu
+
+template <>
+struct boost::system::is_error_code_enum<kombu::errc> : std::true_type {};

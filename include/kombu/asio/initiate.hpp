@@ -1,0 +1,199 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#pragma once
+
+#include <kombu/asio/error.hpp>
+#include <kombu/asio/running_operation.hpp>
+#include <kombu/asio/runtime.hpp>
+
+#include <boost/asio/associated_executor.hpp>
+#include <boost/asio/async_result.hpp>
+#include <boost/asio/bind_allocator.hpp>
+#include <boost/asio/bind_cancellation_slot.hpp>
+#include <boost/asio/bind_executor.hpp>
+#include <boost/asio/deferred.hpp>
+#include <boost/asio/post.hpp>
+#include <boost/asio/system_executor.hpp>
+#include <boost/asio/use_awaitable.hpp>
+#include <boost/asio/use_future.hpp>
+
+#include <exception>
+#include <optional>
+#include <type_traits>
+#include <utility>
+#include <variant>
+
+/// From a completion token to a running operation.
+namespace kombu::detail {
+
+// -- errors as exceptions or as codes
+
+template <class Token, class... Values>
+struct WantsException : std::is_invocable<Token, std::exception_ptr, Values...> {};
+template <class Executor, class... Values>
+struct WantsException<boost::asio::use_awaitable_t<Executor>, Values...> : std::true_type {};
+template <class Allocator, class... Values>
+struct WantsException<boost::asio::use_future_t<Allocator>, Values...> : std::true_type {};
+template <class... Values>
+struct WantsException<boost::asio::detail::completion_signature_probe, Values...> : std::true_type {};
+template <class Token, class Executor, class... Values>
+struct WantsException<boost::asio::executor_binder<Token, Executor>, Values...>
+    : WantsException<std::decay_t<Token>, Values...> {};
+template <class Token, class Allocator, class... Values>
+struct WantsException<boost::asio::allocator_binder<Token, Allocator>, Values...>
+    : WantsException<std::decay_t<Token>, Values...> {};
+template <class Token, class Slot, class... Values>
+struct WantsException<boost::asio::cancellation_slot_binder<Token, Slot>, Values...>
+    : WantsException<std::decay_t<Token>, Values...> {};
+
+/// How an operation's end reaches a handler.
+template <bool exceptions, class T>
+struct Completion {
+    using Value = T;
+    using Error = std::conditional_t<exceptions, std::exception_ptr, boost::system::error_code>;
+    using Signature = void(Error, T);
+
+    template <class Handler>
+    static void complete(Handler handler, Outcome<Value> outcome) {
+        if (!outcome.value) outcome.value.emplace();
+        std::move(handler)(error_of(std::move(outcome.error)), std::move(*outcome.value));
+    }
+    static Error error_of(std::exception_ptr error) {
+        if constexpr (exceptions)
+            return error;
+        else
+            return to_error_code(error);
+    }
+};
+template <bool exceptions>
+struct Completion<exceptions, void> {
+    using Value = std::monostate;
+    using Error = typename Completion<exceptions, int>::Error;
+    using Signature = void(Error);
+
+    template <class Handler>
+    static void complete(Handler handler, Outcome<Value> outcome) {
+        std::move(handler)(Completion<exceptions, int>::error_of(std::move(outcome.error)));
+    }
+};
+
+template <class Token, class T>
+struct CompletionOf : std::type_identity<Completion<WantsException<std::decay_t<Token>, T>::value, T>> {};
+template <class Token>
+struct CompletionOf<Token, void> : std::type_identity<Completion<WantsException<std::decay_t<Token>>::value, void>> {};
+
+// -- executors
+
+/// What a handler without an executor is asked for.
+struct NoExecutor {};
+
+/// The threads of the system_executor are Asio's, start with the first look at it, and do not exist in a forked child:
+/// where it stands for "anywhere", the library's own thread does.
+template <class Executor>
+struct IsAnywhere : std::false_type {};
+template <>
+struct IsAnywhere<NoExecutor> : std::true_type {};
+template <class Blocking, class Relationship, class Allocator>
+struct IsAnywhere<boost::asio::basic_system_executor<Blocking, Relationship, Allocator>> : std::true_type {};
+template <class T, class Blocking>
+struct IsAnywhere<boost::asio::detail::promise_executor<T, Blocking>> : std::true_type {};
+
+// -- starting
+
+/// What an initiating function has prepared: an operation, or how it has ended already.
+template <class T, class Value>
+struct Job {
+    std::optional<Operation<T>> operation{};
+    Outcome<Value> outcome{};
+    bool total_cancellation = false;
+};
+
+/// Calls a handler for what needed no operation.
+template <class Completion, class Handler, class Executor>
+struct Immediate {
+    using executor_type = Executor;
+    using allocator_type = boost::asio::associated_allocator_t<Handler, DefaultAllocator>;
+    executor_type get_executor() const noexcept { return executor; }
+    allocator_type get_allocator() const noexcept {
+        return boost::asio::get_associated_allocator(handler, DefaultAllocator{});
+    }
+    void operator()() { Completion::complete(std::move(handler), std::move(outcome)); }
+
+    Executor executor;
+    Handler handler;
+    Outcome<typename Completion::Value> outcome;
+};
+
+template <class T, class Completion, class Handler, class Executor>
+void start(Job<T, typename Completion::Value> job, Handler handler, const Executor& executor) {
+    if (job.operation)
+        RunningOperation<T, Completion, Handler, Executor>::start(std::move(*job.operation), std::move(handler),
+                                                                  executor, job.total_cancellation);
+    else
+        boost::asio::post(
+            Immediate<Completion, Handler, Executor>{executor, std::move(handler), std::move(job.outcome)});
+}
+
+template <class T, class Completion>
+struct Initiation {
+    template <class Handler, class Prepare>
+    void operator()(Handler&& handler, Prepare&& prepare) const {
+        Job<T, typename Completion::Value> job;
+        try {
+            prepare(job);
+        } catch (...) {
+            job.operation.reset();
+            job.outcome.error = std::current_exception();
+        }
+        using Plain = std::decay_t<Handler>;
+        using Executor = boost::asio::associated_executor_t<Plain, NoExecutor>;
+        if constexpr (IsAnywhere<Executor>::value) {
+            const Runtime::Guard guard = runtime().enter();
+            start<T, Completion>(std::move(job), Plain(std::forward<Handler>(handler)), guard.get_executor());
+        } else {
+            const Executor executor = boost::asio::get_associated_executor(handler);
+            start<T, Completion>(std::move(job), Plain(std::forward<Handler>(handler)), executor);
+        }
+    }
+};
+
+/// What `deferred` gives: the operation's beginning, to be called with the token that is wanted in the end. Unlike
+/// Asio's own, it lets that token say how errors are reported.
+template <class T, class Prepare>
+class [[nodiscard]] DeferredOperation {
+public:
+    explicit DeferredOperation(Prepare prepare) : prepare_(std::move(prepare)) {}
+
+    template <class Token>
+    decltype(auto) operator()(Token&& token) &&;
+    template <class Token>
+    decltype(auto) operator()(Token&& token) const&;
+
+private:
+    Prepare prepare_;
+};
+
+/// `prepare` fills a Job<T>. It is moved along with the token until the operation begins, which for lazy tokens may be
+/// later or never.
+template <class T, class Prepare, class Token>
+auto initiate(Prepare prepare, Token&& token) {
+    if constexpr (std::is_same_v<std::decay_t<Token>, boost::asio::deferred_t>) {
+        return DeferredOperation<T, Prepare>{std::move(prepare)};
+    } else {
+        using Completion = typename CompletionOf<Token, T>::type;
+        return boost::asio::async_initiate<Token, typename Completion::Signature>(Initiation<T, Completion>{}, token,
+                                                                                  std::move(prepare));
+    }
+}
+
+template <class T, class Prepare>
+template <class Token>
+decltype(auto) DeferredOperation<T, Prepare>::operator()(Token&& token) && {
+    return initiate<T>(std::move(prepare_), std::forward<Token>(token));
+}
+template <class T, class Prepare>
+template <class Token>
+decltype(auto) DeferredOperation<T, Prepare>::operator()(Token&& token) const& {
+    return initiate<T>(prepare_, std::forward<Token>(token));
+}
+
+}  // namespace kombu::detail

@@ -1,0 +1,41 @@
+// Takes the place of src/net/blocking_driver.cpp: the library's blocking calls, driven by the asynchronous driver. With
+// it the tests of what operations do run against both drivers.
+#include "net/blocking_driver.hpp"
+
+#include <kombu/asio/initiate.hpp>
+
+#include <boost/asio/io_context.hpp>
+
+#include <exception>
+#include <stdexcept>
+
+namespace kombu::net {
+namespace {
+
+Operation<> relay(OperationSteps inner) {
+    inner.set_waker(co_await ask_waker);
+    for (Ready ready; !inner.resume(ready);) ready = co_await Wait{inner.wait()};
+}
+
+}  // namespace
+
+void drive(OperationSteps operation) {
+    boost::asio::io_context context{1};
+    bool called = false;
+    std::exception_ptr failure;
+    kombu::detail::Job<void, std::monostate> job;
+    job.operation.emplace(relay(operation));
+    kombu::detail::start<void, kombu::detail::Completion<true, void>>(
+        std::move(job),
+        [&](std::exception_ptr error) {
+            called = true;
+            failure = std::move(error);
+        },
+        context.get_executor());
+    if (called) throw std::logic_error("an operation completed within its initiating function");
+    context.run();
+    if (!called) throw std::logic_error("an operation did not complete");
+    if (failure) std::rethrow_exception(failure);
+}
+
+}  // namespace kombu::net
