@@ -23,9 +23,9 @@
 ///
 /// Completion: never within the initiating function, by the handler's executor; one without an executor is called on
 /// the library's own thread, which begins with the first such operation and ends after the last. The handler's
-/// allocator is used. Errors: handlers that take a boost::system::error_code, and tokens such as as_tuple and
-/// redirect_error, get one of the category "kombu" (kombu::errc); use_awaitable, use_future, deferred operations that
-/// are awaited directly, and handlers that take a std::exception_ptr get the exceptions that the blocking call throws.
+/// allocator is used. Errors: use_awaitable, use_future and handlers that take a std::exception_ptr get the exceptions that
+/// the blocking call throws; everybody else (handlers that take a boost::system::error_code, as_tuple, redirect_error,
+/// deferred operations that are awaited without another token) gets a code of the category "kombu" (kombu::errc).
 ///
 /// Cancellation: by the handler's cancellation slot, `terminal` and `partial`, for async_acquire also `total`. A
 /// cancelled operation ends with operation_aborted, as an exception with kombu::Cancelled. What was acquired goes back;
@@ -134,8 +134,8 @@ auto SimpleQueue::async_get(Token&& token) {
     return async_get(GetOptions{}, std::forward<Token>(token));
 }
 template <class Body, class Token>
-auto SimpleQueue::async_put(const Body& body, PublishOptions options, Token&& token) {
-    return producer_.async_publish(body, addressed(std::move(options)), std::forward<Token>(token));
+auto SimpleQueue::async_put(const Body& body, const PublishOptions& options, Token&& token) {
+    return producer_.async_publish(body, addressed(options), std::forward<Token>(token));
 }
 
 template <class Token>

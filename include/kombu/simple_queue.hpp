@@ -62,7 +62,7 @@ public:
 
     /// put(), by kombu/asio.hpp.
     template <class Body, class Token>
-    auto async_put(const Body& body, PublishOptions options, Token&& token);
+    auto async_put(const Body& body, const PublishOptions& options, Token&& token);
 
     /// Removes all messages that nobody holds. Returns how many.
     std::uint32_t clear(OptionalTimeout timeout = {});

@@ -27,14 +27,14 @@ namespace kombu::detail {
 
 // -- errors as exceptions or as codes
 
+/// Who can be called with either is like those of Asio that take whatever comes: they know what to do with a code.
 template <class Token, class... Values>
-struct WantsException : std::is_invocable<Token, std::exception_ptr, Values...> {};
+struct WantsException : std::bool_constant<std::is_invocable_v<Token, std::exception_ptr, Values...> &&
+                                           !std::is_invocable_v<Token, boost::system::error_code, Values...>> {};
 template <class Executor, class... Values>
 struct WantsException<boost::asio::use_awaitable_t<Executor>, Values...> : std::true_type {};
 template <class Allocator, class... Values>
 struct WantsException<boost::asio::use_future_t<Allocator>, Values...> : std::true_type {};
-template <class... Values>
-struct WantsException<boost::asio::detail::completion_signature_probe, Values...> : std::true_type {};
 template <class Token, class Executor, class... Values>
 struct WantsException<boost::asio::executor_binder<Token, Executor>, Values...>
     : WantsException<std::decay_t<Token>, Values...> {};
@@ -156,6 +156,10 @@ struct Initiation {
     }
 };
 
+/// awaitable<> asks of everything awaited whether it can be called with a pointer of its own.
+template <class Token>
+concept NoPointer = !std::is_pointer_v<std::decay_t<Token>>;
+
 /// What `deferred` gives: the operation's beginning, to be called with the token that is wanted in the end. Unlike
 /// Asio's own, it lets that token say how errors are reported.
 template <class T, class Prepare>
@@ -163,9 +167,9 @@ class [[nodiscard]] DeferredOperation {
 public:
     explicit DeferredOperation(Prepare prepare) : prepare_(std::move(prepare)) {}
 
-    template <class Token>
+    template <NoPointer Token>
     decltype(auto) operator()(Token&& token) &&;
-    template <class Token>
+    template <NoPointer Token>
     decltype(auto) operator()(Token&& token) const&;
 
 private:
@@ -186,12 +190,12 @@ auto initiate(Prepare prepare, Token&& token) {
 }
 
 template <class T, class Prepare>
-template <class Token>
+template <NoPointer Token>
 decltype(auto) DeferredOperation<T, Prepare>::operator()(Token&& token) && {
     return initiate<T>(std::move(prepare_), std::forward<Token>(token));
 }
 template <class T, class Prepare>
-template <class Token>
+template <NoPointer Token>
 decltype(auto) DeferredOperation<T, Prepare>::operator()(Token&& token) const& {
     return initiate<T>(prepare_, std::forward<Token>(token));
 }

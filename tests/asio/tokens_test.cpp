@@ -1,0 +1,263 @@
+// Completion tokens, executors, allocators and errors, on the broker of KOMBU_TEST_URL.
+#include "support/catch.hpp"
+#include "support/messaging_fixture.hpp"
+
+#include <kombu/asio.hpp>
+
+#include <boost/asio.hpp>
+
+#include <future>
+#include <memory>
+#include <thread>
+
+using namespace kombu;
+using namespace std::chrono_literals;
+namespace asio = boost::asio;
+using boost::system::error_code;
+
+namespace {
+
+struct Setup {
+    Messaging messaging;
+    Connection connection{broker_url()};
+    pools::Connections connections{{.limit = 2}};
+    pools::Producers producers{{.limit = 2, .connections = &connections}};
+    PublishOptions here = messaging.here();
+    asio::io_context io;
+
+    template <class Work>
+    void run(Work work) {
+        std::exception_ptr failure;
+        asio::co_spawn(io, std::move(work), [&](std::exception_ptr error) { failure = error; });
+        io.run();
+        io.restart();
+        if (failure) std::rethrow_exception(failure);
+    }
+};
+
+/// Counts what is allocated through it.
+template <class T>
+struct CountingAllocator {
+    using value_type = T;
+    explicit CountingAllocator(int& count) : live(&count) {}
+    template <class U>
+    CountingAllocator(const CountingAllocator<U>& other) : live(other.live), ever(other.ever) {}
+    T* allocate(std::size_t count) {
+        ++*live;
+        ++*ever;
+        return std::allocator<T>{}.allocate(count);
+    }
+    void deallocate(T* memory, std::size_t count) {
+        --*live;
+        std::allocator<T>{}.deallocate(memory, count);
+    }
+    friend bool operator==(const CountingAllocator& a, const CountingAllocator& b) { return a.live == b.live; }
+    int* live;
+    std::shared_ptr<int> ever = std::make_shared<int>(0);
+};
+
+}  // namespace
+
+TEST_CASE("a coroutine acquires, publishes, gets and acknowledges", "[asio]") {
+    Setup setup;
+    setup.run([&]() -> asio::awaitable<void> {
+        {
+            auto producer = co_await setup.producers[setup.connection].async_acquire({.timeout = 10s}, asio::use_awaitable);
+            co_await producer->async_publish(Json("json"), setup.here, asio::use_awaitable);
+            co_await producer->async_publish("text", setup.here, asio::use_awaitable);
+            co_await producer->async_publish(std::as_bytes(std::span{"b", 1}), setup.here, asio::use_awaitable);
+        }
+        auto lease = co_await setup.connections[setup.connection].async_acquire(asio::use_awaitable);
+        co_await lease->async_connect(asio::use_awaitable);
+        CHECK(lease->connected());
+        auto queue = co_await lease->async_simple_queue(setup.messaging.place.queue, asio::use_awaitable);
+        for (const Json& expected : {Json("json"), Json("text"), Json(Json::binary({'b'}))}) {
+            Message message = co_await queue.async_get(soon, asio::use_awaitable);
+            CHECK(message.payload() == expected);
+            co_await message.async_ack(asio::use_awaitable);
+            CHECK(message.acknowledged());
+        }
+        const PublishOptions plain;
+        co_await queue.async_put(Json(1), plain, asio::use_awaitable);
+        Message message = co_await queue.async_get(soon, asio::use_awaitable);
+        co_await message.async_reject(true, asio::use_awaitable);
+        Message again = co_await queue.async_get(soon, asio::use_awaitable);
+        CHECK(again.redelivered());
+        co_await again.async_ack(asio::use_awaitable);
+        const GetOptions now{.block = false};
+        CHECK_THROWS_AS(co_await queue.async_get(now, asio::use_awaitable), Empty);
+        const GetOptions shortly{.timeout = 20ms};
+        CHECK_THROWS_AS(co_await queue.async_get(shortly, asio::use_awaitable), Empty);
+    });
+}
+
+TEST_CASE("callbacks get error codes or exceptions, as they ask, and never within the initiating function", "[asio]") {
+    Setup setup;
+    auto& pool = setup.producers[setup.connection];
+    int called = 0;
+    Lease<Producer> first;
+    pool.async_acquire({}, asio::bind_executor(setup.io, [&](error_code error, Lease<Producer> lease) {
+                           CHECK_FALSE(error);
+                           first = std::move(lease);
+                           ++called;
+                       }));
+    CHECK(called == 0);
+    setup.io.run();
+    setup.io.restart();
+    REQUIRE(called == 1);
+    first->async_publish(Json(1), setup.here, asio::bind_executor(setup.io, [&](std::exception_ptr error) {
+                             CHECK(error == nullptr);
+                             ++called;
+                         }));
+    CHECK(called == 1);
+    setup.io.run();
+    setup.io.restart();
+    CHECK(called == 2);
+    auto second = pool.acquire();
+    pool.async_acquire({.timeout = 5ms}, asio::bind_executor(setup.io, [&](error_code error, Lease<Producer> lease) {
+                           CHECK(error == errc::limit_exceeded);
+                           CHECK(error.category().name() == std::string{"kombu"});
+                           CHECK_FALSE(lease);
+                           ++called;
+                       }));
+    pool.async_acquire({.timeout = 0s}, asio::bind_executor(setup.io, [&](std::exception_ptr error, Lease<Producer>) {
+                           CHECK_THROWS_AS(std::rethrow_exception(error), LimitExceeded);
+                           ++called;
+                       }));
+    setup.io.run();
+    CHECK(called == 4);
+}
+
+TEST_CASE("futures, without any executor, complete and throw the library's exceptions", "[asio]") {
+    Setup setup;
+    auto& pool = setup.producers[setup.connection];
+    std::future<Lease<Producer>> future = pool.async_acquire({}, asio::use_future);
+    Lease<Producer> lease = future.get();
+    lease->async_publish(Json(1), setup.here, asio::use_future).get();
+    auto other = pool.acquire();
+    CHECK_THROWS_AS(pool.async_acquire({.timeout = 5ms}, asio::use_future).get(), LimitExceeded);
+    auto queue = setup.messaging.queue();
+    Message message = queue.async_get(soon, asio::use_future).get();
+    message.async_ack(asio::use_future).get();
+    Connection nowhere{"amqp://127.0.0.1:1"};
+    CHECK_THROWS_AS(nowhere.async_connect(asio::use_future).get(), ConnectionError);
+}
+
+TEST_CASE("a callback without an executor is called on the library's own thread", "[asio]") {
+    Setup setup;
+    std::promise<std::thread::id> thread;
+    setup.producers[setup.connection].async_acquire(
+        {}, [&](error_code, Lease<Producer>) { thread.set_value(std::this_thread::get_id()); });
+    CHECK(thread.get_future().get() != std::this_thread::get_id());
+}
+
+TEST_CASE("as_tuple and redirect_error get error codes, in coroutines too", "[asio]") {
+    Setup setup;
+    setup.run([&]() -> asio::awaitable<void> {
+        auto& pool = setup.producers[setup.connection];
+        auto [none, lease] = co_await pool.async_acquire({}, asio::as_tuple(asio::use_awaitable));
+        static_assert(std::is_same_v<decltype(none), error_code>);
+        CHECK_FALSE(none);
+        auto blocking = pool.acquire();
+        auto [full, empty] = co_await pool.async_acquire({.timeout = 1ms}, asio::as_tuple(asio::use_awaitable));
+        CHECK(full == errc::limit_exceeded);
+        CHECK_FALSE(empty);
+        error_code refused;
+        const PublishOptions nowhere{.exchange = Exchange{unique("no.such.exchange")}, .routing_key = "key"};
+        const Json body = 1;
+        co_await lease->async_publish(body, nowhere, asio::redirect_error(asio::use_awaitable, refused));
+        CHECK(refused == errc::channel);
+        PublishOptions unknown = setup.here;
+        unknown.serializer = "no-such";
+        co_await lease->async_publish(body, unknown, asio::redirect_error(asio::use_awaitable, refused));
+        CHECK(refused == errc::serializer);
+    });
+}
+
+TEST_CASE("deferred operations take the token of their end, and begin with it", "[asio]") {
+    Setup setup;
+    setup.run([&]() -> asio::awaitable<void> {
+        auto& pool = setup.producers[setup.connection];
+        auto acquire = pool.async_acquire({.timeout = 1ms}, asio::deferred);
+        CHECK(pool.in_use() == 0);
+        Lease<Producer> first = co_await acquire(asio::use_awaitable);
+        Lease<Producer> second = co_await std::move(acquire);
+        auto publish = first->async_publish(Json(1), setup.here, asio::deferred);
+        co_await std::move(publish)(asio::use_awaitable);
+        auto third = pool.async_acquire({.timeout = 1ms}, asio::deferred);
+        auto [error, none] = co_await third(asio::as_tuple(asio::use_awaitable));
+        CHECK(error == errc::limit_exceeded);
+        CHECK_THROWS_AS(co_await third(asio::use_awaitable), LimitExceeded);
+        try {
+            co_await std::move(third);
+            FAIL("acquired beyond the limit");
+        } catch (const boost::system::system_error& thrown) {
+            CHECK(thrown.code() == errc::limit_exceeded);
+        }
+    });
+}
+
+TEST_CASE("the executor and the allocator of a handler are used, and its memory is free when it is called", "[asio]") {
+    Setup setup;
+    auto strand = asio::make_strand(setup.io);
+    int live = 0;
+    const CountingAllocator<int> allocator{live};
+    auto lease = setup.producers[setup.connection].acquire();
+    bool called = false;
+    lease->async_publish(Json(1), setup.here,
+                         asio::bind_allocator(allocator, asio::bind_executor(strand, [&](error_code error) {
+                                                  CHECK_FALSE(error);
+                                                  CHECK(strand.running_in_this_thread());
+                                                  CHECK(live == 0);
+                                                  called = true;
+                                              })));
+    setup.io.run();
+    CHECK(called);
+    CHECK(*allocator.ever > 0);
+    CHECK(live == 0);
+}
+
+TEST_CASE("two operations at once on one connection are an error, and a lease given back early ends its operation",
+          "[asio]") {
+    Setup setup;
+    auto& pool = setup.connections[setup.connection];
+    auto lease = pool.acquire();
+    auto queue = lease->simple_queue(setup.messaging.place.queue);
+    std::optional<error_code> waiting, second;
+    queue.async_get({}, asio::bind_executor(setup.io, [&](error_code error, Message) { waiting = error; }));
+    setup.io.poll();
+    queue.async_get({}, asio::bind_executor(setup.io, [&](error_code error, Message) { second = error; }));
+    setup.io.poll();
+    REQUIRE(second.has_value());
+    CHECK(*second == errc::lease);
+    REQUIRE_FALSE(waiting.has_value());
+    lease.release();
+    setup.io.restart();
+    setup.io.run();
+    REQUIRE(waiting.has_value());
+    CHECK(*waiting == errc::connection);
+    auto next = pool.acquire();
+    CHECK(next->simple_queue(setup.messaging.place.queue).qsize() == 0);
+}
+
+TEST_CASE("a context that is destroyed first drops what is under way, and the pool is whole", "[asio]") {
+    Setup setup;
+    auto& pool = setup.connections[setup.connection];
+    auto held = pool.acquire();
+    {
+        asio::io_context doomed;
+        auto wait = [&]() -> asio::awaitable<void> {
+            auto lease = co_await pool.async_acquire(asio::use_awaitable);
+            auto queue = co_await lease->async_simple_queue(setup.messaging.place.queue, asio::use_awaitable);
+            (void)co_await queue.async_get(asio::use_awaitable);
+        };
+        for (int i = 0; i < 4; ++i) asio::co_spawn(doomed, wait(), asio::detached);
+        doomed.run_for(100ms);
+        CHECK(pool.stats().in_use == 2);
+        CHECK(pool.stats().waiting == 3);
+    }
+    CHECK(pool.stats().in_use == 1);
+    CHECK(pool.stats().waiting == 0);
+    auto other = pool.acquire();
+    CHECK(other->simple_queue(setup.messaging.place.queue).qsize() == 0);
+}

@@ -1,0 +1,217 @@
+// Operations that wait in a pool's queue, beside threads.
+#include "support/catch.hpp"
+#include "support/eventually.hpp"
+#include "support/scripted_factory.hpp"
+
+#include <kombu/asio.hpp>
+
+#include <boost/asio.hpp>
+#include <boost/asio/experimental/awaitable_operators.hpp>
+
+#include <mutex>
+#include <thread>
+#include <vector>
+
+using namespace kombu;
+using namespace std::chrono_literals;
+namespace asio = boost::asio;
+using boost::system::error_code;
+
+namespace {
+
+struct Pool {
+    explicit Pool(PoolOptions options) : pool(factory.hooks(), std::move(options)) {}
+    ScriptedFactory factory;
+    ResourcePool<Thing> pool;
+    asio::io_context io;
+
+    auto here(auto handler) { return asio::bind_executor(io, std::move(handler)); }
+    void run() {
+        io.run();
+        io.restart();
+    }
+};
+
+}  // namespace
+
+TEST_CASE("operations and threads wait in one queue, first come first served", "[asio][pool]") {
+    Pool setup{{.limit = 1}};
+    auto& pool = setup.pool;
+    std::mutex mutex;
+    std::vector<int> order;
+    const auto served = [&](int who) {
+        std::lock_guard lock{mutex};
+        order.push_back(who);
+    };
+    auto held = pool.acquire();
+    std::vector<std::thread> threads;
+    for (int i = 0; i < 3; ++i) {
+        threads.emplace_back([&, i] {
+            auto lease = pool.acquire({.block = true, .timeout = 10s});
+            served(2 * i);
+        });
+        REQUIRE(eventually([&] { return pool.stats().waiting == static_cast<std::size_t>(2 * i + 1); }));
+        pool.async_acquire({.timeout = 10s}, setup.here([&, i](error_code error, Lease<Thing> lease) {
+                               CHECK(lease);
+                               CHECK_FALSE(error);
+                               served(2 * i + 1);
+                           }));
+        REQUIRE(pool.stats().waiting == static_cast<std::size_t>(2 * i + 2));
+    }
+    // Long enough for all of them to be handed what comes free.
+    CHECK_THROWS_AS(pool.async_acquire({.timeout = 5ms}, asio::use_future).get(), LimitExceeded);
+    held.release();
+    setup.run();
+    for (auto& thread : threads) thread.join();
+    CHECK(order == std::vector<int>{0, 1, 2, 3, 4, 5});
+    CHECK(pool.stats().created == 1);
+}
+
+TEST_CASE("what an operation acquires obeys the pool's options", "[asio][pool]") {
+    Pool setup{{.limit = 1, .max_waiters = 1, .name = "things"}};
+    auto& pool = setup.pool;
+    std::vector<std::string> errors;
+    const auto note = [&](std::exception_ptr error, Lease<Thing>) {
+        try {
+            if (error) std::rethrow_exception(error);
+            errors.push_back("none");
+        } catch (const Error& e) {
+            errors.push_back(e.what());
+        }
+    };
+    auto held = pool.acquire();
+    pool.async_acquire({.timeout = 10s}, setup.here(note));
+    pool.async_acquire({.timeout = 10s}, setup.here(note));
+    setup.io.poll();
+    REQUIRE(errors.size() == 1);
+    CHECK_THAT(errors[0], Catch::Matchers::Contains("things") && Catch::Matchers::Contains("limit"));
+    pool.close();
+    setup.io.restart();
+    setup.run();
+    REQUIRE(errors.size() == 2);
+    CHECK_THAT(errors[1], Catch::Matchers::Contains("closed"));
+}
+
+TEST_CASE("a resource that cannot be made or is dead is dealt with as for threads", "[asio][pool]") {
+    Pool setup{{.limit = 1}};
+    auto& pool = setup.pool;
+    setup.factory.on_create(ScriptedFactory::fails("no luck"));
+    CHECK_THROWS_WITH(pool.async_acquire({}, asio::use_future).get(), "no luck");
+    CHECK(pool.stats().connecting == 0);
+    {
+        auto lease = pool.async_acquire({}, asio::use_future).get();
+        CHECK(lease->id == 1);
+        lease->dead = true;
+    }
+    CHECK(pool.async_acquire({}, asio::use_future).get()->id == 2);
+}
+
+TEST_CASE("a preparation that waits holds its slot, and its failure leaves the resource in the pool", "[asio][pool]") {
+    ScriptedFactory factory;
+    auto hooks = factory.plain_hooks();
+    enum class Will { live, die, fail } will = Will::live;
+    hooks.prepare_operation = [&](Thing&, const Acquisition&) -> Operation<bool> {
+        co_await Wait{.until = Deadline::after(1ms)};
+        if (will == Will::fail) throw OperationalError("not today");
+        co_return std::exchange(will, Will::live) != Will::die;
+    };
+    ResourcePool<Thing> pool{hooks, {.limit = 1}};
+    CHECK(pool.async_acquire({}, asio::use_future).get()->id == 1);
+    will = Will::fail;
+    CHECK_THROWS_WITH(pool.async_acquire({}, asio::use_future).get(), "not today");
+    CHECK(pool.stats().idle == 1);
+    will = Will::die;
+    CHECK(pool.async_acquire({}, asio::use_future).get()->id == 2);
+    CHECK(pool.stats().created == 2);
+    CHECK(pool.stats().closed == 1);
+}
+
+TEST_CASE("a cancelled operation leaves the queue, and what it was granted goes to the next", "[asio][pool]") {
+    Pool setup{{.limit = 1}};
+    auto& pool = setup.pool;
+    auto held = pool.acquire();
+    for (const auto type :
+         {asio::cancellation_type::terminal, asio::cancellation_type::partial, asio::cancellation_type::total}) {
+        asio::cancellation_signal signal;
+        std::optional<error_code> ended;
+        pool.async_acquire({}, asio::bind_cancellation_slot(
+                                   signal.slot(), setup.here([&](error_code error, Lease<Thing>) { ended = error; })));
+        REQUIRE(pool.stats().waiting == 1);
+        signal.emit(type);
+        CHECK_FALSE(ended.has_value());  // not within emit()
+        setup.run();
+        REQUIRE(ended.has_value());
+        CHECK(*ended == asio::error::operation_aborted);
+        CHECK(pool.stats().waiting == 0);
+    }
+    // Woken and cancelled before it could look.
+    asio::cancellation_signal signal;
+    std::optional<error_code> first, second;
+    pool.async_acquire({}, asio::bind_cancellation_slot(
+                               signal.slot(), setup.here([&](error_code error, Lease<Thing>) { first = error; })));
+    pool.async_acquire({}, setup.here([&](error_code error, Lease<Thing>) { second = error; }));
+    held.release();
+    signal.emit(asio::cancellation_type::terminal);
+    setup.run();
+    CHECK(first == error_code{asio::error::operation_aborted});
+    CHECK(second == error_code{});
+    CHECK(pool.stats().in_use == 0);
+}
+
+TEST_CASE("a cancellation within || with a timer ends the wait", "[asio][pool]") {
+    using namespace asio::experimental::awaitable_operators;
+    Pool setup{{.limit = 1}};
+    auto held = setup.pool.acquire();
+    bool timed_out = false;
+    asio::co_spawn(
+        setup.io,
+        [&]() -> asio::awaitable<void> {
+            asio::steady_timer timer{setup.io, 1ms};
+            const auto first = co_await (setup.pool.async_acquire({.timeout = 10s}, asio::use_awaitable) ||
+                                         timer.async_wait(asio::use_awaitable));
+            timed_out = first.index() == 1;
+        },
+        asio::detached);
+    setup.run();
+    CHECK(timed_out);
+    CHECK(setup.pool.stats().waiting == 0);
+}
+
+TEST_CASE("many threads run one context while operations and threads share a pool", "[asio][stress]") {
+    Pool setup{{.limit = 3}};
+    auto& pool = setup.pool;
+    constexpr int rounds = 2000;
+    std::atomic<int> done{0}, wrong{0};
+    const auto use = [&](Lease<Thing>& lease) {
+        if (lease->users.fetch_add(1) != 0) ++wrong;
+        if (pool.stats().in_use > 3) ++wrong;
+        lease->users.fetch_sub(1);
+        ++done;
+    };
+    for (int i = 0; i < 20; ++i)
+        asio::co_spawn(
+            asio::make_strand(setup.io),
+            [&]() -> asio::awaitable<void> {
+                for (int round = 0; round < rounds / 20; ++round) {
+                    auto lease = co_await pool.async_acquire({.timeout = 60s}, asio::use_awaitable);
+                    co_await asio::post(asio::use_awaitable);
+                    use(lease);
+                }
+            },
+            [&](std::exception_ptr error) { wrong += error ? 1 : 0; });
+    std::vector<std::thread> threads;
+    for (int i = 0; i < 3; ++i) threads.emplace_back([&] { setup.io.run(); });
+    for (int i = 0; i < 2; ++i)
+        threads.emplace_back([&] {
+            for (int round = 0; round < rounds / 2; ++round) {
+                auto lease = pool.acquire({.block = true, .timeout = 60s});
+                use(lease);
+            }
+        });
+    for (auto& thread : threads) thread.join();
+    CHECK(done == 2 * rounds);
+    CHECK(wrong == 0);
+    CHECK(setup.factory.most_live() <= 3);
+    CHECK(pool.stats().in_use == 0);
+    CHECK(pool.stats().waiting == 0);
+}
