@@ -170,3 +170,19 @@ TEST_CASE("ChannelLimitExceeded when the broker allows no more channels", "[rabb
     channels.back().close();
     CHECK_NOTHROW(connection.channel());
 }
+
+TEST_CASE("with heartbeats, three silent intervals cost neither an idle connection nor one that waits", "[rabbitmq]") {
+    const std::string url = broker_url() + "?heartbeat=1";
+    pools::Connections connections{{.limit = 2}};
+    pools::Producers producers{{.limit = 2, .connections = &connections}};
+    const Connection broker{url};
+    const Queue queue{unique("heartbeat"), {}, {}, {.exclusive = true}};
+    auto waiting = connections[broker].acquire();
+    connections[broker].acquire()->default_channel();
+    SimpleQueue own = waiting->simple_queue(queue);
+    CHECK_THROWS_AS(own.get({.timeout = 3500ms}), Empty);
+    producers[broker].acquire()->publish("text", {.routing_key = queue.name()});
+    CHECK(own.get({.timeout = 10s}).payload() == Json("text"));
+    CHECK(connections[broker].stats().created == 2);
+    CHECK(connections[broker].stats().connect.total() == 2);
+}

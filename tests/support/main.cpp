@@ -5,3 +5,8 @@ int main(int argc, char** argv) { return Catch::Session().run(argc, argv); }
 #define CATCH_CONFIG_MAIN
 #include <catch2/catch.hpp>
 #endif
+
+#ifdef __SANITIZE_THREAD__
+// libstdc++ counts the references of an exception_ptr where ThreadSanitizer does not see it.
+extern "C" const char* __tsan_default_suppressions() { return "race:std::__exception_ptr::exception_ptr::_M_release"; }
+#endif
