@@ -13,6 +13,10 @@
 namespace kombu::amqp {
 namespace {
 
+/// Who was in use so lately need not be looked at again: the look is a system call, and the peer may as well go right
+/// after it.
+constexpr std::chrono::milliseconds fresh{1};
+
 /// AMQP knows whole seconds, of 16 bits.
 std::chrono::seconds on_the_wire(std::chrono::nanoseconds heartbeat) {
     return std::min(std::chrono::ceil<std::chrono::seconds>(heartbeat), std::chrono::seconds{65535});
@@ -66,6 +70,7 @@ Operation<std::shared_ptr<TransportChannel>> AmqpConnection::open_channel(Deadli
 bool AmqpConnection::is_alive() noexcept try {
     const net::Turn::Held turn{this->turn()};
     check_open();
+    if (driver_.was_used_within(fresh)) return true;
     driver_.take_in();
     if (!session_.output().empty()) driver_.try_send();  // answers to what was taken in
     if (session_.failed()) stream_.close();

@@ -50,7 +50,9 @@ public:
             driver_->turn_.give();
         }
         void end() noexcept {
-            if (driver_) std::exchange(driver_, nullptr)->turn_.give();
+            if (!driver_) return;
+            driver_->last_used_ = Clock::now();
+            std::exchange(driver_, nullptr)->turn_.give();
         }
 
     private:
@@ -144,6 +146,9 @@ public:
 
     Turn& turn() noexcept { return turn_; }
 
+    /// Whether an exchange has ended so lately.
+    bool was_used_within(Clock::duration time) const noexcept { return Clock::now() - last_used_ < time; }
+
 private:
     static constexpr int max_reads = 1024;
     /// What an idle session may keep of the memory that a large message took.
@@ -232,6 +237,7 @@ private:
     Session& session_;
     Turn turn_;
     std::uint64_t said_ = 0;  // bytes written so far
+    Clock::time_point last_used_{};
 };
 
 }  // namespace kombu::net

@@ -1,0 +1,164 @@
+#pragma once
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <csignal>
+#include <cstdint>
+#include <cstring>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <vector>
+
+/// A peer in a process of its own that does as little as can be done: it lets AMQP clients in, confirms what they
+/// publish when they asked for that, and throws everything away. Clients that begin with RAW are only read from. So what
+/// is measured is the client; a real broker costs many times as much.
+class Sink {
+public:
+    Sink() {
+        void* const shared =
+            ::mmap(nullptr, sizeof(Counts), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+        const int listener = ::socket(AF_INET, SOCK_STREAM, 0);
+        sockaddr_in address{};
+        address.sin_family = AF_INET;
+        address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+        socklen_t size = sizeof address;
+        if (shared == MAP_FAILED || listener < 0 || ::bind(listener, reinterpret_cast<sockaddr*>(&address), size) != 0 ||
+            ::listen(listener, 64) != 0)
+            throw std::runtime_error("no sink");
+        ::getsockname(listener, reinterpret_cast<sockaddr*>(&address), &size);
+        port_ = ntohs(address.sin_port);
+        counts_ = new (shared) Counts;
+        child_ = ::fork();
+        if (child_ == 0) serve(listener);
+        ::close(listener);
+    }
+    Sink(const Sink&) = delete;
+    Sink& operator=(const Sink&) = delete;
+    ~Sink() {
+        ::kill(child_, SIGKILL);
+        ::waitpid(child_, nullptr, 0);
+    }
+
+    std::uint16_t port() const { return port_; }
+    std::uint64_t bytes() const { return counts_->bytes; }
+    std::uint64_t messages() const { return counts_->messages; }
+
+private:
+    struct Counts {
+        std::atomic<std::uint64_t> bytes{0}, messages{0};
+    };
+    struct Client {
+        int fd;
+        std::string input{};
+        bool raw = false, greeted = false, confirms = false;
+        std::uint64_t published = 0, confirmed = 0;
+    };
+
+    static std::string frame(std::uint16_t channel, std::uint16_t class_id, std::uint16_t method,
+                             std::string_view arguments) {
+        std::string out{'\1'};
+        const auto number = [&](std::uint64_t value, int bytes) {
+            while (bytes-- > 0) out.push_back(static_cast<char>(value >> (8 * bytes)));
+        };
+        number(channel, 2);
+        number(4 + arguments.size(), 4);
+        number(class_id, 2);
+        number(method, 2);
+        return out.append(arguments) + '\xce';
+    }
+    static std::uint64_t number(std::string_view text) {
+        std::uint64_t value = 0;
+        for (const char c : text) value = value << 8 | static_cast<unsigned char>(c);
+        return value;
+    }
+    static void send(const Client& client, std::string_view data) {
+        [[maybe_unused]] const auto sent = ::send(client.fd, data.data(), data.size(), MSG_NOSIGNAL);
+    }
+
+    void take(Client& client, std::string_view method, std::uint16_t channel) {
+        using namespace std::string_literals;
+        const auto class_id = number(method.substr(0, 2)), id = number(method.substr(2, 2));
+        const auto is = [&](unsigned c, unsigned m) { return class_id == c && id == m; };
+        if (is(10, 11)) send(client, frame(0, 10, 30, "\x07\xff\x00\x02\x00\x00\x00\x00"s));
+        if (is(10, 40)) send(client, frame(0, 10, 41, "\0"s));
+        if (is(10, 50)) send(client, frame(0, 10, 51, ""));
+        if (is(20, 10)) send(client, frame(channel, 20, 11, "\0\0\0\0"s));
+        if (is(20, 40)) send(client, frame(channel, 20, 41, ""));
+        if (is(85, 10)) {
+            client.confirms = true;
+            send(client, frame(channel, 85, 11, ""));
+        }
+        if (is(60, 40)) ++client.published;
+    }
+
+    void read(Client& client) {
+        std::size_t at = 0;
+        const std::string_view input = client.input;
+        if (!client.greeted && input.size() >= 8) {
+            using namespace std::string_literals;
+            client.raw = input.starts_with("RAW");
+            client.greeted = true;
+            at = 8;
+            if (!client.raw) send(client, frame(0, 10, 10, "\0\x09\0\0\0\0\0\0\0\5PLAIN\0\0\0\5en_US"s));
+        }
+        if (client.raw) at = input.size();
+        while (client.greeted && !client.raw && input.size() - at >= 8) {
+            const auto size = number(input.substr(at + 3, 4));
+            if (input.size() - at < size + 8) break;
+            if (input[at] == '\1')
+                take(client, input.substr(at + 7, size), static_cast<std::uint16_t>(number(input.substr(at + 1, 2))));
+            at += size + 8;
+        }
+        client.input.erase(0, at);
+        const std::uint64_t fresh = client.published - client.confirmed;
+        if (client.confirms && fresh != 0) {
+            std::string tag;
+            for (int shift = 56; shift >= 0; shift -= 8) tag.push_back(static_cast<char>(client.published >> shift));
+            send(client, frame(1, 60, 80, tag + '\1'));
+        }
+        client.confirmed = client.published;
+        counts_->messages += fresh;
+    }
+
+    [[noreturn]] void serve(int listener) {
+        std::vector<Client> clients;
+        std::vector<char> buffer(1 << 18);
+        for (;;) {
+            std::vector<pollfd> waiting{{listener, POLLIN, 0}};
+            for (const Client& client : clients) waiting.push_back({client.fd, POLLIN, 0});
+            ::poll(waiting.data(), waiting.size(), -1);
+            for (std::size_t i = clients.size(); i-- > 0;) {
+                if (waiting[i + 1].revents == 0) continue;
+                const auto count = ::recv(clients[i].fd, buffer.data(), buffer.size(), 0);
+                if (count <= 0) {
+                    ::close(clients[i].fd);
+                    clients.erase(clients.begin() + static_cast<std::ptrdiff_t>(i));
+                    continue;
+                }
+                counts_->bytes += static_cast<std::uint64_t>(count);
+                if (clients[i].raw) continue;
+                clients[i].input.append(buffer.data(), static_cast<std::size_t>(count));
+                read(clients[i]);
+            }
+            if (waiting[0].revents != 0) {
+                const int fd = ::accept(listener, nullptr, nullptr);
+                const int yes = 1;
+                ::setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof yes);
+                clients.push_back({fd});
+            }
+        }
+    }
+
+    std::uint16_t port_ = 0;
+    Counts* counts_ = nullptr;
+    pid_t child_ = -1;
+};
