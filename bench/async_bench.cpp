@@ -29,7 +29,7 @@ namespace asio = boost::asio;
 namespace {
 
 constexpr std::size_t connections_limit = 8;
-const int coroutines = std::getenv("N") ? std::atoi(std::getenv("N")) : 10000;
+constexpr int coroutines = 10000;
 
 /// Of this thread's arena, which is all that one thread uses.
 std::ptrdiff_t allocated() { return static_cast<std::ptrdiff_t>(::mallinfo2().uordblks); }
@@ -94,7 +94,7 @@ struct Asynchronous {
 
 Asynchronous asynchronous(Pools& pools, std::chrono::milliseconds time) {
     asio::io_context io{1};
-    std::vector<std::uint64_t> counts(static_cast<std::size_t>(coroutines));
+    std::vector<std::uint64_t> counts(coroutines);
     Asynchronous result;
     const Measured measured;
     const auto end = measured.begin + time;
@@ -124,7 +124,9 @@ Figures blocking(Pools& pools, std::chrono::milliseconds time) {
         threads.emplace_back([&] {
             std::uint64_t mine = 0;
             for (; Clock::now() < end; ++mine)
-                pools.producers[pools.connection].acquire({.block = true, .timeout = 60s})->publish(pools.body, pools.options);
+                pools.producers[pools.connection]
+                    .acquire({.block = true, .timeout = 60s})
+                    ->publish(pools.body, pools.options);
             total += mine;
         });
     for (auto& thread : threads) thread.join();
@@ -174,16 +176,16 @@ void print_bytes() {
         asio::io_context io{1};
         const auto held = pool.acquire();
         const double bytes = bytes_of_each(io, [&](int) { return wait_for_lease(pool); });
-        std::printf("a coroutine that waits for a lease with a timeout: %.0f bytes, its own frames included (%zu wait)\n", bytes,
-                    pool.stats().waiting);
+        std::printf(
+            "a coroutine that waits for a lease with a timeout: %.0f bytes, its own frames included (%zu wait)\n",
+            bytes, pool.stats().waiting);
         pool.close();
         io.run();
     }
     asio::io_context io{1};
     std::vector<std::unique_ptr<asio::steady_timer>> timers;
     for (int i = 0; i < coroutines; ++i) timers.push_back(std::make_unique<asio::steady_timer>(io, 60s));
-    const double bytes =
-        bytes_of_each(io, [&](int i) { return wait_for_timer(*timers[static_cast<std::size_t>(i)]); });
+    const double bytes = bytes_of_each(io, [&](int i) { return wait_for_timer(*timers[static_cast<std::size_t>(i)]); });
     std::printf("a coroutine that waits for a steady_timer made before: %.0f bytes\n", bytes);
     timers.clear();
     io.run();
@@ -206,15 +208,16 @@ void all(const std::string& url, const Sink* sink, std::chrono::milliseconds tim
     }
     for (const bool confirms : {false, true}) {
         Pools pools{url, confirms};
-        const Figures threads = std::getenv("ONLY") ? baseline : blocking(pools, time);
+        const Figures threads = blocking(pools, time);
         if (baseline.per_second == 0) baseline = threads;
         print(confirms ? "8 threads, blocking, confirmed" : "8 threads, blocking, without confirms", threads, baseline);
         const Asynchronous tasks = asynchronous(pools, time);
         print(confirms ? "10,000 coroutines, one thread, confirmed" : "10,000 coroutines, one thread, without confirms",
               tasks.figures, baseline);
-        std::printf("    against the threads: %.2f x /s, %.2f x CPU; least / most served %.2f; memory grew by %td bytes\n",
-                    tasks.figures.per_second / threads.per_second, tasks.figures.processor_us / threads.processor_us,
-                    tasks.fairness, tasks.grown);
+        std::printf(
+            "    against the threads: %.2f x /s, %.2f x CPU; least / most served %.2f; memory grew by %td bytes\n",
+            tasks.figures.per_second / threads.per_second, tasks.figures.processor_us / threads.processor_us,
+            tasks.fairness, tasks.grown);
     }
 }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
-#include <kombu/operation.hpp>
+#include <kombu/asio/parking.hpp>
 
 #include <boost/asio/any_io_executor.hpp>
 #include <boost/asio/execution_context.hpp>
@@ -9,6 +9,7 @@
 #include <boost/asio/posix/stream_descriptor.hpp>
 #include <boost/system/error_code.hpp>
 
+#include <exception>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -17,42 +18,6 @@
 /// What the library keeps with somebody's execution context (an io_context, a thread_pool), and how that ends.
 namespace kombu::detail {
 
-template <class Item>
-struct Linked {
-    Item* next = nullptr;
-    Item* previous = nullptr;
-};
-
-/// Items that live where their owners keep them.
-template <class Item>
-class LinkedList {
-public:
-    Item* front() const noexcept { return head_; }
-    void push(Item& item) noexcept {
-        item.next = head_;
-        item.previous = nullptr;
-        if (head_) head_->previous = &item;
-        head_ = &item;
-    }
-    void remove(Item& item) noexcept {
-        (item.previous ? item.previous->next : head_) = item.next;
-        if (item.next) item.next->previous = item.previous;
-    }
-
-private:
-    Item* head_ = nullptr;
-};
-
-/// An operation that waits for a signal: nothing in the context refers to it meanwhile.
-class Parked : public Linked<Parked> {
-public:
-    /// The context ends: the operation is dropped.
-    virtual void drop() noexcept = 0;
-
-protected:
-    ~Parked() = default;
-};
-
 class Registration;
 
 /// What outlives the context, for those who come to remove themselves later.
@@ -60,7 +25,7 @@ struct LoopState {
     std::mutex mutex{};
     bool ended = false;
     LinkedList<Registration> registrations{};
-    LinkedList<Parked> parked{};
+    const std::shared_ptr<ParkingLot> parking = std::make_shared<ParkingLot>();
 };
 
 /// A descriptor in the context's reactor. It stays between operations, since entering it costs system calls.
@@ -116,18 +81,15 @@ public:
 
 private:
     void shutdown() override {
-        std::unique_lock lock{state_->mutex};
-        state_->ended = true;
-        while (Registration* const registration = state_->registrations.front()) {
-            state_->registrations.remove(*registration);
-            registration->release();
+        {
+            const std::lock_guard lock{state_->mutex};
+            state_->ended = true;
+            while (Registration* const registration = state_->registrations.front()) {
+                state_->registrations.remove(*registration);
+                registration->release();
+            }
         }
-        while (Parked* const parked = state_->parked.front()) {
-            state_->parked.remove(*parked);
-            lock.unlock();
-            parked->drop();
-            lock.lock();
-        }
+        state_->parking->end();
     }
 
     const std::shared_ptr<LoopState> state_ = std::make_shared<LoopState>();

@@ -75,6 +75,9 @@ public:
         if ((phase & listening) && claim(phase / turn_step, signal)) later();
     }
     // Parked
+    void expired() noexcept override {
+        if (claim(phase_.load() / turn_step, time)) later();
+    }
     void drop() noexcept override { Ref::adopt(this); }
 
 private:
@@ -141,7 +144,7 @@ private:
         : operation_(std::move(operation)), handler_(std::move(handler)), work_(executor) {
         operation_->steps().set_waker(*this);
     }
-    ~RunningOperation() = default;
+    ~RunningOperation() override = default;
 
     static Allocator allocator_of(const Handler& handler) noexcept {
         return boost::asio::get_associated_allocator(handler, DefaultAllocator{});
@@ -247,10 +250,8 @@ private:
                 registered_->wait(boost::asio::posix::descriptor_base::wait_write, Event{{Ref{this}}, turn, write});
         }
         if (wait.signal) {
-            park();
-            waits_for_signal_ = true;
-        }
-        if (!wait.until.is_never()) {
+            park(wait.until);
+        } else if (!wait.until.is_never()) {
             if (!timer_) timer_.emplace(work_.get_executor());
             timer_->expires_at(wait.until.when());
             timer_->async_wait(Event{{Ref{this}}, turn, time});
@@ -288,20 +289,18 @@ private:
         return fresh;
     }
 
-    /// While it is parked, the list refers to it.
-    void park() {
-        parked_in_ = loop();
-        const std::lock_guard lock{parked_in_->mutex};
-        parked_in_->parked.push(*this);
+    /// While it is parked, the lot refers to it.
+    void park(Deadline until) {
+        parked_in_ = loop()->parking;
         references_.fetch_add(1);
+        if (parked_in_->enter(*this, until, work_.get_executor()))
+            waits_for_signal_ = true;
+        else
+            references_.fetch_sub(1);
     }
     void unpark() noexcept {
-        {
-            const std::lock_guard lock{parked_in_->mutex};
-            if (parked_in_->ended) return;  // and drop() gives the reference back
-            parked_in_->parked.remove(*this);
-        }
-        references_.fetch_sub(1);  // not the last: whoever calls this has one
+        // Not the last reference: whoever calls this has one. A lot that has ended gives it back by drop().
+        if (parked_in_->leave(*this)) references_.fetch_sub(1);
     }
 
     /// One who referred to it goes. `on_executor`: the handler may be called here.
@@ -329,7 +328,7 @@ private:
     boost::asio::executor_work_guard<Executor> work_;
     std::optional<Timer> timer_{};
     std::shared_ptr<Registration> registered_{};
-    std::shared_ptr<LoopState> parked_in_{};
+    std::shared_ptr<ParkingLot> parked_in_{};
     Outcome<Value> outcome_{};
     std::atomic<std::uint32_t> references_{0};
     std::atomic<std::uint32_t> phase_{0};
