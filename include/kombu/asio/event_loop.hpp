@@ -92,6 +92,16 @@ private:
         state_->parking->end();
     }
 
+    void notify_fork(boost::asio::execution_context::fork_event event) override {
+        if (event == boost::asio::execution_context::fork_prepare) {
+            state_->mutex.lock();
+            state_->parking->before_fork();
+        } else {
+            state_->parking->after_fork(event == boost::asio::execution_context::fork_child);
+            state_->mutex.unlock();
+        }
+    }
+
     const std::shared_ptr<LoopState> state_ = std::make_shared<LoopState>();
 };
 

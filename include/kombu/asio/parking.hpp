@@ -91,6 +91,14 @@ public:
         return true;
     }
 
+    /// Around a fork; in the child, `wake_all`: nobody will give the signals that are waited for.
+    void before_fork() { mutex_.lock(); }
+    void after_fork(bool wake_all) {
+        for (LinkedList<Parked>& place : places_)
+            for (Parked* parked = wake_all ? place.front() : nullptr; parked; parked = parked->next) parked->expired();
+        mutex_.unlock();
+    }
+
     /// The event loop ends.
     void end() noexcept {
         std::unique_lock lock{mutex_};
