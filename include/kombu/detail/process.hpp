@@ -129,7 +129,7 @@ KOMBU_ONE_PER_PROCESS constinit std::atomic<std::uint64_t> last_number{0};
 /// A number, never 0, that this process has not used for anything else.
 inline std::uint64_t next_number() noexcept { return last_number.fetch_add(1, std::memory_order_relaxed) + 1; }
 
-/// Nanoseconds of the steady clock, some milliseconds late: a quarter of the price of the exact one.
+/// Nanoseconds of the steady clock, some milliseconds late, but cheaper than the exact one.
 inline std::int64_t coarse_now() noexcept {
     timespec now{};
     ::clock_gettime(CLOCK_MONOTONIC_COARSE, &now);

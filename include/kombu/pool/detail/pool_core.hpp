@@ -227,12 +227,7 @@ public:
     }
 
     /// Would set_limit with these options be refused?
-    bool may_resize(std::size_t limit, const ResizeOptions& options) const noexcept {
-        if (options.force || options.ignore_errors || options.reset || limit == 0) return true;
-        if (rules_.limit != 0 && limit >= rules_.limit) return true;
-        const std::size_t busy = used() - idle();
-        return rules_.limit == 0 ? busy <= limit : busy == 0;
-    }
+    bool may_resize(std::size_t limit, const ResizeOptions& options) const noexcept;
 
     /// Slots whose resources the caller must take away: close the idle ones, interrupt the leased ones.
     struct Evicted {
@@ -240,51 +235,14 @@ public:
         std::vector<SlotId> leased{};
     };
 
-    Evicted set_limit(std::size_t limit, const ResizeOptions& options, Clock::time_point now) {
-        const bool shrinks = limit != 0 && (rules_.limit == 0 || limit < rules_.limit);
-        rules_.limit = limit;
-        if (options.reset || (options.force && shrinks)) return reset(now);
-        Evicted evicted;
-        settle_mood();
-        if (is_over() || limit == 0)
-            for (const SlotId id : longest_idle_first()) {
-                if (limit != 0 && !is_over()) break;
-                if (table_.reap(table_.cell(id))) evict(id, evicted.idle);
-            }
-        settle_mood();
-        serve(now);
-        return evicted;
-    }
+    Evicted set_limit(std::size_t limit, const ResizeOptions& options, Clock::time_point now);
 
     /// A new regime: idle resources go, leased ones are orphaned (no longer counted, closed when they come back), and
     /// what is being created will be made again.
-    Evicted reset(Clock::time_point now) {
-        Evicted evicted;
-        table_.begin_regime();
-        for (SlotId id = 0; id < slots_.size(); ++id) {
-            if (slots_[id].state != SlotState::live) continue;
-            if (table_.reap(table_.cell(id))) {
-                evict(id, evicted.idle);
-            } else {
-                slots_[id].state = SlotState::orphaned;
-                --live_;
-                evicted.leased.push_back(id);
-            }
-        }
-        serve(now);
-        return evicted;
-    }
+    Evicted reset(Clock::time_point now);
 
     /// No more acquires; everyone who waits is told so. Leases stay valid and are closed when they come back.
-    std::vector<SlotId> close() {
-        closed_ = true;
-        while (Waiter* waiter = queue_.front()) decide(*waiter, {Grant::closed});
-        table_.demand_attention();
-        std::vector<SlotId> evicted;
-        for (SlotId id = 0; id < slots_.size(); ++id)
-            if (slots_[id].state == SlotState::live && table_.reap(table_.cell(id))) evict(id, evicted);
-        return evicted;
-    }
+    std::vector<SlotId> close();
 
 private:
     struct Slot {
@@ -322,25 +280,7 @@ private:
 
     /// As far as is known: by when they came back, of those of the same moment the ones this thread had last at the
     /// end.
-    std::vector<SlotId> longest_idle_first() const {
-        struct Idle {
-            std::int64_t since;  // read once: the lessees go on writing it
-            std::ptrdiff_t recent;
-            SlotId slot;
-        };
-        std::vector<Idle> found;
-        for (auto id = static_cast<SlotId>(slots_.size()); id-- > 0;) {
-            const SlotCell& cell = table_.cell(id);
-            if (slots_[id].state == SlotState::live && SlotTable::is_idle(cell))
-                found.push_back({cell.returned_at.load(std::memory_order_relaxed), table_.how_recent(cell), id});
-        }
-        std::stable_sort(found.begin(), found.end(), [](const Idle& a, const Idle& b) {
-            return std::pair{a.since, -a.recent} < std::pair{b.since, -b.recent};
-        });
-        std::vector<SlotId> slots;
-        for (const Idle& idle : found) slots.push_back(idle.slot);
-        return slots;
-    }
+    std::vector<SlotId> longest_idle_first() const;
 
     SlotId reserve() {
         SlotId id;
@@ -438,7 +378,7 @@ private:
 
     static constexpr SlotId no_slot = ~SlotId{0};
 
-    /// Changing the mood costs as much as some hundred calls under the lock.
+    /// Changing the mood is a barrier for every thread (bench/RESULTS.md): not for each moment of quiet.
     static constexpr unsigned quiet_enough = 128;
 
     Rules rules_;
@@ -456,3 +396,5 @@ private:
 };
 
 }  // namespace kombu::detail
+
+#include <kombu/pool/detail/pool_core_limits.hpp>

@@ -341,77 +341,18 @@ private:
 
     // -- the end of a lease
 
-    __attribute__((noinline)) void give_back_slowly(SlotCell& cell, bool discard, bool unwinding) noexcept {
-        if (table_.abandoned()) return;
-        T& resource = resource_of(cell);
-        measure_use(cell);
-        if (discard || !factory_.keeps(resource, unwinding)) return throw_away(cell, CloseReason::discarded);
-        if (times_idling_) cell.returned_at.store(coarse_now(), std::memory_order_relaxed);
-        give(cell);
-    }
-
-    void measure_use(SlotCell& cell) noexcept {
-        const std::int64_t since = cell.taken_at.load(std::memory_order_relaxed);
-        cell.taken_at.store(0, std::memory_order_relaxed);
-        const std::uint64_t uses = cell.uses.load(std::memory_order_relaxed);
-        const bool sampled = is_sampled(uses);
-        if (since == 0 || (!sampled && !options_.observer)) return;
-        const std::chrono::nanoseconds used{Clock::now().time_since_epoch().count() - since};
-        if (sampled) counters_.used(used, uses <= sampled_first ? 1 : sample_every);
-        observe([&](PoolObserver& observer) { observer.released(options_.name, used); });
-    }
-
+    __attribute__((noinline)) void give_back_slowly(SlotCell& cell, bool discard, bool unwinding) noexcept;
+    void measure_use(SlotCell& cell) noexcept;
     void give(SlotCell& cell) noexcept {
         const SlotId slot = cell.id.load(std::memory_order_relaxed);
         SlotTable& table = table_;
         if (!table.give(cell)) table.tell_owner(slot);
     }
-
     /// A resource that is not kept is closed before its slot is free, so that never more live than the limit.
-    void throw_away(SlotCell& cell, CloseReason why) noexcept {
-        shut(resource_of(cell), why);
-        free_slot(cell.id.load(std::memory_order_relaxed), std::unique_lock{table_.mutex()});
-    }
-
-    std::shared_ptr<T> free_slot(SlotId slot, std::unique_lock<std::mutex> lock) noexcept {
-        std::shared_ptr<T> gone = std::move(resources_[slot]);
-        core_.discard(slot, now_if_waiting());
-        end(std::move(lock));
-        return gone;
-    }
-
-    void settle(SlotId slot, std::unique_lock<std::mutex> lock) noexcept override {
-        CloseReason why = CloseReason::surplus;
-        if (slot < core_.slots()) {
-            if (table_.cell(slot).retire.load(std::memory_order_relaxed)) why = CloseReason::max_lifetime;
-            if (core_.state(slot) == PoolCore::SlotState::orphaned) why = CloseReason::reset;
-            if (core_.closed()) why = CloseReason::pool_closed;
-        }
-        wakes_.defer();
-        const auto returned = core_.settle(slot, now_if_waiting());
-        const void* word = wakes_.take_deferred();
-        if (returned == PoolCore::Returned::close) {
-            std::shared_ptr<T> gone = std::move(resources_[slot]);
-            lock.unlock();
-            if (word) futex_wake(std::exchange(word, nullptr));
-            shut(*gone, why);
-            gone.reset();
-            lock.lock();
-            core_.closed(slot, now_if_waiting());
-        }
-        end(std::move(lock));
-        if (word) futex_wake(word);
-    }
-
-    void put_back(SlotId slot) noexcept {
-        std::unique_lock lock{table_.mutex()};
-        if (core_.state(slot) == PoolCore::SlotState::creating) {
-            core_.create_failed(slot, now_if_waiting());
-            return end(std::move(lock));
-        }
-        lock.unlock();
-        give(table_.cell(slot));
-    }
+    void throw_away(SlotCell& cell, CloseReason why) noexcept;
+    std::shared_ptr<T> free_slot(SlotId slot, std::unique_lock<std::mutex> lock) noexcept;
+    void settle(SlotId slot, std::unique_lock<std::mutex> lock) noexcept override;
+    void put_back(SlotId slot) noexcept;
 
     // -- the rest
 
@@ -462,7 +403,7 @@ private:
         return options;
     }
 
-    /// A clock reading costs as much as the whole cycle; only waiters have deadlines to compare it with.
+    /// Reading the clock is not free (bench/RESULTS.md); only waiters have deadlines to compare it with.
     Clock::time_point now_if_waiting() const noexcept {
         return core_.waiting() != 0 ? Clock::now() : Clock::time_point{};
     }
@@ -504,3 +445,4 @@ private:
 #include <kombu/pool/detail/pool_acquire_operation.hpp>
 #include <kombu/pool/detail/pool_maintain.hpp>
 #include <kombu/pool/detail/pool_resize.hpp>
+#include <kombu/pool/detail/pool_return.hpp>

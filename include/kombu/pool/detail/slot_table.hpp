@@ -43,7 +43,7 @@ struct RecentSlots {
     std::array<SlotCell*, 7> cells{};
 };
 constexpr std::size_t recent_tables = 8;
-/// initial-exec: a call per access, as shared objects otherwise make it, costs a quarter of the whole cycle.
+/// initial-exec: shared objects otherwise make it a call per access, which shows in so short a cycle.
 __attribute__((tls_model("initial-exec"))) inline constinit thread_local std::array<RecentSlots, recent_tables>
     recent_slots{};
 
