@@ -5,6 +5,7 @@
 
 #include <benchmark/benchmark.h>
 
+#include <atomic>
 #include <condition_variable>
 #include <memory>
 #include <mutex>
@@ -52,6 +53,21 @@ void textbook_pool(benchmark::State& state) {
 StubPool resource_pool{stubs(), {.limit = 16}};
 void acquire_release(benchmark::State& state) {
     for (auto _ : state) benchmark::DoNotOptimize(resource_pool.acquire({.block = true}));
+}
+
+/// As on a kernel without membarrier, where each give-back is an exchange.
+void acquire_release_without_membarrier(benchmark::State& state) {
+    std::atomic<bool>& membarrier = kombu::detail::process.membarrier;
+    const bool had = membarrier.exchange(false);
+    for (auto _ : state) benchmark::DoNotOptimize(resource_pool.acquire({.block = true}));
+    membarrier = had;
+}
+
+void read_clock(benchmark::State& state) {
+    for (auto _ : state) benchmark::DoNotOptimize(kombu::Clock::now());
+}
+void read_coarse_clock(benchmark::State& state) {
+    for (auto _ : state) benchmark::DoNotOptimize(kombu::detail::coarse_now());
 }
 
 /// With a timeout, and a lease that is used.
@@ -110,6 +126,9 @@ void publish_to_memory(benchmark::State& state) {
 
 BENCHMARK(mutex_pair);
 BENCHMARK(acquire_release);
+BENCHMARK(acquire_release_without_membarrier);
+BENCHMARK(read_clock);
+BENCHMARK(read_coarse_clock);
 BENCHMARK(acquire_use_release);
 BENCHMARK(group_by_connection);
 BENCHMARK(group_by_text);

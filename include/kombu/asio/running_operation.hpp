@@ -118,8 +118,10 @@ private:
         std::uint32_t what;
         void operator()(const boost::system::error_code& error) {
             RunningOperation* const running = this->self.get();
-            // An error other than the cancellation shows itself when the descriptor is used.
-            if (error != boost::asio::error::operation_aborted && running->claim(turn, what)) running->continue_after();
+            // One that this operation did not cancel itself has to be set up again; other errors show themselves when
+            // the descriptor is used.
+            if (running->claim(turn, error == boost::asio::error::operation_aborted ? cancel : what))
+                running->continue_after();
             running->leave(std::move(this->self), true);
         }
     };
