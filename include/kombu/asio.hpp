@@ -23,9 +23,10 @@
 ///
 /// Completion: never within the initiating function, by the handler's executor; one without an executor is called on
 /// the library's own thread, which begins with the first such operation and ends after the last. The handler's
-/// allocator is used. Errors: use_awaitable, use_future and handlers that take a std::exception_ptr get the exceptions that
-/// the blocking call throws; everybody else (handlers that take a boost::system::error_code, as_tuple, redirect_error,
-/// deferred operations that are awaited without another token) gets a code of the category "kombu" (kombu::errc).
+/// allocator is used. Errors: use_awaitable, use_future and handlers that take a std::exception_ptr get the exceptions
+/// that the blocking call throws; everybody else (handlers that take a boost::system::error_code, as_tuple,
+/// redirect_error, deferred operations that are awaited without another token) gets a code of the category "kombu"
+/// (kombu::errc).
 ///
 /// Cancellation: by the handler's cancellation slot, `terminal` and `partial`, for async_acquire also `total`. A
 /// cancelled operation ends with operation_aborted, as an exception with kombu::Cancelled. What was acquired goes back;
@@ -36,7 +37,8 @@
 /// made from it serve one operation at a time (LeaseError otherwise). When the context is destroyed first, operations
 /// end without a call of their handlers, as all of Asio's do. Fork: after the io_context's own notify_fork(), or with
 /// another one, a forked child goes on as with blocking calls; an operation that was under way ends there with an
-/// error. See docs/asio.md.
+/// error, but for those on the library's own thread, which the child does not have: they never end there. See
+/// docs/asio.md.
 namespace kombu {
 
 namespace detail {

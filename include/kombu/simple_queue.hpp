@@ -28,7 +28,7 @@ struct SimpleQueueOptions {
 struct GetOptions {
     /// Wait when the queue is empty.
     bool block = true;
-    /// How long to wait for a message; when the broker is slow to answer, up to two seconds more. Not set: for
+    /// How long to wait for a message; when the broker is slow to answer, up to four seconds more. Not set: for
     /// ever.
     OptionalTimeout timeout{};
 };

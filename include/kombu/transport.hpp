@@ -66,7 +66,8 @@ public:
     virtual ~TransportChannel() = default;
 
     virtual bool is_open() const noexcept = 0;
-    /// How many deliveries are, or may still be, with this channel without being settled.
+    /// How much is open on this channel that must not reach another user: deliveries that are, or may still be, with it
+    /// without being settled, and messages that are not confirmed.
     virtual std::size_t unsettled() const noexcept = 0;
     virtual Operation<> close(Deadline deadline) = 0;
     /// Ends the channel's use without waiting for the broker; its destructor then does nothing, on whatever thread.

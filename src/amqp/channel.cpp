@@ -32,7 +32,9 @@ bool AmqpChannel::is_open() const noexcept {
 
 std::size_t AmqpChannel::unsettled() const noexcept {
     const net::Turn::Held turn{connection_->turn()};
-    return channel_->unsettled.size() + static_cast<std::size_t>(channel_->cancels_under_way);
+    // A confirmation that nobody waits for any more must not reach the next user either.
+    return channel_->unsettled.size() + static_cast<std::size_t>(channel_->cancels_under_way) +
+           channel_->confirms.pending();
 }
 
 Operation<> AmqpChannel::close(Deadline deadline) {
@@ -102,21 +104,24 @@ Operation<> AmqpChannel::publish_confirmed(const OutgoingMessage& message, Deadl
     }
     AmqpConnection::Driver::Exchange exchange = connection_->begin();
     publish(session, *channel_, message);
-    const std::uint64_t number = channel_->confirms.published();
+    const std::uint64_t number = channel_->confirms.published(message.mandatory);
     if (!connection_->driver().try_send()) co_await connection_->driver().flush(deadline);
     const Deadline until = std::min(deadline, Deadline::after(confirm_timeout));
     co_await connection_->run(await_confirm(session, channel_, number, until), deadline, std::move(exchange));
 }
 
 Operation<> AmqpChannel::publish_unconfirmed(const OutgoingMessage& message, Deadline deadline) {
-    AmqpConnection::Driver::Exchange exchange = connection_->begin();
+    connection_->check_open();
     if (next_look_.expired()) {
+        const net::Turn::Held turn{connection_->turn()};
         connection_->driver().take_in();
+        connection_->try_send();  // answers to what was taken in
         if (channel_->refusal)
             throw ChannelError("an earlier message was refused, and this one was not sent: " + channel_->refusal->text,
                                channel_->refusal->code);
         next_look_ = Deadline::after(look_interval);
     }
+    AmqpConnection::Driver::Exchange exchange = connection_->begin();
     publish(connection_->session(), *channel_, message);
     if (!connection_->driver().try_send()) co_await connection_->driver().flush(deadline);
     exchange.end();

@@ -173,11 +173,13 @@ void Session::take_method(ChannelState& channel, const Frame& frame) {
         case AMQP_BASIC_ACK_METHOD: {
             const DecodedMethod method{frame.payload};
             const auto& ack = method.as<amqp_basic_ack_t>();
+            // A message comes back just before its own confirmation.
+            for (Received& returned : channel.returned)
+                if (const auto owner = channel.confirms.returned_to(ack.delivery_tag, ack.multiple != 0))
+                    channel.unroutable[owner] = std::move(returned);
+            channel.returned.clear();
             if (!channel.confirms.settle(ack.delivery_tag, ack.multiple != 0, true))
                 protocol_error("a message was confirmed that was never sent");
-            // A message comes back just before its own confirmation.
-            if (!channel.returned.empty()) channel.unroutable[ack.delivery_tag] = std::move(channel.returned.back());
-            channel.returned.clear();
             return;
         }
         case AMQP_BASIC_NACK_METHOD: {

@@ -229,7 +229,12 @@ private:
                 // A peer that closes, or waits for us to read, does not read either.
                 if (!flushed) session_.check();
             }
-            if (beats) session_.beat(Clock::now());
+            if (beats) {
+                // What it puts out is no part of the exchange.
+                const std::size_t before = session_.output().size();
+                session_.beat(Clock::now());
+                said_ -= session_.output().size() - before;
+            }
         }
     }
 

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <kombu/detail/process.hpp>
+
 #include <atomic>
 #include <cstdint>
 #include <thread>
@@ -19,8 +21,10 @@ public:
     void take() noexcept {
         if (depth_++ != 0 || !shared_) return;
         for (auto expected = free; !state_.compare_exchange_weak(expected, user, std::memory_order_acquire);
-             expected = free)
+             expected = free) {
+            if (epoch_ != kombu::detail::fork_epoch()) return;  // the keeper is the parent's, and so is the session
             std::this_thread::yield();
+        }
     }
     void give() noexcept {
         if (--depth_ == 0 && shared_) state_.store(free, std::memory_order_release);
@@ -49,6 +53,7 @@ private:
     std::atomic<State> state_{free};
     bool shared_ = false;
     int depth_ = 0;
+    const std::uint32_t epoch_ = kombu::detail::fork_epoch();
 };
 
 }  // namespace kombu::net

@@ -62,7 +62,8 @@ TEST_CASE("a coroutine acquires, publishes, gets and acknowledges", "[asio]") {
     Setup setup;
     setup.run([&]() -> asio::awaitable<void> {
         {
-            auto producer = co_await setup.producers[setup.connection].async_acquire({.timeout = 10s}, asio::use_awaitable);
+            auto producer =
+                co_await setup.producers[setup.connection].async_acquire({.timeout = 10s}, asio::use_awaitable);
             co_await producer->async_publish(Json("json"), setup.here, asio::use_awaitable);
             co_await producer->async_publish("text", setup.here, asio::use_awaitable);
             co_await producer->async_publish(std::as_bytes(std::span{"b", 1}), setup.here, asio::use_awaitable);
@@ -139,6 +140,14 @@ TEST_CASE("futures, without any executor, complete and throw the library's excep
     auto queue = setup.messaging.queue();
     Message message = queue.async_get(soon, asio::use_future).get();
     message.async_ack(asio::use_future).get();
+    // A function is told in the way that it asks for.
+    CHECK(
+        pool.async_acquire({.timeout = 1ms}, asio::use_future([](error_code error, Lease<Producer>) { return error; }))
+            .get() == errc::limit_exceeded);
+    CHECK(pool.async_acquire({.timeout = 1ms}, asio::use_future([](std::exception_ptr error, Lease<Producer>) {
+                                 return error != nullptr;
+                             }))
+              .get());
     Connection nowhere{"amqp://127.0.0.1:1"};
     CHECK_THROWS_AS(nowhere.async_connect(asio::use_future).get(), ConnectionError);
 }
@@ -171,6 +180,21 @@ TEST_CASE("as_tuple and redirect_error get error codes, in coroutines too", "[as
         unknown.serializer = "no-such";
         co_await lease->async_publish(body, unknown, asio::redirect_error(asio::use_awaitable, refused));
         CHECK(refused == errc::serializer);
+    });
+}
+
+TEST_CASE("a token within another one still says how errors are told", "[asio]") {
+    Setup setup;
+    setup.run([&]() -> asio::awaitable<void> {
+        auto& pool = setup.producers[setup.connection];
+        auto [lease, number] = co_await pool.async_acquire({}, asio::append(asio::use_awaitable, 7));
+        CHECK(lease);
+        CHECK(number == 7);
+        auto other = pool.acquire();
+        CHECK_THROWS_AS(co_await pool.async_acquire({.timeout = 1ms}, asio::append(asio::use_awaitable, 7)),
+                        LimitExceeded);
+        CHECK_THROWS_AS(co_await pool.async_acquire({.timeout = 1ms}, asio::consign(asio::use_awaitable, 7)),
+                        LimitExceeded);
     });
 }
 

@@ -8,7 +8,9 @@
 #include <boost/asio.hpp>
 #include <boost/asio/experimental/awaitable_operators.hpp>
 
+#include <future>
 #include <mutex>
+#include <optional>
 #include <thread>
 #include <vector>
 
@@ -52,10 +54,10 @@ TEST_CASE("operations and threads wait in one queue, first come first served", "
         });
         REQUIRE(eventually([&] { return pool.stats().waiting == static_cast<std::size_t>(2 * i + 1); }));
         pool.async_acquire({.timeout = 10s}, setup.here([&, i](error_code error, Lease<Thing> lease) {
-                               CHECK(lease);
-                               CHECK_FALSE(error);
-                               served(2 * i + 1);
-                           }));
+            CHECK(lease);
+            CHECK_FALSE(error);
+            served(2 * i + 1);
+        }));
         REQUIRE(pool.stats().waiting == static_cast<std::size_t>(2 * i + 2));
     }
     // Long enough for all of them to be handed what comes free.
@@ -214,4 +216,44 @@ TEST_CASE("many threads run one context while operations and threads share a poo
     CHECK(setup.factory.most_live() <= 3);
     CHECK(pool.stats().in_use == 0);
     CHECK(pool.stats().waiting == 0);
+}
+
+TEST_CASE("a strand that is busy holds up nobody else's deadline", "[asio][pool]") {
+    Pool setup{{.limit = 1}};
+    auto& pool = setup.pool;
+    auto held = pool.acquire();
+    auto strand = asio::make_strand(setup.io);
+    std::promise<void> begun, go_on;
+    std::optional<error_code> on_strand;
+    // The first to wait in this context, so that whatever is made for all is made with its executor.
+    pool.async_acquire({.timeout = 10ms},
+                       asio::bind_executor(strand, [&](error_code error, Lease<Thing>) { on_strand = error; }));
+    asio::post(strand, [&] {
+        begun.set_value();
+        go_on.get_future().wait();
+    });
+    std::promise<error_code> elsewhere;
+    std::thread first{[&] { setup.io.run(); }}, second{[&] { setup.io.run(); }};
+    begun.get_future().wait();
+    pool.async_acquire({.timeout = 10ms},
+                       setup.here([&](error_code error, Lease<Thing>) { elsewhere.set_value(error); }));
+    CHECK(elsewhere.get_future().get() == errc::limit_exceeded);
+    CHECK_FALSE(on_strand.has_value());
+    go_on.set_value();
+    first.join();
+    second.join();
+    CHECK(on_strand == make_error_code(errc::limit_exceeded));
+}
+
+TEST_CASE("an executor that counts work does not keep its context running after the operation", "[asio][pool]") {
+    Pool setup{{.limit = 1}};
+    auto held = setup.pool.acquire();
+    bool called = false;
+    {
+        const auto tracked = asio::require(setup.io.get_executor(), asio::execution::outstanding_work.tracked);
+        setup.pool.async_acquire({.timeout = 1ms},
+                                 asio::bind_executor(tracked, [&](error_code, Lease<Thing>) { called = true; }));
+    }
+    setup.io.run();  // returns
+    CHECK(called);
 }

@@ -203,3 +203,21 @@ TEST_CASE("publish(nullptr) is JSON null", "[publish]") {
     connection.channel().queue_delete(name);
     connection.channel().exchange_delete(name);
 }
+
+TEST_CASE("without confirms a refused message costs the channel, not the connection", "[publish][errors]") {
+    Connection connection{broker_url(), {.transport_options = {{"confirm_publish", false}}}};
+    Producer producer{connection};
+    const PublishOptions nowhere{.exchange = Exchange{unique("no.such.exchange")}, .routing_key = "key"};
+    CHECK(eventually([&] {
+        try {
+            producer.publish("text", nowhere);
+            return false;
+        } catch (const ChannelError&) {
+            return true;
+        }
+    }));
+    CHECK(connection.connected());
+    Messaging messaging;
+    producer.publish("text", messaging.here());
+    CHECK(messaging.queue().get(soon).payload() == Json("text"));
+}

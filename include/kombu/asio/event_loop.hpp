@@ -4,9 +4,12 @@
 #include <kombu/asio/parking.hpp>
 
 #include <boost/asio/any_io_executor.hpp>
+#include <boost/asio/basic_waitable_timer.hpp>
+#include <boost/asio/execution/context.hpp>
 #include <boost/asio/execution_context.hpp>
 #include <boost/asio/posix/descriptor_base.hpp>
 #include <boost/asio/posix/stream_descriptor.hpp>
+#include <boost/asio/query.hpp>
 #include <boost/system/error_code.hpp>
 
 #include <exception>
@@ -22,7 +25,7 @@ class Registration;
 
 /// What outlives the context, for those who come to remove themselves later.
 struct LoopState {
-    std::mutex mutex{};
+    ForkSafeMutex mutex{};
     bool ended = false;
     LinkedList<Registration> registrations{};
     const std::shared_ptr<ParkingLot> parking = std::make_shared<ParkingLot>();
@@ -77,7 +80,16 @@ public:
 
     explicit EventLoop(boost::asio::execution_context& context) : service(context) {}
 
-    const std::shared_ptr<LoopState>& state() const noexcept { return state_; }
+    /// What the executor's context has. The executor is one that counts no work.
+    static std::shared_ptr<LoopState> of(const boost::asio::any_io_executor& executor) {
+        boost::asio::execution_context& context = boost::asio::query(executor, boost::asio::execution::context);
+        if (!boost::asio::has_service<EventLoop>(context)) {
+            // The reactor and the timers first: what is made later ends earlier, and this must end before them.
+            const boost::asio::posix::stream_descriptor descriptor{executor};
+            const boost::asio::basic_waitable_timer<Clock> timer{executor};
+        }
+        return boost::asio::use_service<EventLoop>(context).state_;
+    }
 
 private:
     void shutdown() override {
@@ -93,13 +105,7 @@ private:
     }
 
     void notify_fork(boost::asio::execution_context::fork_event event) override {
-        if (event == boost::asio::execution_context::fork_prepare) {
-            state_->mutex.lock();
-            state_->parking->before_fork();
-        } else {
-            state_->parking->after_fork(event == boost::asio::execution_context::fork_child);
-            state_->mutex.unlock();
-        }
+        if (event == boost::asio::execution_context::fork_child) state_->parking->forked();
     }
 
     const std::shared_ptr<LoopState> state_ = std::make_shared<LoopState>();

@@ -5,13 +5,16 @@
 #include <kombu/asio/running_operation.hpp>
 #include <kombu/asio/runtime.hpp>
 
+#include <boost/asio/append.hpp>
 #include <boost/asio/associated_executor.hpp>
 #include <boost/asio/async_result.hpp>
 #include <boost/asio/bind_allocator.hpp>
 #include <boost/asio/bind_cancellation_slot.hpp>
 #include <boost/asio/bind_executor.hpp>
+#include <boost/asio/consign.hpp>
 #include <boost/asio/deferred.hpp>
 #include <boost/asio/post.hpp>
+#include <boost/asio/prepend.hpp>
 #include <boost/asio/system_executor.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <boost/asio/use_future.hpp>
@@ -44,6 +47,19 @@ struct WantsException<boost::asio::allocator_binder<Token, Allocator>, Values...
 template <class Token, class Slot, class... Values>
 struct WantsException<boost::asio::cancellation_slot_binder<Token, Slot>, Values...>
     : WantsException<std::decay_t<Token>, Values...> {};
+template <class Token, class... More, class... Values>
+struct WantsException<boost::asio::append_t<Token, More...>, Values...>
+    : WantsException<std::decay_t<Token>, Values...> {};
+template <class Token, class... More, class... Values>
+struct WantsException<boost::asio::prepend_t<Token, More...>, Values...>
+    : WantsException<std::decay_t<Token>, Values...> {};
+template <class Token, class... More, class... Values>
+struct WantsException<boost::asio::consign_t<Token, More...>, Values...>
+    : WantsException<std::decay_t<Token>, Values...> {};
+/// use_future(function)
+template <class Function, class Allocator, class... Values>
+struct WantsException<boost::asio::detail::packaged_token<Function, Allocator>, Values...>
+    : WantsException<Function, Values...> {};
 
 /// How an operation's end reaches a handler.
 template <bool exceptions, class T>

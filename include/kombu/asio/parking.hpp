@@ -2,9 +2,12 @@
 #pragma once
 
 #include <kombu/deadline.hpp>
+#include <kombu/detail/per_process.hpp>
 
 #include <boost/asio/any_io_executor.hpp>
 #include <boost/asio/basic_waitable_timer.hpp>
+#include <boost/asio/bind_executor.hpp>
+#include <boost/asio/system_executor.hpp>
 #include <boost/system/error_code.hpp>
 
 #include <algorithm>
@@ -74,7 +77,7 @@ public:
         parked.until_ = until.when();
         parked.place_ = until.is_never() ? unbounded : place_of(tick_of(until.when()));
         if (!until.is_never()) {
-            if (!timer_) timer_.emplace(executor);
+            if (!timer_) timer_.emplace(executor);  // for its context only: what it runs is nobody's
             arm(tick_of(until.when()));
             ++bounded_;
         }
@@ -91,12 +94,11 @@ public:
         return true;
     }
 
-    /// Around a fork; in the child, `wake_all`: nobody will give the signals that are waited for.
-    void before_fork() { mutex_.lock(); }
-    void after_fork(bool wake_all) {
+    /// In a forked child nobody will give the signals that are waited for.
+    void forked() {
+        const std::lock_guard lock{mutex_};
         for (LinkedList<Parked>& place : places_)
-            for (Parked* parked = wake_all ? place.front() : nullptr; parked; parked = parked->next) parked->expired();
-        mutex_.unlock();
+            for (Parked* parked = place.front(); parked; parked = parked->next) parked->expired();
     }
 
     /// The event loop ends.
@@ -129,10 +131,14 @@ private:
     void arm(Tick tick) {
         if (tick >= armed_for_) return;
         timer_->expires_at(Clock::time_point{std::chrono::milliseconds{tick}});
+        armed_for_ = never;  // should the next line throw
+        // On the thread that finds the time come, whatever the executor is that the timer was made with: that may be a
+        // strand, and busy.
+        timer_->async_wait(boost::asio::bind_executor(
+            boost::asio::system_executor{}, [self = shared_from_this(), tick](const boost::system::error_code& error) {
+                if (!error) self->look(tick);
+            }));
         armed_for_ = tick;
-        timer_->async_wait([self = shared_from_this(), tick](const boost::system::error_code& error) {
-            if (!error) self->look(tick);
-        });
     }
     void disarm() noexcept {
         armed_for_ = never;
@@ -153,7 +159,7 @@ private:
             if (places_[place_of(tick)].front() || tick == last + static_cast<Tick>(turn)) return arm(tick);
     }
 
-    std::mutex mutex_{};
+    ForkSafeMutex mutex_{};
     bool ended_ = false;
     std::size_t bounded_ = 0;
     Tick armed_for_ = never;

@@ -9,10 +9,10 @@
 #include <boost/asio/associated_cancellation_slot.hpp>
 #include <boost/asio/basic_waitable_timer.hpp>
 #include <boost/asio/cancellation_type.hpp>
-#include <boost/asio/execution/context.hpp>
+#include <boost/asio/execution/outstanding_work.hpp>
 #include <boost/asio/executor_work_guard.hpp>
 #include <boost/asio/post.hpp>
-#include <boost/asio/query.hpp>
+#include <boost/asio/prefer.hpp>
 #include <boost/asio/recycling_allocator.hpp>
 
 #include <atomic>
@@ -97,6 +97,8 @@ private:
             return ref;
         }
         RunningOperation* get() const noexcept { return self_; }
+        /// From now on something else stands for it.
+        void keep() noexcept { self_ = nullptr; }
         /// Whether it was the last.
         bool give_up() noexcept { return std::exchange(self_, nullptr)->references_.fetch_sub(1) == 1; }
 
@@ -107,9 +109,10 @@ private:
     /// What all of the operation's own handlers have.
     struct OwnHandler {
         using executor_type = Executor;
-        using allocator_type = Allocator;
+        // Not that of the handler: several of these may come and go at once, on several threads.
+        using allocator_type = DefaultAllocator;
         executor_type get_executor() const noexcept { return self.get()->work_.get_executor(); }
-        allocator_type get_allocator() const noexcept { return allocator_of(*self.get()->handler_); }
+        allocator_type get_allocator() const noexcept { return {}; }
         Ref self;
     };
     /// A wait has ended with `what`, or was cancelled.
@@ -274,35 +277,36 @@ private:
         if (waits_for_time_ && !(phase & time)) timer_->cancel();
     }
 
-    std::shared_ptr<LoopState> loop() {
-        auto& context = boost::asio::query(work_.get_executor(), boost::asio::execution::context);
-        return boost::asio::use_service<EventLoop>(static_cast<boost::asio::execution_context&>(context)).state();
+    /// For what outlives the operation: counts no work.
+    boost::asio::any_io_executor plain_executor() const {
+        return boost::asio::prefer(work_.get_executor(), boost::asio::execution::outstanding_work.untracked);
+    }
+    const std::shared_ptr<LoopState>& loop() {
+        if (!loop_) loop_ = EventLoop::of(plain_executor());
+        return loop_;
     }
 
     std::shared_ptr<Registration> registration_of(WaitHandle& handle) {
         auto known = std::static_pointer_cast<Registration>(handle.registration);
-        const auto loop = this->loop();
-        if (known && known->is_of(loop)) return known;
+        if (known && known->is_of(loop())) return known;
         handle.registration.reset();
         known.reset();
         if (handle.registered) handle.registered->store(true);
-        auto fresh = std::make_shared<Registration>(loop, work_.get_executor(), handle.descriptor);
+        auto fresh = std::make_shared<Registration>(loop(), plain_executor(), handle.descriptor);
         handle.registration = fresh;
         return fresh;
     }
 
     /// While it is parked, the lot refers to it.
     void park(Deadline until) {
-        parked_in_ = loop()->parking;
-        references_.fetch_add(1);
-        if (parked_in_->enter(*this, until, work_.get_executor()))
-            waits_for_signal_ = true;
-        else
-            references_.fetch_sub(1);
+        Ref of_lot{this};
+        if (!loop()->parking->enter(*this, until, plain_executor())) return;
+        of_lot.keep();
+        waits_for_signal_ = true;
     }
     void unpark() noexcept {
         // Not the last reference: whoever calls this has one. A lot that has ended gives it back by drop().
-        if (parked_in_->leave(*this)) references_.fetch_sub(1);
+        if (loop_->parking->leave(*this)) references_.fetch_sub(1);
     }
 
     /// One who referred to it goes. `on_executor`: the handler may be called here.
@@ -330,7 +334,7 @@ private:
     boost::asio::executor_work_guard<Executor> work_;
     std::optional<Timer> timer_{};
     std::shared_ptr<Registration> registered_{};
-    std::shared_ptr<ParkingLot> parked_in_{};
+    std::shared_ptr<LoopState> loop_{};
     Outcome<Value> outcome_{};
     std::atomic<std::uint32_t> references_{0};
     std::atomic<std::uint32_t> phase_{0};

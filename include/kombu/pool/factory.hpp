@@ -39,7 +39,8 @@ struct Acquisition {
 /// again.
 template <class T>
 struct ResourceFactory {
-    /// Makes a resource. May throw; the slot is then free again. For asynchronous acquires it runs on their executor.
+    /// Makes a resource. May throw; the slot is then free again. For asynchronous acquires it runs in
+    /// the initiating function or on their executor.
     std::function<std::shared_ptr<T>(const Acquisition&)> create{};
 
     /// Called on each acquire, for new and used resources alike: makes the resource ready. False says that it is dead

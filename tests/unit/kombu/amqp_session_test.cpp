@@ -60,7 +60,7 @@ struct Opened {
     std::uint64_t published() {
         publish(session, *channel, {.exchange = "ex", .routing_key = "key", .body = "body"});
         session.output().clear();
-        return channel->confirms.published();
+        return channel->confirms.published(true);
     }
 };
 
@@ -314,6 +314,24 @@ TEST_CASE("a message that comes back late is not taken for the next one", "[amqp
     feed(opened.session, script::returned() + script::ack(given_up) + script::ack(next));
     REQUIRE(wait.resume());
     CHECK_NOTHROW(wait.result());
+}
+
+TEST_CASE("a message that comes back belongs to who asked for that, also when several are confirmed at once",
+          "[amqp][confirms]") {
+    Opened opened;
+    opened.published();  // mandatory, and given up
+    const auto plain = opened.channel->confirms.published(false);
+    auto wait = await_confirm(opened.session, opened.channel, plain, Deadline::never());
+    wait.resume();
+    feed(opened.session, script::returned() + script::ack(plain, true));
+    REQUIRE(wait.resume());
+    CHECK_NOTHROW(wait.result());
+    const auto mandatory = opened.published();
+    auto again = await_confirm(opened.session, opened.channel, mandatory, Deadline::never());
+    again.resume();
+    feed(opened.session, script::returned() + script::ack(mandatory, true));
+    REQUIRE(again.resume());
+    CHECK_THROWS_AS(again.result(), Unroutable);
 }
 
 TEST_CASE("no confirmation in time breaks the connection, unless the broker said that it is blocked",
