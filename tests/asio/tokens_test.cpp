@@ -1,5 +1,6 @@
 // Completion tokens, executors, allocators and errors, on the broker of KOMBU_TEST_URL.
 #include "support/catch.hpp"
+#include "support/eventually.hpp"
 #include "support/messaging_fixture.hpp"
 
 #include <kombu/asio.hpp>
@@ -158,6 +159,22 @@ TEST_CASE("a callback without an executor is called on the library's own thread"
     setup.producers[setup.connection].async_acquire(
         {}, [&](error_code, Lease<Producer>) { thread.set_value(std::this_thread::get_id()); });
     CHECK(thread.get_future().get() != std::this_thread::get_id());
+}
+
+TEST_CASE("the library's own thread is there only while somebody needs it", "[asio]") {
+    Setup setup;
+    const auto is_running = [] { return kombu::detail::runtime().is_running(); };
+    REQUIRE(eventually([&] { return !is_running(); }));
+    setup.run([&]() -> asio::awaitable<void> {
+        auto lease = co_await setup.producers[setup.connection].async_acquire({}, asio::use_awaitable);
+        co_await lease->async_publish(Json(1), setup.here, asio::use_awaitable);
+    });
+    CHECK_FALSE(is_running());
+    for (int i = 0; i < 2; ++i) {
+        CHECK(setup.producers[setup.connection].async_acquire({}, asio::use_future).get());
+        CHECK(is_running());
+        CHECK(eventually([&] { return !is_running(); }));
+    }
 }
 
 TEST_CASE("as_tuple and redirect_error get error codes, in coroutines too", "[asio]") {
