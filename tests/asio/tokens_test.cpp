@@ -200,6 +200,17 @@ TEST_CASE("as_tuple and redirect_error get error codes, in coroutines too", "[as
     });
 }
 
+TEST_CASE("one deadline covers a producer and its connection", "[asio]") {
+    Setup setup;
+    auto one = setup.connections[setup.connection].acquire(), other = setup.connections[setup.connection].acquire();
+    const auto start = Clock::now();
+    CHECK_THROWS_AS(setup.producers[setup.connection].async_acquire({.timeout = 50ms}, asio::use_future).get(),
+                    ConnectionLimitExceeded);
+    CHECK(Clock::now() - start >= 50ms);
+    CHECK(Clock::now() - start < 5s);
+    CHECK(setup.producers[setup.connection].stats().in_use == 0);
+}
+
 TEST_CASE("a token within another one still says how errors are told", "[asio]") {
     Setup setup;
     setup.run([&]() -> asio::awaitable<void> {
