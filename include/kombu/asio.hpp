@@ -10,9 +10,6 @@
 
 #include <exception>
 #include <optional>
-#include <string>
-#include <string_view>
-#include <type_traits>
 #include <utility>
 
 /// Boost.Asio: the asynchronous members of pools, connections, producers, queues and messages, for any completion
