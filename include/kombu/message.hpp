@@ -36,6 +36,8 @@ struct Properties {
     std::optional<std::string> user_id{};
     std::optional<std::string> app_id{};
     std::optional<std::string> cluster_id{};
+
+    friend bool operator==(const Properties&, const Properties&) = default;
 };
 
 /// How a message came here.

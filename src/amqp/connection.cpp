@@ -45,7 +45,7 @@ Operation<std::shared_ptr<TransportConnection>> AmqpConnection::open(const Endpo
 }
 
 AmqpConnection::AmqpConnection(const Endpoint& endpoint, bool confirms)
-    : stream_(endpoint.hostname, endpoint.port),
+    : stream_({.host = endpoint.hostname, .port = endpoint.port}),
       session_(stream_.peer()),
       driver_(stream_, session_),
       confirms_(confirms) {}

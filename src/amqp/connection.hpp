@@ -5,7 +5,7 @@
 
 #include "amqp/session.hpp"
 #include "net/session_driver.hpp"
-#include "net/tcp_stream.hpp"
+#include "net/stream.hpp"
 
 #include <memory>
 #include <utility>
@@ -63,7 +63,7 @@ public:
     void run() noexcept override;
 
 private:
-    net::TcpStream stream_;
+    net::Stream stream_;
     Session session_;
     Driver driver_;
     bool confirms_;

@@ -88,6 +88,8 @@ public:
     bool failed() const noexcept { return failed_.load(std::memory_order_acquire); }
     /// Throws what the session failed with.
     void check() const;
+    /// What is going on is known to operations only.
+    bool is_quiet() const noexcept { return false; }
     /// When beat() is to be called; never without heartbeats.
     Deadline next_heartbeat() const noexcept { return heartbeat_.next(); }
     void beat(Clock::time_point now);

@@ -2,31 +2,14 @@
 
 #include <kombu/error.hpp>
 
+#include "virtual/declared.hpp"
+
 #include <algorithm>
 #include <utility>
 
 namespace kombu::memory {
-namespace {
-
-[[noreturn]] void not_found(const char* kind, std::string_view name) {
-    throw ChannelError("NOT_FOUND - no " + std::string{kind} + " '" + std::string{name} + "'", 404);
-}
-
-[[noreturn]] void precondition_failed(const std::string& why) {
-    throw ChannelError("PRECONDITION_FAILED - " + why, 406);
-}
-
-bool equivalent(const Exchange& a, const Exchange& b) {
-    return a.type() == b.type() && a.durable() == b.durable() && a.auto_delete() == b.auto_delete() &&
-           a.options().arguments == b.options().arguments;
-}
-
-bool equivalent(const Queue& a, const Queue& b) {
-    return a.durable() == b.durable() && a.exclusive() == b.exclusive() && a.auto_delete() == b.auto_delete() &&
-           a.declare_arguments() == b.declare_arguments();
-}
-
-}  // namespace
+using routing::not_found;
+using routing::precondition_failed;
 
 Broker::Broker() {
     for (const char* type : {"direct", "topic", "fanout", "headers"}) {
@@ -59,9 +42,8 @@ void Broker::exchange_declare(const Exchange& wanted) {
         if (!routing::is_exchange_type(wanted.type()))
             precondition_failed("unknown exchange type '" + wanted.type() + "'");
         exchanges_.emplace(wanted.name(), ExchangeState{wanted, routing::Bindings{wanted.type()}});
-    } else if (!wanted.options().passive && !equivalent(found->second.declared, wanted)) {
-        throw NotEquivalentError("PRECONDITION_FAILED - exchange '" + wanted.name() +
-                                 "' exists already with other properties");
+    } else if (!wanted.options().passive) {
+        routing::check_equivalent(found->second.declared, wanted);
     }
 }
 
@@ -84,8 +66,7 @@ QueueInfo Broker::queue_declare(const Queue& wanted, const Client& client) {
         queues_.emplace(name, QueueState{wanted, wanted.exclusive() ? &client : nullptr});
     }
     const QueueState& state = queue(name, client);
-    if (!wanted.options().passive && !equivalent(state.declared, wanted))
-        throw NotEquivalentError("PRECONDITION_FAILED - queue '" + name + "' exists already with other properties");
+    if (!wanted.options().passive) routing::check_equivalent(state.declared, wanted);
     return {name, static_cast<std::uint32_t>(state.messages.size()), static_cast<std::uint32_t>(state.waiters.size())};
 }
 

@@ -4,6 +4,7 @@
 #include <kombu/error.hpp>
 
 #include "memory/broker.hpp"
+#include "virtual/declared.hpp"
 
 #include <map>
 #include <mutex>
@@ -83,9 +84,7 @@ public:
     Operation<> basic_publish(const OutgoingMessage& message, Deadline, OptionalTimeout) override {
         const std::size_t routed =
             guarded([&] { return broker_->publish(std::make_shared<const OutgoingMessage>(message)); });
-        if (routed == 0 && message.mandatory)
-            throw Unroutable(
-                "NO_ROUTE - exchange '" + message.exchange + "' has no queue for '" + message.routing_key + "'", 312);
+        if (routed == 0 && message.mandatory) routing::no_route(message.exchange, message.routing_key);
         co_return;
     }
     Operation<std::optional<Delivery>> basic_get(std::string_view queue, bool no_ack, Deadline) override {

@@ -3,7 +3,7 @@
 #include <kombu/error.hpp>
 #include <kombu/operation.hpp>
 
-#include "net/tcp_stream.hpp"
+#include "net/stream.hpp"
 #include "net/turn.hpp"
 
 #include <algorithm>
@@ -22,12 +22,13 @@ namespace kombu::net {
 ///
 /// A session has: `output()`, the bytes to send next; `input_space()` and `input_added(n)`, where bytes received go and
 /// how they are taken in, throwing ConnectionError for what no peer may send; `fail(error)`, after which it takes no
-/// more part; `failed()`, and `check()`, which throws what it failed with. Heartbeats: `next_heartbeat()` is when to
+/// more part; `failed()`, and `check()`, which throws what it failed with; `is_quiet()`, whether the peer owes it no
+/// answer and it owes the peer nothing, in the middle of an exchange too. Heartbeats: `next_heartbeat()` is when to
 /// call `beat(now)`, which puts one out when it is due and throws when the peer has been silent for too long.
 template <class Session>
 class SessionDriver {
 public:
-    SessionDriver(TcpStream& stream, Session& session) : stream_(stream), session_(session) {}
+    SessionDriver(Stream& stream, Session& session) : stream_(stream), session_(session) {}
 
     /// The session's use for one exchange with the peer. When it is dropped before it has ended, with anything said or
     /// about to be said, the session fails: what the peer answers must not reach whoever uses it next.
@@ -45,7 +46,8 @@ public:
         Exchange& operator=(Exchange&&) = delete;
         ~Exchange() {
             if (!driver_) return;
-            if (driver_->said_ != said_ || driver_->session_.output().size() != unsaid_)
+            const bool touched = driver_->said_ != said_ || driver_->session_.output().size() != unsaid_;
+            if (touched && !driver_->session_.is_quiet())
                 driver_->fail(ConnectionError(driver_->stream_.peer() + ": cancelled in the middle of an exchange"));
             driver_->turn_.give();
         }
@@ -198,12 +200,16 @@ private:
     }
 
     bool read() {
-        const auto [data, size] = session_.input_space();
-        const auto count = stream_.read_some(data, size);
-        if (!count) return false;
-        if (*count == 0) throw ConnectionError(stream_.peer() + ": the peer closed the connection");
-        session_.input_added(*count);
-        return true;
+        bool any = false;
+        do {
+            const auto [data, size] = session_.input_space();
+            const auto count = stream_.read_some(data, size);
+            if (!count) return any;
+            if (*count == 0) throw ConnectionError(stream_.peer() + ": the peer closed the connection");
+            session_.input_added(*count);
+            any = true;
+        } while (stream_.has_buffered());
+        return any;
     }
 
     /// Sends everything, and when `for_input` waits for something to come. False when nothing came until `until`. Keeps
@@ -224,7 +230,7 @@ private:
                 co_await (flushed ? stream_.until_readable(first) : stream_.until_readable_or_writable(first));
             const bool beats = !beat.is_never() && beat.expired();
             // Looked once more before the peer's silence is judged: this side may have been the one that slept.
-            if ((ready.read || beats) && read()) {
+            if ((ready.read || beats || (flushed && ready.write)) && read()) {
                 fed = true;
                 // A peer that closes, or waits for us to read, does not read either.
                 if (!flushed) session_.check();
@@ -238,7 +244,7 @@ private:
         }
     }
 
-    TcpStream& stream_;
+    Stream& stream_;
     Session& session_;
     Turn turn_;
     std::uint64_t said_ = 0;  // bytes written so far

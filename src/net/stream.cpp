@@ -1,0 +1,168 @@
+#include "net/stream.hpp"
+
+#include <kombu/error.hpp>
+
+#include "net/resolver.hpp"
+
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <system_error>
+#include <utility>
+
+namespace kombu::net {
+namespace {
+
+std::string text_of(int error) { return std::generic_category().message(error); }
+
+void set_option(int fd, int level, int name, int value) noexcept {
+    ::setsockopt(fd, level, name, &value, sizeof value);
+}
+
+void set_tcp_options(int fd, const KeepAlive& keep_alive) noexcept {
+    set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+    set_option(fd, SOL_SOCKET, SO_KEEPALIVE, keep_alive.on);
+    set_option(fd, IPPROTO_TCP, TCP_KEEPIDLE, keep_alive.idle_seconds);
+    set_option(fd, IPPROTO_TCP, TCP_KEEPINTVL, keep_alive.interval_seconds);
+    set_option(fd, IPPROTO_TCP, TCP_KEEPCNT, keep_alive.count);
+}
+
+std::string name_of(const StreamTarget& target) {
+    if (target.port == 0) return target.host;
+    const bool ipv6 = target.host.find(':') != std::string::npos;
+    return (ipv6 ? '[' + target.host + ']' : target.host) + ':' + std::to_string(target.port);
+}
+
+}  // namespace
+
+Stream::Stream(StreamTarget target) : target_(std::move(target)), peer_(name_of(target_)) {}
+
+Operation<> Stream::connect(Deadline deadline) {
+    if (target_.port == 0)
+        co_await connect_unix(deadline);
+    else
+        co_await connect_tcp(deadline);
+    if (target_.tls) co_await shake_hands(deadline);
+}
+
+Operation<> Stream::connect_tcp(Deadline deadline) {
+    const auto addresses = co_await resolve(target_.host, target_.port, deadline);
+    int error = 0;
+    for (std::size_t i = 0; i < addresses.size(); ++i) {
+        const auto rest = static_cast<std::int64_t>(addresses.size() - i);
+        const Deadline attempt =
+            deadline.is_never() ? deadline : std::min(deadline, Deadline::after(deadline.remaining() / rest));
+        error = co_await try_connect(addresses[i], attempt);
+        if (error == 0) co_return;
+        close();
+        if (deadline.expired()) throw Timeout(peer_ + ": no answer to the attempt to connect");
+    }
+    throw ConnectionError(peer_ + ": " + (addresses.empty() ? "no address" : text_of(error)));
+}
+
+Operation<> Stream::connect_unix(Deadline deadline) {
+    Address address;
+    sockaddr_un local{};
+    local.sun_family = AF_UNIX;
+    if (target_.host.size() >= sizeof local.sun_path)
+        throw ConfigurationError("unix socket: the path is longer than " + std::to_string(sizeof local.sun_path - 1) +
+                                 " bytes");
+    std::memcpy(local.sun_path, target_.host.data(), target_.host.size());
+    std::memcpy(&address.storage, &local, sizeof local);
+    address.size = sizeof local;
+    const int error = co_await try_connect(address, deadline);
+    if (error == 0) co_return;
+    close();
+    throw ConnectionError(peer_ + ": " + text_of(error));
+}
+
+Operation<int> Stream::try_connect(const Address& address, Deadline deadline) {
+    const int fd = ::socket(address.storage.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd < 0) co_return errno;
+    handle_.descriptor = fd;
+    descriptor_.opened(handle_);
+    if (address.storage.ss_family != AF_UNIX) set_tcp_options(fd, target_.keep_alive);
+    int error = ::connect(fd, address.get(), address.size) == 0 ? 0 : errno;
+    if (error != EINPROGRESS && error != EINTR) co_return error;
+    const Ready ready = co_await until_readable_or_writable(deadline);
+    if (!is_open()) co_return EBADF;  // forked meanwhile
+    if (!ready) co_return ETIMEDOUT;
+    socklen_t size = sizeof error;
+    if (::getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &size) != 0) error = errno;
+    co_return error;
+}
+
+template <class Step>
+auto Stream::encrypted(Step step) {
+    try {
+        return step(*tls_);
+    } catch (const ConnectionError& error) {
+        throw ConnectionError(peer_ + ": " + error.what(), error.code(), error.is_retryable());
+    }
+}
+
+Operation<> Stream::shake_hands(Deadline deadline) {
+    tls_ = std::make_unique<Tls>(*target_.tls, target_.host, handle_.descriptor);
+    for (;;) {
+        if (!is_open()) fail("TLS handshake", EBADF);
+        const Tls::Blocked blocked = encrypted([](Tls& tls) { return tls.handshake(); });
+        if (blocked == Tls::Blocked::no) co_return;
+        co_await (blocked == Tls::Blocked::on_write ? until_readable_or_writable(deadline) : until_readable(deadline));
+        if (deadline.expired()) throw Timeout(peer_ + ": the TLS handshake was not over in time");
+    }
+}
+
+void Stream::fail(const char* what, int error) const {
+    throw ConnectionError(peer_ + ": " + what + ": " + text_of(error));
+}
+
+std::optional<std::size_t> Stream::read_some(char* data, std::size_t size) {
+    for (;;) {
+        if (!is_open()) fail("reading", EBADF);
+        if (tls_) return encrypted([&](Tls& tls) { return tls.read_some(data, size); });
+        const ssize_t count = ::recv(handle_.descriptor, data, size, 0);
+        if (count >= 0) return static_cast<std::size_t>(count);
+        if (errno == EAGAIN || errno == EWOULDBLOCK) return std::nullopt;
+        if (errno != EINTR) fail("reading", errno);
+    }
+}
+
+std::optional<std::size_t> Stream::write_some(std::string_view data) {
+    for (;;) {
+        if (!is_open()) fail("writing", EBADF);
+        if (tls_) return encrypted([&](Tls& tls) { return tls.write_some(data); });
+        const ssize_t count = ::send(handle_.descriptor, data.data(), data.size(), MSG_NOSIGNAL);
+        if (count >= 0) return static_cast<std::size_t>(count);
+        if (errno == EAGAIN || errno == EWOULDBLOCK) return std::nullopt;
+        if (errno != EINTR) fail("writing", errno);
+    }
+}
+
+Wait Stream::ready(bool write, Deadline deadline) {
+    if (!is_open()) fail("waiting", EBADF);
+    return {.handle = &handle_, .write = write, .until = deadline};
+}
+
+void Stream::shut_down() noexcept {
+    std::lock_guard lock{close_mutex_};
+    if (is_open()) ::shutdown(handle_.descriptor, SHUT_RDWR);
+}
+
+void Stream::close() noexcept {
+    std::lock_guard lock{close_mutex_};
+    if (handle_.descriptor < 0 || descriptor_.is_inherited()) return;
+    if (tls_) tls_->say_goodbye();
+    handle_.registration.reset();
+    const int fd = std::exchange(handle_.descriptor, -1);
+    ::shutdown(fd, SHUT_RDWR);  // the peer hears of it, also when a forked child has yet to close its copy
+    descriptor_.closing();
+    ::close(fd);
+}
+
+}  // namespace kombu::net

@@ -1,0 +1,15 @@
+#pragma once
+
+#include <cstddef>
+#include <optional>
+#include <string>
+#include <string_view>
+
+namespace kombu::base64 {
+
+constexpr std::size_t encoded_size(std::size_t size) noexcept { return (size + 2) / 3 * 4; }
+void append_encoded(std::string& out, std::string_view data);
+/// Nothing for what is not base64. As in Python, characters outside the alphabet are passed over.
+std::optional<std::string> decode(std::string_view text);
+
+}  // namespace kombu::base64

@@ -1,0 +1,191 @@
+#include "virtual/json_text.hpp"
+
+#include <array>
+#include <charconv>
+#include <cmath>
+#include <cstdint>
+
+namespace kombu::json_text {
+namespace {
+
+constexpr char hex[] = "0123456789abcdef";
+
+void append_unit(std::string& out, std::uint32_t unit) {
+    const char text[] = {'\\', 'u', hex[unit >> 12 & 15], hex[unit >> 8 & 15], hex[unit >> 4 & 15], hex[unit & 15]};
+    out.append(text, sizeof text);
+}
+
+/// The code point at `at`, which moves behind it; U+FFFD for what is not UTF-8.
+std::uint32_t take_code_point(std::string_view text, std::size_t& at) {
+    const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(text[i]); };
+    const unsigned char first = byte(at++);
+    const std::size_t more = first >= 0xf0 && first < 0xf5 ? 3 : first >= 0xe0 ? 2 : first >= 0xc2 ? 1 : 0;
+    if (more == 0 || first >= 0xf5 || at + more > text.size()) return 0xfffd;
+    std::uint32_t code = first & (0x3fu >> more);
+    for (std::size_t i = 0; i < more; ++i) {
+        if ((byte(at + i) & 0xc0) != 0x80) return 0xfffd;
+        code = code << 6 | (byte(at + i) & 0x3fu);
+    }
+    at += more;
+    return code;
+}
+
+template <class Number>
+void append_number(std::string& out, Number number) {
+    std::array<char, 32> text;
+    const char* const end = std::to_chars(text.data(), text.data() + text.size(), number).ptr;
+    out.append(text.data(), static_cast<std::size_t>(end - text.data()));
+}
+
+void append_real(std::string& out, double number) {
+    if (!std::isfinite(number)) {
+        out += "null";
+        return;
+    }
+    const std::size_t before = out.size();
+    append_number(out, number);
+    if (out.find_first_of(".e", before) == std::string::npos) out += ".0";
+}
+
+std::size_t skip_space(std::string_view text, std::size_t at) {
+    while (at < text.size() && (text[at] == ' ' || text[at] == '\t' || text[at] == '\n' || text[at] == '\r')) ++at;
+    return at;
+}
+
+std::size_t skip_string(std::string_view text, std::size_t at) {
+    for (++at; at < text.size() && text[at] != '"'; ++at)
+        if (text[at] == '\\') ++at;
+    return at + 1;
+}
+
+std::size_t skip_value(std::string_view text, std::size_t at) {
+    std::size_t depth = 0;
+    do {
+        const char c = at < text.size() ? text[at] : ']';
+        if (c == '"') {
+            at = skip_string(text, at);
+        } else if (c == '{' || c == '[') {
+            ++depth;
+            ++at;
+        } else if (c == '}' || c == ']') {
+            if (depth == 0) return at;
+            --depth;
+            ++at;
+        } else if (depth != 0) {
+            ++at;
+        } else {
+            while (at < text.size() && std::string_view{",]} \t\r\n"}.find(text[at]) == std::string_view::npos) ++at;
+            return at;
+        }
+    } while (depth != 0);
+    return at;
+}
+
+}  // namespace
+
+void append_string(std::string& out, std::string_view text) {
+    out += '"';
+    std::size_t plain = 0;  // from here on nothing has needed to be escaped
+    for (std::size_t at = 0; at < text.size();) {
+        const auto c = static_cast<unsigned char>(text[at]);
+        if (c >= 0x20 && c < 0x7f && c != '"' && c != '\\') {
+            ++at;
+            continue;
+        }
+        out.append(text, plain, at - plain);
+        if (c == 0x7f) {
+            out += '\x7f';
+            ++at;
+        } else if (c < 0x80) {
+            ++at;
+            switch (c) {
+                case '"': out += "\\\""; break;
+                case '\\': out += "\\\\"; break;
+                case '\n': out += "\\n"; break;
+                case '\r': out += "\\r"; break;
+                case '\t': out += "\\t"; break;
+                case '\b': out += "\\b"; break;
+                case '\f': out += "\\f"; break;
+                default: append_unit(out, c); break;
+            }
+        } else {
+            const std::uint32_t code = take_code_point(text, at);
+            if (code >= 0x10000) {
+                append_unit(out, 0xd800 + ((code - 0x10000) >> 10));
+                append_unit(out, 0xdc00 + ((code - 0x10000) & 0x3ff));
+            } else {
+                append_unit(out, code);
+            }
+        }
+        plain = at;
+    }
+    out.append(text, plain);
+    out += '"';
+}
+
+void append(std::string& out, const Json& value) {
+    switch (value.type()) {
+        case Json::value_t::object: {
+            const char* separator = "";
+            out += '{';
+            for (const auto& [name, inner] : value.items()) {
+                out += separator;
+                append_string(out, name);
+                out += ": ";
+                append(out, inner);
+                separator = ", ";
+            }
+            out += '}';
+            return;
+        }
+        case Json::value_t::array: {
+            const char* separator = "";
+            out += '[';
+            for (const Json& inner : value) {
+                out += separator;
+                append(out, inner);
+                separator = ", ";
+            }
+            out += ']';
+            return;
+        }
+        case Json::value_t::string: return append_string(out, value.get_ref<const std::string&>());
+        case Json::value_t::boolean: out += value.get<bool>() ? "true" : "false"; return;
+        case Json::value_t::number_integer: return append_number(out, value.get<std::int64_t>());
+        case Json::value_t::number_unsigned: return append_number(out, value.get<std::uint64_t>());
+        case Json::value_t::number_float: return append_real(out, value.get<double>());
+        default: out += "null"; return;
+    }
+}
+
+std::optional<Span> member(std::string_view text, std::size_t object, std::string_view name) {
+    std::optional<Span> found;
+    std::size_t at = skip_space(text, object);
+    if (at >= text.size() || text[at] != '{') return found;
+    at = skip_space(text, at + 1);
+    while (at < text.size() && text[at] == '"') {
+        const std::size_t key_end = skip_string(text, at);
+        const bool wanted = text.substr(at + 1, key_end - at - 2) == name;
+        const std::size_t begin = skip_space(text, skip_space(text, key_end) + 1);  // behind the colon
+        const std::size_t end = skip_value(text, begin);
+        if (wanted) found = Span{begin, end};
+        at = skip_space(text, end);
+        if (at < text.size() && text[at] == ',') at = skip_space(text, at + 1);
+    }
+    return found;
+}
+
+std::optional<Span> element(std::string_view text, std::size_t array, std::size_t n) {
+    std::size_t at = skip_space(text, array);
+    if (at >= text.size() || text[at] != '[') return std::nullopt;
+    at = skip_space(text, at + 1);
+    for (; at < text.size() && text[at] != ']'; --n) {
+        const std::size_t end = skip_value(text, at);
+        if (n == 0) return Span{at, end};
+        at = skip_space(text, end);
+        if (at < text.size() && text[at] == ',') at = skip_space(text, at + 1);
+    }
+    return std::nullopt;
+}
+
+}  // namespace kombu::json_text

@@ -1,0 +1,30 @@
+#pragma once
+
+#include <kombu/json.hpp>
+
+#include <cstddef>
+#include <optional>
+#include <string>
+#include <string_view>
+
+/// JSON as text: written to the letter as Python's json.dumps writes it, and found one's way around in without being
+/// taken apart, so that what others wrote can be passed on to the letter too.
+namespace kombu::json_text {
+
+/// What JSON cannot write (bytes, NaN) becomes null.
+void append(std::string& out, const Json& value);
+void append_string(std::string& out, std::string_view text);
+
+/// Part of a text, from `begin` up to `end`.
+struct Span {
+    std::size_t begin = 0, end = 0;
+    std::string_view of(std::string_view text) const { return text.substr(begin, end - begin); }
+};
+
+/// The value of a member of the object that begins at `object`. The text must be well-formed; the last of several
+/// members of one name counts, as everywhere.
+std::optional<Span> member(std::string_view text, std::size_t object, std::string_view name);
+/// The n-th element of the array that begins at `array`.
+std::optional<Span> element(std::string_view text, std::size_t array, std::size_t n);
+
+}  // namespace kombu::json_text
