@@ -2,6 +2,7 @@
 
 #include <kombu/error.hpp>
 
+#include "backoff.hpp"
 #include "net/blocking_driver.hpp"
 
 #include <algorithm>
@@ -45,7 +46,7 @@ Operation<> ConnectionState::connect(Deadline deadline) {
     if (interrupted_) taken_away();
     if (connected()) co_return;
     abandon();
-    auto fresh = co_await connect_somewhere(deadline);
+    auto fresh = co_await connect_patiently(deadline);
     {
         std::lock_guard<ForkSafeMutex> lock{session_mutex_};
         session_ = std::move(fresh);
@@ -65,6 +66,24 @@ std::vector<std::size_t> ConnectionState::endpoint_order() const {
         std::rotate(order.begin(), order.begin() + static_cast<std::ptrdiff_t>(last_endpoint_), order.end());
     }
     return order;
+}
+
+Operation<std::shared_ptr<TransportConnection>> ConnectionState::connect_patiently(Deadline deadline) {
+    const ConnectionParameters& parameters = description_->parameters;
+    const RetryPolicy policy = parameters.connect_policy();
+    const Deadline by = std::min(deadline, Deadline::after(policy.timeout));
+    Backoff backoff{policy, by};
+    for (;;) {
+        std::optional<std::chrono::milliseconds> pause;
+        try {
+            auto connected = co_await connect_somewhere(by);
+            co_return connected;
+        } catch (const ConnectionError& error) {
+            if (error.is_retryable() && !interrupted_) pause = backoff.next();
+            if (!pause) throw;
+        }
+        for (const Deadline again = Deadline::after(*pause); !again.expired();) co_await Wait{.until = again};
+    }
 }
 
 Operation<std::shared_ptr<TransportConnection>> ConnectionState::connect_somewhere(Deadline deadline) {

@@ -119,6 +119,8 @@ public:
     std::uint64_t tenancy() const noexcept { return tenancy_.load(std::memory_order_relaxed); }
 
 private:
+    /// As often as the transport options say; and once.
+    Operation<std::shared_ptr<TransportConnection>> connect_patiently(Deadline deadline);
     Operation<std::shared_ptr<TransportConnection>> connect_somewhere(Deadline deadline);
     std::vector<std::size_t> endpoint_order() const;
     std::shared_ptr<TransportConnection> detach() noexcept;

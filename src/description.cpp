@@ -1,8 +1,10 @@
 #include "description.hpp"
 
 #include <kombu/error.hpp>
+#include <kombu/log.hpp>
 
 #include "nearest.hpp"
+#include "ssl.hpp"
 #include "transport_registry.hpp"
 
 #include <boost/url/encode.hpp>
@@ -20,8 +22,6 @@
 
 namespace kombu::detail {
 namespace {
-
-using Query = std::vector<std::pair<std::string, std::string>>;
 
 constexpr double longest = 3.0e9;  // seconds; see OptionalTimeout
 
@@ -52,23 +52,41 @@ std::chrono::nanoseconds parse_seconds(std::string_view text, const std::string&
     return std::chrono::nanoseconds{static_cast<std::int64_t>(seconds * 1e9)};
 }
 
-bool parse_bool(std::string_view text, const std::string& field) {
-    if (text == "true" || text == "1") return true;
-    if (text == "false" || text == "0") return false;
-    throw ConfigurationError(field + ": true or false, not " + std::string{text.substr(0, 100)});
-}
-
-/// Text of a query as the type that the option's default has.
+/// Text of a query as the type that the option's default has. An option that may be of several types takes text for
+/// what it is only when it is nothing else.
 Json typed(std::string_view text, const Json& like, const std::string& field) {
-    if (like.is_boolean()) return parse_bool(text, field);
+    if (like.is_structured()) {
+        Json parsed = Json::parse(text, nullptr, false);
+        if (parsed.is_discarded()) throw ConfigurationError(field + ": not JSON: " + std::string{text.substr(0, 100)});
+        return parsed;
+    }
+    if (like.is_boolean())
+        return text == "true" || text == "1" ? Json(true) : text == "false" || text == "0" ? Json(false) : Json(text);
     if (like.is_number()) return parse_number(text, field);
     return std::string{text};
 }
 
-void check_type(const Json& value, const Json& like, const std::string& field) {
-    if (like.is_boolean() && !value.is_boolean()) throw ConfigurationError(field + ": must be true or false");
-    if (like.is_number() && !value.is_number()) throw ConfigurationError(field + ": must be a number");
-    if (like.is_string() && !value.is_string()) throw ConfigurationError(field + ": must be text");
+/// The options that connections of every transport have.
+const Json& common_options() {
+    static const auto* const options =
+        new Json{{"confirm_publish", true},       {"operation_timeout", 30.0}, {"max_retries", 0.0},
+                 {"interval_start", 2.0},         {"interval_step", 2.0},      {"interval_max", 30.0},
+                 {"connect_retries_timeout", 0.0}};
+    return *options;
+}
+
+void check_common_option(const std::string& name, Json& value) {
+    const std::string field = "transport_options." + name;
+    if (name == "confirm_publish") {
+        if (!value.is_boolean()) throw ConfigurationError(field + ": must be true or false");
+        return;
+    }
+    if (!value.is_number()) throw ConfigurationError(field + ": must be a number");
+    const double number = value.get<double>();
+    if (name == "operation_timeout" ? !(number > 0) || number > longest : !(number >= 0) || number > longest)
+        throw ConfigurationError(name + ": must be " +
+                                 (name == "operation_timeout" ? "more than 0 seconds" : "0 or more"));
+    value = number;
 }
 
 class Builder {
@@ -80,14 +98,14 @@ public:
         if (places.empty()) places.push_back("amqp://");
 
         const Url first = parse_place(places.front(), nullptr);
-        const KnownTransport known = find_transport(first.transport);
+        const KnownTransport known = choose_transport(first);
         description_->transport = known.transport;
         parameters().transport = known.name;
         read_options(first.query);
         add_endpoint(first);
         for (std::size_t i = 1; i < places.size(); ++i) {
             const Url alternate = parse_place(places[i], &first);
-            if (find_transport(alternate.transport).name != known.name)
+            if (!is_same_transport(alternate.transport, known.name))
                 throw ConfigurationError("alternates: all endpoints of a connection must have one transport, not " +
                                          known.name + " and " + alternate.transport);
             for (const auto& option : alternate.query)
@@ -97,6 +115,9 @@ public:
             add_endpoint(alternate);
         }
         known.transport->check(parameters());
+        if (parameters().ssl && parameters().ssl->cert_reqs == SslOptions::CertReqs::none)
+            log(LogLevel::warning, parameters().transport + "://" + parameters().endpoints.front().hostname +
+                                       ": ssl_cert_reqs is none: whoever answers is trusted");
         description_->identity = identity();
         description_->hash = std::hash<std::string>{}(description_->identity);
     }
@@ -117,9 +138,24 @@ private:
         return static_cast<std::uint16_t>(port);
     }
 
+    /// Encrypted Redis has a scheme of its own, however it is asked for.
+    KnownTransport choose_transport(const Url& url) {
+        KnownTransport known = find_transport(url.transport);
+        parameters().ssl = parse_ssl(options_.ssl, url.query, known.name == "rediss");
+        if (parameters().ssl && !known.transport->supports_ssl())
+            throw ConfigurationError("ssl: TLS is not supported by the transport " + known.name);
+        if (parameters().ssl && known.name == "redis") known = find_transport("rediss");
+        return known;
+    }
+
+    static bool is_same_transport(const std::string& alternate, const std::string& chosen) {
+        const std::string name = find_transport(alternate).name;
+        return name == chosen || (name == "redis" && chosen == "rediss");
+    }
+
     /// A URL, or a host name with or without a port, which takes the rest from the first place.
     static Url parse_place(std::string_view place, const Url* first) {
-        if (is_url(place)) return parse_url(place);
+        if (is_url(place)) return with_socket_path(parse_url(place));
         Url url = parse_url((first ? first->transport : "amqp") + "://" + std::string{place});
         if (!first) return url;
         if (url.userid || url.password)
@@ -129,6 +165,19 @@ private:
         url.userid = first->userid;
         url.password = first->password;
         url.virtual_host = url.virtual_host ? url.virtual_host : first->virtual_host;
+        return url;
+    }
+
+    /// The path of a unix socket stands where others have a virtual host, which stands in the query then.
+    static Url with_socket_path(Url url) {
+        if (!url.transport.ends_with("+socket")) return url;
+        url.hostname = '/' + url.virtual_host.value_or("");
+        url.virtual_host.reset();
+        const auto found = std::find_if(url.query.begin(), url.query.end(),
+                                        [](const auto& option) { return option.first == "virtual_host"; });
+        if (found == url.query.end()) return url;
+        url.virtual_host = found->second;
+        url.query.erase(found);
         return url;
     }
 
@@ -152,9 +201,8 @@ private:
     }
 
     void read_options(const Query& query) {
-        if (options_.ssl) throw ConfigurationError("ssl: TLS is not supported yet");
         Json defaults = description_->transport->option_defaults();
-        defaults.update({{"confirm_publish", true}, {"operation_timeout", 30.0}});
+        defaults.update(common_options());
         Json& chosen = parameters().transport_options = defaults;
         std::optional<std::string> failover, login;
 
@@ -167,6 +215,8 @@ private:
                 failover = value;
             else if (key == "login_method")
                 login = value;
+            else if (is_ssl_option(key))
+                continue;  // seen to already
             else if (const auto known = defaults.find(key); known != defaults.end())
                 chosen[key] = typed(value, *known, key);
             else
@@ -176,14 +226,15 @@ private:
         if (!options_.transport_options.is_object() && !options_.transport_options.is_null())
             throw ConfigurationError("transport_options: must be a JSON object");
         for (const auto& [key, value] : options_.transport_options.items()) {
-            const auto known = defaults.find(key);
-            if (known == defaults.end()) refuse(key, defaults);
-            check_type(value, *known, "transport_options." + key);
-            chosen[key] = known->is_number() ? Json(value.get<double>()) : value;
+            if (!defaults.contains(key)) refuse(key, defaults);
+            chosen[key] = value;
         }
-        const double timeout = chosen["operation_timeout"].get<double>();
-        if (!(timeout > 0) || timeout > longest)
-            throw ConfigurationError("operation_timeout: must be more than 0 seconds");
+        for (auto& [key, value] : chosen.items()) {
+            if (common_options().contains(key))
+                check_common_option(key, value);
+            else
+                description_->transport->check_option(key, value);
+        }
 
         apply(options_.failover_strategy, failover);
         apply(options_.login_method, login);
@@ -199,7 +250,6 @@ private:
     }
 
     [[noreturn]] static void refuse(const std::string& key, const Json& defaults) {
-        if (key.starts_with("ssl")) throw ConfigurationError(key + ": TLS is not supported yet");
         std::vector<std::string> known{"connect_timeout", "failover_strategy", "heartbeat", "login_method"};
         for (const auto& [name, value] : defaults.items()) known.push_back(name);
         throw ConfigurationError("unknown option: " + key.substr(0, 100) + " (" + suggest(key, known) + ")");
@@ -221,6 +271,10 @@ private:
         add(parameters().login_method);
         add(std::to_string(parameters().heartbeat.count()));
         add(std::to_string(parameters().connect_timeout.count()));
+        if (const auto& ssl = parameters().ssl) {
+            add("ssl");
+            for (const auto& [name, value] : ssl_query(*ssl)) add(name + '=' + value);
+        }
         add(parameters().transport_options.dump(-1, ' ', false, Json::error_handler_t::replace));
         return text;
     }
@@ -241,12 +295,16 @@ std::string seconds_text(std::chrono::nanoseconds time) {
     return {buffer.data(), end};
 }
 
+/// Has a password in it.
+bool is_secret_option(std::string_view name) { return name == "sentinel_kwargs"; }
+
 std::string endpoint_uri(const std::string& transport, const Endpoint& endpoint, ShowPassword show) {
     const auto& plain = boost::urls::unreserved_chars;
     std::string uri = transport + "://" + quoted(endpoint.userid, plain);
     if (!endpoint.password.empty())
         uri += ':' + (show == ShowPassword::yes ? quoted(endpoint.password.reveal(), plain) : std::string{"**"});
     if (!endpoint.userid.empty() || !endpoint.password.empty()) uri += '@';
+    if (transport.ends_with("+socket")) return uri + quoted(endpoint.hostname, plain + '/');
     const bool ipv6 = endpoint.hostname.find(':') != std::string::npos;
     uri += ipv6 ? '[' + endpoint.hostname + ']' : quoted(endpoint.hostname, plain);
     if (endpoint.port != 0) uri += ':' + std::to_string(endpoint.port);
@@ -274,10 +332,18 @@ std::string to_uri(const Description& description, ShowPassword show) {
     if (parameters.failover_strategy != "round-robin") add("failover_strategy", parameters.failover_strategy);
     if (parameters.login_method != description.transport->default_login_method())
         add("login_method", parameters.login_method);
+    const bool is_socket = parameters.transport.ends_with("+socket");
+    if (is_socket) add("virtual_host", parameters.endpoints.front().virtual_host);
+    if (parameters.ssl) {
+        const bool by_scheme = parameters.transport == "rediss";
+        if (!by_scheme && parameters.ssl->cert_reqs == SslOptions::CertReqs::required) add("ssl_cert_reqs", "required");
+        for (const auto& [name, value] : ssl_query(*parameters.ssl)) add(name, value);
+    }
     Json defaults = description.transport->option_defaults();
-    defaults.update({{"confirm_publish", true}, {"operation_timeout", 30.0}});
+    defaults.update(common_options());
     for (const auto& [key, value] : parameters.transport_options.items())
-        if (value != defaults[key]) add(key, value.is_string() ? value.get<std::string>() : value.dump());
+        if (value != defaults[key] && !is_secret_option(key))
+            add(key, value.is_string() ? value.get<std::string>() : value.dump());
     uri += query;
 
     for (std::size_t i = 1; i < parameters.endpoints.size(); ++i)

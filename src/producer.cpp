@@ -162,6 +162,7 @@ Operation<> Producer::publishing(EncodedBody body, const PublishOptions& options
     auto publication = std::make_unique<Publication>(connection_);
     OutgoingMessage& message = publication->message;
     message.exchange = exchange.name();
+    message.exchange_type = exchange.type();
     message.routing_key = options.routing_key ? *options.routing_key : options_.routing_key;
     check_name(message.routing_key, "routing_key");
     message.mandatory = options.mandatory;

@@ -53,6 +53,7 @@ Operation<> SimpleQueue::declare_operation() {
     const Deadline deadline = state.deadline({});
     const auto channel = co_await state.default_channel(deadline);
     co_await declare(*channel, queue, deadline);
+    co_await channel->prepare_to_receive(queue, deadline);
 }
 
 PublishOptions SimpleQueue::addressed(PublishOptions options) const {

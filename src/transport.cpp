@@ -6,6 +6,7 @@
 #include "amqp/transport.hpp"
 #include "memory/transport.hpp"
 #include "nearest.hpp"
+#include "redis/transport.hpp"
 
 #include <map>
 #include <utility>
@@ -39,7 +40,12 @@ public:
 
 private:
     using Map = std::map<std::string, std::shared_ptr<const Transport>, std::less<>>;
-    detail::CopyOnWrite<Map> transports_{{{"amqp", amqp::make_transport()}, {"memory", memory::make_transport()}}};
+    detail::CopyOnWrite<Map> transports_{{{"amqp", amqp::make_transport()},
+                                          {"memory", memory::make_transport()},
+                                          {"redis", redis::make_transport(redis::Kind::plain)},
+                                          {"rediss", redis::make_transport(redis::Kind::encrypted)},
+                                          {"redis+socket", redis::make_transport(redis::Kind::unix_socket)},
+                                          {"sentinel", redis::make_transport(redis::Kind::sentinel)}}};
     const std::map<std::string, std::string, std::less<>> aliases_{{"pyamqp", "amqp"}, {"librabbitmq", "amqp"}};
 };
 
@@ -58,9 +64,53 @@ void register_transport(std::string name, std::shared_ptr<const Transport> trans
     registry().add(std::move(name), std::move(transport));
 }
 
+void Transport::check_option(const std::string& name, Json& value) const {
+    const Json defaults = option_defaults();
+    const Json& like = defaults.at(name);
+    const auto refuse = [&](const char* what) {
+        throw ConfigurationError("transport_options." + name + ": must be " + what);
+    };
+    if (like.is_boolean() && !value.is_boolean()) refuse("true or false");
+    if (like.is_number() && !value.is_number()) refuse("a number");
+    if (like.is_string() && !value.is_string()) refuse("text");
+    if (like.is_number()) value = value.get<double>();
+}
+
+Operation<> TransportChannel::prepare_to_receive(const Queue&, Deadline) { co_return; }
+
+Operation<std::vector<std::exception_ptr>> TransportChannel::basic_publish_all(
+    std::span<const OutgoingMessage> messages, Deadline deadline, OptionalTimeout confirm_timeout) {
+    std::vector<std::exception_ptr> results(messages.size());
+    std::exception_ptr broken;
+    for (std::size_t i = 0; i < messages.size(); ++i) {
+        if (broken) {
+            results[i] = broken;
+            continue;
+        }
+        try {
+            co_await basic_publish(messages[i], deadline, confirm_timeout);
+        } catch (const OperationalError& error) {
+            results[i] = std::current_exception();
+            if (error.poisons_connection() || !is_open()) broken = results[i];
+        }
+    }
+    co_return results;
+}
+
 std::chrono::nanoseconds ConnectionParameters::operation_timeout() const {
     return std::chrono::nanoseconds{
         static_cast<std::int64_t>(transport_options.at("operation_timeout").get<double>() * 1e9)};
+}
+
+RetryPolicy ConnectionParameters::connect_policy() const {
+    const auto number = [&](const char* name) { return transport_options.at(name).get<double>(); };
+    const auto seconds = [&](const char* name) { return std::chrono::duration<double>{number(name)}; };
+    RetryPolicy policy{.max_retries = static_cast<unsigned>(number("max_retries")),
+                       .interval_start = seconds("interval_start"),
+                       .interval_step = seconds("interval_step"),
+                       .interval_max = seconds("interval_max")};
+    if (number("connect_retries_timeout") > 0) policy.timeout = seconds("connect_retries_timeout");
+    return policy;
 }
 
 bool ConnectionParameters::confirm_publish() const { return transport_options.at("confirm_publish").get<bool>(); }

@@ -36,8 +36,10 @@ struct ConnectionOptions {
     std::optional<Password> password{};
     std::optional<std::string> virtual_host{};
     std::optional<int> port{};
-    /// TLS. Not supported yet: true throws ConfigurationError.
-    bool ssl = false;
+    /// TLS, on Redis: true, or a JSON object by Kombu's names: `ssl_ca_certs`, `ssl_certfile`, `ssl_keyfile` (files in
+    /// PEM), `ssl_check_hostname` (true), `ssl_cert_reqs` ("required", or "none" to trust whoever answers). They may
+    /// stand in the URL's query too. Not set: as the URL's scheme says.
+    Json ssl{};
     /// How to log in to AMQP: "PLAIN".
     std::optional<std::string> login_method{};
     /// How often, at least, each side shows the other that it lives: whole seconds on AMQP, rounded up; the broker may

@@ -95,6 +95,44 @@ public:
     bool is_retryable() const noexcept override { return false; }
 };
 
+/// The broker does not know the user, or the password is wrong or has been changed.
+class KOMBU_EXPORT AuthenticationError : public ConnectionError {
+public:
+    explicit AuthenticationError(const std::string& what, int code = 403) : ConnectionError(what, code, false) {}
+};
+
+/// Redis: the server is reading its data from disk and will answer when that is done (LOADING).
+class KOMBU_EXPORT LoadingError : public ConnectionError {
+public:
+    using ConnectionError::ConnectionError;
+};
+
+/// Redis: the server is a replica, or was made one (READONLY, MASTERDOWN). The next attempt may find the master.
+class KOMBU_EXPORT ReadOnlyError : public ConnectionError {
+public:
+    using ConnectionError::ConnectionError;
+};
+
+/// Redis: the key is on another node of a cluster (MOVED, ASK, CROSSSLOT, CLUSTERDOWN); clusters are not supported.
+class KOMBU_EXPORT MovedError : public ConnectionError {
+public:
+    explicit MovedError(const std::string& what) : ConnectionError(what, 0, false) {}
+};
+
+/// Redis: the server has no memory left for more messages (OOM). Nothing was stored; connection and channel are whole.
+class KOMBU_EXPORT OutOfMemoryError : public ChannelError {
+public:
+    using ChannelError::ChannelError;
+    bool is_retryable() const noexcept override { return true; }
+};
+
+/// Redis: a script keeps the server busy (BUSY). Connection and channel are whole.
+class KOMBU_EXPORT BusyError : public ChannelError {
+public:
+    using ChannelError::ChannelError;
+    bool is_retryable() const noexcept override { return true; }
+};
+
 /// The broker answered a publish with a negative acknowledgement: the message is not stored.
 class KOMBU_EXPORT Nacked : public OperationalError {
 public:

@@ -8,13 +8,17 @@
 #include <kombu/json.hpp>
 #include <kombu/message.hpp>
 #include <kombu/operation.hpp>
+#include <kombu/retry.hpp>
+#include <kombu/ssl.hpp>
 #include <kombu/url.hpp>
 
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <exception>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -39,17 +43,24 @@ struct ConnectionParameters {
     std::string login_method{};
     std::chrono::nanoseconds heartbeat{0};
     std::chrono::nanoseconds connect_timeout{std::chrono::seconds{5}};
+    /// Not set: not encrypted.
+    std::optional<SslOptions> ssl{};
     /// Checked and completed with the transport's defaults.
     Json transport_options = Json::object();
 
     /// How long an operation may take that has no timeout of its own.
     std::chrono::nanoseconds operation_timeout() const;
     bool confirm_publish() const;
+    /// How often, and how patiently, all endpoints are tried: max_retries, interval_start, interval_step, interval_max
+    /// and connect_retries_timeout of the transport options.
+    RetryPolicy connect_policy() const;
 };
 
 /// A message on its way to the broker.
 struct OutgoingMessage {
     std::string exchange{};
+    /// As whoever publishes knows it: for brokers that do not keep it.
+    std::string exchange_type = "direct";
     std::string routing_key{};
     bool mandatory = false;
     Properties properties{};
@@ -59,8 +70,8 @@ struct OutgoingMessage {
 /// A channel as a transport provides it. Used by one thread at a time, one operation at a time. An operation's
 /// arguments live until it has ended; it ends, or throws, by its deadline. One that is destroyed before must leave the
 /// channel as if it had not begun, or the connection closed. Errors are ChannelError (and what derives from it) when
-/// the channel is closed now and the connection is not, and ConnectionError (and what derives from it) when the
-/// connection is of no more use.
+/// the channel is closed now and the connection is not (Unroutable, OutOfMemoryError and BusyError leave it open), and
+/// ConnectionError (and what derives from it) when the connection is of no more use.
 class KOMBU_EXPORT TransportChannel {
 public:
     virtual ~TransportChannel() = default;
@@ -89,6 +100,13 @@ public:
     /// the confirmation alone. Throws Unroutable and Nacked without closing the channel.
     virtual Operation<> basic_publish(const OutgoingMessage& message, Deadline deadline,
                                       OptionalTimeout confirm_timeout) = 0;
+    /// The same for many, sent in one go. What became of each: null when it was confirmed, else what basic_publish
+    /// would have thrown; throws nothing of that itself. Without an override, one after the other.
+    virtual Operation<std::vector<std::exception_ptr>> basic_publish_all(std::span<const OutgoingMessage> messages,
+                                                                         Deadline deadline,
+                                                                         OptionalTimeout confirm_timeout);
+    /// Messages of that queue will be asked for: where nothing is kept for who does not listen, listens from now on.
+    virtual Operation<> prepare_to_receive(const Queue& queue, Deadline deadline);
     /// Nothing when the queue is empty.
     virtual Operation<std::optional<Delivery>> basic_get(std::string_view queue, bool no_ack, Deadline deadline) = 0;
     /// Waits for a message until `wait_until`. Nothing when none came. Leaves a queue alive that goes with its last
@@ -128,6 +146,11 @@ public:
     /// The options that this transport knows beside the common ones, with their defaults. The type of the default is
     /// the type of the option.
     virtual Json option_defaults() const { return Json::object(); }
+    /// Throws ConfigurationError, naming the option, when one of its own cannot have that value. May replace the value
+    /// by one that means the same. Without an override, the type must be that of the default.
+    virtual void check_option(const std::string& name, Json& value) const;
+    /// Whether its connections can be encrypted.
+    virtual bool supports_ssl() const { return false; }
     virtual std::string default_login_method() const { return {}; }
     /// Throws ConfigurationError, naming the field, for a description that this transport cannot honour.
     virtual void check(const ConnectionParameters& parameters) const { (void)parameters; }

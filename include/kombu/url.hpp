@@ -30,6 +30,8 @@ public:
 
     /// The password itself. Calls the function when there is one, and throws what it throws.
     std::string reveal() const { return source_ ? (*source_)() : text_; }
+    /// Whether it may be another one when it is asked for again.
+    bool is_function() const noexcept { return source_ != nullptr; }
     bool empty() const noexcept { return !source_ && text_.empty(); }
 
     /// Tells passwords apart without revealing them: functions are equal when they are copies of one another.

@@ -1,4 +1,4 @@
-// Connections, the same on every broker. Runs against memory and against RabbitMQ.
+// Connections, the same on every broker. Runs against memory, RabbitMQ and Redis.
 #include "support/catch.hpp"
 #include "support/eventually.hpp"
 #include "support/messaging_fixture.hpp"

@@ -1,4 +1,4 @@
-// What publishing does, the same on every broker. Runs against memory and against RabbitMQ.
+// What publishing does, the same on every broker. Runs against memory, RabbitMQ and Redis.
 #include "support/catch.hpp"
 #include "support/eventually.hpp"
 #include "support/messaging_fixture.hpp"

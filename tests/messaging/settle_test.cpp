@@ -1,4 +1,4 @@
-// Acknowledging, rejecting and requeueing, the same on every broker. Runs against memory and against RabbitMQ.
+// Acknowledging, rejecting and requeueing, the same on every broker. Runs against memory, RabbitMQ and Redis.
 #include "support/catch.hpp"
 #include "support/eventually.hpp"
 #include "support/messaging_fixture.hpp"

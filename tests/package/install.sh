@@ -25,12 +25,12 @@ if [ "$kind" = shared ]; then
     # What the library defines for others is its own: nothing of its dependencies, and none of its inside.
     exported=$(nm -D --defined-only --demangle "$(find "$work/prefix" -name libkombu.so)" | awk '$2 ~ /[TDBR]/')
     grep -q 'kombu::pools::set_limit' <<<"$exported" || { echo "the library exports nothing"; exit 1; }
-    foreign=$(grep -E ' (boost::|amqp_|kombu::(amqp|memory|net|routing)::)' <<<"$exported" || true)
+    foreign=$(grep -E ' (boost::|amqp_|kombu::(amqp|redis|memory|net|routing|envelope|json_text|base64)::)' <<<"$exported" || true)
     [ -z "$foreign" ] || { echo "exported by mistake: $foreign"; exit 1; }
     # Asio is in the programs that include it: neither the library nor the others link anything for it.
     needed() { readelf -d "$1" | sed -n 's/.*(NEEDED).*\[\(lib[a-z_]*\)\.so.*/\1/p' | grep -vxE 'libc|libm|libgcc_s' | sort | tr '\n' ' '; }
     of_library=$(needed "$(find "$work/prefix" -name libkombu.so)") of_app=$(needed "$work/consumer/app")
-    [ "$of_library" = "libboost_url librabbitmq libz " ] || { echo "the library links $of_library"; exit 1; }
+    [ "$of_library" = "libboost_url libcrypto librabbitmq libssl libz " ] || { echo "the library links $of_library"; exit 1; }
     [ "$of_app" = "libkombu " ] || { echo "a program without Asio links $of_app"; exit 1; }
 fi
 echo "installed, found and used: $kind"

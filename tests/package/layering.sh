@@ -12,7 +12,7 @@ problem() { echo "layering: $*"; problems=$((problems + 1)); }
 
 # The floors of include/kombu, from the ground up: a header includes only what stands on its own floor or below.
 floors=(
-    "version.hpp export.hpp deadline.hpp operation.hpp detail/ error.hpp log.hpp fork.hpp"
+    "version.hpp export.hpp deadline.hpp operation.hpp detail/ error.hpp log.hpp fork.hpp ssl.hpp"
     "pool/"
     "json.hpp url.hpp retry.hpp serialization.hpp compression.hpp"
     "entity.hpp message.hpp channel.hpp connection.hpp"
@@ -62,15 +62,19 @@ forbidden() {
     found=$(grep -rnE "^ *# *include *[<\"]($2)" "$1" || true)
     [ -z "$found" ] || problem "$3:"$'\n'"$found"
 }
-forbidden src/net '(amqp|memory|virtual|nlohmann)/|kombu/(json|url|entity|message|channel|connection|producer|transport|pools)' "src/net knows no protocol"
-forbidden src/virtual '(amqp|memory|net)/|kombu/(channel|connection|producer|transport|pools)' "src/virtual knows no transport"
-for transport in amqp memory; do
+forbidden src/net '(amqp|redis|memory|virtual|nlohmann)/|kombu/(json|url|entity|message|channel|connection|producer|transport|pools)' "src/net knows no protocol"
+forbidden src/virtual '(amqp|redis|memory|net)/|kombu/(channel|connection|producer|transport|pools)' "src/virtual knows no transport"
+for transport in amqp redis memory; do
     forbidden src/$transport 'kombu/(connection|producer|simple_queue|pools|kombu)\.hpp|kombu/pool/(resource|pool|lease|group|factory)|connection_state' \
         "src/$transport knows neither pools nor what is built on transports"
 done
-forbidden src/memory '(amqp|net)/' "src/memory uses no network"
+forbidden src/memory '(amqp|redis|net)/' "src/memory uses no network"
+forbidden src/redis 'amqp/|memory/' "src/redis knows no other transport"
+forbidden src/amqp 'redis/|memory/|virtual/' "src/amqp knows no other transport"
 others=$(grep -rlE '^ *# *include *<(amqp|rabbitmq)' src | grep -v '^src/amqp/' || true)
 [ -z "$others" ] || problem "librabbitmq is included outside src/amqp: $others"
+others=$(grep -rlE '^ *# *include *<openssl/' src | grep -vE '^src/(net/tls|redis/script)\.cpp' || true)
+[ -z "$others" ] || problem "OpenSSL is included outside src/net/tls.cpp: $others"
 
 # Each public header by itself.
 dependencies=$(mktemp)

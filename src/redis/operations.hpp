@@ -1,0 +1,115 @@
+#pragma once
+
+#include <kombu/channel.hpp>
+#include <kombu/deadline.hpp>
+#include <kombu/entity.hpp>
+#include <kombu/message.hpp>
+#include <kombu/operation.hpp>
+#include <kombu/transport.hpp>
+
+#include "redis/fanout.hpp"
+#include "redis/link.hpp"
+#include "virtual/envelope.hpp"
+
+#include <cstddef>
+#include <cstdint>
+#include <exception>
+#include <optional>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+/// What can be asked of Redis, each written once and without I/O. Arguments are taken by value where an operation
+/// outlives the call that made it; what it is given by reference must live as long as it does.
+namespace kombu::redis {
+
+// -- login.cpp
+
+/// Logs in, selects the database and has changes told about, in one round trip where the server speaks RESP 3. Throws
+/// ReadOnlyError when a master is wanted and this is none.
+Operation<> log_in(Link& link, std::string userid, std::string password, bool must_be_master);
+/// The same session with another password.
+Operation<> log_in_again(Session& session, std::string userid, std::string password);
+Operation<> ping(Session& session);
+/// Waits for the answers to everything that was said.
+Operation<> settle(Session& session);
+
+// -- scripts.cpp
+
+/// Calls a script, with its text when the server does not know it.
+Operation<Reply> run_script(Session& session, const Script& script, std::vector<std::string> keys,
+                            std::vector<std::string> arguments);
+
+// -- declaring.cpp
+
+Operation<> declare_exchange(Link& link, Exchange exchange);
+Operation<> delete_exchange(Link& link, std::string name, bool if_unused);
+Operation<QueueInfo> declare_queue(Link& link, Queue queue);
+Operation<> bind_queue(Link& link, std::string queue, std::string exchange, std::string routing_key, Json arguments);
+Operation<> unbind_queue(Link& link, std::string queue, std::string exchange, std::string routing_key);
+Operation<std::uint32_t> purge_queue(Link& link, std::string name);
+Operation<std::uint32_t> delete_queue(Link& link, std::string name, bool if_empty);
+/// Deletes the session's exclusive queues without waiting for it.
+void delete_exclusive_queues(Link& link);
+/// What is bound to an exchange, from memory when that is still true. `entry` is good until the next co_await.
+Operation<const BindingCache::Entry*> bindings_of(Link& link, std::string key, bool fresh);
+
+// -- publishing.cpp
+
+/// The frame of the message before, for the next one like it.
+class FrameCache {
+public:
+    const envelope::Frame& frame_for(const OutgoingMessage& message, envelope::BodyEncoding encoding);
+
+private:
+    std::optional<envelope::Frame> frame_{};
+    Properties properties_{};
+    std::string exchange_{}, routing_key_{};
+};
+
+/// Publishes messages in one go. What became of each is in the result: null when it was stored, or dropped as one that
+/// is not mandatory may be. Messages of one list that follow one another are stored together or not at all.
+Operation<std::vector<std::exception_ptr>> publish(Link& link, FrameCache& frames,
+                                                   std::span<const OutgoingMessage> messages);
+
+// -- receiving.cpp
+
+/// A message that was taken, and what it takes to give it back.
+struct Taken {
+    Delivery delivery{};
+    /// The list it was taken from; empty for one that came by a fanout exchange.
+    std::string list{};
+    /// Its name among the messages that are held, and since when it is; empty for one that is not recorded.
+    std::string tag{}, since{};
+    /// Where in the envelope it is marked as redelivered.
+    std::vector<envelope::Insertion> marks{};
+    std::size_t envelope_size = 0;
+    /// Only of one that is not recorded.
+    std::string envelope{};
+};
+
+/// The next message of a queue, when there is one.
+Operation<std::optional<Taken>> take(Link& link, std::string queue, bool record);
+/// Waits for a message until `until`; from the queue, or from `inbox` when there is one.
+Operation<std::optional<Taken>> wait_for_message(Link& link, std::string queue, bool record, Inbox* inbox,
+                                                 Deadline until);
+std::optional<Taken> take_from(Inbox& inbox, const std::string& peer);
+/// Has what is published to a queue's fanout exchanges come in, from before the operation's end.
+Operation<> listen(Link& link, std::string queue, Inbox& inbox);
+/// No more of it.
+void stop_listening(Link& link, Inbox& inbox);
+
+// -- settling.cpp
+
+Operation<> acknowledge(Link& link, std::string tag);
+/// Puts a message back, where it is served next, marked as redelivered. Nothing when somebody else has done so since.
+Operation<> give_back(Link& link, const Taken& taken);
+/// The same without waiting for it.
+void give_back_nowait(Link& link, const Taken& taken);
+/// Gives back, to their queues, what consumers have held for too long. One consumer at a time does so.
+Operation<> restore_expired(Link& link);
+/// The envelope of a message that comes again.
+std::string redelivered(const Taken& taken);
+
+}  // namespace kombu::redis

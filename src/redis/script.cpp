@@ -1,0 +1,117 @@
+#include "redis/script.hpp"
+
+#include <openssl/evp.h>
+
+#include <array>
+
+namespace kombu::redis {
+
+Script::Script(std::string_view lua) : text(lua) {
+    std::array<unsigned char, EVP_MAX_MD_SIZE> digest{};
+    unsigned size = 0;
+    EVP_Digest(lua.data(), lua.size(), digest.data(), &size, EVP_sha1(), nullptr);
+    constexpr char hex[] = "0123456789abcdef";
+    for (unsigned i = 0; i < size; ++i) {
+        sha += hex[digest[i] >> 4];
+        sha += hex[digest[i] & 15];
+    }
+}
+
+const Script& take_script() {
+    static const auto* const script = new Script{R"lua(
+local function tag_of(item)
+    local ok, message = pcall(cjson.decode, item)
+    if not ok or type(message) ~= 'table' or message.body == nil or message.body == cjson.null then return end
+    local sent = message.properties
+    if type(sent) ~= 'table' or type(sent.delivery_info) ~= 'table' then return end
+    if type(sent.delivery_info.exchange) ~= 'string' or type(sent.delivery_info.routing_key) ~= 'string' then return end
+    local tag = sent.delivery_tag
+    if type(tag) == 'number' then return string.format(tag % 1 == 0 and '%.0f' or '%.14g', tag) end
+    if type(tag) == 'string' and tag ~= '' then return tag end
+end
+local aside = 0
+for list = 4, #KEYS do
+    local item = redis.call('RPOP', KEYS[list])
+    while item do
+        local tag = tag_of(item)
+        if tag then
+            if ARGV[1] == '0' then return {aside, item, list - 4, tag, ''} end
+            local now = redis.call('TIME')
+            local when = string.format('%d.%06d', now[1], now[2])
+            local free, copy = tag, 0
+            while redis.call('HEXISTS', KEYS[1], free) == 1 do
+                copy = copy + 1
+                free = tag .. ':' .. when .. ':' .. copy
+            end
+            redis.call('ZADD', KEYS[2], when, free)
+            redis.call('HSET', KEYS[1], free, '[' .. item .. ARGV[2])
+            return {aside, item, list - 4, free, redis.call('ZSCORE', KEYS[2], free)}
+        end
+        redis.call('LPUSH', KEYS[3], item)
+        aside = aside + 1
+        if aside == 100 then return {aside} end
+        item = redis.call('RPOP', KEYS[list])
+    end
+end
+return {aside}
+)lua"};
+    return *script;
+}
+
+const Script& restore_script() {
+    static const auto* const script = new Script{R"lua(
+if ARGV[2] ~= '' and redis.call('ZSCORE', KEYS[2], ARGV[1]) ~= ARGV[2] then return 0 end
+local record = redis.call('HGET', KEYS[1], ARGV[1])
+redis.call('ZREM', KEYS[2], ARGV[1])
+if not record then return 0 end
+redis.call('HDEL', KEYS[1], ARGV[1])
+local parts, from = {}, tonumber(ARGV[3])
+for i = 5, #ARGV, 2 do
+    local at = tonumber(ARGV[i])
+    parts[#parts + 1] = string.sub(record, from, at)
+    parts[#parts + 1] = ARGV[i + 1]
+    from = at + 1
+end
+parts[#parts + 1] = string.sub(record, from, tonumber(ARGV[4]))
+local message = table.concat(parts)
+for i = 3, #KEYS do redis.call('RPUSH', KEYS[i], message) end
+return 1
+)lua"};
+    return *script;
+}
+
+const Script& expired_script() {
+    static const auto* const script = new Script{R"lua(
+if ARGV[5] == '1' then
+    if not redis.call('SET', KEYS[3], ARGV[1], 'NX', 'PX', ARGV[2]) then return false end
+elseif redis.call('GET', KEYS[3]) ~= ARGV[1] then
+    return false
+end
+local now = redis.call('TIME')
+local since = string.format('%.6f', now[1] + now[2] / 1000000 - tonumber(ARGV[3]))
+local held = redis.call('ZREVRANGEBYSCORE', KEYS[2], since, '-inf', 'WITHSCORES', 'LIMIT', 0, ARGV[4])
+local found = {}
+for i = 1, #held, 2 do
+    local record = redis.call('HGET', KEYS[1], held[i])
+    if record then
+        found[#found + 1] = held[i]
+        found[#found + 1] = held[i + 1]
+        found[#found + 1] = record
+    else
+        redis.call('ZREM', KEYS[2], held[i])
+    end
+end
+return found
+)lua"};
+    return *script;
+}
+
+const Script& release_script() {
+    static const auto* const script = new Script{R"lua(
+if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end
+return 0
+)lua"};
+    return *script;
+}
+
+}  // namespace kombu::redis

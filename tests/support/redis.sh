@@ -1,0 +1,148 @@
+#!/usr/bin/env bash
+# Redis servers for tests: loopback only, own data, stopped with `stop`.
+#
+#   redis.sh fixture DIR PORT               what most tests need: on PORT a server with a unix socket (DIR/plain/redis.sock) and
+#                                           TLS on PORT+1, on PORT+2 one with passwords, on PORT+3 one with TLS that wants to see
+#                                           certificates; certificates in DIR/certs
+#   redis.sh sentinels DIR PORT             a master on PORT, a replica on PORT+1, three sentinels on PORT+2 to PORT+4
+#   redis.sh start DIR NAME PORT [OPTION...]  one more server; returns when it answers, also that it is loading
+#   redis.sh kill DIR NAME                  SIGKILL; redis.sh pause|resume DIR NAME: SIGSTOP, SIGCONT
+#   redis.sh stop DIR                       all that run in DIR, which is deleted
+#
+# The server with passwords has `requirepass kombu-secret` and the user `worker` with the password `worker-secret`.
+set -euo pipefail
+
+action=${1:?action} dir=${2:?directory}
+fail() { echo "redis.sh: $*" >&2; exit 1; }
+command -v redis-server >/dev/null || fail "redis-server is not installed"
+
+# A pid is ours only while it runs in our directory: numbers are reused.
+pid_of() {
+    local pid
+    pid=$(cat "$dir/$1/pid" 2>/dev/null) && [ "$(readlink "/proc/$pid/cwd" 2>/dev/null)" = "$dir/$1" ] && echo "$pid"
+}
+
+end() {
+    local pid; pid=$(pid_of "$1") || return 0
+    kill -KILL "$pid" 2>/dev/null || true
+    for _ in $(seq 200); do kill -0 "$pid" 2>/dev/null || return 0; sleep 0.02; done
+    fail "process $pid does not end"
+}
+
+answers() {
+    exec 3<>"/dev/tcp/127.0.0.1/$1" || return 1
+    printf 'PING\r\n' >&3
+    local answer
+    IFS= read -r -t 5 answer <&3 || true
+    exec 3>&-
+    case $answer in +PONG* | -NOAUTH* | -LOADING* | -MASTERDOWN*) return 0 ;; esac
+    return 1
+}
+
+wait_for() {
+    local _
+    for _ in $(seq 500); do
+        if answers "$1" 2>/dev/null; then return 0; fi
+        sleep 0.02
+    done
+    fail "nothing answers on port $1"
+}
+
+# start NAME PORT OPTION...: options as in redis.conf, without the dashes: `port 1` is two arguments.
+start() {
+    local name=$1 port=$2; shift 2
+    end "$name"
+    mkdir -p "$dir/$name"
+    cd "$dir/$name"
+    setsid redis-server --port "$port" --bind 127.0.0.1 --dir "$dir/$name" --daemonize no --save '' --appendonly no \
+        --enable-debug-command local --unixsocket "$dir/$name/redis.sock" "$@" >out 2>&1 </dev/null &
+    echo $! >pid
+    wait_for "$port"
+}
+
+# certificate NAME EXTENSIONS: signed by the authority.
+certificate() {
+    openssl req -newkey rsa:2048 -nodes -keyout "$1.key" -out "$1.csr" -subj "/CN=$1" 2>/dev/null
+    openssl x509 -req -in "$1.csr" -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -out "$1.pem" \
+        -extfile <(echo "$2") 2>/dev/null
+}
+
+certificates() {
+    mkdir -p "$dir/certs"
+    cd "$dir/certs"
+    [ ! -f client.pem ] || return 0
+    local authority
+    for authority in ca rogue; do
+        openssl req -x509 -newkey rsa:2048 -nodes -keyout $authority.key -out $authority.pem -days 2 \
+            -subj "/CN=$authority" -addext basicConstraints=critical,CA:TRUE 2>/dev/null
+    done
+    certificate server "subjectAltName=DNS:localhost,IP:127.0.0.1"
+    certificate elsewhere "subjectAltName=DNS:elsewhere.example"
+    certificate client "extendedKeyUsage=clientAuth"
+}
+
+tls() { echo --tls-port "$1" --tls-cert-file "$dir/certs/$2.pem" --tls-key-file "$dir/certs/$2.key" --tls-ca-cert-file "$dir/certs/ca.pem"; }
+
+fixture() {
+    local port=$1
+    certificates
+    # shellcheck disable=SC2046
+    start plain "$port" $(tls $((port + 1)) server) --tls-auth-clients no
+    start guarded $((port + 2)) --requirepass kombu-secret --user worker on '>worker-secret' '~*' '&*' +@all
+    # shellcheck disable=SC2046
+    start mutual $((port + 5)) $(tls $((port + 3)) server) --tls-auth-clients yes
+    # shellcheck disable=SC2046
+    start elsewhere $((port + 6)) $(tls $((port + 4)) elsewhere) --tls-auth-clients no
+}
+
+sentinels() {
+    local port=$1 i name
+    start master "$port"
+    start replica $((port + 1)) --replicaof 127.0.0.1 "$port"
+    for i in 1 2 3; do
+        name=sentinel$i
+        end $name
+        mkdir -p "$dir/$name"
+        cd "$dir/$name"
+        # A sentinel writes to its configuration.
+        cat >sentinel.conf <<CONF
+port $((port + 1 + i))
+bind 127.0.0.1
+dir $dir/$name
+protected-mode no
+requirepass sentinel-secret
+sentinel sentinel-pass sentinel-secret
+sentinel monitor kombu 127.0.0.1 $port 2
+sentinel down-after-milliseconds kombu 500
+sentinel failover-timeout kombu 3000
+CONF
+        setsid redis-server sentinel.conf --sentinel >out 2>&1 </dev/null &
+        echo $! >pid
+        wait_for $((port + 1 + i))
+    done
+    for _ in $(seq 500); do
+        if redis-cli --no-auth-warning -a sentinel-secret -p $((port + 2)) info sentinel 2>/dev/null | grep -q 'slaves=1,sentinels=3'; then return 0; fi
+        sleep 0.02
+    done
+    fail "the sentinels do not find each other"
+}
+
+case $action in
+    stop)
+        [ -d "$dir" ] || exit 0
+        dir=$(cd "$dir" && pwd -P)
+        for entry in "$dir"/*/; do end "$(basename "$entry")"; done
+        rm -rf "$dir"
+        exit ;;
+esac
+mkdir -p "$dir"
+dir=$(cd "$dir" && pwd -P)
+case $action in
+    fixture) fixture "${3:?port}" ;;
+    sentinels) sentinels "${3:?port}" ;;
+    start) shift 2; start "$@" ;;
+    kill) end "${3:?name}" ;;
+    pause) kill -STOP "$(pid_of "${3:?name}")" ;;
+    resume) kill -CONT "$(pid_of "${3:?name}")" ;;
+    *) fail "unknown action $action" ;;
+esac
