@@ -2,6 +2,7 @@
 #pragma once
 
 #include <kombu/asio/initiate.hpp>
+#include <kombu/batch.hpp>
 #include <kombu/connection.hpp>
 #include <kombu/message.hpp>
 #include <kombu/pool/resource_pool.hpp>
@@ -122,6 +123,15 @@ auto Producer::async_publish(const Text& body, const PublishOptions& options, To
 template <detail::BytesBody Bytes, class Token>
 auto Producer::async_publish(const Bytes& body, const PublishOptions& options, Token&& token) {
     return detail::initiate_made<void>([&] { return publish_operation(body, options); }, std::forward<Token>(token));
+}
+
+template <class Token>
+auto Batch::async_commit(OptionalTimeout timeout, Token&& token) {
+    return detail::initiate_made<void>([&] { return commit_operation(timeout); }, std::forward<Token>(token));
+}
+template <class Token>
+auto Batch::async_commit(Token&& token) {
+    return async_commit(OptionalTimeout{}, std::forward<Token>(token));
 }
 
 template <class Token>

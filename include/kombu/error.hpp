@@ -6,10 +6,12 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdio>
+#include <exception>
 #include <optional>
 #include <stdexcept>
 #include <string>
 #include <utility>
+#include <vector>
 
 namespace kombu {
 
@@ -138,6 +140,29 @@ class KOMBU_EXPORT Nacked : public OperationalError {
 public:
     using OperationalError::OperationalError;
     bool is_retryable() const noexcept override { return true; }
+};
+
+/// Some messages of a batch were not published. Those that are not named here were.
+class KOMBU_EXPORT BatchError : public OperationalError {
+public:
+    struct Failure {
+        /// Its place among the messages that the batch held, from 0.
+        std::size_t index = 0;
+        /// What publishing it alone would have thrown.
+        std::exception_ptr error{};
+    };
+
+    BatchError(const std::string& what, std::vector<Failure> failures, bool retryable)
+        : OperationalError(what), failures_(std::move(failures)), retryable_(retryable) {}
+
+    /// At least one, in the order of the messages.
+    const std::vector<Failure>& failures() const noexcept { return failures_; }
+    /// Whether each of them may succeed later.
+    bool is_retryable() const noexcept override { return retryable_; }
+
+private:
+    std::vector<Failure> failures_;
+    bool retryable_;
 };
 
 /// A lease that is going on: since when, and where it was acquired.

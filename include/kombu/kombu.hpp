@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
+#include <kombu/batch.hpp>
 #include <kombu/channel.hpp>
 #include <kombu/compression.hpp>
 #include <kombu/connection.hpp>

@@ -36,6 +36,8 @@ concept BytesBody = std::convertible_to<const T&, std::span<const std::byte>>;
 
 }  // namespace detail
 
+class Batch;
+
 /// A point in time with a resolution of a second: a system_clock time point, or seconds since 1970.
 class Timestamp {
 public:
@@ -156,6 +158,9 @@ public:
     template <detail::BytesBody Bytes, class Token>
     auto async_publish(const Bytes& body, const PublishOptions& options, Token&& token);
 
+    /// Collects messages to be sent together (see kombu/batch.hpp).
+    Batch batch() const;
+
     /// Declares the entity unless this session has done so already. Returns whether it did. Declarations are remembered
     /// in full, so the same name with other properties is declared again; a refused operation and a new session forget
     /// them.
@@ -173,7 +178,7 @@ public:
     const std::string& routing_key() const noexcept { return options_.routing_key; }
 
 private:
-    struct Publication;
+    struct Sending;
     void publish_json(const Json& body, const PublishOptions& options);
     void publish_text(std::string_view body, const PublishOptions& options);
     void publish_bytes(std::span<const std::byte> body, const PublishOptions& options);
@@ -181,7 +186,7 @@ private:
     Operation<> publishing_text(std::string_view body, const PublishOptions& options);
     Operation<> publishing_bytes(std::span<const std::byte> body, const PublishOptions& options);
     Operation<> publishing(EncodedBody body, const PublishOptions& options) const;
-    static Operation<> send(std::unique_ptr<const Publication> publication);
+    static Operation<> send(Sending sending);
 
     detail::ConnectionRef connection_{};
     ProducerOptions options_{};

@@ -127,6 +127,43 @@ Operation<> AmqpChannel::publish_unconfirmed(const OutgoingMessage& message, Dea
     exchange.end();
 }
 
+Operation<std::vector<std::exception_ptr>> AmqpChannel::basic_publish_all(std::span<const OutgoingMessage> messages,
+                                                                          Deadline deadline,
+                                                                          OptionalTimeout confirm_timeout) {
+    const auto unknown = std::make_exception_ptr(ConnectionError("the message was not confirmed"));
+    std::vector<std::exception_ptr> results(messages.size(), unknown);
+    std::exception_ptr broken;
+    try {
+        Session& session = connection_->session();
+        AmqpConnection::Driver::Exchange exchange = connection_->begin();
+        if (session.blocked()) co_await connection_->run(await_unblocked(session, deadline), deadline);
+        std::vector<std::uint64_t> numbers(messages.size(), 0);
+        for (std::size_t i = 0; i < messages.size(); ++i) {
+            try {
+                publish(session, *channel_, messages[i]);
+                numbers[i] = connection_->confirms() ? channel_->confirms.published(messages[i].mandatory) : 0;
+                if (!connection_->confirms()) results[i] = nullptr;
+            } catch (const EncodeError&) {  // before any of it was put out
+                results[i] = std::current_exception();
+            } catch (const ConfigurationError&) {
+                results[i] = std::current_exception();
+            }
+        }
+        if (!connection_->driver().try_send()) co_await connection_->driver().flush(deadline);
+        if (connection_->confirms()) {
+            const Deadline until = std::min(deadline, Deadline::after(confirm_timeout));
+            co_await connection_->run(await_confirms(session, channel_, numbers, results, until), deadline,
+                                      std::move(exchange));
+        } else {
+            exchange.end();
+        }
+    } catch (const OperationalError&) {
+        broken = std::current_exception();
+    }
+    if (broken) std::replace(results.begin(), results.end(), unknown, broken);
+    co_return results;
+}
+
 Operation<std::optional<Delivery>> AmqpChannel::basic_get(std::string_view queue, bool no_ack, Deadline deadline) {
     return connection_->run(get(connection_->session(), channel_, std::string{queue}, no_ack), deadline);
 }

@@ -34,6 +34,9 @@ public:
 
     Operation<> basic_publish(const OutgoingMessage& message, Deadline deadline,
                               OptionalTimeout confirm_timeout) override;
+    Operation<std::vector<std::exception_ptr>> basic_publish_all(std::span<const OutgoingMessage> messages,
+                                                                 Deadline deadline,
+                                                                 OptionalTimeout confirm_timeout) override;
     Operation<std::optional<Delivery>> basic_get(std::string_view queue, bool no_ack, Deadline deadline) override;
     Operation<std::optional<Delivery>> wait_for_message(const Queue& queue, bool no_ack, Deadline wait_until) override;
     Operation<> basic_ack(std::uint64_t delivery_tag, Deadline deadline) override;

@@ -12,8 +12,10 @@
 
 #include <chrono>
 #include <cstdint>
+#include <exception>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 
 /// What can be asked of an AMQP broker, each written once and without I/O. Arguments are taken by value, since an
@@ -51,6 +53,11 @@ void publish(Session& session, ChannelState& channel, const OutgoingMessage& mes
 Operation<> await_unblocked(Session& session, Deadline until);
 /// Waits until the broker has confirmed message `number`. Throws Nacked, Unroutable, and Timeout when `until` passes.
 Operation<> await_confirm(Session& session, Channel channel, std::uint64_t number, Deadline until);
+/// The same for many, in their order, which was that of publishing. `results` has a place for each number, with an error
+/// for what is not known yet; null is put there for what was confirmed, and what was refused. Throws only what leaves
+/// the others unknown.
+Operation<> await_confirms(Session& session, Channel channel, std::span<const std::uint64_t> numbers,
+                           std::span<std::exception_ptr> results, Deadline until);
 
 Operation<std::optional<Delivery>> get(Session& session, Channel channel, std::string queue, bool no_ack);
 /// Waits for a message until `until`, by a consumer of its own. Nothing when none came.

@@ -65,4 +65,19 @@ Operation<> await_confirm(Session& session, Channel channel, std::uint64_t numbe
                      fields.reply_code);
 }
 
+Operation<> await_confirms(Session& session, Channel channel, std::span<const std::uint64_t> numbers,
+                           std::span<std::exception_ptr> results, Deadline until) {
+    for (std::size_t i = 0; i < numbers.size(); ++i) {
+        if (numbers[i] == 0) continue;  // was not sent
+        try {
+            co_await await_confirm(session, channel, numbers[i], until);
+            results[i] = nullptr;
+        } catch (const Nacked&) {
+            results[i] = std::current_exception();
+        } catch (const Unroutable&) {
+            results[i] = std::current_exception();
+        }
+    }
+}
+
 }  // namespace kombu::amqp

@@ -59,6 +59,8 @@ private:
     /// Runs an operation; what it is refused costs the channel, as with AMQP, but for what may pass.
     template <class T>
     Operation<T> guarded(Operation<T> operation, Deadline deadline);
+    Operation<> publish_into(std::span<const OutgoingMessage> messages, std::span<std::exception_ptr> results,
+                             Deadline deadline, OptionalTimeout confirm_timeout);
     /// Null for a queue that is bound to no fanout exchange here.
     Inbox* inbox_of(std::string_view queue);
     Operation<std::optional<Delivery>> receive(std::string queue, bool no_ack, Deadline until, Deadline deadline);

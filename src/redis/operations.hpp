@@ -68,10 +68,11 @@ private:
     std::string exchange_{}, routing_key_{};
 };
 
-/// Publishes messages in one go. What became of each is in the result: null when it was stored, or dropped as one that
-/// is not mandatory may be. Messages of one list that follow one another are stored together or not at all.
-Operation<std::vector<std::exception_ptr>> publish(Link& link, FrameCache& frames,
-                                                   std::span<const OutgoingMessage> messages);
+/// Publishes messages in one go. `results` has a place for each, with an error for what is not known yet. Null is put
+/// there for what was stored, or dropped as one that is not mandatory may be, and what was refused. Throws only what
+/// leaves the others unknown. Messages of one list that follow one another are stored together or not at all.
+Operation<> publish(Link& link, FrameCache& frames, std::span<const OutgoingMessage> messages,
+                    std::span<std::exception_ptr> results);
 
 // -- receiving.cpp
 

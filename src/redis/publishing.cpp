@@ -48,24 +48,26 @@ struct Way {
 
 class Publishing {
 public:
-    Publishing(Link& link, FrameCache& frames, std::span<const OutgoingMessage> messages)
-        : link_(link), frames_(frames), messages_(messages), results_(messages.size()), ways_(messages.size()) {}
+    Publishing(Link& link, FrameCache& frames, std::span<const OutgoingMessage> messages,
+               std::span<std::exception_ptr> results)
+        : link_(link), frames_(frames), messages_(messages), results_(results), failed_(messages.size()), ways_(messages.size()) {}
 
-    Operation<std::vector<std::exception_ptr>> run() {
+    Operation<> run() {
         for (std::size_t i = 0; i < messages_.size(); ++i) {
             const bool needs_bindings = !resolve_at_once(i);
             if (needs_bindings) co_await resolve(i, false);
         }
         std::vector<Copy> copies;
         for (std::size_t i = 0; i < messages_.size(); ++i)
-            if (!results_[i]) add_copies(copies, i, ways_[i].queues);
+            if (!failed_[i]) add_copies(copies, i, ways_[i].queues);
         co_await send(copies);
         for (int n = 0; n < max_corrections; ++n) {
             const bool changed = link_.session.is_tracking() && !all_current();
             if (!changed) break;
             co_await correct(copies);
         }
-        co_return std::move(results_);
+        for (std::size_t i = 0; i < messages_.size(); ++i)
+            if (!failed_[i]) results_[i] = nullptr;
     }
 
 private:
@@ -128,6 +130,7 @@ private:
             raise();
         } catch (...) {
             results_[i] = std::current_exception();
+            failed_[i] = true;
         }
     }
 
@@ -236,16 +239,17 @@ private:
     void settle(const Reply& reply, const std::vector<Copy>& copies, std::size_t first, std::size_t count) {
         for (std::size_t i = first; i < first + count; ++i) {
             const std::size_t message = copies[i].message;
-            if (results_[message]) continue;
+            if (failed_[message]) continue;
             fail(message, [&] { throw_if_error(reply, link_.session.peer()); });
             if (reply.is(Reply::Type::array))
                 for (const Reply& each : reply.elements)
-                    if (!results_[message]) fail(message, [&] { throw_if_error(each, link_.session.peer()); });
-            if (!results_[message] && !reply.is(Reply::Type::array) && !reply.is(Reply::Type::integer))
+                    if (!failed_[message]) fail(message, [&] { throw_if_error(each, link_.session.peer()); });
+            if (!failed_[message] && !reply.is(Reply::Type::array) && !reply.is(Reply::Type::integer))
                 unexpected(link_.session.peer(), "LPUSH");
             const bool heard_by_nobody = copies[i].list.empty() && reply.integer == 0;
-            if (!results_[message] && heard_by_nobody && messages_[message].mandatory)
+            if (!failed_[message] && heard_by_nobody && messages_[message].mandatory)
                 fail(message, [&] { routing::no_route(messages_[message].exchange, messages_[message].routing_key); });
+            if (!failed_[message]) results_[message] = nullptr;
         }
     }
 
@@ -281,7 +285,7 @@ private:
     Operation<> correct(std::vector<Copy>& copies) {
         std::vector<Copy> missing, wrong;
         for (std::size_t i = 0; i < messages_.size(); ++i) {
-            if (results_[i] || ways_[i].bindings_key.empty() ||
+            if (failed_[i] || ways_[i].bindings_key.empty() ||
                 link_.session.bindings().is_current(ways_[i].bindings_key, ways_[i].version))
                 continue;
             co_await resolve(i, true);
@@ -320,18 +324,18 @@ private:
     Link& link_;
     FrameCache& frames_;
     std::span<const OutgoingMessage> messages_;
-    std::vector<std::exception_ptr> results_;
+    std::span<std::exception_ptr> results_;
+    std::vector<bool> failed_;
     std::vector<Way> ways_;
     std::string escaped_;
 };
 
 }  // namespace
 
-Operation<std::vector<std::exception_ptr>> publish(Link& link, FrameCache& frames,
-                                                   std::span<const OutgoingMessage> messages) {
-    Publishing publishing{link, frames, messages};
-    auto results = co_await publishing.run();
-    co_return results;
+Operation<> publish(Link& link, FrameCache& frames, std::span<const OutgoingMessage> messages,
+                    std::span<std::exception_ptr> results) {
+    Publishing publishing{link, frames, messages, results};
+    co_await publishing.run();
 }
 
 }  // namespace kombu::redis

@@ -1,0 +1,42 @@
+#pragma once
+
+#include <kombu/entity.hpp>
+#include <kombu/operation.hpp>
+#include <kombu/producer.hpp>
+#include <kombu/retry.hpp>
+#include <kombu/serialization.hpp>
+#include <kombu/transport.hpp>
+
+#include "connection_state.hpp"
+
+#include <cstddef>
+#include <optional>
+#include <span>
+#include <string_view>
+#include <vector>
+
+/// What lies between the options of a publish and what a transport sends.
+namespace kombu {
+
+/// A message that is ready to be sent, and what has to be done for it.
+struct Publication {
+    OutgoingMessage message{};
+    std::vector<Entity> declare{};
+    std::optional<RetryPolicy> retry_policy{};  // only when it is to be retried
+};
+
+/// The bytes of a body, by the options of the publish, else of the producer. Throws EncodeError,
+/// SerializerNotInstalled and ConfigurationError.
+EncodedBody encode(const Json& body, const PublishOptions& options, const ProducerOptions& producer);
+EncodedBody encode(std::string_view body, const PublishOptions& options, const ProducerOptions& producer);
+EncodedBody encode(std::span<const std::byte> body, const PublishOptions& options, const ProducerOptions& producer);
+
+/// Throws ConfigurationError, naming the field, for options that cannot be.
+Publication make_publication(EncodedBody body, const PublishOptions& options, const ProducerOptions& producer,
+                             const detail::ConnectionState& connection);
+
+bool is_declared(const detail::ConnectionState& connection, const Entity& entity);
+Operation<> declare_and_remember(detail::ConnectionState& connection, TransportChannel& channel, const Entity& entity,
+                                 Deadline deadline);
+
+}  // namespace kombu

@@ -1,0 +1,122 @@
+// Batches, the same on every broker. Runs against memory, RabbitMQ and Redis.
+#include "support/catch.hpp"
+#include "support/messaging_fixture.hpp"
+
+using namespace kombu;
+using namespace std::chrono_literals;
+using Catch::Matchers::Contains;
+
+TEST_CASE_METHOD(Messaging, "a batch sends nothing until it is committed, and then all in their order", "[batch]") {
+    Batch batch = producer.batch();
+    auto from = queue({.no_ack = true});
+    for (int i = 0; i < 100; ++i) batch.publish(i, here());
+    CHECK(batch.size() == 100);
+    CHECK_THROWS_AS(from.get_nowait(), Empty);
+    batch.commit(10s);
+    CHECK(batch.empty());
+    for (int i = 0; i < 100; ++i) REQUIRE(from.get(soon).payload() == i);
+    CHECK_THROWS_AS(from.get_nowait(), Empty);
+    batch.commit(10s);  // nothing to do
+    batch.publish("again", here());
+    batch.publish(std::vector<std::byte>{std::byte{1}}, here());
+    batch.commit();
+    CHECK(from.get(soon).payload() == "again");
+    CHECK(from.get(soon).body() == "\1");
+}
+
+TEST_CASE_METHOD(Messaging, "a batch names the messages that were not published, and keeps them", "[batch][errors]") {
+    producer.maybe_declare(place.queue);
+    Batch batch = producer.batch();
+    for (int i = 0; i < 6; ++i) {
+        auto options = here();
+        options.routing_key = i % 3 == 1 ? "nobody" : "key";
+        options.mandatory = true;
+        batch.publish(i, options);
+    }
+    try {
+        batch.commit(10s);
+        FAIL("committed");
+    } catch (const BatchError& error) {
+        REQUIRE(error.failures().size() == 2);
+        CHECK(error.failures()[0].index == 1);
+        CHECK(error.failures()[1].index == 4);
+        CHECK_THROWS_AS(std::rethrow_exception(error.failures()[0].error), Unroutable);
+        CHECK_THAT(error.what(), Contains("2 of 6") && Contains("NO_ROUTE"));
+        CHECK_FALSE(error.is_retryable());
+    }
+    auto from = queue({.no_ack = true});
+    for (const int i : {0, 2, 3, 5}) CHECK(from.get(soon).payload() == i);
+    CHECK(batch.size() == 2);
+    connection.default_channel().queue_bind(place.queue.name(), place.exchange.name(), "nobody");
+    batch.commit(10s);
+    for (const int i : {1, 4}) CHECK(from.get(soon).payload() == i);
+}
+
+TEST_CASE_METHOD(Messaging, "a declaration that is refused fails the messages that asked for it", "[batch][errors]") {
+    producer.maybe_declare(place.queue);
+    Batch batch = producer.batch();
+    batch.publish(1, here());
+    auto options = here();
+    options.declare = {Exchange{place.exchange.name(), "fanout"}};
+    batch.publish(2, options);
+    batch.publish(3, here());
+    try {
+        batch.commit(10s);
+        FAIL("committed");
+    } catch (const BatchError& error) {
+        REQUIRE(error.failures().size() == 1);
+        CHECK(error.failures()[0].index == 1);
+        CHECK_THROWS_AS(std::rethrow_exception(error.failures()[0].error), NotEquivalentError);
+    }
+    auto from = queue({.no_ack = true});
+    CHECK(from.get(soon).payload() == 1);
+    CHECK(from.get(soon).payload() == 3);
+}
+
+TEST_CASE_METHOD(Messaging, "what cannot be encoded leaves the batch as it was", "[batch][errors]") {
+    Batch batch = producer.batch();
+    batch.publish(1, here());
+    auto options = here();
+    options.priority = 256;
+    CHECK_THROWS_AS(batch.publish(2, options), ConfigurationError);
+    CHECK_THROWS_AS(batch.publish(2, here("pickle")), SerializerNotInstalled);
+    CHECK(batch.size() == 1);
+    batch.clear();
+    CHECK(batch.empty());
+}
+
+TEST_CASE("a batch of a producer that was given back sends nothing", "[batch][pools]") {
+    Connection connection{broker_url()};
+    pools::Connections connections{{.limit = 2}};
+    pools::Producers producers{{.limit = 2, .connections = &connections}};
+    auto producer = producers[connection].acquire();
+    Batch batch = producer->batch();
+    batch.publish(1, {.routing_key = "nowhere"});
+    producer.release();
+    CHECK_THROWS_AS(batch.commit(1s), LeaseError);
+    CHECK_THROWS_AS(batch.publish(1), LeaseError);
+    Batch moved = std::move(batch);
+    CHECK(moved.size() == 1);
+    CHECK(batch.empty());
+    CHECK_THROWS_AS(batch.publish(1), LeaseError);
+    CHECK_THROWS_AS(batch.commit(), LeaseError);
+}
+
+TEST_CASE("a batch that finds no broker fails as a whole, and within its time", "[batch][errors]") {
+    Connection nobody{"amqp://127.0.0.1:1//"};
+    Producer producer{nobody};
+    Batch batch = producer.batch();
+    for (int i = 0; i < 3; ++i)
+        batch.publish(i, {.routing_key = "x", .retry = true, .retry_policy = {.max_retries = 2, .interval_step = 0ms}});
+    const auto start = Clock::now();
+    try {
+        batch.commit(2s);
+        FAIL("committed");
+    } catch (const BatchError& error) {
+        CHECK(error.failures().size() == 3);
+        CHECK_THROWS_AS(std::rethrow_exception(error.failures()[2].error), ConnectionError);
+        CHECK(error.is_retryable());
+    }
+    CHECK(Clock::now() - start < 2s);
+    CHECK(batch.size() == 3);
+}
