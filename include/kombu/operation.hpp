@@ -5,6 +5,7 @@
 
 #include <atomic>
 #include <coroutine>
+#include <cstddef>
 #include <exception>
 #include <memory>
 #include <optional>
@@ -32,6 +33,9 @@ struct Wait {
     bool signal = false;
     /// Or this time.
     Deadline until = Deadline::never();
+    /// Where a driver may put what it reads as it waits, when only reading is waited for and recv(2) does it.
+    char* into = nullptr;
+    std::size_t size = 0;
 };
 
 /// What came. Nothing: the time.
@@ -39,6 +43,8 @@ struct Ready {
     bool read = false;
     bool write = false;
     bool signal = false;
+    /// How much the driver has read, when it has; 0 at the peer's end.
+    std::optional<std::size_t> received{};
     explicit operator bool() const noexcept { return read || write || signal; }
 };
 

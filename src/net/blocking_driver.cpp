@@ -4,12 +4,14 @@
 #include <kombu/error.hpp>
 
 #include <poll.h>
+#include <sys/socket.h>
 
 #include <algorithm>
 #include <atomic>
 #include <cerrno>
 #include <chrono>
 #include <cstdint>
+#include <optional>
 #include <system_error>
 
 namespace kombu::net {
@@ -30,6 +32,16 @@ short poll_until(int descriptor, short events, Deadline deadline) {
         if (count == 0) return 0;
         if (errno != EINTR) throw ConnectionError("poll: " + std::generic_category().message(errno));
     }
+}
+
+/// Reads as it waits, which saves the waiting: nothing when that cannot be done, or nothing came for a while.
+std::optional<std::size_t> receive(const Wait& wait) {
+    const bool worth_it = wait.into && !wait.write && !wait.signal &&
+                          (wait.until.is_never() || wait.until.remaining() > receive_timeout);
+    if (!worth_it) return std::nullopt;
+    const ssize_t count = ::recv(wait.handle->descriptor, wait.into, wait.size, 0);
+    if (count < 0) return std::nullopt;
+    return static_cast<std::size_t>(count);
 }
 
 /// Wakes a thread. Only its address counts once the thread may have gone on.
@@ -67,6 +79,10 @@ void drive(OperationSteps operation) {
             continue;
         }
         wait.handle->registration.reset();  // an event loop that had it before would only be disturbed
+        if (const auto received = receive(wait)) {
+            ready = {.read = true, .received = received};
+            continue;
+        }
         const auto wanted = static_cast<short>(POLLIN | (wait.write ? POLLOUT : 0));
         const short events = poll_until(wait.handle->descriptor, wanted, wait.until);
         // Errors and hang-ups show themselves when the descriptor is read.

@@ -199,14 +199,23 @@ private:
         return true;
     }
 
+    void take(std::size_t count) {
+        if (count == 0) throw ConnectionError(stream_.peer() + ": the peer closed the connection");
+        session_.input_added(count);
+    }
+
+    Wait until_readable(Deadline deadline) {
+        const auto [data, size] = session_.input_space();
+        return stream_.until_readable(deadline, data, size);
+    }
+
     bool read() {
         bool any = false;
         do {
             const auto [data, size] = session_.input_space();
             const auto count = stream_.read_some(data, size);
             if (!count) return any;
-            if (*count == 0) throw ConnectionError(stream_.peer() + ": the peer closed the connection");
-            session_.input_added(*count);
+            take(*count);
             any = true;
         } while (stream_.has_buffered());
         return any;
@@ -226,11 +235,15 @@ private:
             }
             const Deadline beat = session_.next_heartbeat();
             const Deadline first = std::min(until, beat);
-            const Ready ready =
-                co_await (flushed ? stream_.until_readable(first) : stream_.until_readable_or_writable(first));
+            const Ready ready = co_await (flushed ? until_readable(first) : stream_.until_readable_or_writable(first));
+            if (ready.received) {
+                take(*ready.received);
+                fed = true;
+            }
             const bool beats = !beat.is_never() && beat.expired();
             // Looked once more before the peer's silence is judged: this side may have been the one that slept.
-            if ((ready.read || beats || (flushed && ready.write)) && read()) {
+            const bool comes = !ready.received && (ready.read || beats || (flushed && ready.write));
+            if (comes && read()) {
                 fed = true;
                 // A peer that closes, or waits for us to read, does not read either.
                 if (!flushed) session_.check();

@@ -2,8 +2,10 @@
 
 #include <kombu/error.hpp>
 
+#include "net/blocking_driver.hpp"
 #include "net/resolver.hpp"
 
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/socket.h>
@@ -48,6 +50,10 @@ Operation<> Stream::connect(Deadline deadline) {
         co_await connect_unix(deadline);
     else
         co_await connect_tcp(deadline);
+    // From now on whoever waits may do so by reading; everything else says by itself that it must not block.
+    ::fcntl(handle_.descriptor, F_SETFL, ::fcntl(handle_.descriptor, F_GETFL) & ~O_NONBLOCK);
+    const timeval longest{receive_timeout.count(), 0};
+    ::setsockopt(handle_.descriptor, SOL_SOCKET, SO_RCVTIMEO, &longest, sizeof longest);
     if (target_.tls) co_await shake_hands(deadline);
 }
 
@@ -126,7 +132,7 @@ std::optional<std::size_t> Stream::read_some(char* data, std::size_t size) {
     for (;;) {
         if (!is_open()) fail("reading", EBADF);
         if (tls_) return encrypted([&](Tls& tls) { return tls.read_some(data, size); });
-        const ssize_t count = ::recv(handle_.descriptor, data, size, 0);
+        const ssize_t count = ::recv(handle_.descriptor, data, size, MSG_DONTWAIT);
         if (count >= 0) return static_cast<std::size_t>(count);
         if (errno == EAGAIN || errno == EWOULDBLOCK) return std::nullopt;
         if (errno != EINTR) fail("reading", errno);
@@ -137,7 +143,7 @@ std::optional<std::size_t> Stream::write_some(std::string_view data) {
     for (;;) {
         if (!is_open()) fail("writing", EBADF);
         if (tls_) return encrypted([&](Tls& tls) { return tls.write_some(data); });
-        const ssize_t count = ::send(handle_.descriptor, data.data(), data.size(), MSG_NOSIGNAL);
+        const ssize_t count = ::send(handle_.descriptor, data.data(), data.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
         if (count >= 0) return static_cast<std::size_t>(count);
         if (errno == EAGAIN || errno == EWOULDBLOCK) return std::nullopt;
         if (errno != EINTR) fail("writing", errno);

@@ -34,7 +34,7 @@ struct StreamTarget {
     KeepAlive keep_alive{};
 };
 
-/// A connection over TCP, TLS or a unix socket: non-blocking, close-on-exec, without Nagle's delay, with keep-alive,
+/// A connection over TCP, TLS or a unix socket: never blocking of itself, close-on-exec, without Nagle's delay, with keep-alive,
 /// without SIGPIPE. Waiting is separate from reading and writing, so that every wait has a deadline.
 ///
 /// One thread at a time, except shut_down(). Errors of the peer or the network are ConnectionError, a deadline is
@@ -64,6 +64,15 @@ public:
     /// For waiting until the stream can be read, or also when it can be written. An encrypted stream may have to be
     /// written to be read.
     Wait until_readable(Deadline deadline) { return ready(tls_ && tls_->wants_write(), deadline); }
+    /// The same, with a place for what comes where whoever waits can read it by himself.
+    Wait until_readable(Deadline deadline, char* data, std::size_t size) {
+        Wait wait = until_readable(deadline);
+        if (!tls_) {
+            wait.into = data;
+            wait.size = size;
+        }
+        return wait;
+    }
     Wait until_readable_or_writable(Deadline deadline) { return ready(true, deadline); }
 
     /// From any thread: both directions end now, and whoever waits is woken. The descriptor stays.

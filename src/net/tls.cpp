@@ -23,7 +23,7 @@ int bio_write(BIO* bio, const char* data, int size) {
     BIO_clear_retry_flags(bio);
     const int fd = *static_cast<const int*>(BIO_get_data(bio));
     for (;;) {
-        const ssize_t count = ::send(fd, data, static_cast<std::size_t>(size), MSG_NOSIGNAL);
+        const ssize_t count = ::send(fd, data, static_cast<std::size_t>(size), MSG_NOSIGNAL | MSG_DONTWAIT);
         if (count >= 0) return static_cast<int>(count);
         if (errno == EINTR) continue;
         if (errno == EAGAIN || errno == EWOULDBLOCK) BIO_set_retry_write(bio);
@@ -35,7 +35,7 @@ int bio_read(BIO* bio, char* data, int size) {
     BIO_clear_retry_flags(bio);
     const int fd = *static_cast<const int*>(BIO_get_data(bio));
     for (;;) {
-        const ssize_t count = ::recv(fd, data, static_cast<std::size_t>(size), 0);
+        const ssize_t count = ::recv(fd, data, static_cast<std::size_t>(size), MSG_DONTWAIT);
         if (count >= 0) return static_cast<int>(count);
         if (errno == EINTR) continue;
         if (errno == EAGAIN || errno == EWOULDBLOCK) BIO_set_retry_read(bio);
