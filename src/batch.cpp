@@ -106,8 +106,8 @@ template <class Body>
 void Batch::add(const Body& body, const PublishOptions& options) {
     if (!messages_) throw LeaseError("the batch was moved from");
     Messages& messages = *messages_;
-    Publication publication = make_publication(encode(body, options, messages.options), options, messages.options,
-                                               messages.connection.use());
+    Publication publication =
+        make_publication(encode(body, options, messages.options), options, messages.options, messages.connection.use());
     messages.wishes.reserve(messages.wishes.size() + 1);
     messages.outgoing.push_back(std::move(publication.message));
     messages.wishes.push_back({std::move(publication.declare), publication.retry_policy});

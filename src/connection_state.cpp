@@ -4,6 +4,7 @@
 
 #include "backoff.hpp"
 #include "net/blocking_driver.hpp"
+#include "publication.hpp"
 
 #include <algorithm>
 #include <cstdlib>
@@ -22,6 +23,13 @@ namespace {
 }
 
 }  // namespace
+
+ConnectionState::ConnectionState(std::shared_ptr<const Description> description)
+    : description_(std::move(description)),
+      heads_(std::make_unique<HeadCache>()),
+      operation_timeout_(description_->parameters.operation_timeout()) {}
+
+ConnectionState::~ConnectionState() { abandon(); }
 
 ConnectionState::Use::Use(ConnectionState& state) : state_(state) {
     if (state.is_inherited()) state.abandon();

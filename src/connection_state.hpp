@@ -20,6 +20,10 @@
 #include <utility>
 #include <vector>
 
+namespace kombu {
+class HeadCache;
+}
+
 namespace kombu::detail {
 
 /// How the connections of a pool connected: each does when it is first used, which the pool does not see.
@@ -61,18 +65,16 @@ private:
 /// said.
 class ConnectionState : public std::enable_shared_from_this<ConnectionState> {
 public:
-    explicit ConnectionState(std::shared_ptr<const Description> description) : description_(std::move(description)) {}
+    explicit ConnectionState(std::shared_ptr<const Description> description);
     ConnectionState(const ConnectionState&) = delete;
     ConnectionState& operator=(const ConnectionState&) = delete;
-    ~ConnectionState() { abandon(); }
+    ~ConnectionState();
 
     const Description& description() const noexcept { return *description_; }
     const std::shared_ptr<const Description>& shared_description() const noexcept { return description_; }
 
     /// The deadline of an operation, with or without a timeout of its own.
-    Deadline deadline(OptionalTimeout timeout) const {
-        return Deadline::after(timeout.or_else(description_->parameters.operation_timeout()));
-    }
+    Deadline deadline(OptionalTimeout timeout) const { return Deadline::after(timeout.or_else(operation_timeout_)); }
 
     bool connected() const noexcept { return !is_inherited() && session_ && session_->is_open(); }
 
@@ -88,6 +90,26 @@ public:
     private:
         ConnectionState& state_;
     };
+
+    /// Something done at once, which takes no part in what an operation may be doing.
+    class Moment {
+    public:
+        explicit Moment(ConnectionState& state) noexcept
+            : state_(state), ours_(!state.in_use_.exchange(true, std::memory_order_acquire)) {}
+        Moment(const Moment&) = delete;
+        Moment& operator=(const Moment&) = delete;
+        ~Moment() {
+            if (ours_) state_.in_use_.store(false, std::memory_order_release);
+        }
+        /// Otherwise an operation is going on.
+        bool is_ours() const noexcept { return ours_; }
+
+    private:
+        ConnectionState& state_;
+        bool ours_;
+    };
+    /// In a Moment, or for an operation.
+    HeadCache& heads() noexcept { return *heads_; }
 
     /// Connects unless connected. The next three are parts of operations: their callers hold a Use and the state.
     Operation<> connect(Deadline deadline);
@@ -143,6 +165,8 @@ private:
     std::atomic<bool> in_use_{false};
     std::atomic<bool> retired_{false};
     std::shared_ptr<ConnectLog> connect_log_;
+    const std::unique_ptr<HeadCache> heads_;
+    const std::chrono::nanoseconds operation_timeout_;
 };
 
 }  // namespace kombu::detail

@@ -73,7 +73,7 @@ bool Producer::maybe_declare(const Entity& entity, OptionalTimeout timeout) {
     return true;
 }
 
-Operation<> Producer::publishing(EncodedBody body, const PublishOptions& options) const {
+Operation<> Producer::publishing(Encoded body, const PublishOptions& options) const {
     detail::ConnectionState& connection = connection_.use();
     Publication publication = make_publication(std::move(body), options, options_, connection);
     return send({connection_, std::move(publication), options.confirm_timeout, total_deadline(options, connection)});

@@ -49,7 +49,7 @@ Properties properties_of(const PublishOptions& options, const Exchange& exchange
 
 }  // namespace
 
-EncodedBody encode(const Json& body, const PublishOptions& options, const ProducerOptions& producer) {
+Encoded encode(const Json& body, const PublishOptions& options, const ProducerOptions& producer) {
     if (options.content_type) {
         if (body.is_string()) return encode(std::string_view{body.get_ref<const std::string&>()}, options, producer);
         if (body.is_binary()) {
@@ -59,50 +59,89 @@ EncodedBody encode(const Json& body, const PublishOptions& options, const Produc
         throw ConfigurationError("content_type: a body that is sent as it is must be text or bytes");
     }
     const auto& chosen = options.serializer ? options.serializer : producer.serializer;
-    return encode_body(body, chosen             ? std::string_view{*chosen}
+    return encode_with(body, chosen             ? std::string_view{*chosen}
                              : body.is_binary() ? std::string_view{"bytes"}
                                                 : std::string_view{"json"});
 }
 
-EncodedBody encode(std::string_view body, const PublishOptions& options, const ProducerOptions& producer) {
+Encoded encode(std::string_view body, const PublishOptions& options, const ProducerOptions& producer) {
+    const auto given = [](const std::optional<std::string>& text, std::string_view otherwise) {
+        return text ? std::string_view{*text} : otherwise;
+    };
     if (options.content_type)
-        return {*options.content_type, options.content_encoding.value_or("utf-8"), std::string{body}};
+        return {*options.content_type, given(options.content_encoding, "utf-8"), std::string{body}};
     const auto& chosen = options.serializer ? options.serializer : producer.serializer;
-    return encode_body(Json(std::string{body}), chosen ? std::string_view{*chosen} : "text");
+    return encode_with(Json(std::string{body}), given(chosen, "text"));
 }
 
-EncodedBody encode(std::span<const std::byte> body, const PublishOptions& options, const ProducerOptions&) {
+Encoded encode(std::span<const std::byte> body, const PublishOptions& options, const ProducerOptions&) {
     std::string text{reinterpret_cast<const char*>(body.data()), body.size()};
     if (options.content_type)
-        return {*options.content_type, options.content_encoding.value_or("binary"), std::move(text)};
+        return {*options.content_type,
+                options.content_encoding ? std::string_view{*options.content_encoding} : std::string_view{"binary"},
+                std::move(text)};
     if (options.serializer && *options.serializer != "bytes" && *options.serializer != "raw")
         throw EncodeError("bytes cannot be serialised as " + options.serializer->substr(0, 100));
     return {"application/data", "binary", std::move(text)};
 }
 
-Publication make_publication(EncodedBody body, const PublishOptions& options, const ProducerOptions& producer,
-                             const detail::ConnectionState& connection) {
+namespace {
+
+/// Whether messages with these options have the same head, when exchange, routing key and body have been seen to.
+bool same_head(const PublishOptions& a, const PublishOptions& b) {
+    return a.mandatory == b.mandatory && a.priority == b.priority && a.delivery_mode == b.delivery_mode &&
+           a.message_id == b.message_id && a.correlation_id == b.correlation_id && a.expiration == b.expiration &&
+           a.reply_to == b.reply_to && a.timestamp == b.timestamp && a.type == b.type && a.user_id == b.user_id &&
+           a.app_id == b.app_id && a.headers == b.headers;
+}
+
+bool has(const std::optional<std::string>& text, std::string_view value) { return text && *text == value; }
+
+}  // namespace
+
+std::shared_ptr<const MessageHead> HeadCache::head_for(const PublishOptions& options, const ProducerOptions& producer,
+                                                       const Encoded& body, std::string_view compression) {
     const Exchange& exchange = options.exchange ? *options.exchange : producer.exchange;
+    const std::string& routing_key = options.routing_key ? *options.routing_key : producer.routing_key;
+    const bool same = head_ && routing_key == routing_key_ && exchange == *exchange_ && same_head(options, options_) &&
+                      has(head_->properties.content_type, body.content_type) &&
+                      has(head_->properties.content_encoding, body.content_encoding) &&
+                      compression == options_.compression.value_or("");
+    if (same) return head_;
+    check_name(routing_key, "routing_key");
+    auto head = std::make_shared<MessageHead>();
+    head->exchange = exchange.name();
+    head->exchange_type = exchange.type();
+    head->routing_key = routing_key;
+    head->mandatory = options.mandatory;
+    head->properties = properties_of(options, exchange);
+    head->properties.content_type = body.content_type;
+    head->properties.content_encoding = body.content_encoding;
+    if (!compression.empty()) head->properties.headers["compression"] = compression_type(compression);
+    head_ = nullptr;  // until all of this is in place
+    options_ = options;
+    options_.compression = compression;
+    options_.declare.clear();
+    exchange_ = exchange;
+    routing_key_ = routing_key;
+    head_ = std::move(head);
+    return head_;
+}
+
+Publication make_publication(Encoded body, const PublishOptions& options, const ProducerOptions& producer,
+                             detail::ConnectionState& connection) {
     if (options.mandatory && !connection.description().parameters.confirm_publish())
         throw ConfigurationError("mandatory: needs publisher confirms, but confirm_publish is false");
+    const auto& compression = options.compression ? options.compression : producer.compression;
+    const std::string_view compressed_by = compression ? std::string_view{*compression} : std::string_view{};
 
     Publication publication;
-    OutgoingMessage& message = publication.message;
-    message.exchange = exchange.name();
-    message.exchange_type = exchange.type();
-    message.routing_key = options.routing_key ? *options.routing_key : producer.routing_key;
-    check_name(message.routing_key, "routing_key");
-    message.mandatory = options.mandatory;
-    message.properties = properties_of(options, exchange);
-    message.properties.content_type = std::move(body.content_type);
-    message.properties.content_encoding = std::move(body.content_encoding);
-    message.body = std::move(body.data);
-    const auto& compression = options.compression ? options.compression : producer.compression;
-    if (compression && !compression->empty()) {
-        message.body = compress(message.body, *compression);
-        message.properties.headers["compression"] = compression_type(*compression);
-    }
-    if (producer.auto_declare && &exchange == &producer.exchange) publication.declare.emplace_back(producer.exchange);
+    if (const detail::ConnectionState::Moment moment{connection}; moment.is_ours())
+        publication.message.head = connection.heads().head_for(options, producer, body, compressed_by);
+    else
+        publication.message.head = HeadCache{}.head_for(options, producer, body, compressed_by);
+    publication.message.body = compressed_by.empty() ? std::move(body.data) : compress(body.data, compressed_by);
+    if (producer.auto_declare && !options.exchange) publication.declare.emplace_back(producer.exchange);
     publication.declare.insert(publication.declare.end(), options.declare.begin(), options.declare.end());
     if (options.retry) publication.retry_policy = options.retry_policy;
     return publication;

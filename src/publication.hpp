@@ -8,10 +8,13 @@
 #include <kombu/transport.hpp>
 
 #include "connection_state.hpp"
+#include "encoding.hpp"
 
 #include <cstddef>
+#include <memory>
 #include <optional>
 #include <span>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -25,15 +28,29 @@ struct Publication {
     std::optional<RetryPolicy> retry_policy{};  // only when it is to be retried
 };
 
+/// The last head that was made, for the next message with the same options. Making one costs much of a publish, and
+/// options rarely change from one to the next.
+class HeadCache {
+public:
+    std::shared_ptr<const MessageHead> head_for(const PublishOptions& options, const ProducerOptions& producer,
+                                                const Encoded& body, std::string_view compression);
+
+private:
+    std::shared_ptr<const MessageHead> head_{};
+    PublishOptions options_{};
+    std::optional<Exchange> exchange_{};
+    std::string routing_key_{};
+};
+
 /// The bytes of a body, by the options of the publish, else of the producer. Throws EncodeError,
 /// SerializerNotInstalled and ConfigurationError.
-EncodedBody encode(const Json& body, const PublishOptions& options, const ProducerOptions& producer);
-EncodedBody encode(std::string_view body, const PublishOptions& options, const ProducerOptions& producer);
-EncodedBody encode(std::span<const std::byte> body, const PublishOptions& options, const ProducerOptions& producer);
+Encoded encode(const Json& body, const PublishOptions& options, const ProducerOptions& producer);
+Encoded encode(std::string_view body, const PublishOptions& options, const ProducerOptions& producer);
+Encoded encode(std::span<const std::byte> body, const PublishOptions& options, const ProducerOptions& producer);
 
 /// Throws ConfigurationError, naming the field, for options that cannot be.
-Publication make_publication(EncodedBody body, const PublishOptions& options, const ProducerOptions& producer,
-                             const detail::ConnectionState& connection);
+Publication make_publication(Encoded body, const PublishOptions& options, const ProducerOptions& producer,
+                             detail::ConnectionState& connection);
 
 bool is_declared(const detail::ConnectionState& connection, const Entity& entity);
 Operation<> declare_and_remember(detail::ConnectionState& connection, TransportChannel& channel, const Entity& entity,

@@ -2,10 +2,11 @@
 #include <kombu/error.hpp>
 #include <kombu/serialization.hpp>
 
+#include "encoding.hpp"
+#include "json_text.hpp"
 #include "nearest.hpp"
 #include "utf8.hpp"
 
-#include <cmath>
 #include <map>
 #include <optional>
 #include <utility>
@@ -61,19 +62,10 @@ Json decode_json(std::string_view data) {
     return Json::parse(data.begin(), data.end());
 }
 
-/// Refuses what JSON has no way to write; dump() would write something else in its place.
-void check_writable(const Json& value, std::size_t depth) {
-    if (depth > max_depth) throw EncodeError("the body nests more than 256 levels deep");
-    if (value.is_number_float() && !std::isfinite(value.get<double>()))
-        throw EncodeError("the body has a number that is not finite, which JSON cannot write");
-    if (value.is_binary()) throw EncodeError("the body has bytes within JSON, which JSON cannot write");
-    if (value.is_structured())
-        for (const Json& element : value) check_writable(element, depth + 1);
-}
-
 std::string encode_json(const Json& body) {
-    check_writable(body, 0);
-    return body.dump();
+    std::string text;
+    json_text::append_compact(text, body, max_depth);
+    return text;
 }
 
 class Registry {
@@ -149,15 +141,21 @@ void register_serializer(Serializer serializer) {
     registry().add(std::move(serializer));
 }
 
-EncodedBody encode_body(const Json& body, std::string_view serializer) {
-    const auto chosen = named(serializer);
+Encoded encode_with(const Json& body, std::string_view serializer) {
+    auto chosen = named(serializer);
     try {
-        return {chosen->content_type, chosen->content_encoding, chosen->encode(body)};
+        std::string data = chosen->encode(body);
+        return {chosen->content_type, chosen->content_encoding, std::move(data), std::move(chosen)};
     } catch (const EncodeError&) {
         throw;
     } catch (const std::exception& error) {
         throw EncodeError("the body cannot be encoded as " + chosen->name + ": " + error.what());
     }
+}
+
+EncodedBody encode_body(const Json& body, std::string_view serializer) {
+    Encoded encoded = encode_with(body, serializer);
+    return {std::string{encoded.content_type}, std::string{encoded.content_encoding}, std::move(encoded.data)};
 }
 
 Json decode_body(std::string_view data, std::string_view content_type, std::string_view content_encoding,

@@ -7,6 +7,7 @@
 #include <array>
 #include <cerrno>
 #include <cstdint>
+#include <cstring>
 #include <system_error>
 
 namespace kombu {
@@ -50,20 +51,20 @@ constexpr auto hex_pairs = [] {
 
 }  // namespace
 
-void append_uuid(std::string& out) {
+void write_uuid(char* to) {
     thread_local RandomBytes random;
-    const unsigned char* const bytes = random.take();
-    char text[uuid_size];
-    char* at = text;
-    for (std::size_t i = 0; i < bytes_each; ++i) {
-        unsigned char byte = bytes[i];
-        if (i == 6) byte = static_cast<unsigned char>((byte & 0x0f) | 0x40);
-        if (i == 8) byte = static_cast<unsigned char>((byte & 0x3f) | 0x80);
-        if (i == 4 || i == 6 || i == 8 || i == 10) *at++ = '-';
-        *at++ = hex_pairs[byte][0];
-        *at++ = hex_pairs[byte][1];
-    }
-    out.append(text, sizeof text);
+    std::array<unsigned char, bytes_each> bytes;
+    std::memcpy(bytes.data(), random.take(), bytes.size());
+    bytes[6] = static_cast<unsigned char>((bytes[6] & 0x0f) | 0x40);
+    bytes[8] = static_cast<unsigned char>((bytes[8] & 0x3f) | 0x80);
+    std::array<char, 2 * bytes_each> digits;
+    for (std::size_t i = 0; i < bytes.size(); ++i) std::memcpy(digits.data() + 2 * i, hex_pairs[bytes[i]].data(), 2);
+    std::memcpy(to, digits.data(), 8);
+    std::memcpy(to + 9, digits.data() + 8, 4);
+    std::memcpy(to + 14, digits.data() + 12, 4);
+    std::memcpy(to + 19, digits.data() + 16, 4);
+    std::memcpy(to + 24, digits.data() + 20, 12);
+    to[8] = to[13] = to[18] = to[23] = '-';
 }
 
 }  // namespace kombu

@@ -7,13 +7,13 @@ namespace kombu {
 
 constexpr std::size_t uuid_size = 36;
 
-/// Appends a random UUID (version 4), as Python's str(uuid4()) writes it. The system's random numbers are fetched for
-/// many at once; a forked child never repeats its parent's.
-void append_uuid(std::string& out);
+/// Writes a random UUID (version 4), uuid_size characters as Python's str(uuid4()) writes it. The system's random
+/// numbers are fetched for many at once; a forked child never repeats its parent's.
+void write_uuid(char* to);
 
 inline std::string make_uuid() {
-    std::string uuid;
-    append_uuid(uuid);
+    std::string uuid(uuid_size, '\0');
+    write_uuid(uuid.data());
     return uuid;
 }
 

@@ -37,6 +37,7 @@ concept BytesBody = std::convertible_to<const T&, std::span<const std::byte>>;
 }  // namespace detail
 
 class Batch;
+struct Encoded;
 
 /// A point in time with a resolution of a second: a system_clock time point, or seconds since 1970.
 class Timestamp {
@@ -47,6 +48,7 @@ public:
               std::chrono::duration_cast<std::chrono::seconds>(when.time_since_epoch()).count())) {}
     Timestamp(std::integral auto seconds) : seconds_(static_cast<std::uint64_t>(seconds)) {}
     std::uint64_t seconds() const noexcept { return seconds_; }
+    friend bool operator==(Timestamp, Timestamp) = default;
 
 private:
     std::uint64_t seconds_;
@@ -185,7 +187,7 @@ private:
     Operation<> publishing_json(const Json& body, const PublishOptions& options);
     Operation<> publishing_text(std::string_view body, const PublishOptions& options);
     Operation<> publishing_bytes(std::span<const std::byte> body, const PublishOptions& options);
-    Operation<> publishing(EncodedBody body, const PublishOptions& options) const;
+    Operation<> publishing(Encoded body, const PublishOptions& options) const;
     static Operation<> send(Sending sending);
 
     detail::ConnectionRef connection_{};

@@ -56,14 +56,21 @@ struct ConnectionParameters {
     RetryPolicy connect_policy() const;
 };
 
-/// A message on its way to the broker.
-struct OutgoingMessage {
+/// What a message says beside its body. Messages that are published with the same options share one, so that transports
+/// can remember what they have made of it.
+struct MessageHead {
     std::string exchange{};
     /// As whoever publishes knows it: for brokers that do not keep it.
     std::string exchange_type = "direct";
     std::string routing_key{};
     bool mandatory = false;
     Properties properties{};
+};
+
+/// A message on its way to the broker.
+struct OutgoingMessage {
+    /// Never null.
+    std::shared_ptr<const MessageHead> head{};
     std::string body{};
 };
 

@@ -104,7 +104,7 @@ Operation<> AmqpChannel::publish_confirmed(const OutgoingMessage& message, Deadl
     }
     AmqpConnection::Driver::Exchange exchange = connection_->begin();
     publish(session, *channel_, message);
-    const std::uint64_t number = channel_->confirms.published(message.mandatory);
+    const std::uint64_t number = channel_->confirms.published(message.head->mandatory);
     if (!connection_->driver().try_send()) co_await connection_->driver().flush(deadline);
     const Deadline until = std::min(deadline, Deadline::after(confirm_timeout));
     co_await connection_->run(await_confirm(session, channel_, number, until), deadline, std::move(exchange));
@@ -141,7 +141,7 @@ Operation<std::vector<std::exception_ptr>> AmqpChannel::basic_publish_all(std::s
         for (std::size_t i = 0; i < messages.size(); ++i) {
             try {
                 publish(session, *channel_, messages[i]);
-                numbers[i] = connection_->confirms() ? channel_->confirms.published(messages[i].mandatory) : 0;
+                numbers[i] = connection_->confirms() ? channel_->confirms.published(messages[i].head->mandatory) : 0;
                 if (!connection_->confirms()) results[i] = nullptr;
             } catch (const EncodeError&) {  // before any of it was put out
                 results[i] = std::current_exception();

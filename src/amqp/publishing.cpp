@@ -15,10 +15,11 @@ void publish(Session& session, ChannelState& channel, const OutgoingMessage& mes
     std::string& output = session.output();
     const std::size_t before = output.size();
     try {
-        amqp_basic_publish_t publish{0, bytes(message.exchange), bytes(message.routing_key), message.mandatory, 0};
+        amqp_basic_publish_t publish{0, bytes(message.head->exchange), bytes(message.head->routing_key),
+                                     message.head->mandatory, 0};
         session.send(channel.number(), AMQP_BASIC_PUBLISH_METHOD, &publish);
         TableEncoder tables;
-        amqp_basic_properties_t properties = to_wire(message.properties, tables);
+        amqp_basic_properties_t properties = to_wire(message.head->properties, tables);
         session.send_content(channel.number(), properties, message.body);
     } catch (...) {
         output.resize(before);  // half a message would break the connection for the next one

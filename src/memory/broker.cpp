@@ -137,13 +137,14 @@ void Broker::append(QueueState& queue, Stored message) {
 
 std::size_t Broker::publish(std::shared_ptr<const OutgoingMessage> message) {
     std::lock_guard lock{mutex_};
-    if (message->exchange.empty()) {
-        const auto found = queues_.find(message->routing_key);
+    const MessageHead& head = *message->head;
+    if (head.exchange.empty()) {
+        const auto found = queues_.find(head.routing_key);
         if (found == queues_.end()) return 0;
         append(found->second, {message});
         return 1;
     }
-    const auto names = exchange(message->exchange).bindings.route(message->routing_key, message->properties.headers);
+    const auto names = exchange(head.exchange).bindings.route(head.routing_key, head.properties.headers);
     for (const std::string& name : names) append(queues_.find(name)->second, {message});
     return names.size();
 }

@@ -84,7 +84,8 @@ public:
     Operation<> basic_publish(const OutgoingMessage& message, Deadline, OptionalTimeout) override {
         const std::size_t routed =
             guarded([&] { return broker_->publish(std::make_shared<const OutgoingMessage>(message)); });
-        if (routed == 0 && message.mandatory) routing::no_route(message.exchange, message.routing_key);
+        if (routed == 0 && message.head->mandatory)
+            routing::no_route(message.head->exchange, message.head->routing_key);
         co_return;
     }
     Operation<std::optional<Delivery>> basic_get(std::string_view queue, bool no_ack, Deadline) override {
@@ -116,9 +117,10 @@ private:
         std::optional<Delivery> delivery;
         if (taken) {
             const OutgoingMessage& content = *taken->message.content;
-            delivery = Delivery{content.body,
-                                content.properties,
-                                {++last_tag_, taken->message.redelivered, content.exchange, content.routing_key}};
+            delivery =
+                Delivery{content.body,
+                         content.head->properties,
+                         {++last_tag_, taken->message.redelivered, content.head->exchange, content.head->routing_key}};
             if (!no_ack) unsettled_.emplace(last_tag_, std::move(*taken));
         }
         co_return delivery;

@@ -105,15 +105,10 @@ Operation<std::uint32_t> RedisChannel::queue_delete(std::string_view name, bool,
 
 Operation<> RedisChannel::basic_publish(const OutgoingMessage& message, Deadline deadline,
                                         OptionalTimeout confirm_timeout) {
-    std::exception_ptr result;
-    co_await publish_into({&message, 1}, {&result, 1}, deadline, confirm_timeout);
-    if (!result) co_return;
-    try {
-        std::rethrow_exception(result);
-    } catch (const ChannelError& error) {
-        if (costs_the_channel(error)) close_nowait();
-        throw;
-    }
+    check();
+    connection_->take_in();  // bindings that were changed long ago
+    return guarded(publish(connection_->link(), ways_, message),
+                   confirm_timeout.has_value() ? std::min(deadline, Deadline::after(confirm_timeout)) : deadline);
 }
 
 Operation<std::vector<std::exception_ptr>> RedisChannel::basic_publish_all(std::span<const OutgoingMessage> messages,
@@ -123,20 +118,16 @@ Operation<std::vector<std::exception_ptr>> RedisChannel::basic_publish_all(std::
     std::vector<std::exception_ptr> results(messages.size(), unknown);
     std::exception_ptr broken;
     try {
-        co_await publish_into(messages, results, deadline, confirm_timeout);
+        check();
+        connection_->take_in();
+        const Deadline by =
+            confirm_timeout.has_value() ? std::min(deadline, Deadline::after(confirm_timeout)) : deadline;
+        co_await connection_->run(publish_all(connection_->link(), ways_, messages, results), by);
     } catch (const OperationalError&) {
         broken = std::current_exception();
     }
     if (broken) std::replace(results.begin(), results.end(), unknown, broken);
     co_return results;
-}
-
-Operation<> RedisChannel::publish_into(std::span<const OutgoingMessage> messages, std::span<std::exception_ptr> results,
-                                       Deadline deadline, OptionalTimeout confirm_timeout) {
-    check();
-    connection_->take_in();  // bindings that were changed long ago
-    const Deadline by = confirm_timeout.has_value() ? std::min(deadline, Deadline::after(confirm_timeout)) : deadline;
-    return connection_->run(publish(connection_->link(), frames_, messages, results), by);
 }
 
 Inbox* RedisChannel::inbox_of(std::string_view queue) {

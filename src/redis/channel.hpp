@@ -59,8 +59,6 @@ private:
     /// Runs an operation; what it is refused costs the channel, as with AMQP, but for what may pass.
     template <class T>
     Operation<T> guarded(Operation<T> operation, Deadline deadline);
-    Operation<> publish_into(std::span<const OutgoingMessage> messages, std::span<std::exception_ptr> results,
-                             Deadline deadline, OptionalTimeout confirm_timeout);
     /// Null for a queue that is bound to no fanout exchange here.
     Inbox* inbox_of(std::string_view queue);
     Operation<std::optional<Delivery>> receive(std::string queue, bool no_ack, Deadline until, Deadline deadline);
@@ -68,7 +66,7 @@ private:
     Held& held(std::uint64_t delivery_tag);
 
     std::shared_ptr<RedisConnection> connection_;
-    FrameCache frames_{};
+    WayCache ways_{};
     std::map<std::uint64_t, Held> held_{};
     std::map<std::string, Inbox, std::less<>> inboxes_{};
     std::uint64_t last_tag_ = 0;

@@ -124,7 +124,7 @@ Operation<> declare_exchange(Link& link, Exchange exchange) {
     if (known)
         routing::check_equivalent(*known, exchange);
     else
-        link.declared.exchanges.emplace(exchange.name(), exchange);
+        link.declared.add(std::move(exchange));
 }
 
 Operation<> delete_exchange(Link& link, std::string name, bool if_unused) {
@@ -136,8 +136,7 @@ Operation<> delete_exchange(Link& link, std::string name, bool if_unused) {
     link.session.send({"DEL", key});
     co_await link.session.reply(Reply::Type::integer, "DEL");
     link.session.bindings().forget(key);
-    if (const auto found = link.declared.exchanges.find(name); found != link.declared.exchanges.end())
-        link.declared.exchanges.erase(found);
+    link.declared.remove_exchange(name);
 }
 
 Operation<QueueInfo> declare_queue(Link& link, Queue queue) {
@@ -155,7 +154,7 @@ Operation<QueueInfo> declare_queue(Link& link, Queue queue) {
         const Json& arguments = queue.declare_arguments();
         if (const auto expires = arguments.find("x-expires"); expires != arguments.end() && expires->is_number())
             record.expires = std::chrono::milliseconds{expires->get<std::int64_t>()};
-        link.declared.queues.emplace(name, std::move(record));
+        link.declared.add(name, std::move(record));
     }
     co_return QueueInfo{name, messages, 0};
 }
@@ -169,7 +168,7 @@ Operation<> bind_queue(Link& link, std::string queue, std::string exchange, std:
     link.session.send({"SADD", key, bound.member(link.options.separator)});
     co_await link.session.reply(Reply::Type::integer, "SADD");
     link.session.bindings().forget(key);
-    Declared::QueueRecord* const record = link.declared.queue(queue);
+    Declared::QueueRecord* const record = link.declared.change_queue(queue);
     if (!record) co_return;
     record->was_bound = true;
     const auto same = [&](const Declared::Bound& other) {
@@ -195,7 +194,7 @@ Operation<> unbind_queue(Link& link, std::string queue, std::string exchange, st
         link.session.send({"SREM", key, plain, topic});
     co_await link.session.reply(Reply::Type::integer, "SREM");
     link.session.bindings().forget(key);
-    if (Declared::QueueRecord* const record = link.declared.queue(queue)) {
+    if (Declared::QueueRecord* const record = link.declared.change_queue(queue)) {
         std::erase_if(record->bindings, [&](const Declared::Bound& bound) {
             return bound.exchange == exchange && bound.to.routing_key == routing_key;
         });
@@ -226,8 +225,7 @@ Operation<std::uint32_t> delete_queue(Link& link, std::string name, bool if_empt
         link.session.bindings().forget(set);
     }
     const std::uint32_t messages = co_await purge_queue(link, name);
-    if (const auto found = link.declared.queues.find(name); found != link.declared.queues.end())
-        link.declared.queues.erase(found);
+    link.declared.remove_queue(name);
     co_return messages;
 }
 

@@ -8,6 +8,7 @@
 
 #include <chrono>
 #include <cstddef>
+#include <cstdint>
 #include <map>
 #include <optional>
 #include <string>
@@ -35,14 +36,34 @@ struct Declared {
     };
     std::map<std::string, Exchange, std::less<>> exchanges{};
     std::map<std::string, QueueRecord, std::less<>> queues{};
+    /// Grows with each change of the above.
+    std::uint64_t changes = 0;
+
+    void add(Exchange exchange) {
+        ++changes;
+        exchanges.insert_or_assign(exchange.name(), exchange);
+    }
+    void add(const std::string& name, QueueRecord record) {
+        ++changes;
+        queues.insert_or_assign(name, std::move(record));
+    }
+    void remove_exchange(const std::string& name) { changes += exchanges.erase(name); }
+    void remove_queue(const std::string& name) { changes += queues.erase(name); }
 
     const Exchange* exchange(std::string_view name) const {
         const auto found = exchanges.find(name);
         return found == exchanges.end() ? nullptr : &found->second;
     }
-    QueueRecord* queue(std::string_view name) {
+    const QueueRecord* queue(std::string_view name) const {
         const auto found = queues.find(name);
         return found == queues.end() ? nullptr : &found->second;
+    }
+    /// To be changed.
+    QueueRecord* change_queue(std::string_view name) {
+        const auto found = queues.find(name);
+        if (found == queues.end()) return nullptr;
+        ++changes;
+        return &found->second;
     }
 };
 

@@ -11,9 +11,11 @@
 #include "redis/link.hpp"
 #include "virtual/envelope.hpp"
 
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <exception>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
@@ -57,22 +59,40 @@ Operation<const BindingCache::Entry*> bindings_of(Link& link, std::string key, b
 
 // -- publishing.cpp
 
-/// The frame of the message before, for the next one like it.
-class FrameCache {
-public:
-    const envelope::Frame& frame_for(const OutgoingMessage& message, envelope::BodyEncoding encoding);
+/// Where messages with one head go, and what their envelopes have in common.
+struct Way {
+    struct List {
+        std::string key{};
+        std::chrono::milliseconds expires{0};
+    };
+    std::shared_ptr<const MessageHead> head;
+    envelope::Frame frame;
+    /// By which state of the session's declarations,
+    std::uint64_t declarations = 0;
+    /// and of the exchange's bindings; no key when those do not matter.
+    std::string bindings_key{};
+    std::uint64_t version = 0;
 
-private:
-    std::optional<envelope::Frame> frame_{};
-    Properties properties_{};
-    std::string exchange_{}, routing_key_{};
+    std::vector<List> lists{};
+    bool fanout = false;
+    std::string channel{};
+    /// No queue takes it: it is dropped, or goes to the dead letters, or is refused.
+    bool is_lost = false;
+    std::exception_ptr refusal{};
+};
+
+/// The last way that was found, for the next message like the last.
+struct WayCache {
+    std::shared_ptr<const Way> last{};
 };
 
 /// Publishes messages in one go. `results` has a place for each, with an error for what is not known yet. Null is put
 /// there for what was stored, or dropped as one that is not mandatory may be, and what was refused. Throws only what
 /// leaves the others unknown. Messages of one list that follow one another are stored together or not at all.
-Operation<> publish(Link& link, FrameCache& frames, std::span<const OutgoingMessage> messages,
-                    std::span<std::exception_ptr> results);
+Operation<> publish_all(Link& link, WayCache& cache, std::span<const OutgoingMessage> messages,
+                        std::span<std::exception_ptr> results);
+/// The same for one, whose error is thrown.
+Operation<> publish(Link& link, WayCache& cache, const OutgoingMessage& message);
 
 // -- receiving.cpp
 

@@ -7,23 +7,11 @@
 #include "virtual/declared.hpp"
 
 #include <algorithm>
+#include <array>
 #include <iterator>
 #include <utility>
 
 namespace kombu::redis {
-
-const envelope::Frame& FrameCache::frame_for(const OutgoingMessage& message, envelope::BodyEncoding encoding) {
-    const bool same = frame_ && message.exchange == exchange_ && message.routing_key == routing_key_ &&
-                      message.properties == properties_;
-    if (!same) {
-        frame_.emplace(message.properties, message.exchange, message.routing_key, encoding);
-        properties_ = message.properties;
-        exchange_ = message.exchange;
-        routing_key_ = message.routing_key;
-    }
-    return *frame_;
-}
-
 namespace {
 
 constexpr int max_corrections = 5;
@@ -31,92 +19,145 @@ constexpr int max_corrections = 5;
 constexpr std::size_t max_together = 512;
 constexpr std::size_t max_bytes_together = std::size_t{1} << 20;
 
-/// A copy of a message in one queue, on its way.
+/// A copy of a message in one list, on its way.
 struct Copy {
     std::size_t message = 0;
-    std::string list{};
-    std::chrono::milliseconds expires{0};
-    std::string tag{};
+    const Way* way = nullptr;
+    /// Which of the way's lists; none of them is published to by a fanout exchange.
+    std::size_t list = 0;
+    std::array<char, uuid_size> tag{};
+
+    std::string_view key() const { return way->fanout ? way->channel : way->lists[list].key; }
+    bool expires() const { return !way->fanout && way->lists[list].expires.count() != 0; }
+    std::string_view tag_text() const { return {tag.data(), tag.size()}; }
+    bool goes_where(const Copy& other) const { return way->fanout == other.way->fanout && key() == other.key(); }
 };
 
-/// Where a message goes, and by which state of the bindings that is so.
-struct Way {
-    std::vector<std::string> queues{};
-    std::string bindings_key{};
-    std::uint64_t version = 0;
+bool is_current(const Link& link, const Way& way) {
+    return way.declarations == link.declared.changes &&
+           (way.bindings_key.empty() || link.session.bindings().is_current(way.bindings_key, way.version));
+}
+
+/// As an argument of a command.
+void append_envelope(std::string& out, const Copy& copy, std::string_view body, std::string& memory) {
+    const envelope::Frame& frame = copy.way->frame;
+    const std::string_view prepared = frame.prepare(body, memory);
+    append_argument_header(out, frame.size(prepared, copy.tag.size()));
+    frame.append(out, prepared, copy.tag_text());
+    out += "\r\n";
+}
+
+/// A command that puts out several copies: of messages that have no other, or one of those in a transaction.
+struct Group {
+    std::size_t first = 0, count = 0;
+    bool in_transaction = false;
 };
+
+enum class Answer : std::uint8_t { of_group, queued, of_transaction };
 
 class Publishing {
 public:
-    Publishing(Link& link, FrameCache& frames, std::span<const OutgoingMessage> messages,
+    Publishing(Link& link, WayCache& cache, std::span<const OutgoingMessage> messages,
                std::span<std::exception_ptr> results)
-        : link_(link), frames_(frames), messages_(messages), results_(results), failed_(messages.size()), ways_(messages.size()) {}
+        : link_(link), cache_(cache), messages_(messages), results_(results), failed_(messages.size()) {}
 
     Operation<> run() {
+        ways_.reserve(messages_.size());
         for (std::size_t i = 0; i < messages_.size(); ++i) {
-            const bool needs_bindings = !resolve_at_once(i);
-            if (needs_bindings) co_await resolve(i, false);
+            std::shared_ptr<const Way> way = known_way(i);
+            if (!way) way = co_await find_way(messages_[i].head, false);
+            ways_.push_back(std::move(way));
         }
         std::vector<Copy> copies;
-        for (std::size_t i = 0; i < messages_.size(); ++i)
-            if (!failed_[i]) add_copies(copies, i, ways_[i].queues);
-        co_await send(copies);
-        for (int n = 0; n < max_corrections; ++n) {
-            const bool changed = link_.session.is_tracking() && !all_current();
-            if (!changed) break;
-            co_await correct(copies);
-        }
+        copies.reserve(messages_.size());
+        for (std::size_t i = 0; i < messages_.size(); ++i) add_copies(copies, i, *ways_[i]);
+        if (!copies.empty()) co_await send(copies);
+        co_await put_right(copies);
         for (std::size_t i = 0; i < messages_.size(); ++i)
             if (!failed_[i]) results_[i] = nullptr;
     }
 
+    /// After the answers.
+    Operation<> put_right(std::vector<Copy>& copies) {
+        for (int n = 0; n < max_corrections && !all_current(); ++n) co_await correct(copies);
+    }
+
+    /// For a single message that has been stored already.
+    Operation<> put_right(std::shared_ptr<const Way> way, Copy copy) {
+        ways_.push_back(std::move(way));
+        std::vector<Copy> copies{copy};
+        co_await put_right(copies);
+    }
+
 private:
-    std::string exchange_type(const OutgoingMessage& message) const {
-        const Exchange* const known = link_.declared.exchange(message.exchange);
-        return known ? known->type() : message.exchange_type;
-    }
-    bool is_fanout(const OutgoingMessage& message) const {
-        return !message.exchange.empty() && exchange_type(message) == "fanout";
+    const std::string& exchange_type(const MessageHead& head) const {
+        const Exchange* const known = link_.declared.exchange(head.exchange);
+        return known ? known->type() : head.exchange_type;
     }
 
-    /// When nothing has to be asked for it.
-    bool resolve_at_once(std::size_t i) {
-        const OutgoingMessage& message = messages_[i];
-        if (message.exchange.empty()) {
-            ways_[i].queues = {message.routing_key};
-            return true;
-        }
-        if (is_fanout(message)) return true;
-        if (!link_.session.is_tracking()) return false;
-        std::string key = link_.keys.bindings(message.exchange);
-        const BindingCache::Entry* const known = link_.session.bindings().find(key);
-        if (!known) return false;
-        ways_[i] = {route(known->bindings, exchange_type(message), message.routing_key), std::move(key),
-                    known->version};
-        return !ways_[i].queues.empty();  // that nobody takes it must be true now
+    /// The way of the message before, or the last one of the call before, when it is still right.
+    std::shared_ptr<const Way> known_way(std::size_t i) const {
+        const auto& head = messages_[i].head;
+        if (i != 0 && ways_[i - 1]->head == head) return ways_[i - 1];
+        if (cache_.last && cache_.last->head == head && is_current(link_, *cache_.last)) return cache_.last;
+        return nullptr;
     }
 
-    Operation<> resolve(std::size_t i, bool again) {
-        const OutgoingMessage& message = messages_[i];
-        const std::string key = link_.keys.bindings(message.exchange);
-        const BindingCache::Entry* const entry = co_await bindings_of(link_, key, !again);
-        ways_[i] = {route(entry->bindings, exchange_type(message), message.routing_key), key, entry->version};
-        if (!ways_[i].queues.empty()) co_return;
-        const bool nothing_bound = entry->bindings.empty();
-        if (const std::string& dead = link_.options.deadletter_queue; !dead.empty()) {
-            ways_[i].queues = {dead};
-            log(LogLevel::warning, link_.session.peer() + ": exchange '" + message.exchange + "' has no queue for '" +
-                                       message.routing_key + "': the message goes to " + dead);
-        } else if (nothing_bound && !is_known(message.exchange)) {
-            fail(i, [&] { routing::not_found("exchange", message.exchange); });
-        } else if (message.mandatory) {
-            fail(i, [&] { routing::no_route(message.exchange, message.routing_key); });
+    /// `again`: what is known of bindings is not true any more.
+    Operation<std::shared_ptr<const Way>> find_way(std::shared_ptr<const MessageHead> head, bool again) {
+        auto way = std::make_shared<Way>(
+            Way{.head = head,
+                .frame = {head->properties, head->exchange, head->routing_key, link_.options.body_encoding},
+                .declarations = link_.declared.changes});
+        if (head->exchange.empty()) {
+            add_list(*way, head->routing_key);
+        } else if (exchange_type(*head) == "fanout") {
+            way->fanout = true;
+            way->channel = link_.keys.fanout(head->exchange, head->routing_key);
+        } else {
+            co_await find_queues(*way, again);
         }
+        // Where nobody takes it now somebody may at any time.
+        const bool lasting = !way->is_lost && (way->bindings_key.empty() || link_.session.is_tracking());
+        cache_.last = lasting ? way : nullptr;
+        co_return way;
+    }
+
+    Operation<> find_queues(Way& way, bool again) {
+        const MessageHead& head = *way.head;
+        way.bindings_key = link_.keys.bindings(head.exchange);
+        std::vector<std::string> queues;
+        bool nothing_bound = false;
+        for (bool fresh = again;; fresh = true) {
+            const BindingCache::Entry* const entry = co_await bindings_of(link_, way.bindings_key, fresh);
+            queues = route(entry->bindings, exchange_type(head), head.routing_key);
+            nothing_bound = entry->bindings.empty();
+            way.version = entry->version;
+            // That nobody takes it must be true now, not only when the bindings were read.
+            if (!queues.empty() || fresh) break;
+        }
+        way.is_lost = queues.empty();
+        if (const std::string& dead = link_.options.deadletter_queue; way.is_lost && !dead.empty()) {
+            queues = {dead};
+            log(LogLevel::warning, link_.session.peer() + ": exchange '" + head.exchange + "' has no queue for '" +
+                                       head.routing_key + "': the message goes to " + dead);
+        } else if (way.is_lost && nothing_bound && !is_known(head.exchange)) {
+            way.refusal = caught([&] { routing::not_found("exchange", head.exchange); });
+        } else if (way.is_lost && head.mandatory) {
+            way.refusal = caught([&] { routing::no_route(head.exchange, head.routing_key); });
+        }
+        for (const std::string& queue : queues) add_list(way, queue);
+    }
+
+    void add_list(Way& way, const std::string& queue) const {
+        const auto* const record = link_.declared.queue(queue);
+        way.lists.push_back({link_.keys.queue(queue, way.head->properties.priority.value_or(0)),
+                             record ? record->expires : std::chrono::milliseconds{0}});
     }
 
     /// An exchange without bindings is there when it was declared here and this session has bound nothing to it: what
     /// it had bound somebody else has undone.
-    bool is_known(const std::string& exchange) {
+    bool is_known(const std::string& exchange) const {
         if (!link_.declared.exchange(exchange)) return false;
         for (const auto& [name, record] : link_.declared.queues)
             for (const Declared::Bound& bound : record.bindings)
@@ -125,72 +166,57 @@ private:
     }
 
     template <class Throw>
-    void fail(std::size_t i, Throw raise) {
+    static std::exception_ptr caught(Throw raise) {
         try {
             raise();
         } catch (...) {
-            results_[i] = std::current_exception();
-            failed_[i] = true;
+            return std::current_exception();
+        }
+        return nullptr;
+    }
+
+    void fail(std::size_t message, std::exception_ptr error) {
+        results_[message] = std::move(error);
+        failed_[message] = true;
+    }
+
+    void add_copies(std::vector<Copy>& copies, std::size_t i, const Way& way) {
+        if (way.refusal) return fail(i, way.refusal);
+        const std::size_t lists = way.fanout ? 1 : way.lists.size();
+        for (std::size_t list = 0; list < lists; ++list) {
+            Copy& copy = copies.emplace_back(Copy{.message = i, .way = &way, .list = list});
+            write_uuid(copy.tag.data());
         }
     }
 
-    void add_copies(std::vector<Copy>& copies, std::size_t i, const std::vector<std::string>& queues) {
-        for (const std::string& queue : queues) {
-            Copy copy{.message = i, .list = link_.keys.queue(queue, messages_[i].properties.priority.value_or(0))};
-            append_uuid(copy.tag);
-            if (const auto* const record = link_.declared.queue(queue)) copy.expires = record->expires;
-            copies.push_back(std::move(copy));
-        }
-        if (is_fanout(messages_[i])) copies.push_back({.message = i});
-    }
-
-    /// Appends the envelope of a copy as an argument of a command.
-    void append_envelope(const Copy& copy) {
-        const OutgoingMessage& message = messages_[copy.message];
-        const envelope::Frame& frame = frames_.frame_for(message, link_.options.body_encoding);
-        const std::string_view body = frame.prepare(message.body, escaped_);
-        std::string& out = link_.session.output();
-        append_argument_header(out, frame.size(body, copy.tag.size()));
-        frame.append(out, body, copy.tag);
-        out += "\r\n";
-    }
-
-    /// A command that puts out several copies, and how many.
-    struct Group {
-        std::size_t first = 0, count = 0;
-        bool in_transaction = false;
-    };
-
-    std::vector<Group> groups_of(const std::vector<Copy>& copies) const {
+    static std::vector<Group> groups_of(const std::vector<Copy>& copies, std::span<const OutgoingMessage> messages) {
         std::vector<Group> groups;
         std::size_t bytes = 0;
         for (std::size_t i = 0; i < copies.size(); ++i) {
-            const std::size_t size = messages_[copies[i].message].body.size() * 2 + 512;
-            const bool fits = !groups.empty() && !copies[i].list.empty() && groups.back().count < max_together &&
-                              bytes + size <= max_bytes_together && copies[groups.back().first].list == copies[i].list;
-            const bool alone = is_only_copy(copies, i);
-            if (fits && alone && !groups.back().in_transaction && copies[i].expires.count() == 0) {
+            const Copy& copy = copies[i];
+            const bool alone = (i == 0 || copies[i - 1].message != copy.message) &&
+                               (i + 1 == copies.size() || copies[i + 1].message != copy.message);
+            const bool in_transaction = !alone || copy.expires();
+            const std::size_t size = messages[copy.message].body.size();
+            if (!in_transaction && !copy.way->fanout && !groups.empty() && !groups.back().in_transaction &&
+                groups.back().count < max_together && bytes + size <= max_bytes_together &&
+                copies[i - 1].goes_where(copy)) {
                 ++groups.back().count;
                 bytes += size;
-                continue;
+            } else {
+                groups.push_back({i, 1, in_transaction});
+                bytes = size;
             }
-            groups.push_back({i, 1, !alone || copies[i].expires.count() != 0});
-            bytes = size;
         }
         return groups;
     }
 
-    static bool is_only_copy(const std::vector<Copy>& copies, std::size_t i) {
-        return (i == 0 || copies[i - 1].message != copies[i].message) &&
-               (i + 1 == copies.size() || copies[i + 1].message != copies[i].message);
-    }
-
-    /// Copies of one message in several queues come into all of them or into none.
+    /// Copies of one message in several lists come into all of them or into none.
     Operation<> send(const std::vector<Copy>& copies) {
         Session& session = link_.session;
         const std::size_t before = session.output().size();
-        const std::vector<Group> groups = groups_of(copies);
-        std::vector<char> answers;  // for each reply to come: what it answers
+        const std::vector<Group> groups = groups_of(copies, messages_);
+        std::vector<Answer> answers;
         try {
             put_out(copies, groups, answers);
         } catch (...) {
@@ -198,86 +224,80 @@ private:
             throw;
         }
         for (std::size_t i = 0; i < answers.size(); ++i) session.expect(true);
-        co_await take_answers(copies, groups, answers);
-    }
-
-    void put_out(const std::vector<Copy>& copies, const std::vector<Group>& groups, std::vector<char>& answers) {
-        std::string& out = link_.session.output();
-        for (std::size_t g = 0; g < groups.size(); ++g) {
-            const Group& group = groups[g];
-            const Copy& first = copies[group.first];
-            const bool begins =
-                group.in_transaction && (group.first == 0 || copies[group.first - 1].message != first.message);
-            const std::size_t next = group.first + group.count;
-            const bool ends = group.in_transaction && (next == copies.size() || copies[next].message != first.message);
-            if (begins) {
-                append_command(out, {"MULTI"});
-                answers.push_back('q');
-            }
-            append_command_header(out, 2 + group.count);
-            if (first.list.empty()) {
-                const OutgoingMessage& message = messages_[first.message];
-                append_argument(out, "PUBLISH");
-                append_argument(out, link_.keys.fanout(message.exchange, message.routing_key));
-            } else {
-                append_argument(out, "LPUSH");
-                append_argument(out, first.list);
-            }
-            for (std::size_t i = 0; i < group.count; ++i) append_envelope(copies[group.first + i]);
-            answers.push_back(group.in_transaction ? 'q' : 'd');
-            if (first.expires.count() != 0) {
-                append_command(out, {"PEXPIRE", first.list, std::to_string(first.expires.count())});
-                answers.push_back('q');
-            }
-            if (ends) {
-                append_command(out, {"EXEC"});
-                answers.push_back('x');
-            }
-        }
-    }
-
-    void settle(const Reply& reply, const std::vector<Copy>& copies, std::size_t first, std::size_t count) {
-        for (std::size_t i = first; i < first + count; ++i) {
-            const std::size_t message = copies[i].message;
-            if (failed_[message]) continue;
-            fail(message, [&] { throw_if_error(reply, link_.session.peer()); });
-            if (reply.is(Reply::Type::array))
-                for (const Reply& each : reply.elements)
-                    if (!failed_[message]) fail(message, [&] { throw_if_error(each, link_.session.peer()); });
-            if (!failed_[message] && !reply.is(Reply::Type::array) && !reply.is(Reply::Type::integer))
-                unexpected(link_.session.peer(), "LPUSH");
-            const bool heard_by_nobody = copies[i].list.empty() && reply.integer == 0;
-            if (!failed_[message] && heard_by_nobody && messages_[message].mandatory)
-                fail(message, [&] { routing::no_route(messages_[message].exchange, messages_[message].routing_key); });
-            if (!failed_[message]) results_[message] = nullptr;
-        }
-    }
-
-    Operation<> take_answers(const std::vector<Copy>& copies, const std::vector<Group>& groups,
-                             const std::vector<char>& answers) {
         std::size_t group = 0;
         std::optional<Reply> refusal;
-        for (const char kind : answers) {
-            Reply reply = co_await link_.session.reply();
-            if (kind == 'd') {
-                settle(reply, copies, groups[group].first, groups[group].count);
-                ++group;
-            } else if (kind == 'q') {
+        for (const Answer answer : answers) {
+            Reply reply = co_await session.reply();
+            if (answer == Answer::queued) {
                 if (reply.is(Reply::Type::error) && !refusal) refusal = std::move(reply);
+            } else if (answer == Answer::of_group) {
+                settle(reply, copies, groups[group++]);
             } else {
                 // The first refusal says why, EXEC only that.
                 const std::size_t message = copies[groups[group].first].message;
                 for (; group < groups.size() && copies[groups[group].first].message == message; ++group)
-                    settle(refusal ? *refusal : reply, copies, groups[group].first, 1);
+                    settle(refusal ? *refusal : reply, copies, groups[group]);
                 refusal.reset();
             }
         }
     }
 
-    bool all_current() const {
-        return std::all_of(ways_.begin(), ways_.end(), [&](const Way& way) {
-            return way.bindings_key.empty() || link_.session.bindings().is_current(way.bindings_key, way.version);
+    void put_out(const std::vector<Copy>& copies, const std::vector<Group>& groups, std::vector<Answer>& answers) {
+        std::string& out = link_.session.output();
+        for (const Group& group : groups) {
+            const Copy& first = copies[group.first];
+            const std::size_t next = group.first + group.count;
+            const bool begins = group.first == 0 || copies[group.first - 1].message != first.message;
+            const bool ends = next == copies.size() || copies[next].message != first.message;
+            if (group.in_transaction && begins) {
+                append_command(out, {"MULTI"});
+                answers.push_back(Answer::queued);
+            }
+            append_command_header(out, 2 + group.count);
+            append_argument(out, first.way->fanout ? "PUBLISH" : "LPUSH");
+            append_argument(out, first.key());
+            for (std::size_t i = group.first; i < next; ++i)
+                append_envelope(out, copies[i], messages_[copies[i].message].body, escaped_);
+            answers.push_back(group.in_transaction ? Answer::queued : Answer::of_group);
+            if (first.expires()) {
+                append_command(out,
+                               {"PEXPIRE", first.key(), std::to_string(first.way->lists[first.list].expires.count())});
+                answers.push_back(Answer::queued);
+            }
+            if (group.in_transaction && ends) {
+                append_command(out, {"EXEC"});
+                answers.push_back(Answer::of_transaction);
+            }
+        }
+    }
+
+    /// What a group's reply, or that of the transaction around it, says of its messages.
+    void settle(const Reply& reply, const std::vector<Copy>& copies, const Group& group) {
+        std::exception_ptr error = caught([&] {
+            throw_if_error(reply, link_.session.peer());
+            for (const Reply& each : reply.elements) throw_if_error(each, link_.session.peer());
         });
+        if (!error && !reply.is(Reply::Type::array) && !reply.is(Reply::Type::integer))
+            unexpected(link_.session.peer(), "LPUSH");
+        for (std::size_t i = group.first; i < group.first + group.count; ++i) {
+            const std::size_t message = copies[i].message;
+            if (failed_[message]) continue;
+            const MessageHead& head = *copies[i].way->head;
+            if (error)
+                fail(message, error);
+            else if (copies[i].way->fanout && reply.integer == 0 && head.mandatory)
+                fail(message, caught([&] { routing::no_route(head.exchange, head.routing_key); }));
+            else
+                results_[message] = nullptr;
+        }
+    }
+
+    /// Whether the messages went where they should, judged after the answers: see BindingCache.
+    bool all_current() const {
+        if (!link_.session.is_tracking()) return true;
+        for (std::size_t i = 0; i < ways_.size(); ++i)
+            if ((i == 0 || ways_[i] != ways_[i - 1]) && !is_current(link_, *ways_[i])) return false;
+        return true;
     }
 
     /// Bindings were changed before the messages were stored: those that went the wrong way are put right, as if the
@@ -285,15 +305,18 @@ private:
     Operation<> correct(std::vector<Copy>& copies) {
         std::vector<Copy> missing, wrong;
         for (std::size_t i = 0; i < messages_.size(); ++i) {
-            if (failed_[i] || ways_[i].bindings_key.empty() ||
-                link_.session.bindings().is_current(ways_[i].bindings_key, ways_[i].version))
-                continue;
-            co_await resolve(i, true);
+            if (failed_[i] || is_current(link_, *ways_[i])) continue;
+            outdated_.push_back(ways_[i]);  // copies refer to it
+            const bool as_before = i != 0 && ways_[i - 1]->head == ways_[i]->head;
+            if (as_before)
+                ways_[i] = ways_[i - 1];
+            else
+                ways_[i] = co_await find_way(ways_[i]->head, true);
             std::vector<Copy> wanted;
-            add_copies(wanted, i, ways_[i].queues);
+            add_copies(wanted, i, *ways_[i]);
             const auto lacks = [i](const std::vector<Copy>& among, const Copy& copy) {
                 return std::none_of(among.begin(), among.end(),
-                                    [&](const Copy& other) { return other.message == i && other.list == copy.list; });
+                                    [&](const Copy& other) { return other.message == i && other.goes_where(copy); });
             };
             std::copy_if(wanted.begin(), wanted.end(), std::back_inserter(missing),
                          [&](const Copy& copy) { return lacks(copies, copy); });
@@ -304,7 +327,7 @@ private:
         std::erase_if(copies, [&](const Copy& copy) {
             return std::any_of(wrong.begin(), wrong.end(), [&](const Copy& other) { return other.tag == copy.tag; });
         });
-        co_await send(missing);
+        if (!missing.empty()) co_await send(missing);
         copies.insert(copies.end(), missing.begin(), missing.end());
         std::stable_sort(copies.begin(), copies.end(),
                          [](const Copy& a, const Copy& b) { return a.message < b.message; });
@@ -314,28 +337,61 @@ private:
         std::string& out = link_.session.output();
         append_command_header(out, 4);
         append_argument(out, "LREM");
-        append_argument(out, copy.list);
+        append_argument(out, copy.key());
         append_argument(out, "1");
-        append_envelope(copy);
+        append_envelope(out, copy, messages_[copy.message].body, escaped_);
         link_.session.expect(true);
         co_await link_.session.reply(Reply::Type::integer, "LREM");
     }
 
     Link& link_;
-    FrameCache& frames_;
+    WayCache& cache_;
     std::span<const OutgoingMessage> messages_;
     std::span<std::exception_ptr> results_;
     std::vector<bool> failed_;
-    std::vector<Way> ways_;
-    std::string escaped_;
+    std::vector<std::shared_ptr<const Way>> ways_{};  // of each message
+    std::vector<std::shared_ptr<const Way>> outdated_{};
+    std::string escaped_{};
 };
 
 }  // namespace
 
-Operation<> publish(Link& link, FrameCache& frames, std::span<const OutgoingMessage> messages,
-                    std::span<std::exception_ptr> results) {
-    Publishing publishing{link, frames, messages, results};
+Operation<> publish_all(Link& link, WayCache& cache, std::span<const OutgoingMessage> messages,
+                        std::span<std::exception_ptr> results) {
+    Publishing publishing{link, cache, messages, results};
     co_await publishing.run();
+}
+
+Operation<> publish(Link& link, WayCache& cache, const OutgoingMessage& message) {
+    const std::shared_ptr<const Way> way = cache.last;
+    std::exception_ptr result;
+    Publishing publishing{link, cache, {&message, 1}, {&result, 1}};
+    const bool is_plain = way && way->head == message.head && way->lists.size() == 1 &&
+                          way->lists[0].expires.count() == 0 && is_current(link, *way);
+    if (is_plain) {
+        // The same as below, in few steps: this is what programs do all day.
+        Session& session = link.session;
+        Copy copy{.way = way.get()};
+        write_uuid(copy.tag.data());
+        std::string memory;
+        const std::size_t before = session.output().size();
+        try {
+            append_command_header(session.output(), 3);
+            append_argument(session.output(), "LPUSH");
+            append_argument(session.output(), copy.key());
+            append_envelope(session.output(), copy, message.body, memory);
+        } catch (...) {
+            session.output().resize(before);
+            throw;
+        }
+        session.expect(true);
+        co_await session.reply(Reply::Type::integer, "LPUSH");
+        if (!link.session.is_tracking() || is_current(link, *way)) co_return;
+        co_await publishing.put_right(way, copy);
+    } else {
+        co_await publishing.run();
+    }
+    if (result) std::rethrow_exception(result);
 }
 
 }  // namespace kombu::redis

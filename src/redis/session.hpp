@@ -86,6 +86,7 @@ public:
     bool is_tracking() const noexcept { return tracking_; }
     void set_tracking(bool on) noexcept { tracking_ = on; }
     BindingCache& bindings() noexcept { return bindings_; }
+    const BindingCache& bindings() const noexcept { return bindings_; }
     Subscriptions& subscriptions() noexcept { return subscriptions_; }
     /// From now on changes of these keys are noticed.
     void watch(const std::vector<std::string>& keys);

@@ -2,7 +2,7 @@
 
 #include <kombu/message.hpp>
 
-#include "virtual/json_text.hpp"
+#include "json_text.hpp"
 
 #include <cstddef>
 #include <optional>

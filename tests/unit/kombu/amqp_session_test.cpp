@@ -58,7 +58,8 @@ struct Opened {
     }
 
     std::uint64_t published() {
-        publish(session, *channel, {.exchange = "ex", .routing_key = "key", .body = "body"});
+        const MessageHead head{.exchange = "ex", .routing_key = "key"};
+        publish(session, *channel, {std::make_shared<const MessageHead>(head), "body"});
         session.output().clear();
         return channel->confirms.published(true);
     }
@@ -254,8 +255,9 @@ TEST_CASE("a body is split by the frame size agreed on", "[amqp]") {
 
 TEST_CASE("headers too large for a frame are refused and leave nothing behind", "[amqp]") {
     Opened opened;
-    OutgoingMessage message;
-    message.properties.headers["large"] = std::string(200'000, 'x');
+    MessageHead head;
+    head.properties.headers["large"] = std::string(200'000, 'x');
+    const OutgoingMessage message{.head = std::make_shared<const MessageHead>(head)};
     CHECK_THROWS_AS(publish(opened.session, *opened.channel, message), EncodeError);
     CHECK(opened.session.output().empty());
 }

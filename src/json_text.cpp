@@ -1,9 +1,15 @@
-#include "virtual/json_text.hpp"
+#include "json_text.hpp"
+
+#include <kombu/error.hpp>
+
+#include "utf8.hpp"
 
 #include <array>
 #include <charconv>
 #include <cmath>
 #include <cstdint>
+#include <cstdlib>
+#include <cstring>
 
 namespace kombu::json_text {
 namespace {
@@ -13,6 +19,19 @@ constexpr char hex[] = "0123456789abcdef";
 void append_unit(std::string& out, std::uint32_t unit) {
     const char text[] = {'\\', 'u', hex[unit >> 12 & 15], hex[unit >> 8 & 15], hex[unit >> 4 & 15], hex[unit & 15]};
     out.append(text, sizeof text);
+}
+
+void append_escaped(std::string& out, unsigned char c) {
+    switch (c) {
+        case '"': out += "\\\""; return;
+        case '\\': out += "\\\\"; return;
+        case '\n': out += "\\n"; return;
+        case '\r': out += "\\r"; return;
+        case '\t': out += "\\t"; return;
+        case '\b': out += "\\b"; return;
+        case '\f': out += "\\f"; return;
+        default: append_unit(out, c); return;
+    }
 }
 
 /// The code point at `at`, which moves behind it; U+FFFD for what is not UTF-8.
@@ -37,11 +56,30 @@ void append_number(std::string& out, Number number) {
     out.append(text.data(), static_cast<std::size_t>(end - text.data()));
 }
 
+/// Numbers as people write them, of few decimals, without the search for the shortest form: n / 100 is the double that
+/// its decimal notation stands for, both being rounded once.
+bool append_short_decimal(std::string& out, double number) {
+    const double hundredfold = number * 100;
+    if (!(std::abs(hundredfold) < 1e15)) return false;
+    const auto n = static_cast<std::int64_t>(hundredfold);
+    if (static_cast<double>(n) / 100 != number || n == 0) return false;
+    std::array<char, 24> text;
+    char* end = std::to_chars(text.data(), text.data() + text.size(), std::abs(n) / 100).ptr;
+    const auto rest = static_cast<int>(std::abs(n) % 100);
+    *end++ = '.';
+    *end++ = static_cast<char>('0' + rest / 10);
+    if (rest % 10 != 0) *end++ = static_cast<char>('0' + rest % 10);
+    if (n < 0) out += '-';
+    out.append(text.data(), static_cast<std::size_t>(end - text.data()));
+    return true;
+}
+
 void append_real(std::string& out, double number) {
     if (!std::isfinite(number)) {
         out += "null";
         return;
     }
+    if (append_short_decimal(out, number)) return;
     const std::size_t before = out.size();
     append_number(out, number);
     if (out.find_first_of(".e", before) == std::string::npos) out += ".0";
@@ -98,16 +136,7 @@ void append_string(std::string& out, std::string_view text) {
             ++at;
         } else if (c < 0x80) {
             ++at;
-            switch (c) {
-                case '"': out += "\\\""; break;
-                case '\\': out += "\\\\"; break;
-                case '\n': out += "\\n"; break;
-                case '\r': out += "\\r"; break;
-                case '\t': out += "\\t"; break;
-                case '\b': out += "\\b"; break;
-                case '\f': out += "\\f"; break;
-                default: append_unit(out, c); break;
-            }
+            append_escaped(out, c);
         } else {
             const std::uint32_t code = take_code_point(text, at);
             if (code >= 0x10000) {
@@ -121,6 +150,96 @@ void append_string(std::string& out, std::string_view text) {
     }
     out.append(text, plain);
     out += '"';
+}
+
+namespace {
+
+/// How many characters stand at the beginning that JSON takes as they are, ASCII only; looked at eight at a time.
+std::size_t plain_prefix(std::string_view text) {
+    constexpr std::uint64_t ones = 0x0101010101010101, highs = 0x8080808080808080;
+    std::size_t at = 0;
+    for (; text.size() - at >= 8; at += 8) {
+        std::uint64_t eight = 0;
+        std::memcpy(&eight, text.data() + at, 8);
+        const auto has_zero = [](std::uint64_t x) { return (x - ones) & ~x & highs; };
+        const std::uint64_t special = has_zero(eight ^ ones * '"') | has_zero(eight ^ ones * '\\') |
+                                      ((eight - ones * 0x20) & ~eight & highs) | (eight & highs);
+        if (special != 0) break;
+    }
+    for (; at < text.size(); ++at) {
+        const auto c = static_cast<unsigned char>(text[at]);
+        if (c < 0x20 || c >= 0x80 || c == '"' || c == '\\') break;
+    }
+    return at;
+}
+
+void append_raw_string(std::string& out, std::string_view text) {
+    const std::size_t plain_size = plain_prefix(text), before = out.size();
+    out.resize(before + plain_size + 2);
+    char* const to = out.data() + before;
+    to[0] = '"';
+    std::memcpy(to + 1, text.data(), plain_size);
+    to[plain_size + 1] = '"';
+    if (plain_size == text.size()) return;
+    if (!is_utf8(text)) throw EncodeError("the body has text in it that is not UTF-8");
+    out.pop_back();
+    for (std::size_t at = plain_size; at < text.size(); ++at) {
+        const auto c = static_cast<unsigned char>(text[at]);
+        if (c < 0x20 || c == '"' || c == '\\')
+            append_escaped(out, c);
+        else
+            out += text[at];
+    }
+    out += '"';
+}
+
+void append_compact_value(std::string& out, const Json& value, std::size_t depth_left) {
+    const auto deeper = [&] {
+        if (depth_left == 0) throw EncodeError("the body nests too many levels deep");
+        return depth_left - 1;
+    };
+    switch (value.type()) {
+        case Json::value_t::object: {
+            const std::size_t left = deeper();
+            char separator = '{';
+            for (const auto& [name, inner] : value.get_ref<const Json::object_t&>()) {
+                out += separator;
+                append_raw_string(out, name);
+                out += ':';
+                append_compact_value(out, inner, left);
+                separator = ',';
+            }
+            if (value.empty()) out += '{';
+            out += '}';
+            return;
+        }
+        case Json::value_t::array: {
+            const std::size_t left = deeper();
+            char separator = '[';
+            for (const Json& inner : value.get_ref<const Json::array_t&>()) {
+                out += separator;
+                append_compact_value(out, inner, left);
+                separator = ',';
+            }
+            if (value.empty()) out += '[';
+            out += ']';
+            return;
+        }
+        case Json::value_t::string: return append_raw_string(out, value.get_ref<const std::string&>());
+        case Json::value_t::number_float:
+            if (!std::isfinite(value.get<double>()))
+                throw EncodeError("the body has a number that is not finite, which JSON cannot write");
+            return append_real(out, value.get<double>());
+        case Json::value_t::binary: throw EncodeError("the body has bytes within JSON, which JSON cannot write");
+        default: return append(out, value);
+    }
+}
+
+}  // namespace
+
+void append_compact(std::string& out, const Json& value, std::size_t max_depth) {
+    out.reserve(out.size() + 256);
+    append_compact_value(out, value, max_depth);
 }
 
 void append(std::string& out, const Json& value) {

@@ -1,0 +1,166 @@
+// What publishing to Redis costs its client, beside hiredis that is given ready envelopes. Client and server belong on
+// one processor (scripts/bench pins them): between two, every rate is that of the wake-ups.
+//
+//   redis_bench URL [REPETITIONS]     processor time of the client a message, medians
+//   redis_bench URL CASE MESSAGES     one case alone, for counting its system calls (bench/syscalls)
+#include <kombu/kombu.hpp>
+
+#include <hiredis/hiredis.h>
+
+#include <sys/resource.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <functional>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+using namespace std::chrono_literals;
+
+namespace {
+
+constexpr int batch_size = 64;
+
+/// 100 bytes as JSON.
+const kombu::Json article = {{"id", 1234567},
+                             {"name", "a line of text of some length"},
+                             {"price", 12.5},
+                             {"tags", {"a", "b", "c"}},
+                             {"stock", true}};
+
+double processor_time() {
+    rusage usage{};
+    ::getrusage(RUSAGE_SELF, &usage);
+    const auto microseconds = [](const timeval& time) {
+        return static_cast<double>(time.tv_sec) * 1e6 + static_cast<double>(time.tv_usec);
+    };
+    return microseconds(usage.ru_utime) + microseconds(usage.ru_stime);
+}
+
+struct Case {
+    std::string name;
+    /// How many messages it is to publish.
+    std::function<void(int)> publish;
+};
+
+class Hiredis {
+public:
+    explicit Hiredis(int port, std::string envelope)
+        : envelope_(std::move(envelope)), context_(::redisConnect("127.0.0.1", port), ::redisFree) {
+        if (!context_ || context_->err) throw std::runtime_error("hiredis cannot connect");
+    }
+    void one_by_one(int messages) {
+        const char* words[] = {"LPUSH", "bench.queue", envelope_.data()};
+        const std::size_t sizes[] = {5, 11, envelope_.size()};
+        for (int i = 0; i < messages; ++i) ::freeReplyObject(::redisCommandArgv(context_.get(), 3, words, sizes));
+    }
+    void in_pipelines(int messages) {
+        const char* words[] = {"LPUSH", "bench.queue", envelope_.data()};
+        const std::size_t sizes[] = {5, 11, envelope_.size()};
+        for (int i = 0; i < messages; i += batch_size) {
+            for (int k = 0; k < batch_size; ++k) ::redisAppendCommandArgv(context_.get(), 3, words, sizes);
+            for (int k = 0; k < batch_size; ++k) {
+                void* reply = nullptr;
+                ::redisGetReply(context_.get(), &reply);
+                ::freeReplyObject(reply);
+            }
+        }
+    }
+    void command(const char* text) { ::freeReplyObject(::redisCommand(context_.get(), text)); }
+    std::string get(const char* text) {
+        const std::unique_ptr<void, void (*)(void*)> reply{::redisCommand(context_.get(), text), ::freeReplyObject};
+        const auto* const text_reply = static_cast<const redisReply*>(reply.get());
+        return {text_reply->str, text_reply->len};
+    }
+    void set_envelope(std::string envelope) { envelope_ = std::move(envelope); }
+
+private:
+    std::string envelope_;
+    std::unique_ptr<redisContext, void (*)(redisContext*)> context_;
+};
+
+}  // namespace
+
+int main(int argc, char** argv) {
+    const std::string url = argc > 1 ? argv[1] : "redis://127.0.0.1:6379/0";
+    const kombu::Connection connection{url};
+    const kombu::Exchange exchange{"bench.exchange"};
+    const kombu::Queue queue{"bench.queue", exchange, "key"};
+    const kombu::PublishOptions to_exchange{.exchange = exchange, .routing_key = "key"};
+    const kombu::PublishOptions to_queue{.routing_key = "bench.queue"};
+    kombu::PublishOptions ready = to_exchange;
+    ready.content_type = "application/json";
+    ready.content_encoding = "utf-8";
+    const std::string text = article.dump();
+    kombu::pools::producers[connection].acquire()->maybe_declare(queue);
+
+    kombu::pools::producers[connection].acquire()->publish(article, to_exchange);
+    Hiredis hiredis{connection.port(), ""};
+    hiredis.set_envelope(hiredis.get("LINDEX bench.queue 0"));
+
+    const auto pooled = [&](const kombu::PublishOptions& options) {
+        return [&, options](int messages) {
+            for (int i = 0; i < messages; ++i) {
+                auto producer = kombu::pools::producers[connection].acquire({.block = true, .timeout = 5s});
+                producer->publish(article, options);
+            }
+        };
+    };
+    const auto batched = [&](const auto& body, const kombu::PublishOptions& options) {
+        return [&, options](int messages) {
+            for (int i = 0; i < messages; i += batch_size) {
+                auto producer = kombu::pools::producers[connection].acquire({.block = true, .timeout = 5s});
+                auto batch = producer->batch();
+                for (int k = 0; k < batch_size; ++k) batch.publish(body, options);
+                batch.commit(5s);
+            }
+        };
+    };
+    const std::vector<Case> cases{
+        {"hiredis, one by one", [&](int messages) { hiredis.one_by_one(messages); }},
+        {"producers[connection], to an exchange", pooled(to_exchange)},
+        {"producers[connection], to a queue", pooled(to_queue)},
+        {"hiredis, pipelines of 64", [&](int messages) { hiredis.in_pipelines(messages); }},
+        {"batches of 64, to an exchange", batched(article, to_exchange)},
+        {"batches of 64, to a queue", batched(article, to_queue)},
+        {"batches of 64, to an exchange, body ready", batched(text, ready)},
+    };
+    if (argc > 3) {
+        cases.at(static_cast<std::size_t>(std::atoi(argv[2]))).publish(std::atoi(argv[3]));
+        return 0;
+    }
+
+    // With one thread glibc leaves out locks and atomic counts, which is nobody's case.
+    std::jthread other{[](const std::stop_token& stop) {
+        while (!stop.stop_requested()) std::this_thread::sleep_for(50ms);
+    }};
+    const int repetitions = argc > 2 ? std::atoi(argv[2]) : 7;
+    constexpr int messages = 19'200;
+    std::vector<std::vector<double>> times(cases.size()), rates(cases.size());
+    for (int repetition = 0; repetition <= repetitions; ++repetition) {
+        for (std::size_t i = 0; i < cases.size(); ++i) {
+            hiredis.command("DEL bench.queue");
+            const double before = processor_time();
+            const auto start = std::chrono::steady_clock::now();
+            cases[i].publish(messages);
+            const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
+            if (repetition == 0) continue;  // warming up
+            times[i].push_back((processor_time() - before) / messages);
+            rates[i].push_back(messages / took.count());
+        }
+    }
+    hiredis.command("DEL bench.queue");
+    std::printf("a body of %zu bytes; %d repetitions of %d messages\n", text.size(), repetitions, messages);
+    std::printf("%-44s %12s %20s %12s\n", "", "CPU us", "(from - to)", "messages/s");
+    for (std::size_t i = 0; i < cases.size(); ++i) {
+        std::sort(times[i].begin(), times[i].end());
+        std::sort(rates[i].begin(), rates[i].end());
+        std::printf("%-44s %12.3f %9.3f - %8.3f %12.0f\n", cases[i].name.c_str(), times[i][times[i].size() / 2],
+                    times[i].front(), times[i].back(), rates[i][rates[i].size() / 2]);
+    }
+    return 0;
+}
