@@ -120,8 +120,9 @@ Json option_defaults(bool sentinel) {
     return defaults;
 }
 
-void check_option(const std::string& name, Json& value) {
-    if (value.is_null()) value = nothing(name);
+namespace {
+
+void check_value(const std::string& name, const Json& value) {
     if (is_one_of(name, {"polling_interval", "unacked_mutex_expire", "visibility_timeout", "unacked_restore_interval"}))
         return check_seconds(name, value, false);
     if (is_one_of(name, {"socket_timeout", "socket_connect_timeout", "health_check_interval", "reauth_check_interval"}))
@@ -156,6 +157,18 @@ void check_option(const std::string& name, Json& value) {
     } else if (name == "sentinel_kwargs") {
         check_sentinel_kwargs(value);
     }
+}
+
+}  // namespace
+
+void check_option(const std::string& name, Json& value) {
+    if (value.is_null()) value = nothing(name);
+    check_value(name, value);
+    // Equal values must be equal as JSON too: they are part of the connection's identity.
+    if (value.is_number()) value = value.get<double>();
+    if (value.is_structured())
+        for (Json& each : value)
+            if (each.is_number()) each = static_cast<int>(each.get<double>());
 }
 
 Options parse_options(const Json& chosen) {

@@ -1,0 +1,60 @@
+#pragma once
+
+#include "support/broker.hpp"
+#include "support/catch.hpp"
+#include "support/messaging_fixture.hpp"
+#include "support/raw_redis.hpp"
+
+#include <kombu/kombu.hpp>
+
+#include <chrono>
+#include <mutex>
+#include <string>
+#include <utility>
+
+/// The ports of support/redis.sh, from KOMBU_TEST_URL's on.
+inline int redis_port() { return kombu::Connection{broker_url()}.port(); }
+
+/// A broker of one's own on the shared server: whatever is called by a name there begins with a prefix.
+struct Prefixed {
+    std::string prefix = unique("prefix") + ":";
+    RawRedis raw{redis_port()};
+
+    kombu::Connection connection(kombu::Json options = kombu::Json::object()) const {
+        options["global_keyprefix"] = prefix;
+        return kombu::Connection{broker_url(), {.transport_options = std::move(options)}};
+    }
+    ~Prefixed() {
+        for (const kombu::Json& key : raw({"KEYS", prefix + "*"})) raw({"DEL", key.get<std::string>()});
+    }
+    kombu::Json operator()(std::vector<std::string> command) {
+        if (command.size() > 1) command[1].insert(0, prefix);
+        return raw(command);
+    }
+    std::size_t held() { return (*this)({"HLEN", "unacked"}).get<std::size_t>(); }
+    std::size_t length(const std::string& list) { return (*this)({"LLEN", list}).get<std::size_t>(); }
+};
+
+/// What the library logs while this is there.
+class Logged {
+public:
+    Logged() {
+        kombu::set_logger([this](kombu::LogLevel, std::string_view text) {
+            const std::lock_guard lock{mutex_};
+            text_ += std::string{text} + '\n';
+        });
+    }
+    Logged(const Logged&) = delete;
+    Logged& operator=(const Logged&) = delete;
+    ~Logged() { kombu::set_logger({}); }
+    std::string text() const {
+        const std::lock_guard lock{mutex_};
+        return text_;
+    }
+
+private:
+    mutable std::mutex mutex_;
+    std::string text_;
+};
+
+inline const std::string separator = "\x06\x16";

@@ -1,0 +1,353 @@
+// What is in Redis when something was published, taken, settled or declared.
+#include "redis/redis_fixture.hpp"
+
+using namespace kombu;
+using namespace std::chrono_literals;
+using Catch::Matchers::Contains;
+
+TEST_CASE("X-wire a message lies in its queue's list, as Kombu writes it", "[redis]") {
+    Prefixed redis;
+    Connection connection = redis.connection();
+    const Exchange exchange{"ex"};
+    const Queue queue{"q", exchange, "rk"};
+    Producer producer{connection};
+    producer.publish(Json{{"a", 1}}, {.exchange = exchange, .routing_key = "rk", .declare = {queue}});
+    CHECK(redis({"SMEMBERS", "_kombu.binding.ex"}) == Json{"rk" + separator + separator + "q"});
+    const std::string item = redis({"LINDEX", "q", "0"});
+    const Json envelope = Json::parse(item);
+    const std::string tag = envelope["properties"]["delivery_tag"];
+    CHECK(tag.size() == 36);
+    CHECK(item ==
+          R"({"body": "eyJhIjoxfQ==", "content-encoding": "utf-8", "content-type": "application/json", "headers": {}, )"
+          R"("properties": {"delivery_mode": 2, "delivery_info": {"exchange": "ex", "routing_key": "rk"}, "priority": )"
+          R"(0, "body_encoding": "base64", "delivery_tag": ")" +
+              tag + R"("}})");
+    producer.publish(2, {.exchange = exchange, .routing_key = "rk"});
+    CHECK(Json::parse(redis({"LINDEX", "q", "-1"}).get<std::string>())["properties"]["delivery_tag"] == tag);
+}
+
+TEST_CASE("a message that is taken is held, from the same instant, until it is settled", "[redis]") {
+    Prefixed redis;
+    Connection connection = redis.connection();
+    auto queue = connection.simple_queue("q");
+    for (int i = 0; i < 4; ++i) queue.put(i);
+    const std::string item = redis({"LINDEX", "q", "-1"});
+    const std::string tag = Json::parse(item)["properties"]["delivery_tag"];
+    Message first = queue.get(soon);
+    CHECK(redis({"HGET", "unacked", tag}) == '[' + item + R"(, "", "q"])");
+    const auto since = std::stod(redis({"ZSCORE", "unacked_index", tag}).get<std::string>());
+    CHECK(std::abs(since - static_cast<double>(std::time(nullptr))) < 5);
+    first.ack();
+    CHECK(redis.held() == 0);
+    CHECK(redis({"ZCARD", "unacked_index"}) == 0);
+    Message second = queue.get(soon);
+    second.reject();
+    CHECK(redis.held() == 0);
+    CHECK(redis.length("q") == 2);
+    Message third = queue.get(soon);
+    third.requeue();
+    CHECK(redis.held() == 0);
+    const Json again = Json::parse(redis({"LINDEX", "q", "-1"}).get<std::string>());
+    CHECK(again["headers"]["redelivered"] == true);
+    CHECK(again["properties"]["delivery_info"]["redelivered"] == true);
+    CHECK(again["body"] == "Mg==");
+    Message fourth = queue.get(soon);
+    CHECK(fourth.payload() == 2);
+    connection.release();  // held no more: back, and served next
+    CHECK(redis.held() == 0);
+    CHECK(redis.length("q") == 2);
+    CHECK(Json::parse(redis({"LINDEX", "q", "-1"}).get<std::string>())["body"] == "Mg==");
+    auto unrecorded = connection.simple_queue("q", {.no_ack = true});
+    CHECK(unrecorded.get(soon).payload() == 2);
+    CHECK(redis.held() == 0);
+}
+
+TEST_CASE("D60 copies of one message in several queues are each a delivery of its own", "[redis]") {
+    Prefixed redis;
+    Connection connection = redis.connection();
+    const Exchange exchange{"ex"};
+    const Queue a{"a", exchange, "k"}, b{"b", exchange, "k"};
+    Producer{connection}.publish(1, {.exchange = exchange, .routing_key = "k", .declare = {a, b}});
+    auto from_a = connection.simple_queue(a), from_b = connection.simple_queue(b);
+    Message one = from_a.get(soon), other = from_b.get(soon);
+    CHECK(redis.held() == 2);
+    one.ack();
+    CHECK(redis.held() == 1);
+    other.requeue();  // D61: and nowhere else
+    CHECK(redis.length("a") == 0);
+    CHECK(redis.length("b") == 1);
+    // Kombu gives all copies one tag: they are told apart here.
+    const std::string item = redis({"RPOP", "b"});
+    for (const char* list : {"a", "b"}) redis({"LPUSH", list, item});
+    Message third = from_a.get(soon), fourth = from_b.get(soon);
+    CHECK(redis.held() == 2);
+    third.ack();
+    CHECK(redis.held() == 1);
+    fourth.ack();
+    CHECK(redis.held() == 0);
+}
+
+TEST_CASE("R4 priorities go by steps, the lower number first, and a message returns to its own", "[redis]") {
+    Prefixed redis;
+    for (const Json& steps : {Json{0, 3, 6, 9}, Json{0, 5}}) {
+        Connection connection = redis.connection({{"priority_steps", steps}});
+        auto queue = connection.simple_queue("q");
+        queue.clear();
+        for (const int priority : {9, 200, 4, 0, 5}) queue.put(priority, {.priority = priority});
+        if (steps.size() == 4) {
+            CHECK(redis.length("q") == 1);
+            CHECK(redis.length("q" + separator + "3") == 2);
+            CHECK(redis.length("q" + separator + "9") == 2);
+        } else {
+            CHECK(redis.length("q") == 2);
+            CHECK(redis.length("q" + separator + "5") == 3);
+        }
+        CHECK(queue.qsize() == 5);
+        Message first = queue.get(soon);
+        CHECK(first.payload() == (steps.size() == 4 ? 0 : 4));
+        first.ack();
+        Message second = queue.get(soon);
+        second.requeue();
+        CHECK(redis.length(steps.size() == 4 ? "q" + separator + "3" : "q") >= 1);
+        CHECK(queue.get(soon).payload() == second.payload());
+        connection.release();
+        CHECK(queue.clear() == 4);
+    }
+}
+
+TEST_CASE("R10 the separator is that of lists and bindings", "[redis][options]") {
+    Prefixed redis;
+    Connection connection = redis.connection({{"sep", "::"}});
+    const Exchange exchange{"ex", "topic"};
+    const Queue queue{"q", exchange, "a.*"};
+    Producer{connection}.publish(1, {.exchange = exchange, .routing_key = "a.b", .declare = {queue}, .priority = 6});
+    CHECK(redis.length("q::6") == 1);
+    CHECK(redis({"SMEMBERS", "_kombu.binding.ex"}) == Json{R"(a.*::^a\..*?[^\.]$::q)"});
+    CHECK(connection.simple_queue(queue).get(soon).payload() == 1);
+}
+
+TEST_CASE("the names under which messages are held can be chosen", "[redis][options]") {
+    Prefixed redis;
+    Connection connection = redis.connection({{"unacked_key", "held"},
+                                              {"unacked_index_key", "since"},
+                                              {"unacked_mutex_key", "lock"},
+                                              {"visibility_timeout", 0.05},
+                                              {"unacked_restore_interval", 0.01}});
+    auto queue = connection.simple_queue("q");
+    queue.put(1);
+    Message message = queue.get(soon);
+    CHECK(redis({"HLEN", "held"}) == 1);
+    CHECK(redis({"ZCARD", "since"}) == 1);
+    redis({"SET", "lock", "somebody"});
+    std::this_thread::sleep_for(60ms);  // the visibility timeout is the server's time: nothing else can pass it
+    CHECK_THROWS_AS(queue.get({.timeout = 50ms}), Empty);
+    redis({"DEL", "lock"});
+    CHECK(queue.get(soon).redelivered());
+    CHECK(redis({"EXISTS", "lock"}) == 0);
+}
+
+TEST_CASE("R2 without emulation nothing is held, and a requeued message comes again all the same", "[redis][options]") {
+    Prefixed redis;
+    Connection connection = redis.connection({{"ack_emulation", false}});
+    auto queue = connection.simple_queue("q");
+    queue.put(1);
+    Message message = queue.get(soon);
+    CHECK(redis.held() == 0);
+    message.requeue();
+    Message again = queue.get(soon);
+    CHECK(again.redelivered());
+    again.ack();
+    queue.put(2);
+    Message lost = queue.get(soon);
+    connection.release();
+    CHECK(redis.length("q") == 1);
+}
+
+TEST_CASE("bodies stand in their envelopes as text when told so, which must be text then", "[redis][options]") {
+    Prefixed redis;
+    Connection connection = redis.connection({{"body_encoding", nullptr}});
+    auto queue = connection.simple_queue("q");
+    queue.put(Json{{"a", "ü"}});
+    const Json envelope = Json::parse(redis({"LINDEX", "q", "0"}).get<std::string>());
+    CHECK(envelope["body"] == R"({"a":"ü"})");
+    CHECK(envelope["properties"]["body_encoding"] == nullptr);
+    CHECK(queue.get(soon).payload() == Json{{"a", "ü"}});
+    CHECK_THROWS_AS(queue.put(std::vector<std::byte>{std::byte{255}}), EncodeError);
+    CHECK(redis.length("q") == 0);
+    queue.put("and on");
+    CHECK(queue.get(soon).payload() == "and on");
+}
+
+TEST_CASE("X14 what no queue takes goes to the dead letters when there are some", "[redis][options]") {
+    Prefixed redis;
+    for (const char* type : {"direct", "topic"}) {
+        Connection connection = redis.connection({{"deadletter_queue", "dead"}});
+        Producer producer{connection};
+        const Exchange exchange{std::string{"ex."} + type, type};
+        const Logged logged;
+        producer.publish(1, {.exchange = exchange, .routing_key = "nobody", .declare = {exchange}, .mandatory = true});
+        CHECK_THAT(logged.text(), Contains("dead") && Contains("nobody"));
+        CHECK(connection.simple_queue("dead").get(soon).payload() == 1);
+    }
+}
+
+TEST_CASE("R11 a queue that expires takes its messages along", "[redis]") {
+    Prefixed redis;
+    Connection connection = redis.connection();
+    const Exchange exchange{"ex"};
+    const Queue queue{"q", exchange, "k", {.expires = 100s}};
+    Producer producer{connection};
+    producer.publish(1, {.exchange = exchange, .routing_key = "k", .declare = {queue}, .priority = 3});
+    const auto left = redis({"PTTL", "q" + separator + "3"}).get<int>();
+    CHECK(left > 90'000);
+    CHECK(left <= 100'000);
+    Batch batch = producer.batch();
+    for (int i = 0; i < 3; ++i) batch.publish(i, {.exchange = exchange, .routing_key = "k"});
+    batch.commit(5s);
+    CHECK(redis.length("q") == 3);
+    CHECK(redis({"PTTL", "q"}).get<int>() > 90'000);
+}
+
+TEST_CASE("a poison message is set aside with an error, and what it hides is served", "[redis][errors]") {
+    Prefixed redis;
+    const std::vector<std::string> poison{
+        "not json",
+        "",
+        "[1]",
+        "{}",
+        R"({"body": "eA==", "headers": {}})",
+        R"({"body": "eA==", "properties": {"delivery_tag": "t"}})",
+        R"({"body": "eA==", "properties": {"delivery_tag": "t", "delivery_info": {"exchange": ""}}})",
+        R"({"properties": {"delivery_tag": "t", "delivery_info": {"exchange": "", "routing_key": "q"}}})",
+        R"({"body": "eA==", "properties": {"delivery_info": {"exchange": "", "routing_key": "q"}}})",
+        std::string{"\xff\xfe"},
+        // Only this side finds these wanting: Lua's parser is generous.
+        R"({"body": "\ud800", "x": 0x10, "properties": {"delivery_tag": "t", "delivery_info": {"exchange": "", "routing_key": "q"}}})",
+        "{\"body\": \"\xff\", \"properties\": {\"delivery_tag\": \"u\", \"delivery_info\": {\"exchange\": \"\", "
+        "\"routing_key\": \"q\"}}}",
+    };
+    for (const bool no_ack : {false, true}) {
+        Connection connection = redis.connection();
+        auto queue = connection.simple_queue("q", {.no_ack = no_ack});
+        const Logged logged;
+        for (const std::string& each : poison) redis({"LPUSH", "q", each});
+        queue.put("good");
+        CHECK(queue.get(soon).payload() == "good");
+        CHECK_THAT(logged.text(), Contains("set aside") && Contains("_kombu.poison.q"));
+        CHECK(redis.length("_kombu.poison.q") == poison.size());
+        CHECK(redis.length("q") == 0);
+        CHECK(redis.held() == (no_ack ? 0 : 1));
+        std::vector<std::string> aside;
+        for (const Json& each : redis({"LRANGE", "_kombu.poison.q", "0", "-1"})) aside.push_back(each);
+        for (const std::string& each : poison) CHECK(std::find(aside.begin(), aside.end(), each) != aside.end());
+        redis({"DEL", "_kombu.poison.q"});
+        connection.release();
+        CHECK(queue.clear() == (no_ack ? 0 : 1));
+    }
+    // More of it than is set aside in one go.
+    for (int i = 0; i < 250; ++i) redis({"LPUSH", "q", "x"});
+    Connection connection = redis.connection();
+    auto queue = connection.simple_queue("q");
+    queue.put("good");
+    CHECK(queue.get(soon).payload() == "good");
+    CHECK(redis.length("_kombu.poison.q") == 250);
+}
+
+TEST_CASE("a list that is none is an error of the channel", "[redis][errors]") {
+    Prefixed redis;
+    redis({"SET", "q", "x"});
+    Connection connection = redis.connection();
+    Producer producer{connection};
+    CHECK_THROWS_AS(producer.publish(1, {.routing_key = "q"}), ChannelError);
+    CHECK(connection.connected());
+    Batch batch = producer.batch();
+    batch.publish(1, {.routing_key = "q"});
+    batch.publish(2, {.routing_key = "fine"});
+    CHECK_THROWS_AS(batch.commit(5s), BatchError);
+    CHECK(batch.size() == 1);
+    CHECK(redis.length("fine") == 1);
+}
+
+TEST_CASE("deleting a queue unbinds it from exchanges that others bound it to", "[redis]") {
+    Prefixed redis;
+    Connection connection = redis.connection(), other = redis.connection();
+    const Exchange exchange{"ex", "topic"};
+    connection.default_channel().declare(Queue{"q*", exchange, "a.#", {.bindings = {{Exchange{"ex2"}, "k"}}}});
+    connection.default_channel().declare(Queue{"q", exchange, "a.#"});
+    connection.simple_queue("q*").put(1);
+    CHECK(other.default_channel().queue_declare(Queue("q*", {}, {}, {.passive = true})).messages == 1);
+    CHECK(other.default_channel().queue_delete("q*") == 1);
+    CHECK(redis({"SCARD", "_kombu.binding.ex"}) == 1);
+    CHECK(redis({"EXISTS", "_kombu.binding.ex2"}) == 0);
+    CHECK_THROWS_AS(other.default_channel().queue_declare(Queue("q*", {}, {}, {.passive = true})), ChannelError);
+}
+
+TEST_CASE("a binding that another session makes counts for the very next message", "[redis][bindings]") {
+    Prefixed redis;
+    Connection publisher = redis.connection(), binder = redis.connection();
+    const Exchange exchange{"ex"};
+    Producer producer{publisher};
+    producer.maybe_declare(Queue{"q0", exchange, "k"});
+    auto channel = binder.default_channel();
+    for (int i = 1; i <= 100; ++i) {
+        const std::string name = "q" + std::to_string(i);
+        producer.publish(i, {.exchange = exchange, .routing_key = "k"});  // what is known of bindings is fresh
+        channel.queue_bind(name, "ex", "k");
+        if (i % 2 == 0) {
+            producer.publish(i, {.exchange = exchange, .routing_key = "k"});
+        } else {
+            Batch batch = producer.batch();
+            batch.publish(i, {.exchange = exchange, .routing_key = "k"});
+            batch.commit(5s);
+        }
+        REQUIRE(redis.length(name) == 1);
+        REQUIRE(redis.length("q0") == static_cast<std::size_t>(2 * i));
+        // And one that it undoes does not.
+        producer.publish(i, {.exchange = exchange, .routing_key = "k"});
+        channel.queue_unbind(name, "ex", "k");
+        producer.publish(i, {.exchange = exchange, .routing_key = "k"});
+        REQUIRE(redis.length(name) == 2);
+        redis({"DEL", name});
+        redis({"LTRIM", "q0", "0", std::to_string(2 * i - 1)});
+    }
+}
+
+TEST_CASE("an undeclared exchange routes by what is written with its bindings", "[redis][bindings]") {
+    Prefixed redis;
+    Connection declarer = redis.connection(), publisher = redis.connection();
+    declarer.default_channel().declare(Queue{"q", Exchange{"ex", "topic"}, "a.*"});
+    Producer producer{publisher};
+    producer.publish(1, {.exchange = "ex", .routing_key = "a.b"});  // by its name alone
+    CHECK(redis.length("q") == 1);
+    CHECK_THROWS_AS(producer.publish(2, {.exchange = "ex", .routing_key = "a.b.c", .mandatory = true}), Unroutable);
+    CHECK(redis.length("q") == 1);
+}
+
+TEST_CASE("one connection is one socket, also while it waits for messages", "[redis]") {
+    Prefixed redis;
+    const std::string name = unique("client");
+    Connection connection = redis.connection({{"client_name", name}});
+    auto queue = connection.simple_queue("q");
+    CHECK_THROWS_AS(queue.get({.timeout = 30ms}), Empty);
+    queue.put(1);
+    queue.get(soon).ack();
+    const std::string clients = redis.raw({"CLIENT", "LIST"});
+    std::size_t count = 0;
+    for (std::size_t at = clients.find("name=" + name); at != std::string::npos;
+         at = clients.find("name=" + name, at + 1))
+        ++count;
+    CHECK(count == 1);
+}
+
+TEST_CASE("scripts that the server has forgotten are sent again", "[redis]") {
+    Prefixed redis;
+    Connection connection = redis.connection();
+    auto queue = connection.simple_queue("q");
+    for (int i = 0; i < 3; ++i) queue.put(i);
+    queue.get(soon).ack();
+    redis.raw({"SCRIPT", "FLUSH"});
+    Message second = queue.get(soon);
+    redis.raw({"SCRIPT", "FLUSH"});
+    second.requeue();
+    CHECK(queue.get(soon).payload() == 1);
+}

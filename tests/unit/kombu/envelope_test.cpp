@@ -1,0 +1,248 @@
+#include "support/catch.hpp"
+
+#include <kombu/error.hpp>
+
+#include "json_text.hpp"
+#include "uuid.hpp"
+#include "virtual/base64.hpp"
+#include "virtual/envelope.hpp"
+#include "virtual/topic_pattern.hpp"
+
+#include <limits>
+#include <set>
+
+using namespace kombu;
+using Catch::Matchers::Contains;
+
+namespace {
+
+std::string rendered(const Properties& properties, std::string_view body,
+                     envelope::BodyEncoding encoding = envelope::BodyEncoding::base64) {
+    const envelope::Frame frame{properties, "ex", "rk", encoding};
+    std::string memory, out;
+    const std::string_view prepared = frame.prepare(body, memory);
+    frame.append(out, prepared, "TAG");
+    CHECK(out.size() == frame.size(prepared, 3));
+    return out;
+}
+
+}  // namespace
+
+TEST_CASE("an envelope is to the letter what Kombu writes", "[envelope]") {
+    Properties plain;
+    plain.content_type = "application/json";
+    plain.content_encoding = "utf-8";
+    plain.delivery_mode = 2;
+    plain.priority = 5;
+    // Written by Kombu 5.2.4 but for the tag.
+    CHECK(
+        rendered(plain, R"({"a": 1, "u": "\u00fc\u007f/\\\"\n"})") ==
+        R"({"body": "eyJhIjogMSwgInUiOiAiXHUwMGZjXHUwMDdmL1xcXCJcbiJ9", "content-encoding": "utf-8", )"
+        R"("content-type": "application/json", "headers": {}, "properties": {"delivery_mode": 2, "delivery_info": )"
+        R"({"exchange": "ex", "routing_key": "rk"}, "priority": 5, "body_encoding": "base64", "delivery_tag": "TAG"}})");
+    Properties all = plain;
+    all.headers = {{"e", Json::object()}, {"f", 1e20},
+                   {"g", 1e-7},           {"h", {1, 2.5, nullptr, true, {{"x", "ü😀"}}}},
+                   {"i", 10.0},           {"l", Json::array()}};
+    all.correlation_id = "c";
+    all.reply_to = "r";
+    all.message_id = "m";
+    all.timestamp = 17;
+    all.type = "t";
+    all.user_id = "u";
+    all.app_id = "a";
+    all.delivery_mode = 1;
+    all.expiration = "1500";
+    CHECK(rendered(all, "x") ==
+          R"({"body": "eA==", "content-encoding": "utf-8", "content-type": "application/json", "headers": {"e": {}, )"
+          R"("f": 1e+20, "g": 1e-07, "h": [1, 2.5, null, true, {"x": "\u00fc\ud83d\ude00"}], "i": 10.0, "l": []}, )"
+          R"("properties": {"correlation_id": "c", "reply_to": "r", "message_id": "m", "timestamp": 17, "type": "t", )"
+          R"("user_id": "u", "app_id": "a", "delivery_mode": 1, "expiration": "1500", "delivery_info": {"exchange": )"
+          R"("ex", "routing_key": "rk"}, "priority": 5, "body_encoding": "base64", "delivery_tag": "TAG"}})");
+}
+
+TEST_CASE("a body may stand in its envelope as the text it is", "[envelope]") {
+    Properties properties;
+    const std::string text = rendered(properties, "a \"text\" ü", envelope::BodyEncoding::none);
+    CHECK_THAT(text, Contains(R"({"body": "a \"text\" \u00fc", )") && Contains(R"("body_encoding": null)"));
+    std::string why;
+    CHECK(envelope::open(text, why)->delivery.body == "a \"text\" ü");
+    CHECK_THROWS_AS(rendered(properties, "\xff", envelope::BodyEncoding::none), EncodeError);
+}
+
+TEST_CASE("an envelope is taken apart as it was put together", "[envelope]") {
+    Properties properties;
+    properties.content_type = "application/data";
+    properties.headers = {{"k", {1, 2}}};
+    properties.delivery_mode = 1;
+    properties.priority = 9;
+    properties.reply_to = "back";
+    properties.timestamp = 5'000'000'000;
+    std::string body;
+    for (int i = 0; i < 256; ++i) body += static_cast<char>(i);
+    std::string why;
+    const auto opened = envelope::open(rendered(properties, body), why);
+    REQUIRE(opened);
+    CHECK(opened->tag == "TAG");
+    CHECK(opened->delivery.body == body);
+    CHECK(opened->delivery.properties == properties);
+    CHECK(opened->delivery.info.exchange == "ex");
+    CHECK(opened->delivery.info.routing_key == "rk");
+    CHECK_FALSE(opened->delivery.info.redelivered);
+}
+
+TEST_CASE("what cannot be delivered is told by what it lacks", "[envelope][errors]") {
+    const std::string whole =
+        R"({"body":"eA==","properties":{"delivery_tag":"t","delivery_info":{"exchange":"","routing_key":"q"}}})";
+    const auto why_not = [](const std::string& text) {
+        std::string why;
+        return envelope::open(text, why) ? std::string{"opened"} : why;
+    };
+    CHECK(why_not(whole) == "opened");
+    CHECK(why_not("not json") == "it is not a JSON object");
+    CHECK(why_not("[1]") == "it is not a JSON object");
+    CHECK(why_not("\xff") == "it is not a JSON object");
+    CHECK(why_not(std::string(100'000, '[')) == "it is not a JSON object");
+    const auto without = [&](const std::string& path) {
+        Json copy = Json::parse(whole);
+        const Json::json_pointer pointer{path};
+        copy.at(pointer.parent_pointer()).erase(pointer.back());
+        return why_not(copy.dump());
+    };
+    CHECK(without("/body") == "it has no body");
+    CHECK(without("/properties") == "it has no properties");
+    CHECK(without("/properties/delivery_tag") == "it has no delivery_tag");
+    CHECK(without("/properties/delivery_info") == "it has no delivery_info");
+    CHECK(without("/properties/delivery_info/exchange") == "it has no exchange");
+    CHECK(without("/properties/delivery_info/routing_key") == "it has no routing_key");
+    // Numbers are tags too, and a body may be as it is.
+    std::string why;
+    Json other = Json::parse(whole);
+    other["properties"]["delivery_tag"] = 7;
+    CHECK(envelope::open(other.dump(), why)->tag == "7");
+    CHECK(envelope::open(other.dump(), why)->delivery.body == "eA==");
+    other["properties"]["body_encoding"] = "base64";
+    CHECK(envelope::open(other.dump(), why)->delivery.body == "x");
+    other["body"] = "a";
+    const auto broken = envelope::open(other.dump(), why);
+    REQUIRE(broken);
+    CHECK_THAT(broken->delivery.header_error.value_or(""), Contains("base64"));
+}
+
+TEST_CASE("a message that comes again is marked in the text that it came as, once", "[envelope]") {
+    const auto marked = [](const std::string& text) {
+        std::string out;
+        std::size_t from = 0;
+        for (const auto& mark : envelope::redelivery(text)) {
+            out += text.substr(from, mark.at - from);
+            out += mark.text;
+            from = mark.at;
+        }
+        return out + text.substr(from);
+    };
+    const std::string text =
+        R"({"body": "\"headers\": {", "headers": {}, "properties": {"n": 123456789012345678901234567890, )"
+        R"("delivery_info": {"exchange": "", "routing_key": "q"}, "delivery_tag": "t"}})";
+    const std::string again = marked(text);
+    CHECK(
+        again ==
+        R"({"body": "\"headers\": {", "headers": {"redelivered": true}, "properties": {"n": )"
+        R"(123456789012345678901234567890, "delivery_info": {"redelivered": true, "exchange": "", "routing_key": "q"}, )"
+        R"("delivery_tag": "t"}})");
+    std::string why;
+    CHECK(envelope::open(again, why)->delivery.info.redelivered);
+    CHECK(marked(again) == again);
+    CHECK(
+        marked(R"({"properties": {"delivery_info": {"a": 1}}, "headers": {"b": 2}})") ==
+        R"({"properties": {"delivery_info": {"redelivered": true, "a": 1}}, "headers": {"redelivered": true, "b": 2}})");
+    CHECK(marked(R"({"headers": null})") == R"({"headers": null})");
+}
+
+TEST_CASE("the record of a message that is held names its queue", "[envelope]") {
+    const std::string item = R"({"body": "]", "properties": {"priority": 6}})";
+    const std::string record = '[' + item + envelope::held_suffix("a \"queue\"");
+    CHECK(Json::parse(record)[2] == "a \"queue\"");
+    const auto held = envelope::parse_held(record);
+    REQUIRE(held);
+    CHECK(held->envelope.of(record) == item);
+    CHECK(held->exchange.empty());
+    CHECK(held->routing_key == "a \"queue\"");
+    CHECK(held->priority == 6);
+    CHECK(envelope::parse_held(R"([ {"a":1} , "ex", "rk"])")->envelope.of(R"([ {"a":1} , "ex", "rk"])") ==
+          R"({"a":1})");
+    for (const char* text : {"", "x", "{}", "[1, 2, 3]", "[{}, 1]"}) CHECK_FALSE(envelope::parse_held(text));
+}
+
+TEST_CASE("JSON bodies are written without spaces, and with no escapes but those that must be", "[json]") {
+    const auto compact = [](const Json& value) {
+        std::string out;
+        json_text::append_compact(out, value, 256);
+        return out;
+    };
+    const Json values = Json::parse(
+        R"({"a":[1,-2,18446744073709551615,-9223372036854775808,true,false,null,[],{}],"b":"\"\\\/\b\f\n\r\t\u0001 ü😀",)"
+        R"("long plain text without anything":"0123456789abcdef0123456789abcdef\"","\"":1,"":"\u007f"})");
+    CHECK(Json::parse(compact(values)) == values);
+    CHECK(compact(values) == values.dump());
+    for (const double number : {12.5, -0.01, 0.1, 1e300, 5e-324, 1.0 / 3, 123456789.12, 1e15, 0.07, 100.0, -1.5, 4.35,
+                                0.0, 2.675, 1e22, 9007199254740993.0}) {
+        const std::string text = compact(number);
+        CHECK(Json::parse(text).is_number_float());
+        CHECK(Json::parse(text).get<double>() == number);
+    }
+    CHECK(compact(12.5) == "12.5");
+    CHECK(compact(0.07) == "0.07");
+    CHECK(compact(-3.0) == "-3.0");
+    CHECK(std::signbit(Json::parse(compact(-0.0)).get<double>()));
+    CHECK_THROWS_AS(compact(std::numeric_limits<double>::infinity()), EncodeError);
+    CHECK_THROWS_AS(compact(Json::binary({1})), EncodeError);
+    CHECK_THROWS_AS(compact("\xff"), EncodeError);
+    CHECK_THROWS_AS(compact("0123456789\xc3"), EncodeError);
+    CHECK_THROWS_AS(compact(Json{{"\xed\xa0\x80", 1}}), EncodeError);
+    Json deep = 1;
+    for (int i = 0; i < 257; ++i) deep = Json::array({deep});
+    CHECK_THROWS_AS(compact(deep), EncodeError);
+}
+
+TEST_CASE("base64 is encoded and decoded as Python does", "[base64]") {
+    std::string data;
+    for (int size = 0; size < 70; ++size) {
+        std::string encoded;
+        base64::append_encoded(encoded, data);
+        CHECK(encoded.size() == base64::encoded_size(data.size()));
+        CHECK(base64::decode(encoded) == data);
+        data += static_cast<char>(size * 37);
+    }
+    std::string encoded = "prefix ";
+    base64::append_encoded(encoded, "Man is distinguished");
+    CHECK(encoded == "prefix TWFuIGlzIGRpc3Rpbmd1aXNoZWQ=");
+    CHECK(base64::decode("TW\nFu") == "Man");
+    for (const char* broken : {"T", "TW", "TWF", "TWFuT", "TW=", "T==="}) CHECK_FALSE(base64::decode(broken));
+}
+
+TEST_CASE("identifiers are random UUIDs of version 4, each its own", "[uuid]") {
+    std::set<std::string> seen;
+    for (int i = 0; i < 10'000; ++i) seen.insert(make_uuid());
+    CHECK(seen.size() == 10'000);
+    for (const std::string& uuid : seen) {
+        REQUIRE(uuid.size() == 36);
+        REQUIRE(uuid[8] == '-');
+        REQUIRE(uuid[13] == '-');
+        REQUIRE(uuid[14] == '4');
+        REQUIRE(uuid[18] == '-');
+        REQUIRE(std::string{"89ab"}.find(uuid[19]) != std::string::npos);
+        REQUIRE(uuid[23] == '-');
+        REQUIRE(uuid.find_first_not_of("0123456789abcdef-") == std::string::npos);
+    }
+}
+
+TEST_CASE("topic patterns are written as Kombu writes them", "[routing]") {
+    // By kombu.transport.virtual.exchange.TopicExchange.key_to_pattern of 5.2.4.
+    CHECK(routing::python_pattern("a.*.#") == R"(^a\..*?[^\.]\..*?$)");
+    CHECK(routing::python_pattern("a_b-c.d") == R"(^a\_b\-c\.d$)");
+    CHECK(routing::python_pattern("") == "^$");
+    CHECK(routing::python_pattern("a..b") == R"(^a\.\.b$)");
+    CHECK(routing::python_pattern("a b$.#") == R"(^a\ b\$\..*?$)");
+    CHECK(routing::python_pattern("x*y") == "^x*y$");
+    CHECK(routing::python_pattern("video.#") == R"(^video\..*?$)");
+}
