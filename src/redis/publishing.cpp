@@ -277,8 +277,8 @@ private:
             throw_if_error(reply, link_.session.peer());
             for (const Reply& each : reply.elements) throw_if_error(each, link_.session.peer());
         });
-        if (!error && !reply.is(Reply::Type::array) && !reply.is(Reply::Type::integer))
-            unexpected(link_.session.peer(), "LPUSH");
+        if (!error && !reply.is(group.in_transaction ? Reply::Type::array : Reply::Type::integer))
+            unexpected(link_.session.peer(), group.in_transaction ? "EXEC" : "LPUSH");
         for (std::size_t i = group.first; i < group.first + group.count; ++i) {
             const std::size_t message = copies[i].message;
             if (failed_[message]) continue;

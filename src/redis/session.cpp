@@ -51,13 +51,13 @@ void Session::send_and_forget(std::span<const std::string> command) {
 void Session::send_script(const Script& script, std::span<const std::string> keys,
                           std::span<const std::string> arguments, bool forget) {
     append_command_header(output_, 3 + keys.size() + arguments.size());
-    const bool known = known_scripts_.contains(&script);
+    // A call that nobody waits for could not be repeated with the text.
+    const bool known = !forget && known_scripts_.contains(&script);
     append_argument(output_, known ? "EVALSHA" : "EVAL");
     append_argument(output_, known ? std::string_view{script.sha} : script.text);
     append_argument(output_, std::to_string(keys.size()));
     for (const std::string& key : keys) append_argument(output_, key);
     for (const std::string& argument : arguments) append_argument(output_, argument);
-    // A call that nobody waits for could not be repeated with the text.
     if (!forget) known_scripts_.insert(&script);
     expect(!forget);
 }

@@ -25,7 +25,8 @@ pid_of() {
 end() {
     local pid; pid=$(pid_of "$1") || return 0
     kill -KILL "$pid" 2>/dev/null || true
-    for _ in $(seq 200); do kill -0 "$pid" 2>/dev/null || return 0; sleep 0.02; done
+    # One that has ended and is waited for by nobody has no directory any more.
+    for _ in $(seq 400); do pid_of "$1" >/dev/null || return 0; sleep 0.01; done
     fail "process $pid does not end"
 }
 

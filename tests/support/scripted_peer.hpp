@@ -91,6 +91,7 @@ public:
         ::close(listener_);
     }
 
+    int port() const { return port_; }
     std::string url(const std::string& query = "") const {
         return "amqp://user:s3cret@127.0.0.1:" + std::to_string(port_) + "//" + query;
     }

@@ -1,0 +1,434 @@
+// What happens when Redis fails: a typed error within the deadline, that connection alone is thrown away, and the next
+// one works as soon as Redis does. On real servers, and on scripted peers for what a real one does not do.
+#include "redis/redis_fixture.hpp"
+#include "support/private_redis.hpp"
+#include "support/scripted_peer.hpp"
+
+#include <thread>
+
+using namespace kombu;
+using namespace std::chrono_literals;
+using Catch::Matchers::Contains;
+
+namespace {
+
+/// Redis, played: answers the log-in, then does as the script says. In RESP 2, so that scripts need not know more.
+ScriptedPeer::Script after_login(ScriptedPeer::Script script) {
+    return [script](PeerSocket& peer) {
+        if (receive_command(peer).empty()) return;  // HELLO
+        for (int i = 0; i < 3; ++i) receive_command(peer);
+        peer.send("-ERR unknown command 'HELLO'\r\n+OK\r\n-ERR\r\n+PONG\r\n");
+        receive_command(peer);  // PING
+        peer.send("+PONG\r\n");
+        script(peer);
+    };
+}
+
+std::string url_of(const ScriptedPeer& peer, const std::string& query = "") {
+    return "redis://127.0.0.1:" + std::to_string(peer.port()) + "/0" + query;
+}
+
+template <class Call>
+std::chrono::nanoseconds time_of(Call call) {
+    const auto start = Clock::now();
+    call();
+    return Clock::now() - start;
+}
+
+}  // namespace
+
+TEST_CASE("a reply that no server may send fails the call and the connection", "[redis][faults]") {
+    const auto answered = [](const std::string& reply) {
+        ScriptedPeer peer{after_login([&](PeerSocket& socket) {
+            receive_command(socket);
+            socket.send(reply);
+            socket.hold();
+        })};
+        Connection connection{url_of(peer)};
+        Producer producer{connection};
+        std::string error = "published";
+        const auto took = time_of([&] {
+            try {
+                producer.publish(1, {.routing_key = "q", .timeout = 2s});
+            } catch (const ConnectionError& caught) {
+                error = caught.what();
+            }
+        });
+        CHECK(took < 1s);
+        CHECK((error == "published" || !connection.connected()));
+        return error;
+    };
+    CHECK_THAT(answered("$536870912\r\nabc"), Contains("too large"));
+    CHECK_THAT(answered("*99999999\r\n"), Contains("too large"));
+    CHECK_THAT(answered("+OK\r\n"), Contains("cannot have"));
+    CHECK_THAT(answered("$-2\r\n"), Contains("negative"));
+    CHECK_THAT(answered("$-1\r\n"), Contains("cannot have"));
+    CHECK_THAT(answered("*1\r\n:1\r\n"), Contains("cannot have"));
+    CHECK_THAT(answered("HTTP/1.1 400 Bad Request\r\n"), Contains("does not speak as Redis"));
+    CHECK_THAT(answered(":1\r\n:2\r\n"), Contains("nobody asked for"));
+    CHECK(answered(":1\r\n") == "published");
+}
+
+TEST_CASE("a reply that is cut in the middle is the end of the connection, at each of its bytes", "[redis][faults]") {
+    const std::string reply = ":1234567\r\n";
+    for (std::size_t size = 0; size < reply.size(); ++size) {
+        ScriptedPeer peer{after_login([&](PeerSocket& socket) {
+            receive_command(socket);
+            socket.send(reply.substr(0, size));
+        })};
+        Connection connection{url_of(peer)};
+        Producer producer{connection};
+        CHECK_THROWS_AS(producer.publish(1, {.routing_key = "q", .timeout = 2s}), ConnectionError);
+        CHECK_FALSE(connection.connected());
+    }
+}
+
+TEST_CASE("a peer that is silent, or drips, is given up at the deadline", "[redis][faults]") {
+    ScriptedPeer silent{after_login([](PeerSocket& socket) { socket.hold(); })};
+    ScriptedPeer dripping{after_login([](PeerSocket& socket) {
+        socket.send("$1000\r\n");
+        while (!socket.stopped()) {
+            socket.send("x");
+            std::this_thread::sleep_for(5ms);
+        }
+    })};
+    ScriptedPeer mute{[](PeerSocket& socket) { socket.hold(); }};  // from the first
+    for (const ScriptedPeer* peer : {&silent, &dripping}) {
+        Connection connection{url_of(*peer)};
+        Producer producer{connection};
+        const auto took =
+            time_of([&] { CHECK_THROWS_AS(producer.publish(1, {.routing_key = "q", .timeout = 200ms}), Timeout); });
+        CHECK(took >= 200ms);
+        CHECK(took < 1s);
+        CHECK_FALSE(connection.connected());
+        Batch batch = producer.batch();
+        batch.publish(1, {.routing_key = "q"});
+        CHECK(time_of([&] { CHECK_THROWS_AS(batch.commit(200ms), BatchError); }) < 1s);
+    }
+    Connection unborn{url_of(mute, "?connect_timeout=0.2")};
+    CHECK(time_of([&] { CHECK_THROWS_AS(unborn.connect(), Timeout); }) < 1s);
+    Connection by_option{url_of(mute, "?socket_connect_timeout=0.2")};
+    CHECK(time_of([&] { CHECK_THROWS_AS(by_option.connect(), Timeout); }) < 1s);
+    Connection waiting{url_of(silent, "?operation_timeout=0.2")};
+    CHECK(time_of([&] { CHECK_THROWS_AS(waiting.simple_queue("q"), Timeout); }) < 1s);
+}
+
+TEST_CASE("socket_timeout bounds the wait for each answer; with retry_on_timeout it is waited for twice",
+          "[redis][faults][options]") {
+    ScriptedPeer late{after_login([](PeerSocket& socket) {
+        receive_command(socket);
+        std::this_thread::sleep_for(150ms);
+        socket.send(":1\r\n");
+        socket.hold();
+    })};
+    const auto published = [&](const std::string& query) {
+        Connection connection{url_of(late, query)};
+        Producer producer{connection};
+        try {
+            producer.publish(1, {.routing_key = "q"});
+            return std::string{"published"};
+        } catch (const Timeout& error) {
+            return std::string{error.what()};
+        }
+    };
+    CHECK(published("") == "published");
+    CHECK_THAT(published("?socket_timeout=0.1"), Contains("socket_timeout"));
+    CHECK(published("?socket_timeout=0.1&retry_on_timeout=true") == "published");
+}
+
+TEST_CASE("a broken connection is thrown away, and no other", "[redis][faults][pools]") {
+    std::atomic<int> connections_made{0};
+    ScriptedPeer peer{after_login([&](PeerSocket& socket) {
+        const bool breaks = connections_made++ == 0;
+        receive_command(socket);
+        if (breaks) return;
+        socket.send(":1\r\n");
+        while (!receive_command(socket).empty()) socket.send(":1\r\n");
+    })};
+    pools::Connections connections{{.limit = 2}};
+    pools::Producers producers{{.limit = 2, .connections = &connections}};
+    const Connection broker{url_of(peer)};
+    CHECK_THROWS_AS(producers[broker].acquire()->publish(1, {.routing_key = "q", .timeout = 2s}), ConnectionError);
+    CHECK(connections[broker].stats().discarded == 1);
+    for (int i = 0; i < 5; ++i) producers[broker].acquire()->publish(1, {.routing_key = "q", .timeout = 2s});
+    CHECK(connections_made == 2);
+    CHECK(connections[broker].stats().discarded == 1);
+}
+
+TEST_CASE("a connection that was idle for long is asked before it is used", "[redis][faults][options]") {
+    std::atomic<int> pings{0};
+    ScriptedPeer peer{after_login([&](PeerSocket& socket) {
+        for (std::string command = receive_command(socket); !command.empty(); command = receive_command(socket)) {
+            const bool ping = command.find("PING") != std::string::npos;
+            pings += ping;
+            socket.send(ping ? "+PONG\r\n" : ":1\r\n");
+        }
+    })};
+    {
+        Connection connection{url_of(peer, "?health_check_interval=0.05")};
+        Producer producer{connection};
+        producer.publish(1, {.routing_key = "q"});
+        producer.publish(2, {.routing_key = "q"});
+        CHECK(pings == 0);
+        std::this_thread::sleep_for(60ms);  // of idleness
+        producer.publish(3, {.routing_key = "q"});
+        CHECK(pings == 1);
+    }
+    Connection unasked{url_of(peer, "?health_check_interval=0")};
+    Producer{unasked}.publish(1, {.routing_key = "q"});
+    CHECK(pings == 1);
+}
+
+TEST_CASE("a password that changes is told to the server in the running session", "[redis][faults][options]") {
+    std::atomic<int> asked{0};
+    std::mutex mutex;
+    std::vector<std::string> told;
+    ScriptedPeer peer{[&](PeerSocket& socket) {
+        for (std::string command = receive_command(socket); !command.empty(); command = receive_command(socket)) {
+            const std::lock_guard lock{mutex};
+            if (command.find("HELLO") != std::string::npos)
+                socket.send("-ERR unknown command 'HELLO'\r\n");
+            else if (command.find("LPUSH") != std::string::npos)
+                socket.send(":1\r\n");
+            else
+                socket.send("+OK\r\n");
+            if (command.find("AUTH") != std::string::npos) told.push_back(command);
+        }
+    }};
+    const auto rotating = [&asked] { return "secret-" + std::to_string(++asked); };
+    Connection connection{url_of(peer, "?reauth_check_interval=0.05"), {.userid = "u", .password = Password{rotating}}};
+    Producer producer{connection};
+    producer.publish(1, {.routing_key = "q"});
+    producer.publish(2, {.routing_key = "q"});
+    CHECK(asked == 1);
+    std::this_thread::sleep_for(60ms);
+    producer.publish(3, {.routing_key = "q"});
+    CHECK(asked == 2);
+    const std::lock_guard lock{mutex};
+    CHECK_THAT(told.back(), Contains("AUTH") && Contains("u") && Contains("secret-2"));
+}
+
+TEST_CASE("without RESP 3 everything works but listening to fanout exchanges", "[redis][faults]") {
+    std::atomic<int> looks{0};
+    ScriptedPeer peer{after_login([&](PeerSocket& socket) {
+        const std::string item =
+            R"({"body":"1","content-type":"application/json","properties":{"delivery_tag":"t","delivery_info":{"exchange":"","routing_key":"q"}}})";
+        for (std::string command = receive_command(socket); !command.empty(); command = receive_command(socket)) {
+            const bool expired = command.find("ZREVRANGEBYSCORE") != std::string::npos;
+            if (command.starts_with("*3\r\n$3\r\nSREM") || command.find("LLEN") != std::string::npos)
+                socket.send("+QUEUED\r\n");
+            else if (command.find("MULTI") != std::string::npos)
+                socket.send("+OK\r\n");
+            else if (command.find("EXEC") != std::string::npos)
+                socket.send("*4\r\n:0\r\n:0\r\n:0\r\n:0\r\n");
+            else if (command.find("SMEMBERS") != std::string::npos)
+                socket.send("*1\r\n$6\r\nk\x06\x16\x06\x16q\r\n");
+            else if (expired)
+                socket.send("$-1\r\n");
+            else if (command.find("EVAL") != std::string::npos)
+                socket.send(++looks < 3 ? "*1\r\n:0\r\n"
+                                        : "*5\r\n:0\r\n$" + std::to_string(item.size()) + "\r\n" + item +
+                                              "\r\n:0\r\n$1\r\nt\r\n$1\r\n1\r\n");
+            else
+                socket.send(":1\r\n");
+        }
+    })};
+    Connection connection{url_of(peer, "?polling_interval=0.01")};
+    auto queue = connection.simple_queue("q");
+    queue.put(1);
+    CHECK(queue.get({.timeout = 5s}).payload() == 1);
+    CHECK(looks == 3);
+    Producer producer{connection};
+    producer.publish(1, {.exchange = "ex", .routing_key = "k"});
+    CHECK_THROWS_WITH(connection.simple_queue(Queue{"f", Exchange{"fan", "fanout"}}), Contains("Redis 6"));
+}
+
+TEST_CASE("Redis is killed and comes back: errors in time, and the next acquire works", "[redis][faults]") {
+    PrivateRedis redis;
+    const Connection broker{redis.url()};
+    pools::Connections connections{{.limit = 3}};
+    pools::Producers producers{{.limit = 3, .connections = &connections}};
+    {
+        auto one = producers[broker].acquire(), two = producers[broker].acquire();
+        one->publish(1, {.routing_key = "q"});
+        two->publish(2, {.routing_key = "q"});
+    }
+    for (int round = 0; round < 3; ++round) {
+        auto waiting = connections[broker].acquire();
+        auto queue = waiting->simple_queue("empty");
+        std::thread killer{[&] { redis.kill(); }};
+        const auto took = time_of([&] { CHECK_THROWS_AS(queue.get({.timeout = 5s}), ConnectionError); });
+        killer.join();
+        CHECK(took < 4s);
+        CHECK(time_of([&] {
+                  CHECK_THROWS_AS(producers[broker]
+                                      .acquire({.block = true, .timeout = 1s})
+                                      ->publish(3, {.routing_key = "q", .timeout = 1s}),
+                                  ConnectionError);
+              }) < 2s);
+        waiting.release();
+        redis.start();
+        for (int i = 0; i < 3; ++i)
+            CHECK_NOTHROW(producers[broker]
+                              .acquire({.block = true, .timeout = 1s})
+                              ->publish(4, {.routing_key = "q", .timeout = 5s}));
+    }
+}
+
+TEST_CASE("with retry a publish outlives a restart, and the connection's own retries do too",
+          "[redis][faults][options]") {
+    PrivateRedis redis;
+    Connection connection{redis.url()};
+    Producer producer{connection};
+    producer.publish(1, {.routing_key = "q"});
+    redis.kill();
+    std::thread starter{[&] {
+        std::this_thread::sleep_for(100ms);
+        redis.start();
+    }};
+    CHECK_NOTHROW(producer.publish(2, {.routing_key = "q",
+                                       .retry = true,
+                                       .retry_policy = {.max_retries = std::nullopt, .interval_start = 20ms},
+                                       .timeout = 20s}));
+    starter.join();
+    redis.kill();
+    Connection impatient{redis.url(),
+                         {.transport_options = {{"max_retries", 2}, {"interval_start", 0.01}, {"interval_step", 0}}}};
+    const auto took = time_of([&] { CHECK_THROWS_AS(impatient.connect(), ConnectionError); });
+    CHECK(took >= 15ms);
+    Connection bounded{redis.url(),
+                       {.transport_options = {{"max_retries", 1'000'000},
+                                              {"interval_start", 0.01},
+                                              {"interval_step", 0},
+                                              {"connect_retries_timeout", 0.2}}}};
+    CHECK(time_of([&] { CHECK_THROWS_AS(bounded.connect(), ConnectionError); }) < 2s);
+    std::thread again{[&] {
+        std::this_thread::sleep_for(100ms);
+        redis.start();
+    }};
+    Connection patient{
+        redis.url(),
+        {.transport_options = {
+             {"max_retries", 1'000'000}, {"interval_start", 0.02}, {"interval_step", 0}, {"interval_max", 0.02}}}};
+    CHECK_NOTHROW(patient.connect({20s}));
+    again.join();
+}
+
+TEST_CASE("a server that is loading, or busy, says so, and is worth another try", "[redis][faults]") {
+    PrivateRedis redis{"--key-load-delay 20000 --loading-process-events-interval-bytes 1024"};
+    {
+        RawRedis raw{redis.port()};
+        for (int i = 0; i < 300; ++i) raw({"SET", "filler" + std::to_string(i), std::string(2000, 'x')});
+        raw({"SAVE"});
+    }
+    redis.kill();
+    redis.start();  // which answers LOADING for some seconds
+    Connection connection{redis.url()};
+    Producer producer{connection};
+    try {
+        producer.publish(1, {.routing_key = "q"});
+        FAIL("it was not loading");
+    } catch (const LoadingError& error) {
+        CHECK(error.is_retryable());
+        CHECK_THAT(error.what(), Contains("LOADING"));
+    }
+    CHECK_NOTHROW(producer.publish(
+        1, {.routing_key = "q", .retry = true, .retry_policy = {.max_retries = std::nullopt}, .timeout = 60s}));
+
+    RawRedis raw{redis.port()};
+    raw({"CONFIG", "SET", "busy-reply-threshold", "10"});
+    std::thread looper{[&] {
+        try {
+            RawRedis{redis.port()}({"EVAL", "while true do end", "0"});
+        } catch (const std::runtime_error&) {
+        }
+    }};
+    bool busy = false;
+    const Deadline end = Deadline::after(10s);
+    while (!busy && !end.expired()) {
+        try {
+            producer.publish(2, {.routing_key = "q"});
+        } catch (const BusyError& error) {
+            busy = true;
+            CHECK(error.is_retryable());
+            CHECK_FALSE(error.poisons_connection());
+        }
+    }
+    CHECK(busy);
+    raw({"SCRIPT", "KILL"});
+    looper.join();
+    CHECK_NOTHROW(producer.publish(3, {.routing_key = "q"}));
+}
+
+TEST_CASE("a server without memory refuses messages, and takes them again", "[redis][faults]") {
+    PrivateRedis redis;
+    RawRedis raw{redis.port()};
+    pools::Connections connections{{.limit = 1}};
+    pools::Producers producers{{.limit = 1, .connections = &connections}};
+    const Connection broker{redis.url()};
+    const Exchange exchange{"ex"};
+    const Queue a{"a", exchange, "k"}, b{"b", exchange, "k"};
+    auto producer = producers[broker].acquire();
+    producer->publish(1, {.exchange = exchange, .routing_key = "k", .declare = {a, b}});
+    raw({"CONFIG", "SET", "maxmemory", "1"});
+    CHECK_THROWS_AS(producer->publish(2, {.routing_key = "a"}), OutOfMemoryError);
+    CHECK_THROWS_AS(producer->publish(2, {.exchange = exchange, .routing_key = "k"}), OutOfMemoryError);
+    Batch batch = producer->batch();
+    for (int i = 0; i < 3; ++i) batch.publish(i, {.routing_key = "a"});
+    try {
+        batch.commit(5s);
+        FAIL("committed");
+    } catch (const BatchError& error) {
+        CHECK(error.failures().size() == 3);
+        CHECK(error.is_retryable());
+    }
+    raw({"CONFIG", "SET", "maxmemory", "0"});
+    batch.commit(5s);
+    producer->publish(3, {.exchange = exchange, .routing_key = "k"});
+    producer.release();
+    CHECK(connections[broker].stats().discarded == 0);
+    CHECK(raw({"LLEN", "a"}) == 5);
+    CHECK(raw({"LLEN", "b"}) == 2);
+}
+
+TEST_CASE("a password that was changed, or taken away, is an error that no retry helps", "[redis][faults]") {
+    PrivateRedis redis;
+    RawRedis raw{redis.port()};
+    Connection connection{redis.url()};
+    Producer producer{connection};
+    producer.publish(1, {.routing_key = "q"});
+    raw({"CONFIG", "SET", "requirepass", "new-secret"});
+    raw({"CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"});
+    CHECK_THROWS_AS(producer.publish(2, {.routing_key = "q"}), ConnectionError);
+    const auto took = time_of([&] {
+        try {
+            producer.publish(3, {.routing_key = "q", .retry = true, .timeout = 5s});
+            FAIL("published");
+        } catch (const AuthenticationError& error) {
+            CHECK_FALSE(error.is_retryable());
+        }
+    });
+    CHECK(took < 1s);
+    Connection wrong{redis.url(), {.password = "old-secret"}};
+    try {
+        wrong.connect();
+        FAIL("connected");
+    } catch (const AuthenticationError& error) {
+        CHECK_THAT(error.what(), !Contains("old-secret"));
+    }
+    CHECK_NOTHROW(Connection(redis.url(), {.password = "new-secret"}).connect());
+}
+
+TEST_CASE("a server that stops answering is a time-out, and works on when it does", "[redis][faults]") {
+    PrivateRedis redis;
+    Connection connection{redis.url()};
+    Producer producer{connection};
+    auto queue = connection.simple_queue("empty");
+    redis.pause();
+    const auto took =
+        time_of([&] { CHECK_THROWS_AS(producer.publish(1, {.routing_key = "q", .timeout = 300ms}), Timeout); });
+    CHECK(took < 1s);
+    CHECK(time_of([&] { CHECK_THROWS_AS(queue.get({.timeout = 100ms}), Error); }) < 3s);
+    redis.resume();
+    CHECK_NOTHROW(producer.publish(2, {.routing_key = "q", .timeout = 5s}));
+}

@@ -1,0 +1,58 @@
+#pragma once
+
+#include "support/scripted_peer.hpp"
+
+#include <cstdlib>
+#include <filesystem>
+#include <stdexcept>
+#include <string>
+
+/// One command as a client sends it, its arguments and all; empty when the client left.
+inline std::string receive_command(PeerSocket& peer) {
+    const auto line = [&] {
+        std::string text;
+        while (!text.ends_with("\r\n")) {
+            const std::string next = peer.receive(1);
+            if (next.empty()) return std::string{};
+            text += next;
+        }
+        return text;
+    };
+    std::string command = line();
+    if (command.empty()) return {};
+    for (int n = std::stoi(command.substr(1)); n > 0; --n) {
+        const std::string header = line();
+        if (header.empty()) return {};
+        command += header + peer.receive(std::stoul(header.substr(1)) + 2);
+    }
+    return command;
+}
+
+/// A Redis server of one test's own, to be killed, paused and misconfigured.
+class PrivateRedis {
+public:
+    explicit PrivateRedis(std::string options = "") : options_(std::move(options)) {
+        run(command("kill"));
+        std::filesystem::remove(std::string{KOMBU_TEST_REDIS_DIR} + "/private/dump.rdb");
+        start();
+    }
+    PrivateRedis(const PrivateRedis&) = delete;
+    PrivateRedis& operator=(const PrivateRedis&) = delete;
+    ~PrivateRedis() { std::system(command("kill").c_str()); }
+
+    int port() const { return KOMBU_TEST_PRIVATE_PORT; }
+    std::string url() const { return "redis://127.0.0.1:" + std::to_string(port()) + "/0"; }
+    void start() const { run(command("start") + ' ' + std::to_string(port()) + " --save '' " + options_); }
+    void kill() const { run(command("kill")); }
+    void pause() const { run(command("pause")); }
+    void resume() const { run(command("resume")); }
+
+private:
+    std::string command(const std::string& action) const {
+        return std::string{KOMBU_TEST_REDIS_SCRIPT} + ' ' + action + ' ' + KOMBU_TEST_REDIS_DIR + " private";
+    }
+    static void run(const std::string& line) {
+        if (std::system(line.c_str()) != 0) throw std::runtime_error(line + " failed");
+    }
+    std::string options_;
+};
