@@ -3,6 +3,7 @@
 
 #include <kombu/asio/initiate.hpp>
 #include <kombu/batch.hpp>
+#include <kombu/celery.hpp>
 #include <kombu/connection.hpp>
 #include <kombu/message.hpp>
 #include <kombu/pool/resource_pool.hpp>
@@ -11,6 +12,8 @@
 
 #include <exception>
 #include <optional>
+#include <string>
+#include <string_view>
 #include <utility>
 
 /// Boost.Asio: the asynchronous members of pools, connections, producers, queues and messages, for any completion
@@ -145,6 +148,13 @@ auto SimpleQueue::async_get(Token&& token) {
 template <class Body, class Token>
 auto SimpleQueue::async_put(const Body& body, const PublishOptions& options, Token&& token) {
     return producer_.async_publish(body, addressed(options), std::forward<Token>(token));
+}
+
+template <class Token>
+auto celery::async_send_task(Producer& producer, std::string_view name, const Json& args, const Json& kwargs,
+                             const TaskOptions& options, Token&& token) {
+    return detail::initiate_made<std::string>(
+        [&] { return send_task_operation(producer, name, args, kwargs, options); }, std::forward<Token>(token));
 }
 
 template <class Token>

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <kombu/batch.hpp>
+#include <kombu/celery.hpp>
 #include <kombu/channel.hpp>
 #include <kombu/compression.hpp>
 #include <kombu/connection.hpp>

@@ -1,36 +1,103 @@
 """The other side of the interop tests: Kombu in Python.
 
-    kombu_peer.py read URL QUEUE               print the next message of the queue, as Kombu sees it, as one JSON object
-    kombu_peer.py publish URL EXCHANGE KEY COMPRESSION BODY
-                                               publish a JSON body with the json serializer
+    kombu_peer.py URL [TRANSPORT-OPTIONS]
+
+Takes one command a line from its input, as a JSON object, and prints what came of it, one JSON object a line: {"error": TEXT} when
+it did not work. A "queue" is [NAME, EXCHANGE, TYPE, KEY].
+
+    {"do": "publish", "exchange", "type", "key", "body", "serializer", "compression", "priority", "properties"}
+                                    a body of {"base64": TEXT} is bytes
+    {"do": "listen", "queue"}       declare it, and consume from now on
+    {"do": "receive", "count", "ack", "timeout"}
+                                    what came to the queues that are listened to
+    {"do": "declare", "queue"}
+    {"do": "delete", "queue"}       and listen to none any more
 """
+import base64
 import json
+import socket
 import sys
 
 import kombu
 
 
-def read(connection, queue):
-    with connection.SimpleQueue(kombu.Queue(queue, no_declare=True)) as simple:
-        message = simple.get(timeout=10)
-        message.ack()
-        print(json.dumps({
-            "payload": message.payload,
+class Peer:
+    def __init__(self, url, options):
+        self.connection = kombu.Connection(url, transport_options=options)
+        self.channel = self.connection.channel()
+        self.producer = kombu.Producer(self.channel)
+        self.consumers = []
+        self.received = []
+
+    @staticmethod
+    def queue(name, exchange, type, key):
+        return kombu.Queue(name, kombu.Exchange(exchange, type), key)
+
+    def do_publish(self, exchange, key, body, type="direct", serializer=None, compression=None, priority=0, properties={}):
+        if isinstance(body, dict) and set(body) == {"base64"}:
+            body = base64.b64decode(body["base64"])
+        target = kombu.Exchange(exchange, type)
+        self.producer.publish(body, exchange=target, routing_key=key, serializer=serializer, compression=compression or None,
+                              priority=priority, declare=[target] if exchange else [], **properties)
+        return {}
+
+    def do_declare(self, queue):
+        self.queue(*queue)(self.channel).declare()
+        return {}
+
+    def do_delete(self, queue):
+        for consumer in self.consumers:
+            consumer.cancel()
+        self.consumers = []
+        self.queue(*queue)(self.channel).delete()
+        return {}
+
+    def do_listen(self, queue):
+        consumer = kombu.Consumer(self.channel, [self.queue(*queue)], on_message=self.received.append,
+                                  accept=["json", "text/plain", "application/data"])
+        consumer.consume()
+        self.consumers.append(consumer)
+        self.drain(0.2)     # the Redis transport subscribes when it is waited for
+        return {}
+
+    def drain(self, timeout):
+        try:
+            self.connection.drain_events(timeout=timeout)
+            return True
+        except socket.timeout:
+            return False
+
+    def do_receive(self, count=1, ack=True, timeout=10):
+        while len(self.received) < count and self.drain(timeout):
+            pass
+        messages = self.received[:]
+        self.received.clear()
+        return {"messages": [self.shown(message, ack) for message in messages]}
+
+    def shown(self, message, ack):
+        payload = message.decode()
+        if ack:
+            message.ack()
+        return {
+            "payload": {"base64": base64.b64encode(payload).decode()} if isinstance(payload, bytes) else payload,
             "content_type": message.content_type,
             "content_encoding": message.content_encoding,
             "headers": message.headers,
-            "properties": {k: v for k, v in message.properties.items() if k != "application_headers"},
-            "has_headers": "application_headers" in message.properties,
+            # What the Redis transport adds, and where py-amqp has the headers.
+            "properties": {name: value for name, value in message.properties.items() if name not in
+                           ("application_headers", "delivery_info", "delivery_tag", "body_encoding")},
             "exchange": message.delivery_info["exchange"],
             "routing_key": message.delivery_info["routing_key"],
-        }, sort_keys=True))
+            "redelivered": bool(message.delivery_info.get("redelivered")),
+        }
 
 
-def publish(connection, exchange, key, compression, body):
-    connection.Producer().publish(json.loads(body), exchange=exchange, routing_key=key, serializer="json",
-                                  compression=compression or None)
-
-
-command, url, *arguments = sys.argv[1:]
-with kombu.Connection(url) as connection:
-    {"read": read, "publish": publish}[command](connection, *arguments)
+peer = Peer(sys.argv[1], json.loads(sys.argv[2]) if len(sys.argv) > 2 else {})
+print("{}", flush=True)
+for line in sys.stdin:
+    command = json.loads(line)
+    try:
+        result = getattr(peer, "do_" + command.pop("do"))(**command)
+    except Exception as error:
+        result = {"error": repr(error)}
+    print(json.dumps(result), flush=True)

@@ -16,7 +16,7 @@ floors=(
     "pool/"
     "json.hpp url.hpp retry.hpp serialization.hpp compression.hpp"
     "entity.hpp message.hpp channel.hpp connection.hpp"
-    "producer.hpp simple_queue.hpp batch.hpp"
+    "producer.hpp simple_queue.hpp batch.hpp celery.hpp"
     "transport.hpp"
     "pools.hpp"
     "kombu.hpp"

@@ -1,0 +1,40 @@
+"""A Celery worker for the interop tests.
+
+    celery_peer.py URL QUEUE
+
+Works on tasks of that queue, and answers each line of its input with {}. Results go to the queue named by reply_to.
+"""
+import sys
+
+from celery import Celery
+from celery.contrib.testing.worker import start_worker
+
+url, queue = sys.argv[1:]
+app = Celery("peer", broker=url, backend="rpc://")
+app.conf.update(task_default_queue=queue, task_default_exchange=queue, task_default_routing_key=queue,
+                worker_hijack_root_logger=False, result_persistent=False, broker_connection_retry_on_startup=True,
+                worker_enable_remote_control=False, worker_send_task_events=False)
+
+
+@app.task(name="tasks.add")
+def add(x, y=0, text=""):
+    return [x + y, text]
+
+
+@app.task(name="tasks.fails")
+def fails():
+    raise ValueError("as asked")
+
+
+@app.task(name="tasks.request", bind=True)
+def request(self):
+    r = self.request
+    return {name: getattr(r, name, None) for name in
+            ("id", "root_id", "parent_id", "group", "eta", "expires", "timelimit", "reply_to", "correlation_id",
+             "retries", "lang", "shadow", "origin", "argsrepr", "kwargsrepr", "ignore_result")} | {"headers": r.headers}
+
+
+with start_worker(app, perform_ping_check=False, pool="solo", concurrency=1, loglevel="CRITICAL"):
+    print("{}", flush=True)
+    for line in sys.stdin:
+        print("{}", flush=True)
