@@ -238,7 +238,7 @@ void append_compact_value(std::string& out, const Json& value, std::size_t depth
 }  // namespace
 
 void append_compact(std::string& out, const Json& value, std::size_t max_depth) {
-    out.reserve(out.size() + 256);
+    out.reserve(out.size() + 128);
     append_compact_value(out, value, max_depth);
 }
 

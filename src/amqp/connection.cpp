@@ -70,7 +70,7 @@ Operation<std::shared_ptr<TransportChannel>> AmqpConnection::open_channel(Deadli
 bool AmqpConnection::is_alive() noexcept try {
     const net::Turn::Held turn{this->turn()};
     check_open();
-    if (driver_.was_used_within(fresh)) return true;
+    if (driver_.idle_time() < fresh) return true;
     driver_.take_in();
     if (!session_.output().empty()) driver_.try_send();  // answers to what was taken in
     if (session_.failed()) stream_.close();

@@ -148,8 +148,8 @@ public:
 
     Turn& turn() noexcept { return turn_; }
 
-    /// Whether an exchange has ended so lately.
-    bool was_used_within(Clock::duration time) const noexcept { return Clock::now() - last_used_ < time; }
+    /// How long ago the last exchange ended.
+    Clock::duration idle_time() const noexcept { return Clock::now() - last_used_; }
 
 private:
     static constexpr int max_reads = 1024;
@@ -225,11 +225,11 @@ private:
     /// the session alive meanwhile.
     Operation<bool> exchange_bytes(bool for_input, Deadline until) {
         bool fed = false;
-        for (;;) {
+        for (bool waited = false;; waited = true) {
             const bool flushed = write();
             if (flushed && (fed || !for_input)) co_return true;
-            // Asked first: a peer that keeps sending what nobody waits for must not put the deadline off.
-            if (until.expired()) {
+            // Asked before waiting again: a peer that keeps sending what nobody waits for must not put the deadline off.
+            if (waited && until.expired()) {
                 if (!flushed) throw Timeout(stream_.peer() + ": the peer does not take what is sent");
                 co_return false;
             }

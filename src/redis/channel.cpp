@@ -105,8 +105,6 @@ Operation<std::uint32_t> RedisChannel::queue_delete(std::string_view name, bool,
 
 Operation<> RedisChannel::basic_publish(const OutgoingMessage& message, Deadline deadline,
                                         OptionalTimeout confirm_timeout) {
-    check();
-    connection_->take_in();  // bindings that were changed long ago
     return guarded(publish(connection_->link(), ways_, message),
                    confirm_timeout.has_value() ? std::min(deadline, Deadline::after(confirm_timeout)) : deadline);
 }
@@ -119,7 +117,6 @@ Operation<std::vector<std::exception_ptr>> RedisChannel::basic_publish_all(std::
     std::exception_ptr broken;
     try {
         check();
-        connection_->take_in();
         const Deadline by =
             confirm_timeout.has_value() ? std::min(deadline, Deadline::after(confirm_timeout)) : deadline;
         co_await connection_->run(publish_all(connection_->link(), ways_, messages, results), by);

@@ -54,17 +54,6 @@ void RedisConnection::check_open() const {
     if (!stream_.is_open()) throw ConnectionError(stream_.peer() + ": the connection is closed");
 }
 
-RedisConnection::Driver::Exchange RedisConnection::begin() {
-    check_open();
-    link_.session.begin();
-    return Driver::Exchange{driver_};
-}
-
-bool RedisConnection::is_care_due() const {
-    const auto interval = link_.options.health_check_interval;
-    return (interval.count() != 0 && !driver_.was_used_within(interval)) || next_password_.expired();
-}
-
 Operation<> RedisConnection::take_care(Deadline deadline) {
     if (next_password_.expired()) {
         next_password_ = Deadline::after(link_.options.reauth_check_interval);
@@ -75,8 +64,8 @@ Operation<> RedisConnection::take_care(Deadline deadline) {
             co_await driver_.run(std::move(login), deadline);
         }
     }
-    if (!driver_.was_used_within(link_.options.health_check_interval) &&
-        link_.options.health_check_interval.count() != 0) {
+    if (link_.options.health_check_interval.count() != 0 &&
+        driver_.idle_time() >= link_.options.health_check_interval) {
         auto check = ping(link_.session);
         co_await driver_.run(std::move(check), deadline);
     }
@@ -89,14 +78,14 @@ Operation<std::shared_ptr<TransportChannel>> RedisConnection::open_channel(Deadl
 
 bool RedisConnection::is_alive() noexcept try {
     check_open();
-    take_in();
+    take_in(driver_.idle_time());
     return is_open();
 } catch (const std::exception&) {
     return false;
 }
 
-void RedisConnection::take_in() {
-    if (!driver_.was_used_within(fresh)) driver_.take_in();
+void RedisConnection::take_in(Clock::duration idle) {
+    if (idle >= fresh) driver_.take_in();
 }
 
 bool RedisConnection::try_send() noexcept try {

@@ -39,21 +39,26 @@ public:
     /// Runs an operation on the session, after what has to be done from time to time.
     template <class T>
     Operation<T> run(Operation<T> operation, Deadline deadline) {
-        Driver::Exchange exchange = begin();
-        if (!is_care_due()) return driver_.run(std::move(operation), deadline, std::move(exchange));
+        check_open();
+        const Clock::duration idle = driver_.idle_time();
+        take_in(idle);  // bindings that were changed meanwhile, a peer that has closed
+        link_.session.begin();
+        Driver::Exchange exchange{driver_};
+        if (!is_care_due(idle)) return driver_.run(std::move(operation), deadline, std::move(exchange));
         return run_with_care(std::move(operation), deadline, std::move(exchange));
     }
     /// Sends what is to be sent without waiting. False when that was not all.
     bool try_send() noexcept;
-    /// Takes in what has arrived, unless that was done just now.
-    void take_in();
-
     /// Throws what the session failed with, or that it is closed.
     void check_open() const;
 
 private:
-    Driver::Exchange begin();
-    bool is_care_due() const;
+    /// Takes in what has arrived, unless that was done just now.
+    void take_in(Clock::duration idle);
+    bool is_care_due(Clock::duration idle) const noexcept {
+        const auto interval = link_.options.health_check_interval;
+        return (interval.count() != 0 && idle >= interval) || (!next_password_.is_never() && next_password_.expired());
+    }
     Operation<> take_care(Deadline deadline);
     template <class T>
     Operation<T> run_with_care(Operation<T> operation, Deadline deadline, Driver::Exchange exchange) {

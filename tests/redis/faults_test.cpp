@@ -165,12 +165,12 @@ TEST_CASE("a connection that was idle for long is asked before it is used", "[re
         }
     })};
     {
-        Connection connection{url_of(peer, "?health_check_interval=0.05")};
+        Connection connection{url_of(peer, "?health_check_interval=0.5")};
         Producer producer{connection};
         producer.publish(1, {.routing_key = "q"});
         producer.publish(2, {.routing_key = "q"});
         CHECK(pings == 0);
-        std::this_thread::sleep_for(60ms);  // of idleness
+        std::this_thread::sleep_for(550ms);  // of idleness
         producer.publish(3, {.routing_key = "q"});
         CHECK(pings == 1);
     }
@@ -196,12 +196,12 @@ TEST_CASE("a password that changes is told to the server in the running session"
         }
     }};
     const auto rotating = [&asked] { return "secret-" + std::to_string(++asked); };
-    Connection connection{url_of(peer, "?reauth_check_interval=0.05"), {.userid = "u", .password = Password{rotating}}};
+    Connection connection{url_of(peer, "?reauth_check_interval=0.5"), {.userid = "u", .password = Password{rotating}}};
     Producer producer{connection};
     producer.publish(1, {.routing_key = "q"});
     producer.publish(2, {.routing_key = "q"});
     CHECK(asked == 1);
-    std::this_thread::sleep_for(60ms);
+    std::this_thread::sleep_for(550ms);  // the interval is real time
     producer.publish(3, {.routing_key = "q"});
     CHECK(asked == 2);
     const std::lock_guard lock{mutex};
