@@ -101,6 +101,7 @@ for i = 1, #held, 2 do
         redis.call('ZREM', KEYS[2], held[i])
     end
 end
+if #found == 0 then redis.call('DEL', KEYS[3]) end
 return found
 )lua"};
     return *script;

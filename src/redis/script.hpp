@@ -34,7 +34,8 @@ const Script& restore_script();
 /// KEYS: unacked, unacked_index, unacked_mutex.
 /// ARGV: a token for the mutex; how long that is held at most, in milliseconds; for how long a message may be held, in
 /// seconds; how many to return; 1 to take the mutex or 0 when it is held already.
-/// Returns false when somebody else looks, else the tag, time and record of each.
+/// Returns false when somebody else looks, else the tag, time and record of each. When there are none the mutex is free
+/// again: it is never held by one who has nothing to do, and might die with it.
 const Script& expired_script();
 
 /// Deletes a key that has a given value.

@@ -137,12 +137,12 @@ Operation<> restore_pages(Link& link, const std::string& token) {
         std::vector<std::string> keys{link.keys.unacked(), link.keys.unacked_index(), link.keys.unacked_mutex()};
         std::vector<std::string> arguments{token, expire, timeout, std::to_string(most), first ? "1" : "0"};
         const Reply page = co_await run_script(link.session, expired_script(), std::move(keys), std::move(arguments));
-        if (!page.is(Reply::Type::array)) co_return;  // somebody else does it
+        if (!page.is(Reply::Type::array) || page.elements.empty()) co_return;  // somebody else does it, or all is done
         const auto& found = page.elements;
         for (std::size_t i = 0; i + 2 < found.size(); i += 3)
             co_await restore_one(link, found[i].text, found[i + 1].text, found[i + 2].text);
         restored += found.size() / 3;
-        if (found.size() / 3 < most || (limit != 0 && restored >= limit)) break;
+        if (limit != 0 && restored >= limit) break;
     }
     std::vector<std::string> mutex{link.keys.unacked_mutex()}, held_by{token};
     co_await run_script(link.session, release_script(), std::move(mutex), std::move(held_by));

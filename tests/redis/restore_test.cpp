@@ -50,7 +50,7 @@ TEST_CASE("a consumer that is killed at any instant loses nothing", "[redis][res
         REQUIRE(child >= 0);
         if (child == 0) {
             try {
-                Connection own = redis.connection();
+                Connection own = redis.connection({{"unacked_mutex_expire", 0.05}});  // it may die with it
                 auto from = own.simple_queue("q");
                 for (;;) (void)from.get({.timeout = 1s});
             } catch (...) {

@@ -59,6 +59,7 @@ start() {
         --enable-debug-command local --unixsocket "$dir/$name/redis.sock" "$@" >out 2>&1 </dev/null &
     echo $! >pid
     wait_for "$port"
+    pid_of "$name" >/dev/null || fail "another server has port $port: $(tail -n 1 out)"
 }
 
 # certificate NAME EXTENSIONS: signed by the authority.
