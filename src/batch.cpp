@@ -89,7 +89,7 @@ std::string text_of(const std::exception_ptr& error) {
         retryable = retryable && is_retryable(results[i]);
     }
     const std::string what = std::to_string(failures.size()) + " of " + std::to_string(results.size()) +
-                             " messages were not published; the first of them, at " +
+                             " messages were not confirmed; the first of them, at " +
                              std::to_string(failures.front().index) + ": " + text_of(failures.front().error);
     throw BatchError(what, std::move(failures), retryable);
 }
@@ -108,9 +108,13 @@ void Batch::add(const Body& body, const PublishOptions& options) {
     Messages& messages = *messages_;
     Publication publication =
         make_publication(encode(body, options, messages.options), options, messages.options, messages.connection.use());
-    messages.wishes.reserve(messages.wishes.size() + 1);
-    messages.outgoing.push_back(std::move(publication.message));
     messages.wishes.push_back({std::move(publication.declare), publication.retry_policy});
+    try {
+        messages.outgoing.push_back(std::move(publication.message));
+    } catch (...) {
+        messages.wishes.pop_back();
+        throw;
+    }
 }
 
 void Batch::add_json(const Json& body, const PublishOptions& options) { add(body, options); }

@@ -87,7 +87,7 @@ void check_given(const std::optional<std::string>& text, const char* field) {
 void check_headers(const Json& headers) {
     if (!headers.is_object()) throw ConfigurationError("headers: must be a JSON object");
     std::string text;
-    json_text::append_compact(text, headers, 32);
+    json_text::append_compact(text, headers);
     for (const char* reserved : {"lang",
                                  "task",
                                  "id",
@@ -155,6 +155,9 @@ Task make_task(std::string_view name, const Json& args, const Json& kwargs, cons
 
     Task task;
     task.id = options.task_id ? *options.task_id : make_uuid();
+    // Written first: it refuses what cannot be written.
+    const Json embed = {{"callbacks", nullptr}, {"errbacks", nullptr}, {"chain", nullptr}, {"chord", nullptr}};
+    json_text::append_compact(task.body, Json::array({args, kwargs, embed}));
     PublishOptions& publish = task.options;
     publish.exchange = Exchange{};
     publish.routing_key = options.queue;
@@ -196,8 +199,6 @@ Task make_task(std::string_view name, const Json& args, const Json& kwargs, cons
         {"origin", "gen" + std::to_string(::getpid()) + '@' + host_name()},
         {"ignore_result", options.ignore_result},
     });
-    const Json embed = {{"callbacks", nullptr}, {"errbacks", nullptr}, {"chain", nullptr}, {"chord", nullptr}};
-    json_text::append_compact(task.body, Json::array({args, kwargs, embed}), 256);
     return task;
 }
 

@@ -57,7 +57,9 @@ std::chrono::nanoseconds parse_seconds(std::string_view text, const std::string&
 Json typed(std::string_view text, const Json& like, const std::string& field) {
     if (like.is_structured()) {
         Json parsed = Json::parse(text, nullptr, false);
-        if (parsed.is_discarded()) throw ConfigurationError(field + ": not JSON: " + std::string{text.substr(0, 100)});
+        // Not shown: there may be a password in it.
+        if (parsed.is_discarded())
+            throw ConfigurationError(field + ": must be JSON, with its special characters percent-encoded");
         return parsed;
     }
     if (like.is_boolean())

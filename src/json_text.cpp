@@ -4,6 +4,7 @@
 
 #include "utf8.hpp"
 
+#include <algorithm>
 #include <array>
 #include <charconv>
 #include <cmath>
@@ -14,6 +15,8 @@
 namespace kombu::json_text {
 namespace {
 
+/// More than anybody means; much of what is done to Json values recurses.
+constexpr std::size_t deepest = 256;
 constexpr char hex[] = "0123456789abcdef";
 
 void append_unit(std::string& out, std::uint32_t unit) {
@@ -34,17 +37,13 @@ void append_escaped(std::string& out, unsigned char c) {
     }
 }
 
-/// The code point at `at`, which moves behind it; U+FFFD for what is not UTF-8.
+/// The code point at `at`, which moves behind it, of text that is UTF-8.
 std::uint32_t take_code_point(std::string_view text, std::size_t& at) {
     const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(text[i]); };
     const unsigned char first = byte(at++);
-    const std::size_t more = first >= 0xf0 && first < 0xf5 ? 3 : first >= 0xe0 ? 2 : first >= 0xc2 ? 1 : 0;
-    if (more == 0 || first >= 0xf5 || at + more > text.size()) return 0xfffd;
+    const std::size_t more = first >= 0xf0 ? 3 : first >= 0xe0 ? 2 : 1;
     std::uint32_t code = first & (0x3fu >> more);
-    for (std::size_t i = 0; i < more; ++i) {
-        if ((byte(at + i) & 0xc0) != 0x80) return 0xfffd;
-        code = code << 6 | (byte(at + i) & 0x3fu);
-    }
+    for (std::size_t i = 0; i < more; ++i) code = code << 6 | (byte(at + i) & 0x3fu);
     at += more;
     return code;
 }
@@ -75,10 +74,7 @@ bool append_short_decimal(std::string& out, double number) {
 }
 
 void append_real(std::string& out, double number) {
-    if (!std::isfinite(number)) {
-        out += "null";
-        return;
-    }
+    if (!std::isfinite(number)) throw EncodeError("there is a number that is not finite, which JSON cannot write");
     if (append_short_decimal(out, number)) return;
     const std::size_t before = out.size();
     append_number(out, number);
@@ -91,9 +87,12 @@ std::size_t skip_space(std::string_view text, std::size_t at) {
 }
 
 std::size_t skip_string(std::string_view text, std::size_t at) {
-    for (++at; at < text.size() && text[at] != '"'; ++at)
-        if (text[at] == '\\') ++at;
-    return at + 1;
+    for (++at;; ++at) {
+        at = std::min(text.find('"', at), text.size());
+        std::size_t backslashes = 0;
+        while (text[at - backslashes - 1] == '\\') ++backslashes;  // the quote that begins it ends this
+        if (at == text.size() || backslashes % 2 == 0) return at + 1;
+    }
 }
 
 std::size_t skip_value(std::string_view text, std::size_t at) {
@@ -122,6 +121,7 @@ std::size_t skip_value(std::string_view text, std::size_t at) {
 }  // namespace
 
 void append_string(std::string& out, std::string_view text) {
+    if (!is_utf8(text)) throw EncodeError("there is text that is not UTF-8");
     out += '"';
     std::size_t plain = 0;  // from here on nothing has needed to be escaped
     for (std::size_t at = 0; at < text.size();) {
@@ -181,7 +181,7 @@ void append_raw_string(std::string& out, std::string_view text) {
     std::memcpy(to + 1, text.data(), plain_size);
     to[plain_size + 1] = '"';
     if (plain_size == text.size()) return;
-    if (!is_utf8(text)) throw EncodeError("the body has text in it that is not UTF-8");
+    if (!is_utf8(text)) throw EncodeError("there is text that is not UTF-8");
     out.pop_back();
     for (std::size_t at = plain_size; at < text.size(); ++at) {
         const auto c = static_cast<unsigned char>(text[at]);
@@ -193,14 +193,55 @@ void append_raw_string(std::string& out, std::string_view text) {
     out += '"';
 }
 
+void append_scalar(std::string& out, const Json& value) {
+    switch (value.type()) {
+        case Json::value_t::boolean: out += value.get<bool>() ? "true" : "false"; return;
+        case Json::value_t::number_integer: return append_number(out, value.get<std::int64_t>());
+        case Json::value_t::number_unsigned: return append_number(out, value.get<std::uint64_t>());
+        case Json::value_t::number_float: return append_real(out, value.get<double>());
+        case Json::value_t::binary: throw EncodeError("there are bytes within JSON, which JSON cannot write");
+        default: out += "null"; return;
+    }
+}
+
+std::size_t deeper(std::size_t depth_left) {
+    if (depth_left == 0) throw EncodeError("there is JSON that nests more than 256 levels deep");
+    return depth_left - 1;
+}
+
+void append_spaced_value(std::string& out, const Json& value, std::size_t depth_left) {
+    const char* separator = "";
+    if (value.is_object()) {
+        const std::size_t left = deeper(depth_left);
+        out += '{';
+        for (const auto& [name, inner] : value.get_ref<const Json::object_t&>()) {
+            out += separator;
+            append_string(out, name);
+            out += ": ";
+            append_spaced_value(out, inner, left);
+            separator = ", ";
+        }
+        out += '}';
+    } else if (value.is_array()) {
+        const std::size_t left = deeper(depth_left);
+        out += '[';
+        for (const Json& inner : value) {
+            out += separator;
+            append_spaced_value(out, inner, left);
+            separator = ", ";
+        }
+        out += ']';
+    } else if (value.is_string()) {
+        append_string(out, value.get_ref<const std::string&>());
+    } else {
+        append_scalar(out, value);
+    }
+}
+
 void append_compact_value(std::string& out, const Json& value, std::size_t depth_left) {
-    const auto deeper = [&] {
-        if (depth_left == 0) throw EncodeError("the body nests too many levels deep");
-        return depth_left - 1;
-    };
     switch (value.type()) {
         case Json::value_t::object: {
-            const std::size_t left = deeper();
+            const std::size_t left = deeper(depth_left);
             char separator = '{';
             for (const auto& [name, inner] : value.get_ref<const Json::object_t&>()) {
                 out += separator;
@@ -214,7 +255,7 @@ void append_compact_value(std::string& out, const Json& value, std::size_t depth
             return;
         }
         case Json::value_t::array: {
-            const std::size_t left = deeper();
+            const std::size_t left = deeper(depth_left);
             char separator = '[';
             for (const Json& inner : value.get_ref<const Json::array_t&>()) {
                 out += separator;
@@ -226,56 +267,18 @@ void append_compact_value(std::string& out, const Json& value, std::size_t depth
             return;
         }
         case Json::value_t::string: return append_raw_string(out, value.get_ref<const std::string&>());
-        case Json::value_t::number_float:
-            if (!std::isfinite(value.get<double>()))
-                throw EncodeError("the body has a number that is not finite, which JSON cannot write");
-            return append_real(out, value.get<double>());
-        case Json::value_t::binary: throw EncodeError("the body has bytes within JSON, which JSON cannot write");
-        default: return append(out, value);
+        default: return append_scalar(out, value);
     }
 }
 
 }  // namespace
 
-void append_compact(std::string& out, const Json& value, std::size_t max_depth) {
+void append_compact(std::string& out, const Json& value) {
     out.reserve(out.size() + 128);
-    append_compact_value(out, value, max_depth);
+    append_compact_value(out, value, deepest);
 }
 
-void append(std::string& out, const Json& value) {
-    switch (value.type()) {
-        case Json::value_t::object: {
-            const char* separator = "";
-            out += '{';
-            for (const auto& [name, inner] : value.items()) {
-                out += separator;
-                append_string(out, name);
-                out += ": ";
-                append(out, inner);
-                separator = ", ";
-            }
-            out += '}';
-            return;
-        }
-        case Json::value_t::array: {
-            const char* separator = "";
-            out += '[';
-            for (const Json& inner : value) {
-                out += separator;
-                append(out, inner);
-                separator = ", ";
-            }
-            out += ']';
-            return;
-        }
-        case Json::value_t::string: return append_string(out, value.get_ref<const std::string&>());
-        case Json::value_t::boolean: out += value.get<bool>() ? "true" : "false"; return;
-        case Json::value_t::number_integer: return append_number(out, value.get<std::int64_t>());
-        case Json::value_t::number_unsigned: return append_number(out, value.get<std::uint64_t>());
-        case Json::value_t::number_float: return append_real(out, value.get<double>());
-        default: out += "null"; return;
-    }
-}
+void append(std::string& out, const Json& value) { append_spaced_value(out, value, deepest); }
 
 std::optional<Span> member(std::string_view text, std::size_t object, std::string_view name) {
     std::optional<Span> found;

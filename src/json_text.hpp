@@ -11,11 +11,12 @@
 /// apart, so that what others wrote can be passed on to the letter.
 namespace kombu::json_text {
 
-/// Without spaces, and with escapes only where there must be some. Throws EncodeError for what JSON cannot write
-/// (bytes, numbers that are not finite, text that is not UTF-8), and for what nests deeper than `max_depth`.
-void append_compact(std::string& out, const Json& value, std::size_t max_depth);
+// Both throw EncodeError for what JSON cannot write (bytes, numbers that are not finite, text that is not UTF-8), and
+// for what nests more than 256 levels deep.
 
-/// To the letter as Python's json.dumps writes it, in ASCII. What JSON cannot write becomes null.
+/// Without spaces, and with escapes only where there must be some.
+void append_compact(std::string& out, const Json& value);
+/// To the letter as Python's json.dumps writes it, in ASCII.
 void append(std::string& out, const Json& value);
 void append_string(std::string& out, std::string_view text);
 

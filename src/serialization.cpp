@@ -64,7 +64,7 @@ Json decode_json(std::string_view data) {
 
 std::string encode_json(const Json& body) {
     std::string text;
-    json_text::append_compact(text, body, max_depth);
+    json_text::append_compact(text, body);
     return text;
 }
 

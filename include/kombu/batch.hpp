@@ -50,11 +50,12 @@ public:
 
     /// Sends all, in their order, and returns when the broker has confirmed all; the batch is empty then. Without a
     /// timeout of its own it is bounded by the connection's operation_timeout. Those with the option `retry` are tried
-    /// again by their policy.
+    /// again together, by the policy of the first of them.
     ///
     /// Throws BatchError, which names those that failed and why, when not all were confirmed; the batch then holds just
-    /// those, so that another commit() tries them once more. What failed with a Timeout or a ConnectionError may have
-    /// arrived all the same.
+    /// those, so that another commit() tries them once more. What failed with a Timeout or a ConnectionError, or
+    /// because the channel was closed by the refusal of another message (a ChannelError that is not about it), may have
+    /// arrived all the same. What else is thrown (LeaseError) leaves the batch whole.
     void commit(OptionalTimeout timeout = {});
     /// What commit() and async_commit() do. The batch must stay where it is until it is done.
     Operation<> commit_operation(OptionalTimeout timeout = {});

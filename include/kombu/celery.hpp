@@ -50,7 +50,7 @@ struct TaskOptions {
     Json headers = Json::object();
     std::optional<std::string> compression{};
     /// Declares the queue as workers do, durable, bound to the direct exchange of its name, once per connection.
-    /// Without it a task for a queue that is not there is Unroutable.
+    /// Without it a task for a queue that is not there is Unroutable (on Redis every queue is there).
     bool declare = true;
     /// As in PublishOptions.
     bool retry = false;

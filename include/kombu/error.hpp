@@ -128,7 +128,8 @@ public:
     bool is_retryable() const noexcept override { return true; }
 };
 
-/// Redis: a script keeps the server busy (BUSY). Connection and channel are whole.
+/// Redis: the server cannot take it for the moment, since a script keeps it busy (BUSY), it cannot write to its disk
+/// (MISCONF), or it has lost its replicas (NOREPLICAS). Connection and channel are whole.
 class KOMBU_EXPORT BusyError : public ChannelError {
 public:
     using ChannelError::ChannelError;
@@ -142,7 +143,7 @@ public:
     bool is_retryable() const noexcept override { return true; }
 };
 
-/// Some messages of a batch were not published. Those that are not named here were.
+/// Some messages of a batch were not confirmed. Those that are not named here were.
 class KOMBU_EXPORT BatchError : public OperationalError {
 public:
     struct Failure {

@@ -110,17 +110,20 @@ Operation<> AmqpChannel::publish_confirmed(const OutgoingMessage& message, Deadl
     co_await connection_->run(await_confirm(session, channel_, number, until), deadline, std::move(exchange));
 }
 
-Operation<> AmqpChannel::publish_unconfirmed(const OutgoingMessage& message, Deadline deadline) {
+void AmqpChannel::look_for_refusals() {
     connection_->check_open();
-    if (next_look_.expired()) {
-        const net::Turn::Held turn{connection_->turn()};
-        connection_->driver().take_in();
-        connection_->try_send();  // answers to what was taken in
-        if (channel_->refusal)
-            throw ChannelError("an earlier message was refused, and this one was not sent: " + channel_->refusal->text,
-                               channel_->refusal->code);
-        next_look_ = Deadline::after(look_interval);
-    }
+    if (!next_look_.expired()) return;
+    const net::Turn::Held turn{connection_->turn()};
+    connection_->driver().take_in();
+    connection_->try_send();  // answers to what was taken in
+    if (channel_->refusal)
+        throw ChannelError("an earlier message was refused, and this one was not sent: " + channel_->refusal->text,
+                           channel_->refusal->code);
+    next_look_ = Deadline::after(look_interval);
+}
+
+Operation<> AmqpChannel::publish_unconfirmed(const OutgoingMessage& message, Deadline deadline) {
+    look_for_refusals();
     AmqpConnection::Driver::Exchange exchange = connection_->begin();
     publish(connection_->session(), *channel_, message);
     if (!connection_->driver().try_send()) co_await connection_->driver().flush(deadline);
@@ -135,6 +138,7 @@ Operation<std::vector<std::exception_ptr>> AmqpChannel::basic_publish_all(std::s
     std::exception_ptr broken;
     try {
         Session& session = connection_->session();
+        if (!connection_->confirms()) look_for_refusals();
         AmqpConnection::Driver::Exchange exchange = connection_->begin();
         if (session.blocked()) co_await connection_->run(await_unblocked(session, deadline), deadline);
         std::vector<std::uint64_t> numbers(messages.size(), 0);
@@ -142,7 +146,6 @@ Operation<std::vector<std::exception_ptr>> AmqpChannel::basic_publish_all(std::s
             try {
                 publish(session, *channel_, messages[i]);
                 numbers[i] = connection_->confirms() ? channel_->confirms.published(messages[i].head->mandatory) : 0;
-                if (!connection_->confirms()) results[i] = nullptr;
             } catch (const EncodeError&) {  // before any of it was put out
                 results[i] = std::current_exception();
             } catch (const ConfigurationError&) {
@@ -156,6 +159,7 @@ Operation<std::vector<std::exception_ptr>> AmqpChannel::basic_publish_all(std::s
                                       std::move(exchange));
         } else {
             exchange.end();
+            std::replace(results.begin(), results.end(), unknown, std::exception_ptr{});
         }
     } catch (const OperationalError&) {
         broken = std::current_exception();

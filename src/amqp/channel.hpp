@@ -44,6 +44,8 @@ public:
 
 private:
     Operation<> publish_confirmed(const OutgoingMessage& message, Deadline deadline, OptionalTimeout confirm_timeout);
+    /// Without confirms: throws what the broker had to say about messages that were sent earlier.
+    void look_for_refusals();
     Operation<> publish_unconfirmed(const OutgoingMessage& message, Deadline deadline);
 
     std::shared_ptr<AmqpConnection> connection_;

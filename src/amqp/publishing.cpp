@@ -66,6 +66,18 @@ Operation<> await_confirm(Session& session, Channel channel, std::uint64_t numbe
                      fields.reply_code);
 }
 
+namespace {
+
+void take_outcome(ChannelState& channel, std::uint64_t number, std::exception_ptr& result) {
+    if (number == 0) return;
+    const auto outcome = channel.confirms.outcome(number);
+    if (outcome == Confirms::Outcome::acknowledged) result = nullptr;
+    if (outcome == Confirms::Outcome::refused)
+        result = std::make_exception_ptr(Nacked("the broker refused the message (basic.nack)"));
+}
+
+}  // namespace
+
 Operation<> await_confirms(Session& session, Channel channel, std::span<const std::uint64_t> numbers,
                            std::span<std::exception_ptr> results, Deadline until) {
     for (std::size_t i = 0; i < numbers.size(); ++i) {
@@ -77,6 +89,10 @@ Operation<> await_confirms(Session& session, Channel channel, std::span<const st
             results[i] = std::current_exception();
         } catch (const Unroutable&) {
             results[i] = std::current_exception();
+        } catch (const OperationalError&) {
+            // Those behind it may have been settled all the same.
+            for (std::size_t k = i; k < numbers.size(); ++k) take_outcome(*channel, numbers[k], results[k]);
+            throw;
         }
     }
 }

@@ -225,11 +225,11 @@ private:
     /// the session alive meanwhile.
     Operation<bool> exchange_bytes(bool for_input, Deadline until) {
         bool fed = false;
-        for (bool waited = false;; waited = true) {
+        for (;;) {
             const bool flushed = write();
             if (flushed && (fed || !for_input)) co_return true;
-            // Asked before waiting again: a peer that keeps sending what nobody waits for must not put the deadline off.
-            if (waited && until.expired()) {
+            // Asked first: a peer that keeps sending what nobody waits for must not put the deadline off.
+            if (until.expired()) {
                 if (!flushed) throw Timeout(stream_.peer() + ": the peer does not take what is sent");
                 co_return false;
             }

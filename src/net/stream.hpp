@@ -34,8 +34,8 @@ struct StreamTarget {
     KeepAlive keep_alive{};
 };
 
-/// A connection over TCP, TLS or a unix socket: never blocking of itself, close-on-exec, without Nagle's delay, with keep-alive,
-/// without SIGPIPE. Waiting is separate from reading and writing, so that every wait has a deadline.
+/// A connection over TCP, TLS or a unix socket: never blocking of itself, close-on-exec, without Nagle's delay, with
+/// keep-alive, without SIGPIPE. Waiting is separate from reading and writing, so that every wait has a deadline.
 ///
 /// One thread at a time, except shut_down(). Errors of the peer or the network are ConnectionError, a deadline is
 /// Timeout. In a forked child the stream is closed, without a word to the peer, and every use throws ConnectionError.

@@ -89,6 +89,7 @@ struct Tls::Parts {
     int descriptor;
     std::unique_ptr<SSL_CTX, Free> context{};
     std::unique_ptr<SSL, Free> ssl{};
+    bool verifies = false;
     bool established = false;
     bool failed = false;
 };
@@ -111,6 +112,7 @@ Tls::Tls(const SslOptions& options, const std::string& host, int descriptor)
     }
     if (options.cert_reqs == SslOptions::CertReqs::required) {
         SSL_CTX_set_verify(context, SSL_VERIFY_PEER, nullptr);
+        parts_->verifies = true;
         if (options.ca_certs.empty())
             SSL_CTX_set_default_verify_paths(context);
         else if (SSL_CTX_load_verify_locations(context, options.ca_certs.c_str(), nullptr) != 1)
@@ -146,7 +148,7 @@ bool Tls::end_or_blocked(int result, const char* what) {
     }
     parts_->failed = true;
     const long verified = SSL_get_verify_result(ssl);
-    if (!parts_->established && verified != X509_V_OK)
+    if (!parts_->established && parts_->verifies && verified != X509_V_OK)
         throw ConnectionError(
             std::string{what} + ": the peer's certificate is not trusted: " + X509_verify_cert_error_string(verified),
             0, false);

@@ -142,7 +142,8 @@ Delivery RedisChannel::hand_over(Taken taken, bool no_ack, Inbox* inbox) {
     Delivery delivery = std::move(taken.delivery);
     taken.delivery = {};
     delivery.info.delivery_tag = ++last_tag_;
-    if (!no_ack) held_.emplace(last_tag_, Held{std::move(taken), taken.list.empty() ? inbox : nullptr});
+    Inbox* const back_to = taken.list.empty() ? inbox : nullptr;
+    if (!no_ack) held_.emplace(last_tag_, Held{std::move(taken), back_to});
     return delivery;
 }
 

@@ -17,31 +17,15 @@ std::vector<std::string> command(std::string name, std::vector<std::string> keys
     return keys;
 }
 
-/// Reads the answers to all commands of a transaction and returns what they gave.
-Operation<Reply> transaction(Session& session, std::vector<std::vector<std::string>> commands) {
-    session.send({"MULTI"});
-    for (const auto& each : commands) session.send(each);
-    session.send({"EXEC"});
-    std::optional<Reply> refusal;
-    for (std::size_t i = 0; i < commands.size() + 1; ++i) {
-        Reply queued = co_await session.reply();
-        if (queued.is(Reply::Type::error) && !refusal) refusal = std::move(queued);
-    }
-    Reply done = co_await session.reply();
-    if (refusal) throw_if_error(*refusal, session.peer());
-    throw_if_error(done, session.peer());
-    if (!done.is(Reply::Type::array) || done.elements.size() != commands.size()) unexpected(session.peer(), "EXEC");
-    for (const Reply& each : done.elements) throw_if_error(each, session.peer());
-    co_return done;
-}
-
 /// How many messages a queue has.
-Operation<std::uint32_t> count(Link& link, const std::string& queue) {
-    std::vector<std::vector<std::string>> commands;
-    for (std::string& list : link.keys.all_of_queue(queue)) commands.push_back({"LLEN", std::move(list)});
-    const Reply lengths = co_await transaction(link.session, std::move(commands));
+Operation<std::uint32_t> count(Link& link, std::string queue) {
+    const auto lists = link.keys.all_of_queue(queue);
+    for (const std::string& list : lists) link.session.send({"LLEN", list});
     std::int64_t sum = 0;
-    for (const Reply& length : lengths.elements) sum += length.integer;
+    for (std::size_t i = 0; i < lists.size(); ++i) {
+        const Reply length = co_await link.session.reply(Reply::Type::integer, "LLEN");
+        sum += length.integer;
+    }
     co_return static_cast<std::uint32_t>(sum);
 }
 
@@ -203,14 +187,10 @@ Operation<> unbind_queue(Link& link, std::string queue, std::string exchange, st
 }
 
 Operation<std::uint32_t> purge_queue(Link& link, std::string name) {
-    std::vector<std::vector<std::string>> commands;
-    const auto lists = link.keys.all_of_queue(name);
-    for (const std::string& list : lists) commands.push_back({"LLEN", list});
-    commands.push_back(command("DEL", lists));
-    const Reply done = co_await transaction(link.session, std::move(commands));
-    std::int64_t sum = 0;
-    for (std::size_t i = 0; i < lists.size(); ++i) sum += done.elements[i].integer;
-    co_return static_cast<std::uint32_t>(sum);
+    const Reply count =
+        co_await run_script(link.session, purge_script(), link.keys.all_of_queue(name), std::vector<std::string>());
+    if (!count.is(Reply::Type::integer)) unexpected(link.session.peer(), "a script");
+    co_return static_cast<std::uint32_t>(count.integer);
 }
 
 Operation<std::uint32_t> delete_queue(Link& link, std::string name, bool if_empty) {

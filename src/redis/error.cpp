@@ -17,7 +17,10 @@ bool is_one_of(std::string_view kind, std::initializer_list<std::string_view> ki
 
 std::string_view error_kind(const Reply& reply) noexcept {
     if (!reply.is(Reply::Type::error)) return {};
-    const std::string_view text = reply.text;
+    std::string_view text = reply.text;
+    // Before Redis 7 what a command within a script was refused for stands at the end of what is said of the script.
+    if (text.starts_with("ERR Error running script"))
+        if (const std::size_t at = text.rfind(": -"); at != std::string_view::npos) text.remove_prefix(at + 3);
     return text.substr(0, std::min(text.find(' '), text.size()));
 }
 
@@ -33,7 +36,7 @@ void throw_if_error(const Reply& reply, const std::string& peer) {
     if (is_one_of(kind, {"MOVED", "ASK", "CROSSSLOT", "CLUSTERDOWN"}))
         throw MovedError(what + " (Redis Cluster is not supported)");
     if (kind == "OOM") throw OutOfMemoryError(what);
-    if (kind == "BUSY") throw BusyError(what);
+    if (is_one_of(kind, {"BUSY", "NOREPLICAS", "MISCONF", "TRYAGAIN"})) throw BusyError(what);
     if (kind == "NOPERM") throw ChannelError(what, 403);
     throw ChannelError(what);
 }

@@ -81,6 +81,12 @@ public:
         return count_++ % throttle_ == 0;
     }
 
+    /// There is more to give back than there was time for.
+    void not_done() noexcept {
+        next_ = Deadline::at({});
+        count_ = 0;
+    }
+
 private:
     std::chrono::nanoseconds interval_;
     std::size_t throttle_;

@@ -66,7 +66,8 @@ struct Way {
         std::chrono::milliseconds expires{0};
     };
     std::shared_ptr<const MessageHead> head;
-    envelope::Frame frame;
+    /// Not there when the head cannot be written, which the refusal says then.
+    std::optional<envelope::Frame> frame{};
     /// By which state of the session's declarations,
     std::uint64_t declarations = 0;
     /// and of the exchange's bindings; no key when those do not matter.
@@ -110,8 +111,12 @@ struct Taken {
     std::string envelope{};
 };
 
-/// The next message of a queue, when there is one.
-Operation<std::optional<Taken>> take(Link& link, std::string queue, bool record);
+/// What an envelope may measure: consumers must be able to read it, beside its record.
+constexpr std::size_t max_envelope = ReplyReader::max_text - (std::size_t{1} << 20);
+
+/// The next message of a queue, when there is one. Gives back first what was held for too long, when it is time for
+/// that, for as long as `until` allows.
+Operation<std::optional<Taken>> take(Link& link, std::string queue, bool record, Deadline until);
 /// Waits for a message until `until`; from the queue, or from `inbox` when there is one.
 Operation<std::optional<Taken>> wait_for_message(Link& link, std::string queue, bool record, Inbox* inbox,
                                                  Deadline until);
@@ -128,8 +133,9 @@ Operation<> acknowledge(Link& link, std::string tag);
 Operation<> give_back(Link& link, const Taken& taken);
 /// The same without waiting for it.
 void give_back_nowait(Link& link, const Taken& taken);
-/// Gives back, to their queues, what consumers have held for too long. One consumer at a time does so.
-Operation<> restore_expired(Link& link);
+/// Gives back, to their queues, what consumers have held for too long. One consumer at a time does so. When `until`
+/// passes it stops, and goes on at the next time that it is asked.
+Operation<> restore_expired(Link& link, Deadline until);
 /// The envelope of a message that comes again.
 std::string redelivered(const Taken& taken);
 

@@ -8,7 +8,6 @@
 
 #include <algorithm>
 #include <array>
-#include <iterator>
 #include <utility>
 
 namespace kombu::redis {
@@ -40,11 +39,17 @@ bool is_current(const Link& link, const Way& way) {
 
 /// As an argument of a command.
 void append_envelope(std::string& out, const Copy& copy, std::string_view body, std::string& memory) {
-    const envelope::Frame& frame = copy.way->frame;
+    const envelope::Frame& frame = *copy.way->frame;
     const std::string_view prepared = frame.prepare(body, memory);
     append_argument_header(out, frame.size(prepared, copy.tag.size()));
     frame.append(out, prepared, copy.tag_text());
     out += "\r\n";
+}
+
+/// Throws EncodeError for what no consumer could read, or cannot be written as it should be.
+void check_size(const envelope::Frame& frame, std::string_view body, std::string& memory) {
+    if (frame.size(frame.prepare(body, memory), uuid_size) > max_envelope)
+        throw EncodeError("the message is larger than " + std::to_string(max_envelope >> 20) + " MiB");
 }
 
 /// A command that puts out several copies: of messages that have no other, or one of those in a transaction.
@@ -105,17 +110,24 @@ private:
 
     /// `again`: what is known of bindings is not true any more.
     Operation<std::shared_ptr<const Way>> find_way(std::shared_ptr<const MessageHead> head, bool again) {
-        auto way = std::make_shared<Way>(
-            Way{.head = head,
-                .frame = {head->properties, head->exchange, head->routing_key, link_.options.body_encoding},
-                .declarations = link_.declared.changes});
-        if (head->exchange.empty()) {
+        auto way = std::make_shared<Way>(Way{.head = head, .declarations = link_.declared.changes});
+        way->refusal = caught([&] {
+            way->frame.emplace(head->properties, head->exchange, head->routing_key, link_.options.body_encoding);
+        });
+        if (way->refusal) {
+            way->is_lost = true;
+        } else if (head->exchange.empty()) {
             add_list(*way, head->routing_key);
         } else if (exchange_type(*head) == "fanout") {
             way->fanout = true;
             way->channel = link_.keys.fanout(head->exchange, head->routing_key);
         } else {
-            co_await find_queues(*way, again);
+            try {
+                co_await find_queues(*way, again);
+            } catch (const ChannelError&) {  // it costs the messages of this exchange, not the others
+                way->is_lost = true;
+                way->refusal = std::current_exception();
+            }
         }
         // Where nobody takes it now somebody may at any time.
         const bool lasting = !way->is_lost && (way->bindings_key.empty() || link_.session.is_tracking());
@@ -181,7 +193,9 @@ private:
     }
 
     void add_copies(std::vector<Copy>& copies, std::size_t i, const Way& way) {
+        if (failed_[i]) return;
         if (way.refusal) return fail(i, way.refusal);
+        if (auto error = caught([&] { check_size(*way.frame, messages_[i].body, escaped_); })) return fail(i, error);
         const std::size_t lists = way.fanout ? 1 : way.lists.size();
         for (std::size_t list = 0; list < lists; ++list) {
             Copy& copy = copies.emplace_back(Copy{.message = i, .way = &way, .list = list});
@@ -287,7 +301,7 @@ private:
                 fail(message, error);
             else if (copies[i].way->fanout && reply.integer == 0 && head.mandatory)
                 fail(message, caught([&] { routing::no_route(head.exchange, head.routing_key); }));
-            else
+            else if (is_current(link_, *copies[i].way))
                 results_[message] = nullptr;
         }
     }
@@ -303,31 +317,39 @@ private:
     /// Bindings were changed before the messages were stored: those that went the wrong way are put right, as if the
     /// bindings had been read last.
     Operation<> correct(std::vector<Copy>& copies) {
-        std::vector<Copy> missing, wrong;
+        std::vector<Copy> missing, right, wrong;
+        auto next = copies.begin();  // those of the messages from i on
         for (std::size_t i = 0; i < messages_.size(); ++i) {
-            if (failed_[i] || is_current(link_, *ways_[i])) continue;
+            const auto first = next;
+            while (next != copies.end() && next->message == i) ++next;
+            if (failed_[i] || is_current(link_, *ways_[i])) {
+                right.insert(right.end(), first, next);
+                continue;
+            }
             outdated_.push_back(ways_[i]);  // copies refer to it
-            const bool as_before = i != 0 && ways_[i - 1]->head == ways_[i]->head;
+            const bool as_before = i != 0 && ways_[i - 1]->head == ways_[i]->head && is_current(link_, *ways_[i - 1]);
             if (as_before)
                 ways_[i] = ways_[i - 1];
             else
                 ways_[i] = co_await find_way(ways_[i]->head, true);
             std::vector<Copy> wanted;
             add_copies(wanted, i, *ways_[i]);
-            const auto lacks = [i](const std::vector<Copy>& among, const Copy& copy) {
-                return std::none_of(among.begin(), among.end(),
-                                    [&](const Copy& other) { return other.message == i && other.goes_where(copy); });
-            };
-            std::copy_if(wanted.begin(), wanted.end(), std::back_inserter(missing),
-                         [&](const Copy& copy) { return lacks(copies, copy); });
-            std::copy_if(copies.begin(), copies.end(), std::back_inserter(wrong),
-                         [&](const Copy& copy) { return copy.message == i && lacks(wanted, copy); });
+            for (auto copy = first; copy != next; ++copy) {
+                const auto same = [&](const Copy& other) { return other.goes_where(*copy); };
+                const auto kept = std::find_if(wanted.begin(), wanted.end(), same);
+                if (kept == wanted.end()) {
+                    wrong.push_back(*copy);
+                } else {
+                    right.push_back(*copy);
+                    wanted.erase(kept);
+                }
+            }
+            missing.insert(missing.end(), wanted.begin(), wanted.end());
         }
-        for (const Copy& copy : wrong) co_await take_back(copy);
-        std::erase_if(copies, [&](const Copy& copy) {
-            return std::any_of(wrong.begin(), wrong.end(), [&](const Copy& other) { return other.tag == copy.tag; });
-        });
+        // In this order: a message that is in no queue any more, and in none yet, would be lost with the connection.
         if (!missing.empty()) co_await send(missing);
+        for (const Copy& copy : wrong) co_await take_back(copy);
+        copies = std::move(right);
         copies.insert(copies.end(), missing.begin(), missing.end());
         std::stable_sort(copies.begin(), copies.end(),
                          [](const Copy& a, const Copy& b) { return a.message < b.message; });
@@ -375,6 +397,7 @@ Operation<> publish(Link& link, WayCache& cache, const OutgoingMessage& message)
         write_uuid(copy.tag.data());
         std::string memory;
         const std::size_t before = session.output().size();
+        check_size(*way->frame, message.body, memory);
         try {
             append_command_header(session.output(), 3);
             append_argument(session.output(), "LPUSH");

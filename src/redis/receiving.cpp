@@ -42,7 +42,7 @@ Operation<Look> look(Link& link, const std::string& queue, bool record) {
     const auto lists = link.keys.all_of_queue(queue);
     std::vector<std::string> keys{link.keys.unacked(), link.keys.unacked_index(), link.keys.poison(queue)};
     keys.insert(keys.end(), lists.begin(), lists.end());
-    std::vector<std::string> arguments{record ? "1" : "0", envelope::held_suffix(queue)};
+    std::vector<std::string> arguments{record ? "1" : "0", envelope::held_suffix(queue), std::to_string(max_envelope)};
     Reply reply = co_await run_script(link.session, take_script(), std::move(keys), std::move(arguments));
     std::vector<Reply>& parts = reply.elements;
     if (!reply.is(Reply::Type::array) || (parts.size() != 1 && parts.size() != 5))
@@ -76,9 +76,9 @@ Operation<Look> look(Link& link, const std::string& queue, bool record) {
 
 }  // namespace
 
-Operation<std::optional<Taken>> take(Link& link, std::string queue, bool record) {
+Operation<std::optional<Taken>> take(Link& link, std::string queue, bool record, Deadline until) {
     const bool restores = link.restoring.due();
-    if (restores) co_await restore_expired(link);
+    if (restores) co_await restore_expired(link, until);
     for (;;) {
         Look seen = co_await look(link, queue, record);
         if (seen.taken || seen.aside == 0) co_return std::move(seen.taken);
@@ -108,7 +108,7 @@ Operation<std::optional<Taken>> wait_for_message(Link& link, std::string queue, 
     const auto lists = link.keys.all_of_queue(queue);
     for (;;) {
         std::optional<Taken> taken = inbox ? take_from(*inbox, session.peer()) : std::nullopt;
-        if (!taken) taken = co_await take(link, queue, record);
+        if (!taken) taken = co_await take(link, queue, record, until);
         if (!taken && inbox) taken = take_from(*inbox, session.peer());  // it came with the answer
         if (taken || until.expired()) co_return taken;
 
@@ -139,23 +139,21 @@ Operation<> listen(Link& link, std::string queue, Inbox& inbox) {
     if (!record) co_return;
     if (!link.session.is_tracking() && !record->fanouts.empty())
         throw ChannelError("NOT_IMPLEMENTED - messages of fanout exchanges can be received from Redis 6 on", 540);
-    std::uint64_t answers = link.session.subscriptions_confirmed();
-    for (const auto& [exchange, key] : record->fanouts) {
-        for (const std::string& pattern : link.keys.fanout_patterns(exchange, key)) {
-            if (!link.session.subscriptions().add(pattern, inbox)) continue;
-            append_command(link.session.output(), {"PSUBSCRIBE", pattern});
-            ++answers;
-        }
-    }
-    while (link.session.subscriptions_confirmed() < answers) {
+    for (const auto& [exchange, key] : record->fanouts)
+        for (const std::string& pattern : link.keys.fanout_patterns(exchange, key))
+            if (link.session.subscriptions().add(pattern, inbox)) link.session.subscribe(pattern);
+    while (link.session.is_subscribing()) {
         co_await NeedInput{};
         link.session.check();
+    }
+    if (const auto refusal = link.session.take_refusal()) {
+        stop_listening(link, inbox);
+        throw_if_error(*refusal, link.session.peer());
     }
 }
 
 void stop_listening(Link& link, Inbox& inbox) {
-    for (const std::string& pattern : link.session.subscriptions().remove(inbox))
-        append_command(link.session.output(), {"PUNSUBSCRIBE", pattern});
+    for (const std::string& pattern : link.session.subscriptions().remove(inbox)) link.session.unsubscribe(pattern);
     inbox.clear();
 }
 

@@ -4,6 +4,8 @@
 
 #include <array>
 
+// What fails within a script is not undone. So each makes sure of where a message will be before it takes it away from
+// where it is: an error in between leaves it in two places, never in none.
 namespace kombu::redis {
 
 Script::Script(std::string_view lua) : text(lua) {
@@ -30,27 +32,35 @@ local function tag_of(item)
     if type(tag) == 'string' and tag ~= '' then return tag end
 end
 local aside = 0
+local limit = tonumber(ARGV[3])
 for list = 4, #KEYS do
-    local item = redis.call('RPOP', KEYS[list])
+    local item = redis.call('LINDEX', KEYS[list], -1)
     while item do
-        local tag = tag_of(item)
+        -- Changes nothing; what writes first is what a server without memory judges a script by.
+        redis.call('ZREM', KEYS[2], '')
+        local tag = #item <= limit and tag_of(item)
         if tag then
-            if ARGV[1] == '0' then return {aside, item, list - 4, tag, ''} end
-            local now = redis.call('TIME')
-            local when = string.format('%d.%06d', now[1], now[2])
-            local free, copy = tag, 0
-            while redis.call('HEXISTS', KEYS[1], free) == 1 do
-                copy = copy + 1
-                free = tag .. ':' .. when .. ':' .. copy
+            local free, when = tag, ''
+            if ARGV[1] == '1' then
+                local now = redis.call('TIME')
+                local copy = 0
+                when = string.format('%d.%06d', now[1], now[2])
+                while redis.call('HEXISTS', KEYS[1], free) == 1 do
+                    copy = copy + 1
+                    free = tag .. ':' .. when .. ':' .. copy
+                end
+                redis.call('ZADD', KEYS[2], when, free)
+                redis.call('HSET', KEYS[1], free, '[' .. item .. ARGV[2])
+                when = redis.call('ZSCORE', KEYS[2], free)
             end
-            redis.call('ZADD', KEYS[2], when, free)
-            redis.call('HSET', KEYS[1], free, '[' .. item .. ARGV[2])
-            return {aside, item, list - 4, free, redis.call('ZSCORE', KEYS[2], free)}
+            redis.call('RPOP', KEYS[list])
+            return {aside, item, list - 4, free, when}
         end
         redis.call('LPUSH', KEYS[3], item)
+        redis.call('RPOP', KEYS[list])
         aside = aside + 1
         if aside == 100 then return {aside} end
-        item = redis.call('RPOP', KEYS[list])
+        item = redis.call('LINDEX', KEYS[list], -1)
     end
 end
 return {aside}
@@ -62,9 +72,10 @@ const Script& restore_script() {
     static const auto* const script = new Script{R"lua(
 if ARGV[2] ~= '' and redis.call('ZSCORE', KEYS[2], ARGV[1]) ~= ARGV[2] then return 0 end
 local record = redis.call('HGET', KEYS[1], ARGV[1])
-redis.call('ZREM', KEYS[2], ARGV[1])
-if not record then return 0 end
-redis.call('HDEL', KEYS[1], ARGV[1])
+if not record then
+    redis.call('ZREM', KEYS[2], ARGV[1])
+    return 0
+end
 local parts, from = {}, tonumber(ARGV[3])
 for i = 5, #ARGV, 2 do
     local at = tonumber(ARGV[i])
@@ -74,7 +85,10 @@ for i = 5, #ARGV, 2 do
 end
 parts[#parts + 1] = string.sub(record, from, tonumber(ARGV[4]))
 local message = table.concat(parts)
+redis.call('ZREM', KEYS[2], '')
 for i = 3, #KEYS do redis.call('RPUSH', KEYS[i], message) end
+redis.call('ZREM', KEYS[2], ARGV[1])
+redis.call('HDEL', KEYS[1], ARGV[1])
 return 1
 )lua"};
     return *script;
@@ -90,10 +104,12 @@ end
 local now = redis.call('TIME')
 local since = string.format('%.6f', now[1] + now[2] / 1000000 - tonumber(ARGV[3]))
 local held = redis.call('ZREVRANGEBYSCORE', KEYS[2], since, '-inf', 'WITHSCORES', 'LIMIT', 0, ARGV[4])
-local found = {}
+local found, size = {}, 0
 for i = 1, #held, 2 do
     local record = redis.call('HGET', KEYS[1], held[i])
     if record then
+        size = size + #record
+        if size > tonumber(ARGV[6]) and #found > 0 then break end
         found[#found + 1] = held[i]
         found[#found + 1] = held[i + 1]
         found[#found + 1] = record
@@ -103,6 +119,18 @@ for i = 1, #held, 2 do
 end
 if #found == 0 then redis.call('DEL', KEYS[3]) end
 return found
+)lua"};
+    return *script;
+}
+
+const Script& purge_script() {
+    static const auto* const script = new Script{R"lua(
+local count = 0
+for i = 1, #KEYS do
+    count = count + redis.call('LLEN', KEYS[i])
+    redis.call('DEL', KEYS[i])
+end
+return count
 )lua"};
     return *script;
 }

@@ -17,7 +17,7 @@ struct Script {
 /// never be delivered is set aside, and whatever it hides is taken.
 ///
 /// KEYS: unacked, unacked_index, poison, then the queue's lists in their order.
-/// ARGV: 1 to record it or 0; what follows the envelope in the record.
+/// ARGV: 1 to record it or 0; what follows the envelope in the record; how large a message may be.
 /// Returns the number of messages set aside, and when there is one: the message, its list's number, its tag, when.
 const Script& take_script();
 
@@ -33,10 +33,13 @@ const Script& restore_script();
 ///
 /// KEYS: unacked, unacked_index, unacked_mutex.
 /// ARGV: a token for the mutex; how long that is held at most, in milliseconds; for how long a message may be held, in
-/// seconds; how many to return; 1 to take the mutex or 0 when it is held already.
-/// Returns false when somebody else looks, else the tag, time and record of each. When there are none the mutex is free
-/// again: it is never held by one who has nothing to do, and might die with it.
+/// seconds; how many to return; 1 to take the mutex or 0 when it is held already; how many bytes of records to return,
+/// but for one that is larger. Returns false when somebody else looks, else the tag, time and record of each. When
+/// there are none the mutex is free again: it is never held by one who has nothing to do, and might die with it.
 const Script& expired_script();
+
+/// Deletes lists. Returns how many messages were in them.
+const Script& purge_script();
 
 /// Deletes a key that has a given value.
 const Script& release_script();

@@ -76,6 +76,11 @@ void Session::input_added(std::size_t count) {
 void Session::take(Reply reply) {
     if (failed()) return;
     if (reply.is(Reply::Type::push)) return take_push(std::move(reply));
+    if (expected_.empty() && subscribing_ != 0 && reply.is(Reply::Type::error)) {
+        --subscribing_;
+        subscription_refusal_ = std::move(reply);
+        return;
+    }
     if (expected_.empty())
         throw ConnectionError(peer_ + ": an answer came that nobody asked for" +
                                   (reply.is(Reply::Type::error) ? ": " + reply.text.substr(0, 300) : ""),
@@ -100,7 +105,7 @@ void Session::take_push(Reply push) {
         if (!subscriptions_.deliver(push.elements[1].text, push.elements[3].text))
             log(LogLevel::warning, peer_ + ": messages of a fanout exchange were dropped: nobody takes them");
     } else if (kind == "psubscribe") {
-        ++subscriptions_confirmed_;
+        if (subscribing_ != 0) --subscribing_;
     } else if (kind != "punsubscribe") {
         throw ConnectionError(peer_ + ": a push came of an unknown kind", 0, false);
     }
@@ -110,6 +115,13 @@ void Session::invalidated(std::string_view key) {
     bindings_.forget(key);
     if (watched_.find(key) != watched_.end()) watched_changed_ = true;
 }
+
+void Session::subscribe(const std::string& pattern) {
+    append_command(output_, {"PSUBSCRIBE", pattern});
+    ++subscribing_;
+}
+
+void Session::unsubscribe(const std::string& pattern) { append_command(output_, {"PUNSUBSCRIBE", pattern}); }
 
 void Session::watch(const std::vector<std::string>& keys) {
     watched_ = {keys.begin(), keys.end()};

@@ -45,7 +45,7 @@ public:
     void beat(Clock::time_point) noexcept {}
 
     /// Whether there is nothing half-said between the two.
-    bool is_quiet() const noexcept { return expected_.empty() && output_.empty(); }
+    bool is_quiet() const noexcept { return expected_.empty() && subscribing_ == 0 && output_.empty(); }
 
     // -- for operations
     /// Before each: what an earlier one has asked for and not waited for (it was refused something) is nobody's.
@@ -92,8 +92,13 @@ public:
     void watch(const std::vector<std::string>& keys);
     /// Whether one of them may have been changed since.
     bool watched_key_changed() const noexcept { return watched_changed_; }
-    /// How many answers to (P)SUBSCRIBE have come, of all that were sent.
-    std::uint64_t subscriptions_confirmed() const noexcept { return subscriptions_confirmed_; }
+    /// Has the channels that match a pattern listened to. It is answered by a push.
+    void subscribe(const std::string& pattern);
+    void unsubscribe(const std::string& pattern);
+    /// Whether some of that has not been answered yet.
+    bool is_subscribing() const noexcept { return subscribing_ != 0; }
+    /// Why the last of it was refused, when it was; asked once.
+    std::optional<Reply> take_refusal() { return std::exchange(subscription_refusal_, std::nullopt); }
 
     /// Bytes of a log-in do not stay in memory.
     void wipe_output() noexcept;
@@ -117,7 +122,8 @@ private:
     Subscriptions subscriptions_;
     std::set<std::string, std::less<>> watched_;
     bool watched_changed_ = false;
-    std::uint64_t subscriptions_confirmed_ = 0;
+    std::size_t subscribing_ = 0;
+    std::optional<Reply> subscription_refusal_;
 };
 
 }  // namespace kombu::redis

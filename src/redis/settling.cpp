@@ -13,6 +13,7 @@ namespace {
 
 /// How many messages are given back in one go.
 constexpr std::size_t page_size = 100;
+constexpr std::size_t page_bytes = std::size_t{1} << 20;
 
 struct Call {
     std::vector<std::string> keys{}, arguments{};
@@ -52,19 +53,14 @@ std::string redelivered(const Taken& taken) {
 
 Operation<> acknowledge(Link& link, std::string tag) {
     Session& session = link.session;
-    session.send({"MULTI"});
-    session.send({"ZREM", link.keys.unacked_index(), tag});
+    // Not by a transaction: a server without memory takes none, and needs to be emptied. A name without a record is
+    // nothing, and is removed by whoever comes across it.
     session.send({"HDEL", link.keys.unacked(), tag});
-    session.send({"EXEC"});
-    std::optional<Reply> refusal;
-    for (int i = 0; i < 3; ++i) {
-        Reply queued = co_await session.reply();
-        if (queued.is(Reply::Type::error) && !refusal) refusal = std::move(queued);
-    }
-    const Reply done = co_await session.reply();
-    if (refusal) throw_if_error(*refusal, session.peer());
-    throw_if_error(done, session.peer());
-    for (const Reply& each : done.elements) throw_if_error(each, session.peer());
+    session.send({"ZREM", link.keys.unacked_index(), tag});
+    const Reply record = co_await session.reply();
+    const Reply name = co_await session.reply();
+    throw_if_error(record, session.peer());
+    throw_if_error(name, session.peer());
 }
 
 Operation<> give_back(Link& link, const Taken& taken) {
@@ -123,26 +119,45 @@ Operation<> restore_one(Link& link, std::string tag, std::string since, std::str
     co_await run_script(link.session, restore_script(), std::move(call.keys), std::move(call.arguments));
 }
 
-Operation<> restore_pages(Link& link, const std::string& token) {
+/// A record that cannot be given back stays, and keeps none of the others from it.
+Operation<> try_to_restore(Link& link, const Reply& tag, const Reply& since, const Reply& record) {
+    try {
+        co_await restore_one(link, tag.text, since.text, record.text);
+    } catch (const ChannelError& error) {
+        link.session.begin();  // nobody waits for what it had still to be told
+        log(LogLevel::error,
+            link.session.peer() + ": a message that was held for too long cannot be given back: " + error.what());
+    }
+}
+
+Operation<> restore_pages(Link& link, const std::string& token, Deadline until) {
     const std::size_t limit = link.options.unacked_restore_limit;
-    const std::string expire = std::to_string(std::max<std::int64_t>(
-        std::chrono::milliseconds(
-            std::chrono::duration_cast<std::chrono::milliseconds>(link.options.unacked_mutex_expire))
-            .count(),
-        1));
+    const auto expire = std::chrono::duration_cast<std::chrono::milliseconds>(link.options.unacked_mutex_expire);
     const std::string timeout = std::to_string(std::chrono::duration<double>(link.options.visibility_timeout).count());
     std::size_t restored = 0;
+    std::string last_failed;
     for (bool first = true;; first = false) {
         const std::size_t most = limit == 0 ? page_size : std::min(page_size, limit - restored);
         std::vector<std::string> keys{link.keys.unacked(), link.keys.unacked_index(), link.keys.unacked_mutex()};
-        std::vector<std::string> arguments{token, expire, timeout, std::to_string(most), first ? "1" : "0"};
+        std::vector<std::string> arguments{token,
+                                           std::to_string(std::max<std::int64_t>(expire.count(), 1)),
+                                           timeout,
+                                           std::to_string(most),
+                                           first ? "1" : "0",
+                                           std::to_string(page_bytes)};
         const Reply page = co_await run_script(link.session, expired_script(), std::move(keys), std::move(arguments));
         if (!page.is(Reply::Type::array) || page.elements.empty()) co_return;  // somebody else does it, or all is done
         const auto& found = page.elements;
+        if (found[0].text == last_failed) break;  // what is left cannot be given back
+        last_failed = found[0].text;
         for (std::size_t i = 0; i + 2 < found.size(); i += 3)
-            co_await restore_one(link, found[i].text, found[i + 1].text, found[i + 2].text);
+            co_await try_to_restore(link, found[i], found[i + 1], found[i + 2]);
         restored += found.size() / 3;
         if (limit != 0 && restored >= limit) break;
+        if (until.expired()) {
+            link.restoring.not_done();
+            break;
+        }
     }
     std::vector<std::string> mutex{link.keys.unacked_mutex()}, held_by{token};
     co_await run_script(link.session, release_script(), std::move(mutex), std::move(held_by));
@@ -150,9 +165,21 @@ Operation<> restore_pages(Link& link, const std::string& token) {
 
 }  // namespace
 
-Operation<> restore_expired(Link& link) {
+Operation<> restore_expired(Link& link, Deadline until) {
     const std::string token = make_uuid();
-    co_await restore_pages(link, token);
+    std::string refusal;
+    try {
+        co_await restore_pages(link, token, until);
+        co_return;
+    } catch (const ChannelError& error) {
+        // An innocent consumer asked for something else.
+        refusal = error.what();
+    }
+    link.session.begin();
+    log(LogLevel::error,
+        link.session.peer() + ": messages that were held for too long cannot be given back: " + refusal);
+    const std::vector<std::string> mutex{link.keys.unacked_mutex()}, held_by{token};
+    link.session.send_script(release_script(), mutex, held_by, true);
 }
 
 }  // namespace kombu::redis

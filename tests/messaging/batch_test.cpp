@@ -1,5 +1,6 @@
 // Batches, the same on every broker. Runs against memory, RabbitMQ and Redis.
 #include "support/catch.hpp"
+#include "support/eventually.hpp"
 #include "support/messaging_fixture.hpp"
 
 using namespace kombu;
@@ -119,4 +120,36 @@ TEST_CASE("a batch that finds no broker fails as a whole, and within its time", 
     }
     CHECK(Clock::now() - start < 2s);
     CHECK(batch.size() == 3);
+}
+
+TEST_CASE("without confirms a batch that follows a refusal says so, and is not taken for sent", "[batch][errors]") {
+    Messaging messaging;
+    messaging.producer.maybe_declare(messaging.place.queue);
+    Connection connection{broker_url(), {.transport_options = {{"confirm_publish", false}}}};
+    Producer producer{connection};
+    Batch lost = producer.batch();
+    lost.publish(1, {.exchange = Exchange{unique("no.such.exchange")}, .routing_key = "key"});
+    bool told = false;
+    try {
+        lost.commit(5s);
+    } catch (const BatchError&) {
+        told = true;  // where the broker answers at once
+    }
+    int sent = 0;
+    for (const Deadline end = Deadline::after(10s); !told && !end.expired();) {
+        Batch batch = producer.batch();
+        batch.publish(2, {.exchange = messaging.place.exchange, .routing_key = "key"});
+        try {
+            batch.commit(5s);
+            ++sent;
+        } catch (const BatchError&) {
+            told = true;
+        }
+    }
+    CHECK(told);
+    Batch batch = producer.batch();
+    batch.publish(3, {.exchange = messaging.place.exchange, .routing_key = "key"});
+    batch.commit(5s);
+    auto from = messaging.queue({.no_ack = true});
+    CHECK(eventually([&] { return from.get(soon).payload() == 3; }));
 }

@@ -122,3 +122,20 @@ TEST_CASE_METHOD(Fanout, "names with wildcards in them are names", "[redis][fano
     producer.publish(2, {.exchange = strange, .declare = {strange}, .mandatory = true});
     CHECK(from.get(soon).payload() == 2);
 }
+
+TEST_CASE_METHOD(Fanout, "a queue of a fanout exchange gets what is sent to it alone too", "[redis][fanout]") {
+    Connection consumer = connection(), publisher = connection();
+    auto from = consumer.simple_queue(queue("q"));
+    Producer producer{publisher};
+    producer.publish(1, {.routing_key = "q"});
+    Message message = from.get(soon);
+    CHECK(held() == 1);
+    message.requeue();
+    CHECK(held() == 0);
+    CHECK(length("q") == 1);
+    Message again = from.get(soon);
+    CHECK(again.redelivered());
+    consumer.release();
+    CHECK(held() == 0);
+    CHECK(length("q") == 1);
+}

@@ -215,13 +215,7 @@ TEST_CASE("without RESP 3 everything works but listening to fanout exchanges", "
             R"({"body":"1","content-type":"application/json","properties":{"delivery_tag":"t","delivery_info":{"exchange":"","routing_key":"q"}}})";
         for (std::string command = receive_command(socket); !command.empty(); command = receive_command(socket)) {
             const bool expired = command.find("ZREVRANGEBYSCORE") != std::string::npos;
-            if (command.starts_with("*3\r\n$3\r\nSREM") || command.find("LLEN") != std::string::npos)
-                socket.send("+QUEUED\r\n");
-            else if (command.find("MULTI") != std::string::npos)
-                socket.send("+OK\r\n");
-            else if (command.find("EXEC") != std::string::npos)
-                socket.send("*4\r\n:0\r\n:0\r\n:0\r\n:0\r\n");
-            else if (command.find("SMEMBERS") != std::string::npos)
+            if (command.find("SMEMBERS") != std::string::npos)
                 socket.send("*1\r\n$6\r\nk\x06\x16\x06\x16q\r\n");
             else if (expired)
                 socket.send("$-1\r\n");
@@ -431,4 +425,112 @@ TEST_CASE("a server that stops answering is a time-out, and works on when it doe
     CHECK(time_of([&] { CHECK_THROWS_AS(queue.get({.timeout = 100ms}), Error); }) < 3s);
     redis.resume();
     CHECK_NOTHROW(producer.publish(2, {.routing_key = "q", .timeout = 5s}));
+}
+
+TEST_CASE("a peer that never stops sending what nobody waits for does not put the deadline off", "[redis][faults]") {
+    ScriptedPeer flooding{after_login([](PeerSocket& socket) {
+        receive_command(socket);
+        while (!socket.stopped()) {
+            socket.send(">2\r\n$10\r\ninvalidate\r\n*1\r\n$1\r\nk\r\n");
+            std::this_thread::sleep_for(1ms);
+        }
+    })};
+    Connection connection{url_of(flooding)};
+    Producer producer{connection};
+    const auto took =
+        time_of([&] { CHECK_THROWS_AS(producer.publish(1, {.routing_key = "q", .timeout = 200ms}), Timeout); });
+    CHECK(took < 1s);
+}
+
+TEST_CASE("a script that is refused half-way leaves no message in no place", "[redis][faults]") {
+    PrivateRedis redis;
+    RawRedis raw{redis.port()};
+    Connection connection{redis.url()};
+    connection.simple_queue("q").put("precious");
+    for (const char* forbidden : {"-hset", "-zadd", "-rpop", "-time"}) {
+        INFO(forbidden);
+        raw({"ACL", "SETUSER", "limited", "on", ">pw", "~*", "&*", "+@all", forbidden});
+        Connection limited{"redis://limited:pw@127.0.0.1:" + std::to_string(redis.port()) + "/0"};
+        CHECK_THROWS_AS(limited.simple_queue("q").get({.timeout = 200ms}), ChannelError);
+        CHECK(raw({"LLEN", "q"}) == 1);
+        raw({"ACL", "DELUSER", "limited"});
+    }
+    raw({"DEL", "unacked", "unacked_index"});
+    raw({"SET", "unacked", "a text"});
+    CHECK_THROWS_AS(connection.simple_queue("q").get({.timeout = 200ms}), ChannelError);
+    CHECK(raw({"LLEN", "q"}) == 1);
+    raw({"DEL", "unacked", "unacked_index"});
+    CHECK(raw({"EXISTS", "unacked_mutex"}) == 0);
+    // What cannot be given back stays, and nobody else suffers from it.
+    raw({"SET", "no.list", "a text"});
+    raw({"HSET", "unacked", "t", R"([{"body": ""}, "", "no.list"])"});
+    raw({"ZADD", "unacked_index", "1", "t"});
+    const Logged logged;
+    Connection consumer{redis.url()};
+    CHECK(consumer.simple_queue("q").get({.timeout = 5s}).payload() == "precious");
+    CHECK_THAT(logged.text(), Contains("cannot be given back") && Contains("WRONGTYPE"));
+    CHECK(raw({"HEXISTS", "unacked", "t"}) == 1);
+    CHECK(raw({"EXISTS", "unacked_mutex"}) == 0);
+}
+
+TEST_CASE("a server without memory still hands out messages, and takes them back", "[redis][faults]") {
+    PrivateRedis redis;
+    RawRedis raw{redis.port()};
+    Connection connection{redis.url()};
+    auto queue = connection.simple_queue("q");
+    queue.put(1);
+    raw({"LPUSH", "q", "poison"});
+    raw({"RPOPLPUSH", "q", "q"});
+    raw({"CONFIG", "SET", "maxmemory", "1"});
+    Message message = queue.get({.timeout = 5s});
+    CHECK(raw({"LLEN", "_kombu.poison.q"}) == 1);
+    message.requeue();
+    queue.get({.timeout = 5s}).ack();
+    CHECK(raw({"HLEN", "unacked"}) == 0);
+    CHECK(raw({"ZCARD", "unacked_index"}) == 0);
+    CHECK(connection.default_channel().queue_purge("_kombu.poison.q") == 1);
+}
+
+TEST_CASE("who may not listen to a fanout exchange is told so, and no other reply is taken for it", "[redis][faults]") {
+    PrivateRedis redis;
+    RawRedis raw{redis.port()};
+    raw({"ACL", "SETUSER", "limited", "on", ">pw", "~*", "resetchannels", "+@all"});
+    Connection limited{"redis://limited:pw@127.0.0.1:" + std::to_string(redis.port()) + "/0"};
+    try {
+        limited.simple_queue(Queue{"q", Exchange{"fan", "fanout"}});
+        FAIL("listens");
+    } catch (const ChannelError& error) {
+        CHECK(error.code() == 403);
+    }
+    CHECK(limited.connected());
+    limited.simple_queue("other").put(1);
+    CHECK(limited.simple_queue("other").get({.timeout = 5s}).payload() == 1);
+}
+
+TEST_CASE("a batch whose connection breaks says of no message that it was stored when it may not have been",
+          "[redis][faults][batch]") {
+    // The bindings change before the second message is stored, and then the peer goes.
+    ScriptedPeer peer{[](PeerSocket& socket) {
+        const std::string invalidated = ">2\r\n$10\r\ninvalidate\r\n*1\r\n$17\r\n_kombu.binding.ex\r\n";
+        int reads = 0;
+        for (std::string command = receive_command(socket); !command.empty(); command = receive_command(socket)) {
+            if (command.find("HELLO") != std::string::npos)
+                socket.send("%1\r\n$4\r\nrole\r\n$6\r\nmaster\r\n");
+            else if (command.find("SMEMBERS") != std::string::npos)
+                socket.send("~1\r\n$6\r\nk\x06\x16\x06\x16" + std::string(reads++ == 0 ? "a" : "b") + "\r\n");
+            else if (command.find("LPUSH") != std::string::npos && reads == 1)
+                socket.send(invalidated + ":1\r\n");
+            else if (command.find("LPUSH") != std::string::npos || command.find("LREM") != std::string::npos)
+                return;
+            else
+                socket.send("+OK\r\n");
+        }
+    }};
+    Connection connection{url_of(peer)};
+    Producer producer{connection};
+    Batch batch = producer.batch();
+    batch.publish(1, {.exchange = "ex", .routing_key = "k"});
+    CHECK_THROWS_AS(batch.commit(2s), BatchError);
+    CHECK(batch.size() == 1);
+    CHECK_THROWS_AS(producer.publish(1, {.exchange = "ex", .routing_key = "k", .timeout = 2s}), ConnectionError);
 }

@@ -182,3 +182,28 @@ TEST_CASE("a waiting consumer is given what others held for too long, within the
     Connection other = redis.connection(options);
     CHECK(other.simple_queue("q").get(soon).redelivered());
 }
+
+TEST_CASE("large messages are given back in pieces, within the time of who asked", "[redis][restore]") {
+    Prefixed redis;
+    Connection holder = redis.connection();
+    auto queue = holder.simple_queue("q");
+    const std::string large(3'000'000, 'x');
+    std::vector<Message> held;
+    for (int i = 0; i < 20; ++i) queue.put(large);
+    for (int i = 0; i < 20; ++i) held.push_back(queue.get(soon));
+    let_it_expire();
+    Connection other = redis.connection(eager);
+    auto from = other.simple_queue("q", {.no_ack = true});
+    int taken = 0;
+    for (const Deadline end = Deadline::after(20s); taken < 20 && !end.expired();) {
+        try {
+            (void)from.get({.timeout = 10ms});
+            ++taken;
+        } catch (const Empty&) {
+        }
+        CHECK(other.connected());
+    }
+    CHECK(taken == 20);
+    CHECK(redis.held() == 0);
+    CHECK(redis({"EXISTS", "unacked_mutex"}) == 0);
+}

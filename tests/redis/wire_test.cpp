@@ -174,6 +174,21 @@ TEST_CASE("bodies stand in their envelopes as text when told so, which must be t
     CHECK(queue.get(soon).payload() == Json{{"a", "ü"}});
     CHECK_THROWS_AS(queue.put(std::vector<std::byte>{std::byte{255}}), EncodeError);
     CHECK(redis.length("q") == 0);
+    Producer producer{connection};
+    Batch batch = producer.batch();
+    batch.publish("fine", {.routing_key = "q"});
+    batch.publish(std::vector<std::byte>{std::byte{255}}, {.routing_key = "q"});
+    batch.publish("fine too", {.routing_key = "q"});
+    try {
+        batch.commit(5s);
+        FAIL("committed");
+    } catch (const BatchError& error) {
+        REQUIRE(error.failures().size() == 1);
+        CHECK(error.failures()[0].index == 1);
+        CHECK_THROWS_AS(std::rethrow_exception(error.failures()[0].error), EncodeError);
+    }
+    CHECK(redis.length("q") == 2);
+    CHECK(queue.clear() == 2);
     queue.put("and on");
     CHECK(queue.get(soon).payload() == "and on");
 }
@@ -350,4 +365,22 @@ TEST_CASE("scripts that the server has forgotten are sent again", "[redis]") {
     redis.raw({"SCRIPT", "FLUSH"});
     second.requeue();
     CHECK(queue.get(soon).payload() == 1);
+}
+
+TEST_CASE("what would be poison cannot be published", "[redis][errors]") {
+    Prefixed redis;
+    Connection connection = redis.connection();
+    Producer producer{connection};
+    for (const char* text : {"\xff", "\xed\xa0\x80", "\xf4\x90\x80\x80"}) {
+        CHECK_THROWS_AS(producer.publish(1, {.routing_key = "q", .headers = {{"h", text}}}), EncodeError);
+        CHECK_THROWS_AS(producer.publish(1, {.routing_key = "q", .correlation_id = text}), EncodeError);
+    }
+    Json deep = 1;
+    for (int i = 0; i < 300; ++i) deep = Json{{"d", deep}};
+    CHECK_THROWS_AS(producer.publish(1, {.routing_key = "q", .headers = deep}), EncodeError);
+    CHECK_THROWS_AS(producer.publish(1, {.routing_key = "q", .headers = {{"h", Json::binary({1})}}}), EncodeError);
+    const std::string large(200u << 20, 'x');
+    CHECK_THROWS_AS(producer.publish(std::as_bytes(std::span{large}), {.routing_key = "q"}), EncodeError);
+    CHECK(redis.length("q") == 0);
+    CHECK(connection.connected());
 }

@@ -405,3 +405,19 @@ TEST_CASE("without confirms, a refusal is reported by a later publish that was n
         }
     }));
 }
+
+TEST_CASE("a batch without confirms that the peer does not take is not taken for sent", "[failure]") {
+    ScriptedPeer peer{[](PeerSocket& socket) {
+        script::log_in(socket);
+        socket.receive_frame();
+        socket.send(script::channel_open_ok());
+        while (!socket.stopped()) std::this_thread::sleep_for(std::chrono::milliseconds{5});
+    }};
+    Connection connection{peer.url("?confirm_publish=false")};
+    Producer producer{connection};
+    Batch batch = producer.batch();
+    const std::string large(1'000'000, 'x');
+    for (int i = 0; i < 30; ++i) batch.publish(large, {.routing_key = "q"});
+    CHECK_THROWS_AS(batch.commit(300ms), BatchError);
+    CHECK(batch.size() == 30);
+}

@@ -176,7 +176,7 @@ TEST_CASE("the record of a message that is held names its queue", "[envelope]") 
 TEST_CASE("JSON bodies are written without spaces, and with no escapes but those that must be", "[json]") {
     const auto compact = [](const Json& value) {
         std::string out;
-        json_text::append_compact(out, value, 256);
+        json_text::append_compact(out, value);
         return out;
     };
     const Json values = Json::parse(

@@ -185,4 +185,6 @@ TEST_CASE("each of Kombu's options is known, and a value that it cannot have is 
             error_of("sentinel://", {.transport_options = {{"master_name", "m"}, {"sentinel_kwargs", sentinel}}}),
             Contains("sentinel_kwargs"));
     CHECK_THAT(error_of("redis://h?priority_steps=0,3"), Contains("priority_steps"));
+    CHECK_THAT(error_of("sentinel://h?master_name=m&sentinel_kwargs=%7B'password':'s3cret'%7D"),
+               Contains("sentinel_kwargs") && !Contains("s3cret"));
 }

@@ -145,6 +145,14 @@ TEST_CASE("errors of Redis are told apart, and which may pass", "[redis][errors]
     CHECK_THROWS_AS(raise("OOM command not allowed when used memory > 'maxmemory'."), OutOfMemoryError);
     CHECK_THROWS_AS(raise("BUSY Redis is busy running a script."), BusyError);
     CHECK_THROWS_AS(raise("WRONGTYPE Operation against a key holding the wrong kind of value"), ChannelError);
+    // As Redis 6 says it of a command within a script.
+    CHECK_THROWS_AS(
+        raise("ERR Error running script (call to f_a1): @user_script:5: @user_script: 5: -READONLY You can't "
+              "write against a read only replica."),
+        ReadOnlyError);
+    CHECK_THROWS_AS(raise("MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist"),
+                    BusyError);
+    CHECK_THROWS_AS(raise("NOREPLICAS Not enough good replicas to write."), BusyError);
     const auto facts = [&](const std::string& text) -> std::pair<bool, bool> {
         try {
             raise(text);
