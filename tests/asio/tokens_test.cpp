@@ -93,6 +93,62 @@ TEST_CASE("a coroutine acquires, publishes, gets and acknowledges", "[asio]") {
     });
 }
 
+TEST_CASE("a coroutine commits a batch, and is told what failed by an exception or a code", "[asio][batch]") {
+    Setup setup;
+    setup.run([&]() -> asio::awaitable<void> {
+        auto producer = co_await setup.producers[setup.connection].async_acquire({.timeout = 10s}, asio::use_awaitable);
+        Batch batch = producer->batch();
+        for (int i = 0; i < 10; ++i) batch.publish(i, setup.here);
+        co_await batch.async_commit(10s, asio::use_awaitable);
+        CHECK(batch.empty());
+        PublishOptions lost = setup.here;
+        lost.routing_key = "nobody";
+        lost.mandatory = true;
+        batch.publish(10, setup.here);
+        batch.publish(11, lost);
+        CHECK_THROWS_AS(co_await batch.async_commit(asio::use_awaitable), BatchError);
+        CHECK(batch.size() == 1);
+        const auto [code] = co_await batch.async_commit(10s, asio::as_tuple(asio::use_awaitable));
+        CHECK(code == errc::batch);
+        CHECK(batch.size() == 1);
+    });
+    auto queue = setup.messaging.queue({.no_ack = true});
+    for (int i = 0; i < 11; ++i) CHECK(queue.get(soon).payload() == i);
+}
+
+TEST_CASE("a coroutine sends a Celery task, and bad arguments are errors as any other", "[asio][celery]") {
+    Setup setup;
+    const std::string tasks = unique("celery.tasks");
+    setup.run([&]() -> asio::awaitable<void> {
+        auto producer = co_await setup.producers[setup.connection].async_acquire({.timeout = 10s}, asio::use_awaitable);
+        const Json args = {1, 2}, none = Json::array(), nothing = Json::object();
+        const celery::TaskOptions options{.queue = tasks}, bad{.queue = ""};
+        const std::string id =
+            co_await celery::async_send_task(*producer, "tasks.add", args, nothing, options, asio::use_awaitable);
+        CHECK(id.size() == 36);
+        CHECK_THROWS_AS(co_await celery::async_send_task(*producer, "t", none, nothing, bad, asio::use_awaitable),
+                        ConfigurationError);
+    });
+    Connection connection{broker_url()};
+    auto queue = connection.simple_queue(Queue{tasks, Exchange{tasks}, tasks}, {.no_ack = true});
+    CHECK(queue.get(soon).payload()[0] == Json{1, 2});
+    connection.default_channel().queue_delete(tasks);
+    connection.default_channel().exchange_delete(tasks);
+}
+
+TEST_CASE("what Redis refuses has codes of its own", "[asio]") {
+    const auto code_of = [](const auto& error) { return to_error_code(std::make_exception_ptr(error)); };
+    CHECK(code_of(AuthenticationError("")) == errc::authentication);
+    CHECK(code_of(LoadingError("")) == errc::loading);
+    CHECK(code_of(ReadOnlyError("")) == errc::read_only);
+    CHECK(code_of(MovedError("")) == errc::moved);
+    CHECK(code_of(OutOfMemoryError("")) == errc::out_of_memory);
+    CHECK(code_of(BusyError("")) == errc::busy);
+    CHECK(code_of(ConnectionError("")) == errc::connection);
+    CHECK(code_of(ChannelError("")) == errc::channel);
+    CHECK(code_of(AuthenticationError("")).message() == "the broker does not let this user in");
+}
+
 TEST_CASE("callbacks get error codes or exceptions, as they ask, and never within the initiating function", "[asio]") {
     Setup setup;
     auto& pool = setup.producers[setup.connection];

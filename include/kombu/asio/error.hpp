@@ -42,6 +42,13 @@ enum class errc {
     content_disallowed,  ///< ContentDisallowed
     message_state,       ///< MessageStateError
     empty,               ///< Empty
+    batch,               ///< BatchError: the batch holds what failed
+    authentication,      ///< AuthenticationError
+    loading,             ///< LoadingError
+    read_only,           ///< ReadOnlyError
+    moved,               ///< MovedError
+    out_of_memory,       ///< OutOfMemoryError
+    busy,                ///< BusyError
 };
 
 // Boost's base has no public destructor that could be called through it; the warning does not see that.
@@ -72,6 +79,13 @@ inline const boost::system::error_category& error_category() noexcept {
                 case errc::content_disallowed: return "the content type is not accepted";
                 case errc::message_state: return "the message is settled already";
                 case errc::empty: return "the queue is empty";
+                case errc::batch: return "some messages of the batch were not confirmed";
+                case errc::authentication: return "the broker does not let this user in";
+                case errc::loading: return "the server is loading its data";
+                case errc::read_only: return "the server is a replica";
+                case errc::moved: return "the server belongs to a cluster";
+                case errc::out_of_memory: return "the server is out of memory";
+                case errc::busy: return "the server cannot take it for the moment";
                 default: return "the operation failed";
             }
         }
@@ -96,14 +110,28 @@ inline boost::system::error_code to_error_code(const std::exception_ptr& error) 
         return make_error_code(errc::configuration);
     } catch (const Timeout&) {
         return make_error_code(errc::timeout);
+    } catch (const AuthenticationError&) {
+        return make_error_code(errc::authentication);
+    } catch (const LoadingError&) {
+        return make_error_code(errc::loading);
+    } catch (const ReadOnlyError&) {
+        return make_error_code(errc::read_only);
+    } catch (const MovedError&) {
+        return make_error_code(errc::moved);
     } catch (const ConnectionError&) {
         return make_error_code(errc::connection);
     } catch (const NotEquivalentError&) {
         return make_error_code(errc::not_equivalent);
     } catch (const Unroutable&) {
         return make_error_code(errc::unroutable);
+    } catch (const OutOfMemoryError&) {
+        return make_error_code(errc::out_of_memory);
+    } catch (const BusyError&) {
+        return make_error_code(errc::busy);
     } catch (const ChannelError&) {
         return make_error_code(errc::channel);
+    } catch (const BatchError&) {
+        return make_error_code(errc::batch);
     } catch (const Nacked&) {
         return make_error_code(errc::nacked);
     } catch (const ConnectionLimitExceeded&) {
