@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <cstring>
-#include <exception>
 
 namespace kombu::amqp {
 namespace {
@@ -35,21 +34,6 @@ void ChannelState::check() const {
     if (refusal) throw ChannelError(refusal->text, refusal->code);
     if (phase == Phase::closed || phase == Phase::closing)
         throw ChannelError("the channel is closed; what it had delivered and was not settled has been requeued");
-}
-
-void Session::check() const {
-    if (failed()) std::rethrow_exception(failure_);
-}
-
-void Session::fail(const ConnectionError& error) noexcept {
-    if (failed()) return;
-    try {
-        failure_ = dynamic_cast<const Timeout*>(&error) ? std::make_exception_ptr(Timeout(error.what()))
-                                                        : std::make_exception_ptr(ConnectionError(error));
-    } catch (...) {
-        failure_ = std::current_exception();
-    }
-    failed_.store(true, std::memory_order_release);
 }
 
 void Session::protocol_error(const std::string& what) const { throw ConnectionError(peer_ + ": " + what, 503, false); }

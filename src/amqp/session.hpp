@@ -7,12 +7,11 @@
 #include "amqp/confirms.hpp"
 #include "amqp/frame.hpp"
 #include "amqp/heartbeat.hpp"
+#include "net/session_failure.hpp"
 
-#include <atomic>
 #include <chrono>
 #include <cstdint>
 #include <deque>
-#include <exception>
 #include <map>
 #include <memory>
 #include <optional>
@@ -83,11 +82,11 @@ public:
     std::string& output() noexcept { return output_; }
     std::pair<char*, std::size_t> input_space() { return reader_.space(); }
     void input_added(std::size_t count);
-    void fail(const ConnectionError& error) noexcept;
+    void fail(const ConnectionError& error) noexcept { failure_.set(error); }
     /// From any thread.
-    bool failed() const noexcept { return failed_.load(std::memory_order_acquire); }
+    bool failed() const noexcept { return failure_.is_set(); }
     /// Throws what the session failed with.
-    void check() const;
+    void check() const { failure_.check(); }
     /// What is going on is known to operations only.
     bool is_quiet() const noexcept { return false; }
     /// When beat() is to be called; never without heartbeats.
@@ -124,8 +123,7 @@ private:
     std::string peer_;
     FrameReader reader_;
     std::string output_;
-    std::exception_ptr failure_;  // written once, before failed_
-    std::atomic<bool> failed_{false};
+    net::SessionFailure failure_;
     Heartbeat heartbeat_;
     std::uint16_t channel_max_ = 1;
     std::uint32_t frame_max_ = min_frame_size;

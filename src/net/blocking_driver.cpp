@@ -36,8 +36,8 @@ short poll_until(int descriptor, short events, Deadline deadline) {
 
 /// Reads as it waits, which saves the waiting: nothing when that cannot be done, or nothing came for a while.
 std::optional<std::size_t> receive(const Wait& wait) {
-    const bool worth_it = wait.into && !wait.write && !wait.signal &&
-                          (wait.until.is_never() || wait.until.remaining() > receive_timeout);
+    const bool worth_it =
+        wait.into && !wait.write && !wait.signal && (wait.until.is_never() || wait.until.remaining() > receive_timeout);
     if (!worth_it) return std::nullopt;
     const ssize_t count = ::recv(wait.handle->descriptor, wait.into, wait.size, 0);
     if (count < 0) return std::nullopt;

@@ -57,7 +57,7 @@ void delete_exclusive_queues(Link& link);
 /// What is bound to an exchange, from memory when that is still true. `entry` is good until the next co_await.
 Operation<const BindingCache::Entry*> bindings_of(Link& link, std::string key, bool fresh);
 
-// -- publishing.cpp
+// -- ways.cpp and publishing.cpp
 
 /// Where messages with one head go, and what their envelopes have in common.
 struct Way {
@@ -86,6 +86,13 @@ struct Way {
 struct WayCache {
     std::shared_ptr<const Way> last{};
 };
+
+/// Whether a way is still the right one. Asked after an answer it tells whether it was so when that was given: see
+/// BindingCache.
+bool is_current(const Link& link, const Way& way);
+/// `again`: what is known of the bindings is not true any more.
+Operation<std::shared_ptr<const Way>> find_way(Link& link, WayCache& cache, std::shared_ptr<const MessageHead> head,
+                                               bool again);
 
 /// Publishes messages in one go. `results` has a place for each, with an error for what is not known yet. Null is put
 /// there for what was stored, or dropped as one that is not mandatory may be, and what was refused. Throws only what

@@ -1,6 +1,6 @@
 #include <kombu/error.hpp>
-#include <kombu/log.hpp>
 
+#include "redis/caught.hpp"
 #include "redis/error.hpp"
 #include "redis/operations.hpp"
 #include "uuid.hpp"
@@ -31,11 +31,6 @@ struct Copy {
     std::string_view tag_text() const { return {tag.data(), tag.size()}; }
     bool goes_where(const Copy& other) const { return way->fanout == other.way->fanout && key() == other.key(); }
 };
-
-bool is_current(const Link& link, const Way& way) {
-    return way.declarations == link.declared.changes &&
-           (way.bindings_key.empty() || link.session.bindings().is_current(way.bindings_key, way.version));
-}
 
 /// As an argument of a command.
 void append_envelope(std::string& out, const Copy& copy, std::string_view body, std::string& memory) {
@@ -70,7 +65,7 @@ public:
         ways_.reserve(messages_.size());
         for (std::size_t i = 0; i < messages_.size(); ++i) {
             std::shared_ptr<const Way> way = known_way(i);
-            if (!way) way = co_await find_way(messages_[i].head, false);
+            if (!way) way = co_await find_way(link_, cache_, messages_[i].head, false);
             ways_.push_back(std::move(way));
         }
         std::vector<Copy> copies;
@@ -95,95 +90,11 @@ public:
     }
 
 private:
-    const std::string& exchange_type(const MessageHead& head) const {
-        const Exchange* const known = link_.declared.exchange(head.exchange);
-        return known ? known->type() : head.exchange_type;
-    }
-
     /// The way of the message before, or the last one of the call before, when it is still right.
     std::shared_ptr<const Way> known_way(std::size_t i) const {
         const auto& head = messages_[i].head;
         if (i != 0 && ways_[i - 1]->head == head) return ways_[i - 1];
         if (cache_.last && cache_.last->head == head && is_current(link_, *cache_.last)) return cache_.last;
-        return nullptr;
-    }
-
-    /// `again`: what is known of bindings is not true any more.
-    Operation<std::shared_ptr<const Way>> find_way(std::shared_ptr<const MessageHead> head, bool again) {
-        auto way = std::make_shared<Way>(Way{.head = head, .declarations = link_.declared.changes});
-        way->refusal = caught([&] {
-            way->frame.emplace(head->properties, head->exchange, head->routing_key, link_.options.body_encoding);
-        });
-        if (way->refusal) {
-            way->is_lost = true;
-        } else if (head->exchange.empty()) {
-            add_list(*way, head->routing_key);
-        } else if (exchange_type(*head) == "fanout") {
-            way->fanout = true;
-            way->channel = link_.keys.fanout(head->exchange, head->routing_key);
-        } else {
-            try {
-                co_await find_queues(*way, again);
-            } catch (const ChannelError&) {  // it costs the messages of this exchange, not the others
-                way->is_lost = true;
-                way->refusal = std::current_exception();
-            }
-        }
-        // Where nobody takes it now somebody may at any time.
-        const bool lasting = !way->is_lost && (way->bindings_key.empty() || link_.session.is_tracking());
-        cache_.last = lasting ? way : nullptr;
-        co_return way;
-    }
-
-    Operation<> find_queues(Way& way, bool again) {
-        const MessageHead& head = *way.head;
-        way.bindings_key = link_.keys.bindings(head.exchange);
-        std::vector<std::string> queues;
-        bool nothing_bound = false;
-        for (bool fresh = again;; fresh = true) {
-            const BindingCache::Entry* const entry = co_await bindings_of(link_, way.bindings_key, fresh);
-            queues = route(entry->bindings, exchange_type(head), head.routing_key);
-            nothing_bound = entry->bindings.empty();
-            way.version = entry->version;
-            // That nobody takes it must be true now, not only when the bindings were read.
-            if (!queues.empty() || fresh) break;
-        }
-        way.is_lost = queues.empty();
-        if (const std::string& dead = link_.options.deadletter_queue; way.is_lost && !dead.empty()) {
-            queues = {dead};
-            log(LogLevel::warning, link_.session.peer() + ": exchange '" + head.exchange + "' has no queue for '" +
-                                       head.routing_key + "': the message goes to " + dead);
-        } else if (way.is_lost && nothing_bound && !is_known(head.exchange)) {
-            way.refusal = caught([&] { routing::not_found("exchange", head.exchange); });
-        } else if (way.is_lost && head.mandatory) {
-            way.refusal = caught([&] { routing::no_route(head.exchange, head.routing_key); });
-        }
-        for (const std::string& queue : queues) add_list(way, queue);
-    }
-
-    void add_list(Way& way, const std::string& queue) const {
-        const auto* const record = link_.declared.queue(queue);
-        way.lists.push_back({link_.keys.queue(queue, way.head->properties.priority.value_or(0)),
-                             record ? record->expires : std::chrono::milliseconds{0}});
-    }
-
-    /// An exchange without bindings is there when it was declared here and this session has bound nothing to it: what
-    /// it had bound somebody else has undone.
-    bool is_known(const std::string& exchange) const {
-        if (!link_.declared.exchange(exchange)) return false;
-        for (const auto& [name, record] : link_.declared.queues)
-            for (const Declared::Bound& bound : record.bindings)
-                if (bound.exchange == exchange) return false;
-        return true;
-    }
-
-    template <class Throw>
-    static std::exception_ptr caught(Throw raise) {
-        try {
-            raise();
-        } catch (...) {
-            return std::current_exception();
-        }
         return nullptr;
     }
 
@@ -331,7 +242,7 @@ private:
             if (as_before)
                 ways_[i] = ways_[i - 1];
             else
-                ways_[i] = co_await find_way(ways_[i]->head, true);
+                ways_[i] = co_await find_way(link_, cache_, ways_[i]->head, true);
             std::vector<Copy> wanted;
             add_copies(wanted, i, *ways_[i]);
             for (auto copy = first; copy != next; ++copy) {

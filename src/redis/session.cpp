@@ -10,21 +10,6 @@
 
 namespace kombu::redis {
 
-void Session::check() const {
-    if (failed()) std::rethrow_exception(failure_);
-}
-
-void Session::fail(const ConnectionError& error) noexcept {
-    if (failed()) return;
-    try {
-        failure_ = dynamic_cast<const Timeout*>(&error) ? std::make_exception_ptr(Timeout(error.what()))
-                                                        : std::make_exception_ptr(ConnectionError(error));
-    } catch (...) {
-        failure_ = std::current_exception();
-    }
-    failed_.store(true, std::memory_order_release);
-}
-
 void Session::begin() {
     check();
     replies_.clear();

@@ -4,17 +4,16 @@
 #include <kombu/error.hpp>
 #include <kombu/operation.hpp>
 
+#include "net/session_failure.hpp"
 #include "redis/bindings.hpp"
 #include "redis/fanout.hpp"
 #include "redis/options.hpp"
 #include "redis/resp.hpp"
 #include "redis/script.hpp"
 
-#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <deque>
-#include <exception>
 #include <initializer_list>
 #include <optional>
 #include <set>
@@ -36,11 +35,11 @@ public:
     std::string& output() noexcept { return output_; }
     std::pair<char*, std::size_t> input_space() { return reader_.space(); }
     void input_added(std::size_t count);
-    void fail(const ConnectionError& error) noexcept;
+    void fail(const ConnectionError& error) noexcept { failure_.set(error); }
     /// From any thread.
-    bool failed() const noexcept { return failed_.load(std::memory_order_acquire); }
+    bool failed() const noexcept { return failure_.is_set(); }
     /// Throws what the session failed with.
-    void check() const;
+    void check() const { failure_.check(); }
     Deadline next_heartbeat() const noexcept { return Deadline::never(); }
     void beat(Clock::time_point) noexcept {}
 
@@ -112,8 +111,7 @@ private:
     const Options& options_;
     ReplyReader reader_;
     std::string output_;
-    std::exception_ptr failure_;  // written once, before failed_
-    std::atomic<bool> failed_{false};
+    net::SessionFailure failure_;
     std::deque<bool> expected_;  // for each reply to come, whether somebody waits for it
     std::deque<Reply> replies_;
     std::set<const Script*> known_scripts_;
