@@ -14,7 +14,7 @@ namespace {
 
 /// Without confirms nothing is read on the way; a look from time to time finds what the broker had to say about earlier
 /// messages without a system call for each.
-constexpr std::chrono::milliseconds look_interval{5};
+constexpr std::chrono::milliseconds error_check_interval{5};
 
 }  // namespace
 
@@ -119,7 +119,7 @@ void AmqpChannel::look_for_refusals() {
     if (channel_->refusal)
         throw ChannelError("an earlier message was refused, and this one was not sent: " + channel_->refusal->text,
                            channel_->refusal->code);
-    next_look_ = Deadline::after(look_interval);
+    next_look_ = Deadline::after(error_check_interval);
 }
 
 Operation<> AmqpChannel::publish_unconfirmed(const OutgoingMessage& message, Deadline deadline) {

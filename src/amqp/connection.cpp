@@ -4,7 +4,7 @@
 
 #include "amqp/channel.hpp"
 #include "amqp/operations.hpp"
-#include "net/keeper.hpp"
+#include "net/heartbeat_thread.hpp"
 
 #include <algorithm>
 #include <chrono>

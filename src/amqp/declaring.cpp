@@ -2,7 +2,7 @@
 
 #include <kombu/error.hpp>
 
-#include "amqp/answer.hpp"
+#include "amqp/rpc.hpp"
 #include "amqp/table.hpp"
 
 #include <utility>

@@ -2,7 +2,7 @@
 
 #include <kombu/error.hpp>
 
-#include "amqp/nesting.hpp"
+#include "amqp/table_check.hpp"
 
 #include <algorithm>
 #include <cstring>

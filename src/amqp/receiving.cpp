@@ -2,7 +2,7 @@
 
 #include <kombu/error.hpp>
 
-#include "amqp/answer.hpp"
+#include "amqp/rpc.hpp"
 
 #include <algorithm>
 #include <chrono>
@@ -18,7 +18,7 @@ constexpr std::chrono::milliseconds cancel_grace{50};
 /// What a broker that is well needs to answer, however far away.
 constexpr std::chrono::seconds round_trip{1};
 /// How often a queue is looked at that would vanish with a consumer.
-constexpr std::chrono::milliseconds look_interval{20};
+constexpr std::chrono::milliseconds poll_interval{20};
 
 Delivery delivery_of(Received message) {
     const DecodedMethod method{message.payload};
@@ -58,7 +58,7 @@ Operation<std::optional<Delivery>> look_for_message(Session& session, Channel ch
                                                     Deadline until) {
     std::optional<Delivery> found;
     while (!found && !until.expired()) {
-        const Deadline next = std::min(until, Deadline::after(look_interval));
+        const Deadline next = std::min(until, Deadline::after(poll_interval));
         while (!next.expired()) {
             ready(session, *channel);
             co_await NeedInput{next};

@@ -3,7 +3,7 @@
 #include <kombu/error.hpp>
 
 #include "amqp/frame.hpp"
-#include "amqp/nesting.hpp"
+#include "amqp/table_check.hpp"
 
 #include <cstdint>
 #include <limits>
@@ -12,7 +12,7 @@
 namespace kombu::amqp {
 namespace {
 
-constexpr std::size_t max_depth = 32;
+constexpr std::size_t max_encoded_depth = 32;
 
 amqp_field_value_t integer(std::int64_t number) {
     amqp_field_value_t field{};
@@ -82,7 +82,7 @@ Json to_json(const amqp_field_value_t& field) {
 
 amqp_table_t TableEncoder::table(const Json& object, std::size_t depth) {
     if (!object.is_object()) throw EncodeError("headers and arguments must be JSON objects");
-    if (depth > max_depth) throw EncodeError("headers or arguments nest more than 32 levels deep");
+    if (depth > max_encoded_depth) throw EncodeError("headers or arguments nest more than 32 levels deep");
     auto& entries = tables_.emplace_back();
     entries.reserve(object.size());
     for (auto item = object.begin(); item != object.end(); ++item) {
@@ -125,7 +125,7 @@ amqp_field_value_t TableEncoder::value(const Json& json, std::size_t depth) {
             field.value.table = table(json, depth);
             return field;
         case Json::value_t::array: {
-            if (depth > max_depth) throw EncodeError("headers or arguments nest more than 32 levels deep");
+            if (depth > max_encoded_depth) throw EncodeError("headers or arguments nest more than 32 levels deep");
             auto& values = arrays_.emplace_back();
             values.reserve(json.size());
             for (const Json& element : json) values.push_back(value(element, depth + 1));

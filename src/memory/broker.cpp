@@ -2,7 +2,7 @@
 
 #include <kombu/error.hpp>
 
-#include "virtual/declared.hpp"
+#include "virtual/amqp_errors.hpp"
 
 #include <algorithm>
 #include <utility>

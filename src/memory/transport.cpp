@@ -4,7 +4,7 @@
 #include <kombu/error.hpp>
 
 #include "memory/broker.hpp"
-#include "virtual/declared.hpp"
+#include "virtual/amqp_errors.hpp"
 
 #include <map>
 #include <mutex>

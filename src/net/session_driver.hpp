@@ -4,7 +4,7 @@
 #include <kombu/operation.hpp>
 
 #include "net/stream.hpp"
-#include "net/turn.hpp"
+#include "net/session_lock.hpp"
 
 #include <algorithm>
 #include <cstddef>

@@ -2,7 +2,7 @@
 
 #include <kombu/transport.hpp>
 
-#include "redis/fanout.hpp"
+#include "redis/subscriptions.hpp"
 #include "redis/operations.hpp"
 
 #include <cstdint>

@@ -14,7 +14,7 @@ namespace {
 
 /// Who was in use so lately need not be looked at again: the look is a system call, and the peer may as well go right
 /// after it.
-constexpr std::chrono::milliseconds fresh{1};
+constexpr std::chrono::milliseconds recently_used{1};
 
 }  // namespace
 
@@ -85,7 +85,7 @@ bool RedisConnection::is_alive() noexcept try {
 }
 
 void RedisConnection::take_in(Clock::duration idle) {
-    if (idle >= fresh) driver_.take_in();
+    if (idle >= recently_used) driver_.take_in();
 }
 
 bool RedisConnection::try_send() noexcept try {

@@ -4,7 +4,7 @@
 
 #include "net/session_driver.hpp"
 #include "net/stream.hpp"
-#include "redis/link.hpp"
+#include "redis/context.hpp"
 
 #include <memory>
 #include <string>

@@ -2,8 +2,8 @@
 
 #include "redis/error.hpp"
 #include "redis/operations.hpp"
-#include "uuid.hpp"
-#include "virtual/declared.hpp"
+#include "support/uuid.hpp"
+#include "virtual/amqp_errors.hpp"
 #include "virtual/routing.hpp"
 
 #include <algorithm>

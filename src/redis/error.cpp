@@ -2,16 +2,14 @@
 
 #include <kombu/error.hpp>
 
+#include "support/validation.hpp"
+
 #include <algorithm>
 
 namespace kombu::redis {
 namespace {
 
 constexpr std::size_t shown = 300;
-
-bool is_one_of(std::string_view kind, std::initializer_list<std::string_view> kinds) {
-    return std::find(kinds.begin(), kinds.end(), kind) != kinds.end();
-}
 
 }  // namespace
 

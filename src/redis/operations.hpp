@@ -7,8 +7,8 @@
 #include <kombu/operation.hpp>
 #include <kombu/transport.hpp>
 
-#include "redis/fanout.hpp"
-#include "redis/link.hpp"
+#include "redis/subscriptions.hpp"
+#include "redis/context.hpp"
 #include "virtual/envelope.hpp"
 
 #include <chrono>

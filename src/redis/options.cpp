@@ -2,9 +2,10 @@
 
 #include <kombu/error.hpp>
 
+#include "support/validation.hpp"
+
 #include <algorithm>
 #include <cmath>
-#include <initializer_list>
 #include <limits>
 
 namespace kombu::redis {
@@ -14,10 +15,6 @@ constexpr double longest = 3.0e9;  // seconds; see OptionalTimeout
 
 [[noreturn]] void refuse(const std::string& name, const std::string& what) {
     throw ConfigurationError("transport_options." + name + ": " + what);
-}
-
-bool is_one_of(std::string_view name, std::initializer_list<std::string_view> names) {
-    return std::find(names.begin(), names.end(), name) != names.end();
 }
 
 void check_seconds(const std::string& name, const Json& value, bool may_be_zero) {

@@ -1,10 +1,10 @@
 #include <kombu/error.hpp>
 
-#include "redis/caught.hpp"
+#include "redis/capture_exception.hpp"
 #include "redis/error.hpp"
 #include "redis/operations.hpp"
-#include "uuid.hpp"
-#include "virtual/declared.hpp"
+#include "support/uuid.hpp"
+#include "virtual/amqp_errors.hpp"
 
 #include <algorithm>
 #include <array>

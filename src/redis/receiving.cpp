@@ -11,7 +11,7 @@ namespace kombu::redis {
 namespace {
 
 /// How often a server is asked that does not tell when something comes.
-constexpr std::chrono::milliseconds look_interval{50};
+constexpr std::chrono::milliseconds poll_interval{50};
 
 void say_set_aside(Link& link, const std::string& queue, const std::string& what) {
     log(LogLevel::error, link.session.peer() + ": " + what + " in the queue " + queue +
@@ -125,7 +125,7 @@ Operation<std::optional<Taken>> wait_for_message(Link& link, std::string queue, 
             if (there.integer != 0) continue;
         }
         const auto pause = told ? link.options.polling_interval
-                                : std::min<std::chrono::nanoseconds>(link.options.polling_interval, look_interval);
+                                : std::min<std::chrono::nanoseconds>(link.options.polling_interval, poll_interval);
         const Deadline again = std::min({until, Deadline::after(pause), link.restoring.next()});
         while (!again.expired() && !(told && session.watched_key_changed()) && !(inbox && !inbox->empty())) {
             co_await NeedInput{again};

@@ -6,10 +6,10 @@
 
 #include "net/session_failure.hpp"
 #include "redis/bindings.hpp"
-#include "redis/fanout.hpp"
+#include "redis/subscriptions.hpp"
 #include "redis/options.hpp"
 #include "redis/resp.hpp"
-#include "redis/script.hpp"
+#include "redis/scripts.hpp"
 
 #include <cstddef>
 #include <cstdint>

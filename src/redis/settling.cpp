@@ -3,7 +3,7 @@
 
 #include "redis/error.hpp"
 #include "redis/operations.hpp"
-#include "uuid.hpp"
+#include "support/uuid.hpp"
 
 #include <algorithm>
 #include <utility>

@@ -2,7 +2,7 @@
 
 #include <kombu/message.hpp>
 
-#include "json_text.hpp"
+#include "messages/json_writer.hpp"
 
 #include <cstddef>
 #include <optional>

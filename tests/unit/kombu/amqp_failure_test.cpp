@@ -6,7 +6,7 @@
 
 #include <kombu/kombu.hpp>
 
-#include "connection_state.hpp"
+#include "client/connection_state.hpp"
 #include "net/blocking_driver.hpp"
 
 using namespace kombu;

@@ -4,7 +4,7 @@
 
 #include <kombu/error.hpp>
 
-#include "amqp/nesting.hpp"
+#include "amqp/table_check.hpp"
 #include "amqp/operations.hpp"
 #include "amqp/session.hpp"
 #include "amqp/table.hpp"

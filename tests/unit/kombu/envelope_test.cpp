@@ -2,9 +2,9 @@
 
 #include <kombu/error.hpp>
 
-#include "json_text.hpp"
-#include "uuid.hpp"
-#include "virtual/base64.hpp"
+#include "messages/json_writer.hpp"
+#include "support/uuid.hpp"
+#include "support/base64.hpp"
 #include "virtual/envelope.hpp"
 #include "virtual/topic_pattern.hpp"
 

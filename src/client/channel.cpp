@@ -1,0 +1,128 @@
+#include <kombu/channel.hpp>
+#include <kombu/error.hpp>
+#include <kombu/transport.hpp>
+
+#include "support/validation.hpp"
+#include "client/connection_state.hpp"
+#include "client/declare.hpp"
+#include "net/blocking_driver.hpp"
+
+#include <utility>
+
+namespace kombu {
+
+namespace detail {
+
+ConnectionRef::ConnectionRef(std::shared_ptr<ConnectionState> state) : state_(std::move(state)) {
+    if (state_) tenancy_ = state_->tenancy();
+}
+
+ConnectionState& ConnectionRef::use() const {
+    if (!state_) throw LeaseError("there is no connection");
+    if (state_->tenancy() != tenancy_) throw LeaseError("the connection was given back to its pool");
+    return *state_;
+}
+
+ChannelHandle::ChannelHandle(ConnectionRef connection, std::shared_ptr<TransportChannel> channel)
+    : connection_(std::move(connection)), channel_(std::move(channel)) {}
+
+TransportChannel& ChannelHandle::use() const {
+    connection_.use();
+    return *channel_;
+}
+
+Deadline ChannelHandle::deadline(OptionalTimeout timeout) const { return connection_.use().deadline(timeout); }
+
+}  // namespace detail
+
+namespace {
+
+using detail::ChannelHandle;
+
+/// Runs an operation on the channel, on the caller's thread.
+template <class Start>
+auto perform(const ChannelHandle& handle, OptionalTimeout timeout, Start start) {
+    detail::ConnectionState& connection = handle.connection().use();
+    const detail::ConnectionState::Use use{connection};
+    return net::run(start(handle.use(), connection.deadline(timeout)));
+}
+
+void check_binding(std::string_view queue, std::string_view exchange, std::string_view routing_key) {
+    check_name(queue, "queue name");
+    check_name(exchange, "exchange name");
+    check_name(routing_key, "routing_key");
+}
+
+}  // namespace
+
+bool Channel::is_open() const { return handle_.use().is_open(); }
+
+void Channel::close(OptionalTimeout timeout) {
+    perform(handle_, timeout, [](TransportChannel& channel, Deadline deadline) { return channel.close(deadline); });
+}
+
+void Channel::exchange_declare(const Exchange& exchange, OptionalTimeout timeout) {
+    perform(handle_, timeout,
+            [&](TransportChannel& channel, Deadline deadline) { return kombu::declare(channel, exchange, deadline); });
+}
+
+void Channel::exchange_delete(std::string_view name, bool if_unused, OptionalTimeout timeout) {
+    check_name(name, "exchange name");
+    handle_.connection().use().forget_declarations();
+    perform(handle_, timeout, [&](TransportChannel& channel, Deadline deadline) {
+        return channel.exchange_delete(name, if_unused, deadline);
+    });
+}
+
+QueueInfo Channel::queue_declare(const Queue& queue, OptionalTimeout timeout) {
+    return perform(handle_, timeout, [&](TransportChannel& channel, Deadline deadline) {
+        return channel.queue_declare(queue, deadline);
+    });
+}
+
+void Channel::queue_bind(std::string_view queue, std::string_view exchange, std::string_view routing_key,
+                         const Json& arguments, OptionalTimeout timeout) {
+    check_binding(queue, exchange, routing_key);
+    perform(handle_, timeout, [&](TransportChannel& channel, Deadline deadline) {
+        return channel.queue_bind(queue, exchange, routing_key, arguments, deadline);
+    });
+}
+
+void Channel::queue_unbind(std::string_view queue, std::string_view exchange, std::string_view routing_key,
+                           const Json& arguments, OptionalTimeout timeout) {
+    check_binding(queue, exchange, routing_key);
+    perform(handle_, timeout, [&](TransportChannel& channel, Deadline deadline) {
+        return channel.queue_unbind(queue, exchange, routing_key, arguments, deadline);
+    });
+}
+
+std::uint32_t Channel::queue_purge(std::string_view name, OptionalTimeout timeout) {
+    check_name(name, "queue name");
+    return perform(handle_, timeout,
+                   [&](TransportChannel& channel, Deadline deadline) { return channel.queue_purge(name, deadline); });
+}
+
+std::uint32_t Channel::queue_delete(std::string_view name, bool if_unused, bool if_empty, OptionalTimeout timeout) {
+    check_name(name, "queue name");
+    handle_.connection().use().forget_declarations();
+    return perform(handle_, timeout, [&](TransportChannel& channel, Deadline deadline) {
+        return channel.queue_delete(name, if_unused, if_empty, deadline);
+    });
+}
+
+std::optional<Message> Channel::basic_get(std::string_view queue, bool no_ack, ContentTypes accept,
+                                          OptionalTimeout timeout) {
+    check_name(queue, "queue name");
+    auto delivery = perform(handle_, timeout, [&](TransportChannel& channel, Deadline deadline) {
+        return channel.basic_get(queue, no_ack, deadline);
+    });
+    if (!delivery) return std::nullopt;
+    return Message{std::move(*delivery), handle_, no_ack, std::move(accept)};
+}
+
+void Channel::declare(const Entity& entity, OptionalTimeout timeout) {
+    perform(handle_, timeout,
+            [&](TransportChannel& channel, Deadline deadline) { return kombu::declare(channel, entity, deadline); });
+}
+
+}  // namespace kombu

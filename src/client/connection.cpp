@@ -1,0 +1,149 @@
+#include <kombu/connection.hpp>
+#include <kombu/error.hpp>
+#include <kombu/simple_queue.hpp>
+
+#include "transport/backoff.hpp"
+#include "client/connection_state.hpp"
+#include "client/connection_config.hpp"
+#include "net/blocking_driver.hpp"
+
+#include <ostream>
+#include <utility>
+
+namespace kombu {
+
+using detail::ConnectionState;
+
+namespace {
+
+constexpr std::chrono::seconds longest_goodbye{1};
+
+/// What a moved-from connection is used for by mistake.
+ConnectionState& live(const std::shared_ptr<ConnectionState>& state) {
+    if (!state) throw LeaseError("the connection was moved from");
+    return *state;
+}
+
+const ConnectionParameters& parameters(const std::shared_ptr<ConnectionState>& state) noexcept {
+    static const auto* const none = new ConnectionParameters{.endpoints = {Endpoint{}}};
+    return state ? state->description().parameters : *none;
+}
+
+Operation<> connect_by(std::shared_ptr<ConnectionState> state, Deadline deadline) {
+    const ConnectionState::Use use{*state};
+    co_await state->connect(deadline);
+}
+
+Queue named(std::string_view name) {
+    const std::string text{name};
+    return {text, Exchange{text}, text};
+}
+
+std::shared_ptr<ConnectionState> unconnected(const Connection& like) {
+    return like.state() ? std::make_shared<ConnectionState>(like.state()->shared_description()) : nullptr;
+}
+
+}  // namespace
+
+Connection::Connection(std::string_view url, const ConnectionOptions& options)
+    : state_(std::make_shared<ConnectionState>(detail::describe(url, options))), fingerprint_(detail::next_number()) {}
+Connection::Connection(const Connection& other) : state_(unconnected(other)), fingerprint_(other.fingerprint_) {}
+Connection& Connection::operator=(const Connection& other) {
+    if (this == &other) return *this;
+    state_ = unconnected(other);
+    fingerprint_ = other.fingerprint_;
+    return *this;
+}
+Connection::Connection(Connection&& other) noexcept = default;
+Connection& Connection::operator=(Connection&& other) noexcept = default;
+Connection::~Connection() = default;
+
+Connection& Connection::connect(OptionalTimeout timeout) {
+    net::run(connect_operation(timeout));
+    return *this;
+}
+
+Operation<> Connection::connect_operation(OptionalTimeout timeout) {
+    live(state_);
+    return connect_by(state_, Deadline::after(timeout));
+}
+
+Connection& Connection::ensure_connection(const RetryPolicy& policy, const OnError& on_error) {
+    live(state_);
+    const Deadline deadline = Deadline::after(policy.timeout);
+    Backoff backoff{policy, deadline};
+    for (;;) {
+        try {
+            net::run(connect_by(state_, deadline));
+            return *this;
+        } catch (const ConnectionError& error) {
+            const auto pause = error.is_retryable() ? backoff.next() : std::nullopt;
+            if (!pause) throw;
+            if (on_error) on_error(error, *pause);
+            backoff.sleep(*pause);
+        }
+    }
+}
+
+bool Connection::connected() const noexcept { return state_ && state_->connected(); }
+
+void Connection::release() noexcept {
+    if (state_) state_->release(Deadline::after(longest_goodbye));
+}
+
+Channel Connection::default_channel() {
+    ConnectionState& state = live(state_);
+    const ConnectionState::Use use{state};
+    return Channel{{detail::ConnectionRef{state_}, net::run(state.default_channel(state.deadline({})))}};
+}
+
+Channel Connection::channel() {
+    ConnectionState& state = live(state_);
+    const ConnectionState::Use use{state};
+    return Channel{{detail::ConnectionRef{state_}, net::run(state.open_channel(state.deadline({})))}};
+}
+
+SimpleQueue Connection::simple_queue(std::string_view name) { return simple_queue(name, {}); }
+SimpleQueue Connection::simple_queue(std::string_view name, const SimpleQueueOptions& options) {
+    return simple_queue(named(name), options);
+}
+SimpleQueue Connection::simple_queue(const Queue& queue) { return simple_queue(queue, {}); }
+SimpleQueue Connection::simple_queue(const Queue& queue, const SimpleQueueOptions& options) {
+    live(state_);
+    return SimpleQueue{*this, queue, options};
+}
+
+Operation<SimpleQueue> Connection::simple_queue_operation(std::string_view name, SimpleQueueOptions options) {
+    return simple_queue_operation(named(name), std::move(options));
+}
+Operation<SimpleQueue> Connection::simple_queue_operation(Queue queue, SimpleQueueOptions options) {
+    live(state_);
+    return SimpleQueue::open_operation(*this, std::move(queue), std::move(options));
+}
+
+std::string Connection::as_uri(ShowPassword show) const {
+    return state_ ? detail::to_uri(state_->description(), show) : "";
+}
+
+const std::string& Connection::transport() const noexcept { return parameters(state_).transport; }
+const std::string& Connection::hostname() const noexcept { return parameters(state_).endpoints.front().hostname; }
+std::uint16_t Connection::port() const noexcept { return parameters(state_).endpoints.front().port; }
+const std::string& Connection::userid() const noexcept { return parameters(state_).endpoints.front().userid; }
+const std::string& Connection::virtual_host() const noexcept {
+    return parameters(state_).endpoints.front().virtual_host;
+}
+std::chrono::nanoseconds Connection::connect_timeout() const noexcept { return parameters(state_).connect_timeout; }
+std::chrono::nanoseconds Connection::heartbeat() const noexcept { return parameters(state_).heartbeat; }
+const Json& Connection::transport_options() const noexcept { return parameters(state_).transport_options; }
+
+std::size_t Connection::hash() const noexcept { return state_ ? state_->description().hash : 0; }
+
+bool operator==(const Connection& a, const Connection& b) noexcept {
+    if (!a.state_ || !b.state_) return a.state_ == b.state_;
+    const auto &left = a.state_->description(), &right = b.state_->description();
+    return &left == &right || (left.hash == right.hash && left.identity == right.identity);
+}
+
+std::ostream& operator<<(std::ostream& out, const Connection& connection) { return out << connection.as_uri(); }
+
+}  // namespace kombu

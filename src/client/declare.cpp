@@ -1,0 +1,31 @@
+#include "client/declare.hpp"
+
+#include <string>
+#include <variant>
+
+namespace kombu {
+
+Operation<> declare(TransportChannel& channel, const Entity& entity, Deadline deadline) {
+    return std::visit([&](const auto& some) { return declare(channel, some, deadline); }, entity);
+}
+
+Operation<> declare(TransportChannel& channel, const Exchange& exchange, Deadline deadline) {
+    if (exchange.name().empty() || exchange.name().starts_with("amq.") || exchange.options().no_declare) co_return;
+    co_await channel.exchange_declare(exchange, deadline);
+}
+
+Operation<> declare(TransportChannel& channel, const Queue& queue, Deadline deadline) {
+    if (queue.options().no_declare) co_return;
+    co_await declare(channel, queue.exchange(), deadline);
+    const QueueInfo declared = co_await channel.queue_declare(queue, deadline);
+    if (!queue.exchange().name().empty())
+        co_await channel.queue_bind(declared.name, queue.exchange().name(), queue.routing_key(),
+                                    queue.options().binding_arguments, deadline);
+    for (const Binding& binding : queue.options().bindings) {
+        co_await declare(channel, binding.exchange, deadline);
+        co_await channel.queue_bind(declared.name, binding.exchange.name(), binding.routing_key, binding.arguments,
+                                    deadline);
+    }
+}
+
+}  // namespace kombu

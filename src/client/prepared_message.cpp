@@ -1,0 +1,170 @@
+#include "client/prepared_message.hpp"
+
+#include <kombu/compression.hpp>
+#include <kombu/error.hpp>
+
+#include "support/validation.hpp"
+#include "client/declare.hpp"
+
+#include <string>
+#include <utility>
+#include <variant>
+
+namespace kombu {
+namespace {
+
+void check_short(const std::optional<std::string>& text, const char* field) {
+    if (text) check_name(*text, field);
+}
+
+Properties properties_of(const PublishOptions& options, const Exchange& exchange) {
+    if (!options.headers.is_object() && !options.headers.is_null())
+        throw ConfigurationError("headers: must be a JSON object");
+    if (options.priority < 0 || options.priority > 255)
+        throw ConfigurationError("priority: must be from 0 to 255, not " + std::to_string(options.priority));
+    check_short(options.content_type, "content_type");
+    check_short(options.content_encoding, "content_encoding");
+    check_short(options.correlation_id, "correlation_id");
+    check_short(options.reply_to, "reply_to");
+    check_short(options.message_id, "message_id");
+    check_short(options.type, "type");
+    check_short(options.user_id, "user_id");
+    check_short(options.app_id, "app_id");
+
+    Properties properties;
+    if (options.headers.is_object()) properties.headers = options.headers;
+    const auto mode = options.delivery_mode ? options.delivery_mode : exchange.options().delivery_mode;
+    properties.delivery_mode = mode.value_or(DeliveryMode::persistent).value();
+    properties.priority = options.priority;
+    properties.correlation_id = options.correlation_id;
+    properties.reply_to = options.reply_to;
+    if (options.expiration) properties.expiration = std::to_string(milliseconds(*options.expiration, "expiration"));
+    properties.message_id = options.message_id;
+    if (options.timestamp) properties.timestamp = options.timestamp->seconds();
+    properties.type = options.type;
+    properties.user_id = options.user_id;
+    properties.app_id = options.app_id;
+    return properties;
+}
+
+}  // namespace
+
+Encoded encode(const Json& body, const PublishOptions& options, const ProducerOptions& producer) {
+    if (options.content_type) {
+        if (body.is_string()) return encode(std::string_view{body.get_ref<const std::string&>()}, options, producer);
+        if (body.is_binary()) {
+            const auto& bytes = body.get_binary();
+            return encode(std::as_bytes(std::span{bytes.data(), bytes.size()}), options, producer);
+        }
+        throw ConfigurationError("content_type: a body that is sent as it is must be text or bytes");
+    }
+    const auto& chosen = options.serializer ? options.serializer : producer.serializer;
+    return encode_with(body, chosen             ? std::string_view{*chosen}
+                             : body.is_binary() ? std::string_view{"bytes"}
+                                                : std::string_view{"json"});
+}
+
+Encoded encode(std::string_view body, const PublishOptions& options, const ProducerOptions& producer) {
+    const auto given = [](const std::optional<std::string>& text, std::string_view otherwise) {
+        return text ? std::string_view{*text} : otherwise;
+    };
+    if (options.content_type)
+        return {*options.content_type, given(options.content_encoding, "utf-8"), std::string{body}};
+    const auto& chosen = options.serializer ? options.serializer : producer.serializer;
+    return encode_with(Json(std::string{body}), given(chosen, "text"));
+}
+
+Encoded encode(std::span<const std::byte> body, const PublishOptions& options, const ProducerOptions&) {
+    std::string text{reinterpret_cast<const char*>(body.data()), body.size()};
+    if (options.content_type)
+        return {*options.content_type,
+                options.content_encoding ? std::string_view{*options.content_encoding} : std::string_view{"binary"},
+                std::move(text)};
+    if (options.serializer && *options.serializer != "bytes" && *options.serializer != "raw")
+        throw EncodeError("bytes cannot be serialised as " + options.serializer->substr(0, 100));
+    return {"application/data", "binary", std::move(text)};
+}
+
+namespace {
+
+/// Whether messages with these options have the same head, when exchange, routing key and body have been seen to.
+bool same_head(const PublishOptions& a, const PublishOptions& b) {
+    return a.mandatory == b.mandatory && a.priority == b.priority && a.delivery_mode == b.delivery_mode &&
+           a.message_id == b.message_id && a.correlation_id == b.correlation_id && a.expiration == b.expiration &&
+           a.reply_to == b.reply_to && a.timestamp == b.timestamp && a.type == b.type && a.user_id == b.user_id &&
+           a.app_id == b.app_id && a.headers == b.headers;
+}
+
+bool has(const std::optional<std::string>& text, std::string_view value) { return text && *text == value; }
+
+}  // namespace
+
+std::shared_ptr<const MessageHead> HeadCache::head_for(const PublishOptions& options, const ProducerOptions& producer,
+                                                       const Encoded& body, std::string_view compression) {
+    const Exchange& exchange = options.exchange ? *options.exchange : producer.exchange;
+    const std::string& routing_key = options.routing_key ? *options.routing_key : producer.routing_key;
+    const bool same = head_ && routing_key == routing_key_ && exchange == *exchange_ && same_head(options, options_) &&
+                      has(head_->properties.content_type, body.content_type) &&
+                      has(head_->properties.content_encoding, body.content_encoding) &&
+                      compression == options_.compression.value_or("");
+    if (same) return head_;
+    check_name(routing_key, "routing_key");
+    auto head = std::make_shared<MessageHead>();
+    head->exchange = exchange.name();
+    head->exchange_type = exchange.type();
+    head->routing_key = routing_key;
+    head->mandatory = options.mandatory;
+    head->properties = properties_of(options, exchange);
+    head->properties.content_type = body.content_type;
+    head->properties.content_encoding = body.content_encoding;
+    if (!compression.empty()) head->properties.headers["compression"] = compression_type(compression);
+    head_ = nullptr;  // until all of this is in place
+    options_ = options;
+    options_.compression = compression;
+    options_.declare.clear();
+    exchange_ = exchange;
+    routing_key_ = routing_key;
+    head_ = std::move(head);
+    return head_;
+}
+
+Publication make_publication(Encoded body, const PublishOptions& options, const ProducerOptions& producer,
+                             detail::ConnectionState& connection) {
+    if (options.mandatory && !connection.description().parameters.confirm_publish())
+        throw ConfigurationError("mandatory: needs publisher confirms, but confirm_publish is false");
+    const auto& compression = options.compression ? options.compression : producer.compression;
+    const std::string_view compressed_by = compression ? std::string_view{*compression} : std::string_view{};
+
+    Publication publication;
+    if (const detail::ConnectionState::Moment moment{connection}; moment.is_ours())
+        publication.message.head = connection.heads().head_for(options, producer, body, compressed_by);
+    else
+        publication.message.head = HeadCache{}.head_for(options, producer, body, compressed_by);
+    publication.message.body = compressed_by.empty() ? std::move(body.data) : compress(body.data, compressed_by);
+    if (producer.auto_declare && !options.exchange) publication.declare.emplace_back(producer.exchange);
+    publication.declare.insert(publication.declare.end(), options.declare.begin(), options.declare.end());
+    if (options.retry) publication.retry_policy = options.retry_policy;
+    return publication;
+}
+
+bool is_declared(const detail::ConnectionState& connection, const Entity& entity) {
+    return std::visit([&](const auto& e) { return e.can_cache_declaration() && connection.declared(e.fingerprint()); },
+                      entity);
+}
+
+Operation<> declare_and_remember(detail::ConnectionState& connection, TransportChannel& channel, const Entity& entity,
+                                 Deadline deadline) {
+    try {
+        co_await declare(channel, entity, deadline);
+    } catch (const ChannelError&) {
+        connection.forget_declarations();
+        throw;
+    }
+    std::visit(
+        [&](const auto& e) {
+            if (e.can_cache_declaration()) connection.remember_declaration(e.fingerprint());
+        },
+        entity);
+}
+
+}  // namespace kombu

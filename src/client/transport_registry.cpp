@@ -1,0 +1,67 @@
+#include "client/transport_registry.hpp"
+
+#include <kombu/detail/per_process.hpp>
+#include <kombu/error.hpp>
+
+#include "amqp/transport.hpp"
+#include "memory/transport.hpp"
+#include "support/suggestion.hpp"
+#include "redis/transport.hpp"
+
+#include <map>
+#include <utility>
+#include <vector>
+
+namespace kombu {
+namespace {
+
+class Registry {
+public:
+    void add(std::string name, std::shared_ptr<const Transport> transport) {
+        const auto lock = transports_.lock();
+        Map transports = transports_.get();
+        transports[std::move(name)] = std::move(transport);
+        transports_.set(std::move(transports));
+    }
+
+    detail::KnownTransport find(std::string_view name) const {
+        const auto lock = transports_.lock();
+        const Map& transports = transports_.get();
+        const auto alias = aliases_.find(name);
+        const auto found = transports.find(alias == aliases_.end() ? name : std::string_view{alias->second});
+        if (found != transports.end()) return {found->first, found->second};
+        if (name == "amqps") throw ConfigurationError("transport amqps: TLS is not supported yet");
+        std::vector<std::string> known;
+        for (const auto& [key, transport] : transports) known.push_back(key);
+        for (const auto& [key, target] : aliases_) known.push_back(key);
+        throw ConfigurationError("no such transport: " + std::string{name.substr(0, 100)} + " (" +
+                                 suggest(name, known) + ")");
+    }
+
+private:
+    using Map = std::map<std::string, std::shared_ptr<const Transport>, std::less<>>;
+    detail::CopyOnWrite<Map> transports_{{{"amqp", amqp::make_transport()},
+                                          {"memory", memory::make_transport()},
+                                          {"redis", redis::make_transport(redis::Kind::plain)},
+                                          {"rediss", redis::make_transport(redis::Kind::encrypted)},
+                                          {"redis+socket", redis::make_transport(redis::Kind::unix_socket)},
+                                          {"sentinel", redis::make_transport(redis::Kind::sentinel)}}};
+    const std::map<std::string, std::string, std::less<>> aliases_{{"pyamqp", "amqp"}, {"librabbitmq", "amqp"}};
+};
+
+/// Never destroyed: connections in other static objects may outlive it otherwise.
+Registry& registry() {
+    static auto* const instance = new Registry;
+    return *instance;
+}
+
+}  // namespace
+
+detail::KnownTransport detail::find_transport(std::string_view name) { return registry().find(name); }
+
+void register_transport(std::string name, std::shared_ptr<const Transport> transport) {
+    if (name.empty() || !transport) throw ConfigurationError("register_transport: name and transport must be set");
+    registry().add(std::move(name), std::move(transport));
+}
+
+}  // namespace kombu

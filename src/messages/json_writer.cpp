@@ -1,0 +1,313 @@
+#include "messages/json_writer.hpp"
+
+#include <kombu/error.hpp>
+
+#include "support/utf8.hpp"
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <cmath>
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+
+namespace kombu::json_text {
+namespace {
+
+/// More than anybody means; much of what is done to Json values recurses.
+constexpr std::size_t deepest = 256;
+constexpr char hex[] = "0123456789abcdef";
+
+void append_unit(std::string& out, std::uint32_t unit) {
+    const char text[] = {'\\', 'u', hex[unit >> 12 & 15], hex[unit >> 8 & 15], hex[unit >> 4 & 15], hex[unit & 15]};
+    out.append(text, sizeof text);
+}
+
+void append_escaped(std::string& out, unsigned char c) {
+    switch (c) {
+        case '"': out += "\\\""; return;
+        case '\\': out += "\\\\"; return;
+        case '\n': out += "\\n"; return;
+        case '\r': out += "\\r"; return;
+        case '\t': out += "\\t"; return;
+        case '\b': out += "\\b"; return;
+        case '\f': out += "\\f"; return;
+        default: append_unit(out, c); return;
+    }
+}
+
+/// The code point at `at`, which moves behind it, of text that is UTF-8.
+std::uint32_t take_code_point(std::string_view text, std::size_t& at) {
+    const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(text[i]); };
+    const unsigned char first = byte(at++);
+    const std::size_t more = first >= 0xf0 ? 3 : first >= 0xe0 ? 2 : 1;
+    std::uint32_t code = first & (0x3fu >> more);
+    for (std::size_t i = 0; i < more; ++i) code = code << 6 | (byte(at + i) & 0x3fu);
+    at += more;
+    return code;
+}
+
+template <class Number>
+void append_number(std::string& out, Number number) {
+    std::array<char, 32> text;
+    const char* const end = std::to_chars(text.data(), text.data() + text.size(), number).ptr;
+    out.append(text.data(), static_cast<std::size_t>(end - text.data()));
+}
+
+/// Numbers as people write them, of few decimals, without the search for the shortest form: n / 100 is the double that
+/// its decimal notation stands for, both being rounded once.
+bool append_short_decimal(std::string& out, double number) {
+    const double hundredfold = number * 100;
+    if (!(std::abs(hundredfold) < 1e15)) return false;
+    const auto n = static_cast<std::int64_t>(hundredfold);
+    if (static_cast<double>(n) / 100 != number || n == 0) return false;
+    std::array<char, 24> text;
+    char* end = std::to_chars(text.data(), text.data() + text.size(), std::abs(n) / 100).ptr;
+    const auto rest = static_cast<int>(std::abs(n) % 100);
+    *end++ = '.';
+    *end++ = static_cast<char>('0' + rest / 10);
+    if (rest % 10 != 0) *end++ = static_cast<char>('0' + rest % 10);
+    if (n < 0) out += '-';
+    out.append(text.data(), static_cast<std::size_t>(end - text.data()));
+    return true;
+}
+
+void append_real(std::string& out, double number) {
+    if (!std::isfinite(number)) throw EncodeError("there is a number that is not finite, which JSON cannot write");
+    if (append_short_decimal(out, number)) return;
+    const std::size_t before = out.size();
+    append_number(out, number);
+    if (out.find_first_of(".e", before) == std::string::npos) out += ".0";
+}
+
+std::size_t skip_space(std::string_view text, std::size_t at) {
+    while (at < text.size() && (text[at] == ' ' || text[at] == '\t' || text[at] == '\n' || text[at] == '\r')) ++at;
+    return at;
+}
+
+std::size_t skip_string(std::string_view text, std::size_t at) {
+    for (++at;; ++at) {
+        at = std::min(text.find('"', at), text.size());
+        std::size_t backslashes = 0;
+        while (text[at - backslashes - 1] == '\\') ++backslashes;  // the quote that begins it ends this
+        if (at == text.size() || backslashes % 2 == 0) return at + 1;
+    }
+}
+
+std::size_t skip_value(std::string_view text, std::size_t at) {
+    std::size_t depth = 0;
+    do {
+        const char c = at < text.size() ? text[at] : ']';
+        if (c == '"') {
+            at = skip_string(text, at);
+        } else if (c == '{' || c == '[') {
+            ++depth;
+            ++at;
+        } else if (c == '}' || c == ']') {
+            if (depth == 0) return at;
+            --depth;
+            ++at;
+        } else if (depth != 0) {
+            ++at;
+        } else {
+            while (at < text.size() && std::string_view{",]} \t\r\n"}.find(text[at]) == std::string_view::npos) ++at;
+            return at;
+        }
+    } while (depth != 0);
+    return at;
+}
+
+}  // namespace
+
+void append_string(std::string& out, std::string_view text) {
+    if (!is_utf8(text)) throw EncodeError("there is text that is not UTF-8");
+    out += '"';
+    std::size_t plain = 0;  // from here on nothing has needed to be escaped
+    for (std::size_t at = 0; at < text.size();) {
+        const auto c = static_cast<unsigned char>(text[at]);
+        if (c >= 0x20 && c < 0x7f && c != '"' && c != '\\') {
+            ++at;
+            continue;
+        }
+        out.append(text, plain, at - plain);
+        if (c == 0x7f) {
+            out += '\x7f';
+            ++at;
+        } else if (c < 0x80) {
+            ++at;
+            append_escaped(out, c);
+        } else {
+            const std::uint32_t code = take_code_point(text, at);
+            if (code >= 0x10000) {
+                append_unit(out, 0xd800 + ((code - 0x10000) >> 10));
+                append_unit(out, 0xdc00 + ((code - 0x10000) & 0x3ff));
+            } else {
+                append_unit(out, code);
+            }
+        }
+        plain = at;
+    }
+    out.append(text, plain);
+    out += '"';
+}
+
+namespace {
+
+/// How many characters stand at the beginning that JSON takes as they are, ASCII only; looked at eight at a time.
+std::size_t plain_prefix(std::string_view text) {
+    constexpr std::uint64_t ones = 0x0101010101010101, highs = 0x8080808080808080;
+    std::size_t at = 0;
+    for (; text.size() - at >= 8; at += 8) {
+        std::uint64_t eight = 0;
+        std::memcpy(&eight, text.data() + at, 8);
+        const auto has_zero = [](std::uint64_t x) { return (x - ones) & ~x & highs; };
+        const std::uint64_t special = has_zero(eight ^ ones * '"') | has_zero(eight ^ ones * '\\') |
+                                      ((eight - ones * 0x20) & ~eight & highs) | (eight & highs);
+        if (special != 0) break;
+    }
+    for (; at < text.size(); ++at) {
+        const auto c = static_cast<unsigned char>(text[at]);
+        if (c < 0x20 || c >= 0x80 || c == '"' || c == '\\') break;
+    }
+    return at;
+}
+
+void append_raw_string(std::string& out, std::string_view text) {
+    const std::size_t plain_size = plain_prefix(text), before = out.size();
+    out.resize(before + plain_size + 2);
+    char* const to = out.data() + before;
+    to[0] = '"';
+    std::memcpy(to + 1, text.data(), plain_size);
+    to[plain_size + 1] = '"';
+    if (plain_size == text.size()) return;
+    if (!is_utf8(text)) throw EncodeError("there is text that is not UTF-8");
+    out.pop_back();
+    for (std::size_t at = plain_size; at < text.size(); ++at) {
+        const auto c = static_cast<unsigned char>(text[at]);
+        if (c < 0x20 || c == '"' || c == '\\')
+            append_escaped(out, c);
+        else
+            out += text[at];
+    }
+    out += '"';
+}
+
+void append_scalar(std::string& out, const Json& value) {
+    switch (value.type()) {
+        case Json::value_t::boolean: out += value.get<bool>() ? "true" : "false"; return;
+        case Json::value_t::number_integer: return append_number(out, value.get<std::int64_t>());
+        case Json::value_t::number_unsigned: return append_number(out, value.get<std::uint64_t>());
+        case Json::value_t::number_float: return append_real(out, value.get<double>());
+        case Json::value_t::binary: throw EncodeError("there are bytes within JSON, which JSON cannot write");
+        default: out += "null"; return;
+    }
+}
+
+std::size_t deeper(std::size_t depth_left) {
+    if (depth_left == 0) throw EncodeError("there is JSON that nests more than 256 levels deep");
+    return depth_left - 1;
+}
+
+void append_spaced_value(std::string& out, const Json& value, std::size_t depth_left) {
+    const char* separator = "";
+    if (value.is_object()) {
+        const std::size_t left = deeper(depth_left);
+        out += '{';
+        for (const auto& [name, inner] : value.get_ref<const Json::object_t&>()) {
+            out += separator;
+            append_string(out, name);
+            out += ": ";
+            append_spaced_value(out, inner, left);
+            separator = ", ";
+        }
+        out += '}';
+    } else if (value.is_array()) {
+        const std::size_t left = deeper(depth_left);
+        out += '[';
+        for (const Json& inner : value) {
+            out += separator;
+            append_spaced_value(out, inner, left);
+            separator = ", ";
+        }
+        out += ']';
+    } else if (value.is_string()) {
+        append_string(out, value.get_ref<const std::string&>());
+    } else {
+        append_scalar(out, value);
+    }
+}
+
+void append_compact_value(std::string& out, const Json& value, std::size_t depth_left) {
+    switch (value.type()) {
+        case Json::value_t::object: {
+            const std::size_t left = deeper(depth_left);
+            char separator = '{';
+            for (const auto& [name, inner] : value.get_ref<const Json::object_t&>()) {
+                out += separator;
+                append_raw_string(out, name);
+                out += ':';
+                append_compact_value(out, inner, left);
+                separator = ',';
+            }
+            if (value.empty()) out += '{';
+            out += '}';
+            return;
+        }
+        case Json::value_t::array: {
+            const std::size_t left = deeper(depth_left);
+            char separator = '[';
+            for (const Json& inner : value.get_ref<const Json::array_t&>()) {
+                out += separator;
+                append_compact_value(out, inner, left);
+                separator = ',';
+            }
+            if (value.empty()) out += '[';
+            out += ']';
+            return;
+        }
+        case Json::value_t::string: return append_raw_string(out, value.get_ref<const std::string&>());
+        default: return append_scalar(out, value);
+    }
+}
+
+}  // namespace
+
+void append_compact(std::string& out, const Json& value) {
+    out.reserve(out.size() + 128);
+    append_compact_value(out, value, deepest);
+}
+
+void append(std::string& out, const Json& value) { append_spaced_value(out, value, deepest); }
+
+std::optional<Span> member(std::string_view text, std::size_t object, std::string_view name) {
+    std::optional<Span> found;
+    std::size_t at = skip_space(text, object);
+    if (at >= text.size() || text[at] != '{') return found;
+    at = skip_space(text, at + 1);
+    while (at < text.size() && text[at] == '"') {
+        const std::size_t key_end = skip_string(text, at);
+        const bool wanted = text.substr(at + 1, key_end - at - 2) == name;
+        const std::size_t begin = skip_space(text, skip_space(text, key_end) + 1);  // behind the colon
+        const std::size_t end = skip_value(text, begin);
+        if (wanted) found = Span{begin, end};
+        at = skip_space(text, end);
+        if (at < text.size() && text[at] == ',') at = skip_space(text, at + 1);
+    }
+    return found;
+}
+
+std::optional<Span> element(std::string_view text, std::size_t array, std::size_t n) {
+    std::size_t at = skip_space(text, array);
+    if (at >= text.size() || text[at] != '[') return std::nullopt;
+    at = skip_space(text, at + 1);
+    for (; at < text.size() && text[at] != ']'; --n) {
+        const std::size_t end = skip_value(text, at);
+        if (n == 0) return Span{at, end};
+        at = skip_space(text, end);
+        if (at < text.size() && text[at] == ',') at = skip_space(text, at + 1);
+    }
+    return std::nullopt;
+}
+
+}  // namespace kombu::json_text

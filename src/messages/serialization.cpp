@@ -1,0 +1,185 @@
+#include <kombu/detail/per_process.hpp>
+#include <kombu/error.hpp>
+#include <kombu/serialization.hpp>
+
+#include "messages/encoding.hpp"
+#include "messages/json_writer.hpp"
+#include "support/suggestion.hpp"
+#include "support/utf8.hpp"
+
+#include <map>
+#include <optional>
+#include <utility>
+
+namespace kombu {
+namespace {
+
+constexpr std::string_view data_type = "application/data";
+constexpr std::string_view text_type = "application/text";
+constexpr std::size_t max_depth = 256;
+
+/// Refuses what nests too deep before a parser builds it: much of what is done to Json values recurses.
+void check_depth(std::string_view json) {
+    std::size_t depth = 0;
+    bool in_string = false;
+    for (std::size_t i = 0; i < json.size(); ++i) {
+        const char c = json[i];
+        if (in_string) {
+            if (c == '\\') ++i;
+            if (c == '"') in_string = false;
+        } else if (c == '"') {
+            in_string = true;
+        } else if (c == '[' || c == '{') {
+            if (++depth > max_depth) throw DecodeError("the body nests more than 256 levels deep");
+        } else if ((c == ']' || c == '}') && depth > 0) {
+            --depth;
+        }
+    }
+}
+
+Json binary(std::string_view data) { return Json::binary(std::vector<std::uint8_t>(data.begin(), data.end())); }
+
+std::string encode_text(const Json& body) {
+    if (!body.is_string()) throw EncodeError("the text serializer takes text only");
+    const auto& text = body.get_ref<const std::string&>();
+    if (!is_utf8(text)) throw EncodeError("the text is not valid UTF-8");
+    return text;
+}
+
+std::string encode_bytes(const Json& body) {
+    if (body.is_string()) return body.get_ref<const std::string&>();
+    if (!body.is_binary()) throw EncodeError("the bytes serializer takes bytes or text only");
+    return {body.get_binary().begin(), body.get_binary().end()};
+}
+
+Json decode_text(std::string_view data) {
+    if (!is_utf8(data)) throw DecodeError("the text is not valid UTF-8");
+    return Json(std::string{data});
+}
+
+Json decode_json(std::string_view data) {
+    check_depth(data);
+    return Json::parse(data.begin(), data.end());
+}
+
+std::string encode_json(const Json& body) {
+    std::string text;
+    json_text::append_compact(text, body);
+    return text;
+}
+
+class Registry {
+public:
+    Registry() {
+        add({"json", "application/json", "utf-8", encode_json, decode_json});
+        add({"text", "text/plain", "utf-8", encode_text, decode_text});
+        add({"bytes", std::string{data_type}, "binary", encode_bytes, binary});
+        add({"raw", std::string{data_type}, "binary", encode_bytes, binary});
+    }
+
+    void add(Serializer serializer) {
+        const auto lock = known_.lock();
+        Known known = known_.get();
+        auto shared = std::make_shared<const Serializer>(std::move(serializer));
+        known.by_type[shared->content_type] = shared;
+        known.by_name[shared->name] = std::move(shared);
+        known_.set(std::move(known));
+    }
+
+    std::shared_ptr<const Serializer> by_name(std::string_view name) const { return find(&Known::by_name, name); }
+    std::shared_ptr<const Serializer> by_type(std::string_view type) const { return find(&Known::by_type, type); }
+
+    std::vector<std::string> names() const {
+        const auto lock = known_.lock();
+        std::vector<std::string> names;
+        for (const auto& [name, serializer] : known_.get().by_name) names.push_back(name);
+        return names;
+    }
+
+private:
+    using Map = std::map<std::string, std::shared_ptr<const Serializer>, std::less<>>;
+    struct Known {
+        Map by_name, by_type;
+    };
+    std::shared_ptr<const Serializer> find(Map Known::*which, std::string_view key) const {
+        const auto lock = known_.lock();
+        const Map& map = known_.get().*which;
+        const auto found = map.find(key);
+        return found == map.end() ? nullptr : found->second;
+    }
+
+    detail::CopyOnWrite<Known> known_{{}};
+};
+
+/// Never destroyed: producers in other static objects may outlive it otherwise.
+Registry& registry() {
+    static auto* const instance = new Registry;
+    return *instance;
+}
+
+/// The serializer of that name, or an exception that names the known ones.
+std::shared_ptr<const Serializer> named(std::string_view name) {
+    if (auto serializer = registry().by_name(name)) return serializer;
+    throw SerializerNotInstalled("no such serializer: " + std::string{name.substr(0, 100)} + " (" +
+                                 suggest(name, registry().names()) + ")");
+}
+
+}  // namespace
+
+ContentTypes::ContentTypes(std::initializer_list<std::string_view> names) {
+    for (std::string_view name : names)
+        types_.emplace(name.find('/') != std::string_view::npos ? std::string{name} : named(name)->content_type);
+}
+
+bool ContentTypes::accepts(std::string_view content_type) const {
+    return content_type == data_type || content_type == text_type || types_.find(content_type) != types_.end();
+}
+
+void register_serializer(Serializer serializer) {
+    if (serializer.name.empty() || serializer.content_type.empty() || !serializer.encode || !serializer.decode)
+        throw ConfigurationError("Serializer: name, content_type, encode and decode must be set");
+    registry().add(std::move(serializer));
+}
+
+Encoded encode_with(const Json& body, std::string_view serializer) {
+    auto chosen = named(serializer);
+    try {
+        std::string data = chosen->encode(body);
+        return {chosen->content_type, chosen->content_encoding, std::move(data), std::move(chosen)};
+    } catch (const EncodeError&) {
+        throw;
+    } catch (const std::exception& error) {
+        throw EncodeError("the body cannot be encoded as " + chosen->name + ": " + error.what());
+    }
+}
+
+EncodedBody encode_body(const Json& body, std::string_view serializer) {
+    Encoded encoded = encode_with(body, serializer);
+    return {std::string{encoded.content_type}, std::string{encoded.content_encoding}, std::move(encoded.data)};
+}
+
+Json decode_body(std::string_view data, std::string_view content_type, std::string_view content_encoding,
+                 const ContentTypes& accept) {
+    if (content_type.empty()) content_type = data_type;
+    if (!accept.accepts(content_type))
+        throw ContentDisallowed("refusing to decode content of type " + std::string{content_type.substr(0, 100)} +
+                                ": it is not accepted");
+    const auto serializer = registry().by_type(content_type);
+    try {
+        if (serializer) return serializer->decode(data);
+        // As in Kombu: what is accepted and has no decoder is text, unless its encoding says otherwise.
+        return content_encoding == "binary" || content_encoding == "ascii-8bit" || !is_utf8(data)
+                   ? binary(data)
+                   : Json(std::string{data});
+    } catch (const DecodeError&) {
+        throw;
+    } catch (const Json::parse_error& error) {
+        // Its text quotes the body, which is the sender's and may be anything.
+        throw DecodeError("the body is not valid JSON (at byte " + std::to_string(error.byte) + ")");
+    } catch (const std::exception& error) {
+        throw DecodeError("the body cannot be decoded as " + std::string{content_type.substr(0, 100)} + ": " +
+                          error.what());
+    }
+}
+
+}  // namespace kombu

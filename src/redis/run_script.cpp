@@ -1,0 +1,19 @@
+#include "redis/error.hpp"
+#include "redis/operations.hpp"
+
+namespace kombu::redis {
+
+Operation<Reply> run_script(Session& session, const Script& script, std::vector<std::string> keys,
+                            std::vector<std::string> arguments) {
+    session.send_script(script, keys, arguments);
+    Reply reply = co_await session.reply();
+    if (error_kind(reply) == "NOSCRIPT") {
+        session.forget_scripts();
+        session.send_script(script, keys, arguments);
+        reply = co_await session.reply();
+    }
+    throw_if_error(reply, session.peer());
+    co_return reply;
+}
+
+}  // namespace kombu::redis

@@ -1,0 +1,71 @@
+#include "support/uuid.hpp"
+
+#include <kombu/detail/process.hpp>
+
+#include <sys/random.h>
+
+#include <array>
+#include <cerrno>
+#include <cstdint>
+#include <cstring>
+#include <system_error>
+
+namespace kombu {
+namespace {
+
+constexpr std::size_t bytes_each = 16;
+
+class RandomBytes {
+public:
+    const unsigned char* take() {
+        if (next_ == bytes_.size() || epoch_ != detail::fork_epoch()) refill();
+        const unsigned char* const taken = bytes_.data() + next_;
+        next_ += bytes_each;
+        return taken;
+    }
+
+private:
+    void refill() {
+        detail::notice_forks();
+        for (std::size_t have = 0; have < bytes_.size();) {
+            const ssize_t count = ::getrandom(bytes_.data() + have, bytes_.size() - have, 0);
+            if (count > 0)
+                have += static_cast<std::size_t>(count);
+            else if (errno != EINTR)
+                throw std::system_error(errno, std::generic_category(), "getrandom");
+        }
+        next_ = 0;
+        epoch_ = detail::fork_epoch();
+    }
+
+    std::array<unsigned char, 256 * bytes_each> bytes_{};
+    std::size_t next_ = bytes_.size();
+    std::uint32_t epoch_ = 0;
+};
+
+constexpr auto hex_pairs = [] {
+    constexpr char digits[] = "0123456789abcdef";
+    std::array<std::array<char, 2>, 256> pairs{};
+    for (std::size_t i = 0; i < pairs.size(); ++i) pairs[i] = {digits[i >> 4], digits[i & 15]};
+    return pairs;
+}();
+
+}  // namespace
+
+void write_uuid(char* to) {
+    thread_local RandomBytes random;
+    std::array<unsigned char, bytes_each> bytes;
+    std::memcpy(bytes.data(), random.take(), bytes.size());
+    bytes[6] = static_cast<unsigned char>((bytes[6] & 0x0f) | 0x40);
+    bytes[8] = static_cast<unsigned char>((bytes[8] & 0x3f) | 0x80);
+    std::array<char, 2 * bytes_each> digits;
+    for (std::size_t i = 0; i < bytes.size(); ++i) std::memcpy(digits.data() + 2 * i, hex_pairs[bytes[i]].data(), 2);
+    std::memcpy(to, digits.data(), 8);
+    std::memcpy(to + 9, digits.data() + 8, 4);
+    std::memcpy(to + 14, digits.data() + 12, 4);
+    std::memcpy(to + 19, digits.data() + 16, 4);
+    std::memcpy(to + 24, digits.data() + 20, 12);
+    to[8] = to[13] = to[18] = to[23] = '-';
+}
+
+}  // namespace kombu

@@ -1,0 +1,35 @@
+#pragma once
+
+#include <kombu/error.hpp>
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <cstdint>
+#include <initializer_list>
+#include <string>
+#include <string_view>
+
+namespace kombu {
+
+inline bool is_one_of(std::string_view text, std::initializer_list<std::string_view> candidates) {
+    return std::find(candidates.begin(), candidates.end(), text) != candidates.end();
+}
+
+/// Names travel as AMQP short strings. Throws ConfigurationError that names the field.
+inline void check_name(std::string_view name, const char* field) {
+    if (name.size() > 255) throw ConfigurationError(std::string{field} + ": longer than 255 bytes");
+    if (name.find('\0') != std::string_view::npos)
+        throw ConfigurationError(std::string{field} + ": contains a NUL character");
+}
+
+/// Whole milliseconds, as brokers count. Throws ConfigurationError, naming the field, for what is negative, no number,
+/// or more than 32 bits hold.
+inline std::int64_t milliseconds(std::chrono::duration<double> time, const char* field) {
+    const double count = std::round(time.count() * 1000);
+    if (!(count >= 0 && count <= 4294967295.0))
+        throw ConfigurationError(std::string{field} + ": must be from 0 to 4294967 seconds");
+    return static_cast<std::int64_t>(count);
+}
+
+}  // namespace kombu

@@ -1,0 +1,2 @@
+// Compiles precompiled.hpp for the targets that share it.
+#include "support/precompiled.hpp"
