@@ -1,5 +1,5 @@
-// More threads than resources, held as long as I/O takes: throughput, waits and fairness beside a textbook pool's; and a
-// spike of callers on a pool whose resources are slow to make.
+// More threads than resources, held as long as I/O takes: throughput, waits and fairness beside a textbook pool's; and
+// a spike of callers on a pool whose resources are slow to make.
 //
 //   contended_bench io [SECONDS] [ROUNDS]
 //   contended_bench spike          lines of "pool,caller,begin_ms,wait_ms,end_ms,connections"
@@ -95,9 +95,10 @@ void io(double seconds, int rounds) {
             std::sort(values.begin(), values.end());
             return values[values.size() / 2];
         };
-        std::printf("%d threads, limit %zu, medians of %d: throughput %.2f x, p99 wait %.2f x the textbook pool's; "
-                    "least served / most served %.3f\n\n",
-                    threads, limit, rounds, median(throughput), median(p99), median(fairness));
+        std::printf(
+            "%d threads, limit %zu, medians of %d: throughput %.2f x, p99 wait %.2f x the textbook pool's; "
+            "least served / most served %.3f\n\n",
+            threads, limit, rounds, median(throughput), median(p99), median(fairness));
     }
 }
 

@@ -19,20 +19,19 @@
 #include <vector>
 
 /// A peer in a process of its own that does as little as can be done: it lets AMQP clients in, confirms what they
-/// publish when they asked for that, and throws everything away. Clients that begin with RAW are only read from. So what
-/// is measured is the client; a real broker costs many times as much.
+/// publish when they asked for that, and throws everything away. Clients that begin with RAW are only read from. So
+/// what is measured is the client; a real broker costs many times as much.
 class Sink {
 public:
     Sink() {
-        void* const shared =
-            ::mmap(nullptr, sizeof(Counts), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+        void* const shared = ::mmap(nullptr, sizeof(Counts), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
         const int listener = ::socket(AF_INET, SOCK_STREAM, 0);
         sockaddr_in address{};
         address.sin_family = AF_INET;
         address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
         socklen_t size = sizeof address;
-        if (shared == MAP_FAILED || listener < 0 || ::bind(listener, reinterpret_cast<sockaddr*>(&address), size) != 0 ||
-            ::listen(listener, 64) != 0)
+        if (shared == MAP_FAILED || listener < 0 ||
+            ::bind(listener, reinterpret_cast<sockaddr*>(&address), size) != 0 || ::listen(listener, 64) != 0)
             throw std::runtime_error("no sink");
         ::getsockname(listener, reinterpret_cast<sockaddr*>(&address), &size);
         port_ = ntohs(address.sin_port);

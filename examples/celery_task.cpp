@@ -4,6 +4,7 @@
 //
 // The worker needs the result backend rpc://, which sends results as messages:
 //     app = Celery("tasks", broker="redis://localhost:6379/0", backend="rpc://")
+#include <kombu/celery.hpp>
 #include <kombu/kombu.hpp>
 
 #include <chrono>

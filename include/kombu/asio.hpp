@@ -2,10 +2,12 @@
 #pragma once
 
 #include <kombu/asio/initiate.hpp>
+#include <kombu/async.hpp>
 #include <kombu/batch.hpp>
 #include <kombu/celery.hpp>
 #include <kombu/connection.hpp>
 #include <kombu/message.hpp>
+#include <kombu/pool/async.hpp>
 #include <kombu/pool/resource_pool.hpp>
 #include <kombu/producer.hpp>
 #include <kombu/simple_queue.hpp>
@@ -47,7 +49,7 @@ namespace detail {
 /// Begins an operation that was made already; what making it threw is delivered as any other error.
 template <class T>
 struct Prepared {
-    std::optional<Operation<T>> operation{};
+    std::optional<async::Operation<T>> operation{};
     std::exception_ptr error{};
 
     template <class Make>
@@ -82,11 +84,11 @@ auto ResourcePool<T>::async_acquire(const AcquireOptions& options, Token&& token
     return detail::initiate<Lease<T>>(
         [this, options](auto& job) {
             job.total_cancellation = true;
-            Lease<T> lease = acquire_now(options.site);
+            Lease<T> lease = detail::PoolAccess::try_acquire_idle(*this, options.site);
             if (lease)
                 job.outcome.value.emplace(std::move(lease));
             else
-                job.operation.emplace(acquire_operation(options));
+                job.operation.emplace(async::acquire(*this, options));
         },
         std::forward<Token>(token));
 }
@@ -98,7 +100,8 @@ auto ResourcePool<T>::async_acquire(Token&& token) {
 
 template <class Token>
 auto Connection::async_connect(OptionalTimeout timeout, Token&& token) {
-    return detail::initiate_made<void>([&] { return connect_operation(timeout); }, std::forward<Token>(token));
+    return detail::initiate_made<void>([&] { return async::Operations::connect(*this, timeout); },
+                                       std::forward<Token>(token));
 }
 template <class Token>
 auto Connection::async_connect(Token&& token) {
@@ -107,7 +110,7 @@ auto Connection::async_connect(Token&& token) {
 
 template <class QueueOrName, class Token>
 auto Connection::async_simple_queue(const QueueOrName& queue, const SimpleQueueOptions& options, Token&& token) {
-    return detail::initiate_made<SimpleQueue>([&] { return simple_queue_operation(queue, options); },
+    return detail::initiate_made<SimpleQueue>([&] { return async::Operations::simple_queue(*this, queue, options); },
                                               std::forward<Token>(token));
 }
 template <class QueueOrName, class Token>
@@ -117,20 +120,25 @@ auto Connection::async_simple_queue(const QueueOrName& queue, Token&& token) {
 
 template <class Token>
 auto Producer::async_publish(const Json& body, const PublishOptions& options, Token&& token) {
-    return detail::initiate_made<void>([&] { return publish_operation(body, options); }, std::forward<Token>(token));
+    return detail::initiate_made<void>([&] { return async::Operations::publish(*this, body, options); },
+                                       std::forward<Token>(token));
 }
 template <detail::TextBody Text, class Token>
 auto Producer::async_publish(const Text& body, const PublishOptions& options, Token&& token) {
-    return detail::initiate_made<void>([&] { return publish_operation(body, options); }, std::forward<Token>(token));
+    return detail::initiate_made<void>(
+        [&] { return async::Operations::publish(*this, std::string_view{body}, options); }, std::forward<Token>(token));
 }
 template <detail::BytesBody Bytes, class Token>
 auto Producer::async_publish(const Bytes& body, const PublishOptions& options, Token&& token) {
-    return detail::initiate_made<void>([&] { return publish_operation(body, options); }, std::forward<Token>(token));
+    return detail::initiate_made<void>(
+        [&] { return async::Operations::publish(*this, std::span<const std::byte>{body}, options); },
+        std::forward<Token>(token));
 }
 
 template <class Token>
 auto Batch::async_commit(OptionalTimeout timeout, Token&& token) {
-    return detail::initiate_made<void>([&] { return commit_operation(timeout); }, std::forward<Token>(token));
+    return detail::initiate_made<void>([&] { return async::Operations::commit(*this, timeout); },
+                                       std::forward<Token>(token));
 }
 template <class Token>
 auto Batch::async_commit(Token&& token) {
@@ -139,7 +147,8 @@ auto Batch::async_commit(Token&& token) {
 
 template <class Token>
 auto SimpleQueue::async_get(const GetOptions& options, Token&& token) {
-    return detail::initiate_made<Message>([&] { return get_operation(options); }, std::forward<Token>(token));
+    return detail::initiate_made<Message>([&] { return async::Operations::get(*this, options); },
+                                          std::forward<Token>(token));
 }
 template <class Token>
 auto SimpleQueue::async_get(Token&& token) {
@@ -154,18 +163,21 @@ template <class Token>
 auto celery::async_send_task(Producer& producer, std::string_view name, const Json& args, const Json& kwargs,
                              const TaskOptions& options, Token&& token) {
     return detail::initiate_made<std::string>(
-        [&] { return send_task_operation(producer, name, args, kwargs, options); }, std::forward<Token>(token));
+        [&] { return async::Operations::send_task(producer, name, args, kwargs, options); },
+        std::forward<Token>(token));
 }
 
 template <class Token>
 auto Message::async_ack(Token&& token) {
-    return detail::initiate_made<void>([&] { return settle_operation(Settlement::acknowledge); },
+    return detail::initiate_made<void>([&] { return async::Operations::settle(*this, async::Settlement::acknowledge); },
                                        std::forward<Token>(token));
 }
 template <class Token>
 auto Message::async_reject(bool requeue, Token&& token) {
     return detail::initiate_made<void>(
-        [&] { return settle_operation(requeue ? Settlement::requeue : Settlement::reject); },
+        [&] {
+            return async::Operations::settle(*this, requeue ? async::Settlement::requeue : async::Settlement::reject);
+        },
         std::forward<Token>(token));
 }
 

@@ -2,10 +2,9 @@
 #pragma once
 
 #include <kombu/channel.hpp>
+#include <kombu/config.hpp>
 #include <kombu/deadline.hpp>
-#include <kombu/export.hpp>
 #include <kombu/json.hpp>
-#include <kombu/operation.hpp>
 #include <kombu/producer.hpp>
 
 #include <cstddef>
@@ -25,8 +24,6 @@ namespace kombu {
 /// whose producer was given back to its pool, commit() throws LeaseError.
 class KOMBU_EXPORT Batch {
 public:
-    /// By Producer::batch().
-    Batch(detail::ConnectionRef connection, ProducerOptions options);
     Batch(Batch&&) noexcept;
     Batch& operator=(Batch&&) noexcept;
     ~Batch();
@@ -57,8 +54,6 @@ public:
     /// because the channel was closed by the refusal of another message (a ChannelError that is not about it), may have
     /// arrived all the same. What else is thrown (LeaseError) leaves the batch whole.
     void commit(OptionalTimeout timeout = {});
-    /// What commit() and async_commit() do. The batch must stay where it is until it is done.
-    Operation<> commit_operation(OptionalTimeout timeout = {});
     /// commit(), by kombu/asio.hpp.
     template <class Token>
     auto async_commit(OptionalTimeout timeout, Token&& token);
@@ -66,7 +61,11 @@ public:
     auto async_commit(Token&& token);
 
 private:
+    friend class Producer;
+    friend struct async::Operations;
     struct Messages;
+
+    Batch(detail::ConnectionRef connection, ProducerOptions options);
     void add_json(const Json& body, const PublishOptions& options);
     void add_text(std::string_view body, const PublishOptions& options);
     void add_bytes(std::span<const std::byte> body, const PublishOptions& options);

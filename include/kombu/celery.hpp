@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
+#include <kombu/config.hpp>
 #include <kombu/deadline.hpp>
-#include <kombu/export.hpp>
 #include <kombu/json.hpp>
-#include <kombu/operation.hpp>
 #include <kombu/pool/lease.hpp>
 #include <kombu/producer.hpp>
 #include <kombu/retry.hpp>
@@ -70,10 +69,6 @@ inline std::string send_task(const Lease<Producer>& producer, std::string_view n
                              const Json& kwargs = Json::object(), const TaskOptions& options = {}) {
     return send_task(*producer, name, args, kwargs, options);
 }
-
-/// What send_task() and async_send_task() do. What it throws for bad arguments it throws at once.
-KOMBU_EXPORT Operation<std::string> send_task_operation(Producer& producer, std::string_view name, const Json& args,
-                                                        const Json& kwargs, const TaskOptions& options);
 
 /// send_task(), by kombu/asio.hpp.
 template <class Token>

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
+#include <kombu/config.hpp>
 #include <kombu/deadline.hpp>
+#include <kombu/detail/connection_ref.hpp>
 #include <kombu/entity.hpp>
-#include <kombu/export.hpp>
 #include <kombu/message.hpp>
 
 #include <cstdint>
@@ -13,41 +14,6 @@
 #include <string_view>
 
 namespace kombu {
-
-class TransportChannel;
-
-namespace detail {
-class ConnectionState;
-
-/// A connection's inside, as seen by things made from one use of it. A pooled connection is used by one holder after
-/// another; what an earlier one made from it must not reach into the later one's use.
-class KOMBU_EXPORT ConnectionRef {
-public:
-    ConnectionRef() = default;
-    explicit ConnectionRef(std::shared_ptr<ConnectionState> state);
-    /// Throws LeaseError when the connection was given back to its pool since, or there is none.
-    ConnectionState& use() const;
-
-private:
-    std::shared_ptr<ConnectionState> state_{};
-    std::uint64_t tenancy_ = 0;
-};
-
-/// A transport's channel, and the use of the connection that it belongs to.
-class KOMBU_EXPORT ChannelHandle {
-public:
-    ChannelHandle(ConnectionRef connection, std::shared_ptr<TransportChannel> channel);
-    /// Throws LeaseError as ConnectionRef::use does.
-    TransportChannel& use() const;
-    /// When an operation without a timeout of its own must have ended.
-    Deadline deadline(OptionalTimeout timeout) const;
-    const ConnectionRef& connection() const noexcept { return connection_; }
-
-private:
-    ConnectionRef connection_;
-    std::shared_ptr<TransportChannel> channel_;
-};
-}  // namespace detail
 
 /// What a broker says of a queue.
 struct QueueInfo {
@@ -64,8 +30,6 @@ struct QueueInfo {
 /// LeaseError when the connection was given back to its pool.
 class KOMBU_EXPORT Channel {
 public:
-    explicit Channel(detail::ChannelHandle handle) : handle_(std::move(handle)) {}
-
     bool is_open() const;
     /// Closes the channel; deliveries that were not settled go back to their queues. Doing it twice does nothing.
     void close(OptionalTimeout timeout = {});
@@ -92,6 +56,9 @@ public:
     void declare(const Entity& entity, OptionalTimeout timeout = {});
 
 private:
+    friend struct detail::ClientAccess;
+    explicit Channel(detail::ChannelHandle handle) : handle_(std::move(handle)) {}
+
     detail::ChannelHandle handle_;
 };
 

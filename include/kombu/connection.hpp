@@ -2,9 +2,9 @@
 #pragma once
 
 #include <kombu/channel.hpp>
+#include <kombu/config.hpp>
 #include <kombu/deadline.hpp>
 #include <kombu/entity.hpp>
-#include <kombu/export.hpp>
 #include <kombu/json.hpp>
 #include <kombu/retry.hpp>
 #include <kombu/url.hpp>
@@ -78,8 +78,6 @@ public:
     /// Connects unless connected. Visits each endpoint once, each with connect_timeout. Throws ConnectionError that
     /// tells what happened at each of them.
     Connection& connect(OptionalTimeout timeout = {});
-    /// What connect() and async_connect() do.
-    Operation<> connect_operation(OptionalTimeout timeout = {});
     /// connect(), by kombu/asio.hpp.
     template <class Token>
     auto async_connect(OptionalTimeout timeout, Token&& token);
@@ -108,9 +106,6 @@ public:
     SimpleQueue simple_queue(std::string_view name, const SimpleQueueOptions& options);
     SimpleQueue simple_queue(const Queue& queue);
     SimpleQueue simple_queue(const Queue& queue, const SimpleQueueOptions& options);
-    /// What async_simple_queue() does.
-    Operation<SimpleQueue> simple_queue_operation(std::string_view name, SimpleQueueOptions options);
-    Operation<SimpleQueue> simple_queue_operation(Queue queue, SimpleQueueOptions options);
     /// simple_queue(), by kombu/asio.hpp. `queue`: a name or a Queue.
     template <class QueueOrName, class Token>
     auto async_simple_queue(const QueueOrName& queue, const SimpleQueueOptions& options, Token&& token);
@@ -144,10 +139,10 @@ public:
     /// Prints as_uri().
     friend KOMBU_EXPORT std::ostream& operator<<(std::ostream& out, const Connection& connection);
 
-    /// For the library's own parts, which share a connection's inside.
-    const std::shared_ptr<detail::ConnectionState>& state() const noexcept { return state_; }
-
 private:
+    friend struct async::Operations;
+    friend struct detail::ClientAccess;
+
     std::shared_ptr<detail::ConnectionState> state_;
     std::uint64_t fingerprint_ = 0;
 };

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
-#include <kombu/export.hpp>
+#include <kombu/config.hpp>
 
 #include <chrono>
 #include <cstddef>
@@ -188,7 +188,7 @@ struct LeaseSite {
 struct LimitReport {
     std::string pool{};
     /// What the pool lends: "connection", "producer", "resource".
-    std::string noun = "resource";
+    std::string resource_name = "resource";
     std::size_t limit = 0;
     std::size_t in_use = 0;
     std::size_t idle = 0;
@@ -217,11 +217,11 @@ private:
         const auto waited = std::chrono::duration_cast<std::chrono::milliseconds>(r.waited).count();
         std::string text = (r.pool.empty() ? "pool" : r.pool) + ": ";
         if (r.max_waiters != 0)
-            text += "too many wait for a " + r.noun + " already";
+            text += "too many wait for a " + r.resource_name + " already";
         else if (r.blocked)
-            text += "no " + r.noun + " within " + to_string(waited) + " ms";
+            text += "no " + r.resource_name + " within " + to_string(waited) + " ms";
         else
-            text += "no " + r.noun + " is free";
+            text += "no " + r.resource_name + " is free";
         text += " (limit " + to_string(r.limit) + ", in use " + to_string(r.in_use) + ", idle " + to_string(r.idle);
         if (r.connecting != 0) text += ", connecting " + to_string(r.connecting);
         text += ", waiting " + to_string(r.waiting) + ")";

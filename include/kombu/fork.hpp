@@ -24,8 +24,8 @@ inline void disable_fork_handlers() noexcept {
 /// What the handler does, by hand: in the child, before anything else of this library, by its only thread. Does nothing
 /// when it has been done for this process.
 inline void after_fork_child() noexcept {
-    const pid_t known = detail::process.pid.load(std::memory_order_relaxed);
-    if (known != 0 && known != ::getpid()) detail::become_child();
+    const pid_t inherited = detail::process.pid.load(std::memory_order_relaxed);
+    if (inherited != 0 && inherited != ::getpid()) detail::on_fork_child();
 }
 
 }  // namespace kombu

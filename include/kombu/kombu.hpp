@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
+// Everything to connect, acquire, publish and receive. On request: kombu/celery.hpp, kombu/asio.hpp, and
+// kombu/transport.hpp for writers of transports.
 #include <kombu/batch.hpp>
-#include <kombu/celery.hpp>
 #include <kombu/channel.hpp>
 #include <kombu/compression.hpp>
 #include <kombu/connection.hpp>
@@ -17,6 +18,5 @@
 #include <kombu/retry.hpp>
 #include <kombu/serialization.hpp>
 #include <kombu/simple_queue.hpp>
-#include <kombu/transport.hpp>
 #include <kombu/url.hpp>
 #include <kombu/version.hpp>

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
-#include <kombu/export.hpp>
+#include <kombu/config.hpp>
+#include <kombu/detail/connection_ref.hpp>
 #include <kombu/json.hpp>
-#include <kombu/operation.hpp>
 #include <kombu/serialization.hpp>
 
 #include <cstdint>
@@ -12,10 +12,6 @@
 #include <string>
 
 namespace kombu {
-
-namespace detail {
-class ChannelHandle;
-}
 
 /// What travels beside a body. What is not set is not sent.
 struct Properties {
@@ -68,7 +64,6 @@ class KOMBU_EXPORT Message {
 public:
     /// As one that was moved from.
     Message() noexcept;
-    Message(Delivery delivery, detail::ChannelHandle channel, bool no_ack, ContentTypes accept);
     Message(Message&&) noexcept;
     Message& operator=(Message&&) noexcept;
     ~Message();
@@ -100,10 +95,6 @@ public:
     void reject(bool requeue = false);
     void requeue() { reject(true); }
 
-    /// What ack(), reject() and their asynchronous forms do. The message stays where it is until it is done.
-    enum class Settlement : std::uint8_t { acknowledge, reject, requeue };
-    Operation<> settle_operation(Settlement how);
-
     /// The same, by kombu/asio.hpp: completes when the settlement is on its way.
     template <class Token>
     auto async_ack(Token&& token);
@@ -111,7 +102,11 @@ public:
     auto async_reject(bool requeue, Token&& token);
 
 private:
+    friend struct async::Operations;
+    friend struct detail::ClientAccess;
     struct Data;
+
+    Message(Delivery delivery, detail::ChannelHandle channel, bool no_ack, ContentTypes accept);
     Data& data() const;
     std::unique_ptr<Data> data_;
 };

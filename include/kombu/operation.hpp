@@ -11,45 +11,48 @@
 #include <optional>
 #include <utility>
 
-namespace kombu {
+/// Operations and their drivers: for writers of transports and of drivers. Programs use the blocking members of
+/// Connection, Producer and so on, or the async_ members that kombu/asio.hpp defines.
+namespace kombu::async {
 
-/// A descriptor that operations wait for, and what a driver keeps with it between two waits (its registration with an
-/// event loop). Whoever closes the descriptor resets the registration first.
+/// A descriptor that operations wait for, and the data that a driver keeps with it between two waits (its registration
+/// with an event loop). The owner of the descriptor resets the registration before it closes the descriptor.
 struct WaitHandle {
     int descriptor = -1;
     std::shared_ptr<void> registration{};
-    /// When there is one, a driver that registers the descriptor sets it: in a forked child its number then stands for
-    /// something that is always ready, since event loops do not expect their descriptors to vanish.
+    /// When not null, a driver that registers the descriptor sets it. In a forked child the number of the descriptor
+    /// then stands for one that is always ready, since event loops do not expect their descriptors to vanish.
     std::atomic<bool>* registered = nullptr;
 };
 
-/// What a suspended operation waits for: the first of these.
+/// The events that a suspended operation waits for. The first of them ends the wait.
 struct Wait {
-    /// Readable, or closed, or failed.
+    /// The descriptor is readable, closed or failed.
     WaitHandle* handle = nullptr;
-    /// Or writable.
+    /// The descriptor is writable.
     bool write = false;
-    /// Or that the operation's waker is called.
+    /// The waker of the operation is called.
     bool signal = false;
-    /// Or this time.
+    /// This time is reached.
     Deadline until = Deadline::never();
-    /// Where a driver may put what it reads as it waits, when only reading is waited for and recv(2) does it.
+    /// A buffer of `size` bytes that a driver may read into with recv(2), when the wait is for reading only.
     char* into = nullptr;
     std::size_t size = 0;
 };
 
-/// What came. Nothing: the time.
+/// Which of the awaited events occurred; all false means that the deadline passed.
 struct Ready {
     bool read = false;
     bool write = false;
     bool signal = false;
-    /// How much the driver has read, when it has; 0 at the peer's end.
+    /// The number of bytes that the driver has read, when it has; 0 at the end of the stream.
     std::optional<std::size_t> received{};
     explicit operator bool() const noexcept { return read || write || signal; }
 };
 
-/// Ends a Wait for a signal, from any thread. A call that comes before the operation waits is not lost; a wait may also
-/// end without a call. Whoever calls holds a lock that the operation takes before it ends, so that the waker is there.
+/// Ends a wait for a signal, from any thread. A call that comes before the wait is not lost; a wait may also end
+/// without a call. The caller holds a lock that the operation takes before it ends, so that the waker exists during the
+/// call.
 class Waker {
 public:
     virtual void wake() noexcept = 0;
@@ -58,24 +61,26 @@ protected:
     ~Waker() = default;
 };
 
-/// `co_await NeedInput{until}` in an operation on a session: go on when the session was fed (true), or when `until` has
-/// passed (false). Whoever runs the operation for the session turns it into a Wait.
-struct NeedInput {
+/// `co_await AwaitInput{until}` in an operation on a session: continues when the session has received bytes (true) or
+/// when `until` has passed (false). The session's driver turns it into a Wait.
+struct AwaitInput {
     Deadline until = Deadline::never();
 };
 
-/// `co_await ask_waker` in an operation: its waker, at once.
-struct AskWaker {};
-inline constexpr AskWaker ask_waker{};
+/// `co_await this_waker` in an operation returns its waker, without suspending.
+struct ThisWaker {};
+inline constexpr ThisWaker this_waker{};
 
-namespace detail {
+}  // namespace kombu::async
 
-/// What the outermost operation shares with those it awaits.
+namespace kombu::detail {
+
+/// The data that the outermost operation shares with those it awaits.
 struct OperationContext {
     std::coroutine_handle<> innermost{};
-    Wait wait{};
-    Ready ready{};
-    Waker* waker = nullptr;
+    async::Wait wait{};
+    async::Ready ready{};
+    async::Waker* waker = nullptr;
 };
 
 class PromiseBase {
@@ -83,7 +88,7 @@ public:
     std::suspend_always initial_suspend() const noexcept { return {}; }
     void unhandled_exception() noexcept { error_ = std::current_exception(); }
 
-    struct Final {
+    struct FinalAwaiter {
         bool await_ready() const noexcept { return false; }
         template <class Promise>
         std::coroutine_handle<> await_suspend(std::coroutine_handle<Promise> self) const noexcept {
@@ -94,30 +99,30 @@ public:
         }
         void await_resume() const noexcept {}
     };
-    Final final_suspend() const noexcept { return {}; }
+    FinalAwaiter final_suspend() const noexcept { return {}; }
 
     struct WaitAwaiter {
         OperationContext& context;
-        Wait wait;
+        async::Wait wait;
         bool await_ready() const noexcept { return false; }
         void await_suspend(std::coroutine_handle<> self) const noexcept {
             context.innermost = self;
             context.wait = wait;
         }
-        Ready await_resume() const noexcept { return context.ready; }
+        async::Ready await_resume() const noexcept { return context.ready; }
     };
     struct InputAwaiter : WaitAwaiter {
         bool await_resume() const noexcept { return context.ready.read; }
     };
     struct WakerAwaiter {
-        Waker& waker;
+        async::Waker& waker;
         bool await_ready() const noexcept { return true; }
         void await_suspend(std::coroutine_handle<>) const noexcept {}
-        Waker& await_resume() const noexcept { return waker; }
+        async::Waker& await_resume() const noexcept { return waker; }
     };
-    WaitAwaiter await_transform(Wait wait) noexcept { return {*context_, wait}; }
-    InputAwaiter await_transform(NeedInput need) noexcept { return {{*context_, {.until = need.until}}}; }
-    WakerAwaiter await_transform(AskWaker) noexcept { return {*context_->waker}; }
+    WaitAwaiter await_transform(async::Wait wait) noexcept { return {*context_, wait}; }
+    InputAwaiter await_transform(async::AwaitInput need) noexcept { return {{*context_, {.until = need.until}}}; }
+    WakerAwaiter await_transform(async::ThisWaker) noexcept { return {*context_->waker}; }
     template <class Awaitable>
     Awaitable&& await_transform(Awaitable&& awaitable) noexcept {
         awaitable.set_context(*context_);
@@ -128,7 +133,7 @@ public:
         if (error_) std::rethrow_exception(error_);
     }
 
-    OperationContext own_context_{};  // of the outermost one; here, since operations move
+    OperationContext own_context_{};  // of the outermost operation; stored here because operations are movable
     OperationContext* context_ = nullptr;
     std::coroutine_handle<> awaited_by_{};
 
@@ -139,17 +144,19 @@ private:
 template <class T>
 class Promise;
 
-}  // namespace detail
+}  // namespace kombu::detail
 
-/// What a driver does with an operation, whatever that returns. Refers to it.
-class OperationSteps {
+namespace kombu::async {
+
+/// A reference to an operation of any result type, for drivers.
+class OperationHandle {
 public:
-    OperationSteps(detail::PromiseBase& promise, std::coroutine_handle<> self) noexcept
+    OperationHandle(detail::PromiseBase& promise, std::coroutine_handle<> self) noexcept
         : promise_(&promise), self_(self) {}
 
-    /// Before the first resume(), when the operation may wait for signals. The waker outlives the operation.
+    /// Must precede the first resume() when the operation may wait for signals. The waker outlives the operation.
     void set_waker(Waker& waker) noexcept { promise_->own_context_.waker = &waker; }
-    /// Runs until the operation is done (true) or waits (false). `ready`: what it waited for.
+    /// Runs until the operation is done (true) or waits (false). `ready`: the events that ended the last wait.
     bool resume(Ready ready) {
         detail::OperationContext& context = promise_->own_context_;
         if (!promise_->context_) {
@@ -161,7 +168,7 @@ public:
         context.innermost.resume();
         return self_.done();
     }
-    /// What a suspended operation waits for.
+    /// The events that the suspended operation waits for.
     const Wait& wait() const noexcept { return promise_->own_context_.wait; }
 
 private:
@@ -169,12 +176,12 @@ private:
     std::coroutine_handle<> self_;
 };
 
-/// Something that takes time, written once for every way of waiting: a coroutine that says what it waits for and never
-/// blocks. Drivers do the waiting: the blocking calls of this library on the caller's thread, those of kombu/asio.hpp
-/// on an executor.
+/// A coroutine that never blocks: it suspends with a description of what it waits for. A driver does the waiting: for
+/// blocking calls on the caller's thread, for those of kombu/asio.hpp on an executor. An operation is written once for
+/// both.
 ///
-/// It does not begin before it is resumed. What it was given by reference must outlive it. A suspended operation may be
-/// destroyed: it is cancelled then, and puts in order what it has left half-done.
+/// It starts with the first resume(). Objects that it received by reference must outlive it. Destroying a suspended
+/// operation cancels it; the operation then cleans up what it has left half-done.
 template <class T = void>
 class [[nodiscard]] Operation {
 public:
@@ -189,10 +196,10 @@ public:
     }
 
     // -- for drivers
-    OperationSteps steps() noexcept { return {self_.promise(), self_}; }
-    bool resume(Ready ready = {.read = true}) { return steps().resume(ready); }
+    OperationHandle handle() noexcept { return {self_.promise(), self_}; }
+    bool resume(Ready ready = {.read = true}) { return handle().resume(ready); }
     const Wait& wait() const noexcept { return self_.promise().own_context_.wait; }
-    /// What a finished operation returned, or throws what it threw.
+    /// Returns the result of a finished operation, or throws its exception.
     T result() { return self_.promise().result(); }
 
     // -- for co_await in another operation
@@ -211,13 +218,15 @@ private:
     std::coroutine_handle<promise_type> self_;
 };
 
-namespace detail {
+}  // namespace kombu::async
+
+namespace kombu::detail {
 
 template <class T>
 class Promise : public PromiseBase {
 public:
-    Operation<T> get_return_object() noexcept {
-        return Operation<T>{std::coroutine_handle<Promise>::from_promise(*this)};
+    async::Operation<T> get_return_object() noexcept {
+        return async::Operation<T>{std::coroutine_handle<Promise>::from_promise(*this)};
     }
     template <class Value>
     void return_value(Value&& value) {
@@ -235,12 +244,11 @@ private:
 template <>
 class Promise<void> : public PromiseBase {
 public:
-    Operation<void> get_return_object() noexcept {
-        return Operation<void>{std::coroutine_handle<Promise>::from_promise(*this)};
+    async::Operation<void> get_return_object() noexcept {
+        return async::Operation<void>{std::coroutine_handle<Promise>::from_promise(*this)};
     }
     void return_void() const noexcept {}
     void result() const { rethrow(); }
 };
 
-}  // namespace detail
-}  // namespace kombu
+}  // namespace kombu::detail

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
+#include <kombu/config.hpp>
 #include <kombu/connection.hpp>
-#include <kombu/export.hpp>
 #include <kombu/pool/pool_group.hpp>
 #include <kombu/pool/resource_pool.hpp>
 #include <kombu/producer.hpp>
@@ -13,6 +13,10 @@
 #include <source_location>
 #include <string>
 #include <vector>
+
+// The pools of connections and producers are compiled once, in the library.
+extern template class KOMBU_EXPORT kombu::ResourcePool<kombu::Connection>;
+extern template class KOMBU_EXPORT kombu::ResourcePool<kombu::Producer>;
 
 namespace kombu::detail {
 class ConnectLog;
@@ -78,22 +82,16 @@ inline constexpr UseGlobalLimit use_global_limit{};
 /// The same by Kombu's older name.
 inline constexpr UseGlobalLimit use_default_limit{};
 
-/// Of every pool of a group that is not configured by its key: what PoolOptions has under the same names. The name goes
-/// before the URL.
-struct ConnectionsOptions {
-    GroupLimit limit = use_global_limit;
-    std::size_t preload = 0;
-    std::size_t max_waiters = 0;
-    std::size_t max_connecting = PoolOptions{}.max_connecting;
-    OptionalTimeout idle_timeout{};
-    OptionalTimeout max_lifetime{};
-    OptionalTimeout validate_after{};
-    OptionalTimeout keepalive{};
-    OptionalTimeout leak_threshold{};
-    std::string name{};
-    std::shared_ptr<PoolObserver> observer{};
-    bool maintain_in_background = true;
-};
+/// The options of every pool of a group without options of its own (see PoolGroup::configure). The limit is the global
+/// one unless set. Pool names are `NAME@URL`.
+using ConnectionsOptions = BasicPoolOptions<GroupLimit>;
+
+}  // namespace kombu::pools
+
+extern template class KOMBU_EXPORT kombu::PoolGroup<kombu::Connection, kombu::pools::ConnectionPool>;
+extern template class KOMBU_EXPORT kombu::PoolGroup<kombu::Connection, kombu::pools::ProducerPool>;
+
+namespace kombu::pools {
 
 /// A connection pool for each broker: `connections[connection].acquire()`.
 class KOMBU_EXPORT Connections : public PoolGroup<Connection, ConnectionPool> {
@@ -101,23 +99,8 @@ public:
     explicit Connections(ConnectionsOptions options = {});
 };
 
-/// As ConnectionsOptions.
-struct ProducersOptions {
-    GroupLimit limit = use_global_limit;
-    /// Where the producers' connections come from. Null: `pools::connections`. Must outlive the group.
-    Connections* connections = nullptr;
-    std::size_t preload = 0;
-    std::size_t max_waiters = 0;
-    std::size_t max_connecting = PoolOptions{}.max_connecting;
-    OptionalTimeout idle_timeout{};
-    OptionalTimeout max_lifetime{};
-    OptionalTimeout validate_after{};
-    OptionalTimeout keepalive{};
-    OptionalTimeout leak_threshold{};
-    std::string name{};
-    std::shared_ptr<PoolObserver> observer{};
-    bool maintain_in_background = true;
-};
+/// As ConnectionsOptions, and `connections` says where the connections come from.
+using ProducersOptions = BasicPoolOptions<GroupLimit, Connections*>;
 
 /// A producer pool for each broker: `producers[connection].acquire()`.
 class KOMBU_EXPORT Producers : public PoolGroup<Connection, ProducerPool> {
@@ -125,17 +108,21 @@ public:
     explicit Producers(ProducersOptions options = {});
 };
 
-namespace detail {
-KOMBU_EXPORT Connections& global_connections();
-KOMBU_EXPORT Producers& global_producers();
+}  // namespace kombu::pools
+
+namespace kombu::detail {
+KOMBU_EXPORT pools::Connections& global_connections();
+KOMBU_EXPORT pools::Producers& global_producers();
 KOMBU_EXPORT GroupRegistry& global_registry();
-}  // namespace detail
+}  // namespace kombu::detail
+
+namespace kombu::pools {
 
 /// The two groups of the process. They exist once, whatever the number of shared objects that use them, before any
 /// other static object that can name them, and are never destroyed. When the process exits, their idle connections are
 /// closed politely, within one second for all of them.
-inline Connections& connections = detail::global_connections();
-inline Producers& producers = detail::global_producers();
+inline Connections& connections = kombu::detail::global_connections();
+inline Producers& producers = kombu::detail::global_producers();
 
 /// The limit of every pool that follows it. 200 at first.
 KOMBU_EXPORT std::size_t get_limit();
@@ -164,7 +151,7 @@ KOMBU_EXPORT std::vector<PoolStats> stats();
 /// leaves by itself when it is destroyed. Returns the group.
 template <class Group>
 Group& register_group(Group& group) {
-    detail::global_registry().add(group);
+    kombu::detail::global_registry().add(group);
     return group;
 }
 

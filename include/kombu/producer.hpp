@@ -2,13 +2,12 @@
 #pragma once
 
 #include <kombu/channel.hpp>
+#include <kombu/config.hpp>
 #include <kombu/connection.hpp>
 #include <kombu/deadline.hpp>
 #include <kombu/entity.hpp>
-#include <kombu/export.hpp>
 #include <kombu/json.hpp>
 #include <kombu/message.hpp>
-#include <kombu/operation.hpp>
 #include <kombu/retry.hpp>
 
 #include <chrono>
@@ -37,7 +36,6 @@ concept BytesBody = std::convertible_to<const T&, std::span<const std::byte>>;
 }  // namespace detail
 
 class Batch;
-struct Encoded;
 
 /// A point in time with a resolution of a second: a system_clock time point, or seconds since 1970.
 class Timestamp {
@@ -138,20 +136,6 @@ public:
         publish_bytes(std::span<const std::byte>{body}, options);
     }
 
-    /// What publish() and async_publish() do. Encoding is done, and its errors are thrown, at once; the operation needs
-    /// neither body nor options. The producer may be destroyed, or given back, before it ends: that ends it.
-    Operation<> publish_operation(const Json& body, const PublishOptions& options = {}) {
-        return publishing_json(body, options);
-    }
-    template <detail::TextBody Text>
-    Operation<> publish_operation(const Text& body, const PublishOptions& options = {}) {
-        return publishing_text(std::string_view{body}, options);
-    }
-    template <detail::BytesBody Bytes>
-    Operation<> publish_operation(const Bytes& body, const PublishOptions& options = {}) {
-        return publishing_bytes(std::span<const std::byte>{body}, options);
-    }
-
     /// publish(), by kombu/asio.hpp.
     template <class Token>
     auto async_publish(const Json& body, const PublishOptions& options, Token&& token);
@@ -180,15 +164,11 @@ public:
     const std::string& routing_key() const noexcept { return options_.routing_key; }
 
 private:
-    struct Sending;
+    friend struct async::Operations;
+
     void publish_json(const Json& body, const PublishOptions& options);
     void publish_text(std::string_view body, const PublishOptions& options);
     void publish_bytes(std::span<const std::byte> body, const PublishOptions& options);
-    Operation<> publishing_json(const Json& body, const PublishOptions& options);
-    Operation<> publishing_text(std::string_view body, const PublishOptions& options);
-    Operation<> publishing_bytes(std::span<const std::byte> body, const PublishOptions& options);
-    Operation<> publishing(Encoded body, const PublishOptions& options) const;
-    static Operation<> send(Sending sending);
 
     detail::ConnectionRef connection_{};
     ProducerOptions options_{};

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
-#include <kombu/export.hpp>
+#include <kombu/config.hpp>
 #include <kombu/json.hpp>
 
 #include <functional>

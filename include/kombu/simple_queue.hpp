@@ -2,9 +2,9 @@
 #pragma once
 
 #include <kombu/channel.hpp>
+#include <kombu/config.hpp>
 #include <kombu/connection.hpp>
 #include <kombu/entity.hpp>
-#include <kombu/export.hpp>
 #include <kombu/message.hpp>
 #include <kombu/producer.hpp>
 
@@ -38,16 +38,12 @@ struct GetOptions {
 class KOMBU_EXPORT SimpleQueue {
 public:
     SimpleQueue(Connection& connection, Queue queue, SimpleQueueOptions options = {});
-    /// The same as an operation.
-    static Operation<SimpleQueue> open_operation(Connection& connection, Queue queue, SimpleQueueOptions options);
     /// Of no connection: every use throws LeaseError.
     SimpleQueue() = default;
 
     /// The next message. Throws Empty when there is none, at once or after the timeout.
     Message get(const GetOptions& options = {});
     Message get_nowait() { return get({.block = false}); }
-    /// What get() and async_get() do. The queue stays where it is until it is done.
-    Operation<Message> get_operation(GetOptions options = {});
     /// get(), by kombu/asio.hpp.
     template <class Token>
     auto async_get(const GetOptions& options, Token&& token);
@@ -72,8 +68,9 @@ public:
     const Queue& queue() const noexcept { return queue_; }
 
 private:
+    friend struct async::Operations;
+
     void set_up(Connection& connection, Queue queue, SimpleQueueOptions options);
-    Operation<> declare_operation();
     PublishOptions addressed(PublishOptions options) const;
 
     detail::ConnectionRef connection_{};

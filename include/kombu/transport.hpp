@@ -2,9 +2,9 @@
 #pragma once
 
 #include <kombu/channel.hpp>
+#include <kombu/config.hpp>
 #include <kombu/deadline.hpp>
 #include <kombu/entity.hpp>
-#include <kombu/export.hpp>
 #include <kombu/json.hpp>
 #include <kombu/message.hpp>
 #include <kombu/operation.hpp>
@@ -87,41 +87,41 @@ public:
     /// How much is open on this channel that must not reach another user: deliveries that are, or may still be, with it
     /// without being settled, and messages that are not confirmed.
     virtual std::size_t unsettled() const noexcept = 0;
-    virtual Operation<> close(Deadline deadline) = 0;
+    virtual async::Operation<> close(Deadline deadline) = 0;
     /// Ends the channel's use without waiting for the broker; its destructor then does nothing, on whatever thread.
     /// False when the connection is of no more use.
     virtual bool close_nowait() noexcept = 0;
 
-    virtual Operation<> exchange_declare(const Exchange& exchange, Deadline deadline) = 0;
-    virtual Operation<> exchange_delete(std::string_view name, bool if_unused, Deadline deadline) = 0;
-    virtual Operation<QueueInfo> queue_declare(const Queue& queue, Deadline deadline) = 0;
-    virtual Operation<> queue_bind(std::string_view queue, std::string_view exchange, std::string_view routing_key,
-                                   const Json& arguments, Deadline deadline) = 0;
-    virtual Operation<> queue_unbind(std::string_view queue, std::string_view exchange, std::string_view routing_key,
-                                     const Json& arguments, Deadline deadline) = 0;
-    virtual Operation<std::uint32_t> queue_purge(std::string_view name, Deadline deadline) = 0;
-    virtual Operation<std::uint32_t> queue_delete(std::string_view name, bool if_unused, bool if_empty,
-                                                  Deadline deadline) = 0;
+    virtual async::Operation<> exchange_declare(const Exchange& exchange, Deadline deadline) = 0;
+    virtual async::Operation<> exchange_delete(std::string_view name, bool if_unused, Deadline deadline) = 0;
+    virtual async::Operation<QueueInfo> queue_declare(const Queue& queue, Deadline deadline) = 0;
+    virtual async::Operation<> queue_bind(std::string_view queue, std::string_view exchange,
+                                          std::string_view routing_key, const Json& arguments, Deadline deadline) = 0;
+    virtual async::Operation<> queue_unbind(std::string_view queue, std::string_view exchange,
+                                            std::string_view routing_key, const Json& arguments, Deadline deadline) = 0;
+    virtual async::Operation<std::uint32_t> queue_purge(std::string_view name, Deadline deadline) = 0;
+    virtual async::Operation<std::uint32_t> queue_delete(std::string_view name, bool if_unused, bool if_empty,
+                                                         Deadline deadline) = 0;
 
     /// Returns when the broker has confirmed, or at once when confirms are off. `confirm_timeout` bounds the wait for
     /// the confirmation alone. Throws Unroutable and Nacked without closing the channel.
-    virtual Operation<> basic_publish(const OutgoingMessage& message, Deadline deadline,
-                                      OptionalTimeout confirm_timeout) = 0;
+    virtual async::Operation<> basic_publish(const OutgoingMessage& message, Deadline deadline,
+                                             OptionalTimeout confirm_timeout) = 0;
     /// The same for many, sent in one go. What became of each: null when it was confirmed, else what basic_publish
     /// would have thrown; throws nothing of that itself. Without an override, one after the other.
-    virtual Operation<std::vector<std::exception_ptr>> basic_publish_all(std::span<const OutgoingMessage> messages,
-                                                                         Deadline deadline,
-                                                                         OptionalTimeout confirm_timeout);
+    virtual async::Operation<std::vector<std::exception_ptr>> basic_publish_all(
+        std::span<const OutgoingMessage> messages, Deadline deadline, OptionalTimeout confirm_timeout);
     /// Messages of that queue will be asked for: where nothing is kept for who does not listen, listens from now on.
-    virtual Operation<> prepare_to_receive(const Queue& queue, Deadline deadline);
+    virtual async::Operation<> prepare_to_receive(const Queue& queue, Deadline deadline);
     /// Nothing when the queue is empty.
-    virtual Operation<std::optional<Delivery>> basic_get(std::string_view queue, bool no_ack, Deadline deadline) = 0;
+    virtual async::Operation<std::optional<Delivery>> basic_get(std::string_view queue, bool no_ack,
+                                                                Deadline deadline) = 0;
     /// Waits for a message until `wait_until`. Nothing when none came. Leaves a queue alive that goes with its last
     /// consumer.
-    virtual Operation<std::optional<Delivery>> wait_for_message(const Queue& queue, bool no_ack,
-                                                                Deadline wait_until) = 0;
-    virtual Operation<> basic_ack(std::uint64_t delivery_tag, Deadline deadline) = 0;
-    virtual Operation<> basic_reject(std::uint64_t delivery_tag, bool requeue, Deadline deadline) = 0;
+    virtual async::Operation<std::optional<Delivery>> wait_for_message(const Queue& queue, bool no_ack,
+                                                                       Deadline wait_until) = 0;
+    virtual async::Operation<> basic_ack(std::uint64_t delivery_tag, Deadline deadline) = 0;
+    virtual async::Operation<> basic_reject(std::uint64_t delivery_tag, bool requeue, Deadline deadline) = 0;
 };
 
 /// A session with a broker. Used by one thread at a time, except interrupt().
@@ -129,13 +129,13 @@ class KOMBU_EXPORT TransportConnection {
 public:
     virtual ~TransportConnection() = default;
 
-    virtual Operation<std::shared_ptr<TransportChannel>> open_channel(Deadline deadline) = 0;
+    virtual async::Operation<std::shared_ptr<TransportChannel>> open_channel(Deadline deadline) = 0;
     /// What is known without asking anybody.
     virtual bool is_open() const noexcept = 0;
     /// Looks, without a round trip, whether the peer has closed or is about to.
     virtual bool is_alive() noexcept = 0;
     /// Ends politely, by the deadline at the latest. Throws nothing.
-    virtual Operation<> close(Deadline deadline) = 0;
+    virtual async::Operation<> close(Deadline deadline) = 0;
     /// Ends without waiting for anything.
     virtual void abandon() noexcept = 0;
     /// From any thread: makes whatever the user of this session waits for fail now.
@@ -162,9 +162,9 @@ public:
     /// Throws ConfigurationError, naming the field, for a description that this transport cannot honour.
     virtual void check(const ConnectionParameters& parameters) const { (void)parameters; }
     /// Throws ConnectionError when there is no broker or it refuses, Timeout when it does not answer in time.
-    virtual Operation<std::shared_ptr<TransportConnection>> connect(const Endpoint& endpoint,
-                                                                    const ConnectionParameters& parameters,
-                                                                    Deadline deadline) const = 0;
+    virtual async::Operation<std::shared_ptr<TransportConnection>> connect(const Endpoint& endpoint,
+                                                                           const ConnectionParameters& parameters,
+                                                                           Deadline deadline) const = 0;
 };
 
 /// Makes a transport known under a URL scheme, or replaces the one of that name. Thread-safe.

@@ -37,7 +37,7 @@ std::size_t AmqpChannel::unsettled() const noexcept {
            channel_->confirms.pending();
 }
 
-Operation<> AmqpChannel::close(Deadline deadline) {
+async::Operation<> AmqpChannel::close(Deadline deadline) {
     ended_ = true;
     if (is_open()) co_await connection_->run(close_channel(connection_->session(), channel_), deadline);
 }
@@ -52,50 +52,50 @@ bool AmqpChannel::close_nowait() noexcept try {
     return false;
 }
 
-Operation<> AmqpChannel::exchange_declare(const Exchange& exchange, Deadline deadline) {
+async::Operation<> AmqpChannel::exchange_declare(const Exchange& exchange, Deadline deadline) {
     return connection_->run(declare_exchange(connection_->session(), channel_, exchange), deadline);
 }
 
-Operation<> AmqpChannel::exchange_delete(std::string_view name, bool if_unused, Deadline deadline) {
+async::Operation<> AmqpChannel::exchange_delete(std::string_view name, bool if_unused, Deadline deadline) {
     return connection_->run(delete_exchange(connection_->session(), channel_, std::string{name}, if_unused), deadline);
 }
 
-Operation<QueueInfo> AmqpChannel::queue_declare(const Queue& queue, Deadline deadline) {
+async::Operation<QueueInfo> AmqpChannel::queue_declare(const Queue& queue, Deadline deadline) {
     return connection_->run(declare_queue(connection_->session(), channel_, queue), deadline);
 }
 
-Operation<> AmqpChannel::queue_bind(std::string_view queue, std::string_view exchange, std::string_view routing_key,
-                                    const Json& arguments, Deadline deadline) {
+async::Operation<> AmqpChannel::queue_bind(std::string_view queue, std::string_view exchange,
+                                           std::string_view routing_key, const Json& arguments, Deadline deadline) {
     return connection_->run(bind_queue(connection_->session(), channel_, std::string{queue}, std::string{exchange},
                                        std::string{routing_key}, arguments),
                             deadline);
 }
 
-Operation<> AmqpChannel::queue_unbind(std::string_view queue, std::string_view exchange, std::string_view routing_key,
-                                      const Json& arguments, Deadline deadline) {
+async::Operation<> AmqpChannel::queue_unbind(std::string_view queue, std::string_view exchange,
+                                             std::string_view routing_key, const Json& arguments, Deadline deadline) {
     return connection_->run(unbind_queue(connection_->session(), channel_, std::string{queue}, std::string{exchange},
                                          std::string{routing_key}, arguments),
                             deadline);
 }
 
-Operation<std::uint32_t> AmqpChannel::queue_purge(std::string_view name, Deadline deadline) {
+async::Operation<std::uint32_t> AmqpChannel::queue_purge(std::string_view name, Deadline deadline) {
     return connection_->run(purge_queue(connection_->session(), channel_, std::string{name}), deadline);
 }
 
-Operation<std::uint32_t> AmqpChannel::queue_delete(std::string_view name, bool if_unused, bool if_empty,
-                                                   Deadline deadline) {
+async::Operation<std::uint32_t> AmqpChannel::queue_delete(std::string_view name, bool if_unused, bool if_empty,
+                                                          Deadline deadline) {
     return connection_->run(delete_queue(connection_->session(), channel_, std::string{name}, if_unused, if_empty),
                             deadline);
 }
 
-Operation<> AmqpChannel::basic_publish(const OutgoingMessage& message, Deadline deadline,
-                                       OptionalTimeout confirm_timeout) {
+async::Operation<> AmqpChannel::basic_publish(const OutgoingMessage& message, Deadline deadline,
+                                              OptionalTimeout confirm_timeout) {
     if (!connection_->confirms()) return publish_unconfirmed(message, deadline);
     return publish_confirmed(message, deadline, confirm_timeout);
 }
 
-Operation<> AmqpChannel::publish_confirmed(const OutgoingMessage& message, Deadline deadline,
-                                           OptionalTimeout confirm_timeout) {
+async::Operation<> AmqpChannel::publish_confirmed(const OutgoingMessage& message, Deadline deadline,
+                                                  OptionalTimeout confirm_timeout) {
     Session& session = connection_->session();
     {
         AmqpConnection::Driver::Exchange waiting = connection_->begin();
@@ -122,7 +122,7 @@ void AmqpChannel::look_for_refusals() {
     next_look_ = Deadline::after(error_check_interval);
 }
 
-Operation<> AmqpChannel::publish_unconfirmed(const OutgoingMessage& message, Deadline deadline) {
+async::Operation<> AmqpChannel::publish_unconfirmed(const OutgoingMessage& message, Deadline deadline) {
     look_for_refusals();
     AmqpConnection::Driver::Exchange exchange = connection_->begin();
     publish(connection_->session(), *channel_, message);
@@ -130,9 +130,8 @@ Operation<> AmqpChannel::publish_unconfirmed(const OutgoingMessage& message, Dea
     exchange.end();
 }
 
-Operation<std::vector<std::exception_ptr>> AmqpChannel::basic_publish_all(std::span<const OutgoingMessage> messages,
-                                                                          Deadline deadline,
-                                                                          OptionalTimeout confirm_timeout) {
+async::Operation<std::vector<std::exception_ptr>> AmqpChannel::basic_publish_all(
+    std::span<const OutgoingMessage> messages, Deadline deadline, OptionalTimeout confirm_timeout) {
     const auto unknown = std::make_exception_ptr(ConnectionError("the message was not confirmed"));
     std::vector<std::exception_ptr> results(messages.size(), unknown);
     std::exception_ptr broken;
@@ -168,11 +167,13 @@ Operation<std::vector<std::exception_ptr>> AmqpChannel::basic_publish_all(std::s
     co_return results;
 }
 
-Operation<std::optional<Delivery>> AmqpChannel::basic_get(std::string_view queue, bool no_ack, Deadline deadline) {
+async::Operation<std::optional<Delivery>> AmqpChannel::basic_get(std::string_view queue, bool no_ack,
+                                                                 Deadline deadline) {
     return connection_->run(get(connection_->session(), channel_, std::string{queue}, no_ack), deadline);
 }
 
-Operation<std::optional<Delivery>> AmqpChannel::wait_for_message(const Queue& queue, bool no_ack, Deadline wait_until) {
+async::Operation<std::optional<Delivery>> AmqpChannel::wait_for_message(const Queue& queue, bool no_ack,
+                                                                        Deadline wait_until) {
     // The operation keeps its own time; round trips to begin and to end may take longer than the wait.
     const Deadline deadline = wait_until.is_never()
                                   ? wait_until
@@ -181,14 +182,14 @@ Operation<std::optional<Delivery>> AmqpChannel::wait_for_message(const Queue& qu
                             deadline);
 }
 
-Operation<> AmqpChannel::basic_ack(std::uint64_t delivery_tag, Deadline deadline) {
+async::Operation<> AmqpChannel::basic_ack(std::uint64_t delivery_tag, Deadline deadline) {
     AmqpConnection::Driver::Exchange exchange = connection_->begin();
     acknowledge(connection_->session(), *channel_, delivery_tag);
     if (!connection_->driver().try_send()) co_await connection_->driver().flush(deadline);
     exchange.end();
 }
 
-Operation<> AmqpChannel::basic_reject(std::uint64_t delivery_tag, bool requeue, Deadline deadline) {
+async::Operation<> AmqpChannel::basic_reject(std::uint64_t delivery_tag, bool requeue, Deadline deadline) {
     AmqpConnection::Driver::Exchange exchange = connection_->begin();
     reject(connection_->session(), *channel_, delivery_tag, requeue);
     if (!connection_->driver().try_send()) co_await connection_->driver().flush(deadline);

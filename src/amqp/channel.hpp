@@ -18,35 +18,38 @@ public:
 
     bool is_open() const noexcept override;
     std::size_t unsettled() const noexcept override;
-    Operation<> close(Deadline deadline) override;
+    async::Operation<> close(Deadline deadline) override;
     bool close_nowait() noexcept override;
 
-    Operation<> exchange_declare(const Exchange& exchange, Deadline deadline) override;
-    Operation<> exchange_delete(std::string_view name, bool if_unused, Deadline deadline) override;
-    Operation<QueueInfo> queue_declare(const Queue& queue, Deadline deadline) override;
-    Operation<> queue_bind(std::string_view queue, std::string_view exchange, std::string_view routing_key,
-                           const Json& arguments, Deadline deadline) override;
-    Operation<> queue_unbind(std::string_view queue, std::string_view exchange, std::string_view routing_key,
-                             const Json& arguments, Deadline deadline) override;
-    Operation<std::uint32_t> queue_purge(std::string_view name, Deadline deadline) override;
-    Operation<std::uint32_t> queue_delete(std::string_view name, bool if_unused, bool if_empty,
-                                          Deadline deadline) override;
+    async::Operation<> exchange_declare(const Exchange& exchange, Deadline deadline) override;
+    async::Operation<> exchange_delete(std::string_view name, bool if_unused, Deadline deadline) override;
+    async::Operation<QueueInfo> queue_declare(const Queue& queue, Deadline deadline) override;
+    async::Operation<> queue_bind(std::string_view queue, std::string_view exchange, std::string_view routing_key,
+                                  const Json& arguments, Deadline deadline) override;
+    async::Operation<> queue_unbind(std::string_view queue, std::string_view exchange, std::string_view routing_key,
+                                    const Json& arguments, Deadline deadline) override;
+    async::Operation<std::uint32_t> queue_purge(std::string_view name, Deadline deadline) override;
+    async::Operation<std::uint32_t> queue_delete(std::string_view name, bool if_unused, bool if_empty,
+                                                 Deadline deadline) override;
 
-    Operation<> basic_publish(const OutgoingMessage& message, Deadline deadline,
-                              OptionalTimeout confirm_timeout) override;
-    Operation<std::vector<std::exception_ptr>> basic_publish_all(std::span<const OutgoingMessage> messages,
-                                                                 Deadline deadline,
-                                                                 OptionalTimeout confirm_timeout) override;
-    Operation<std::optional<Delivery>> basic_get(std::string_view queue, bool no_ack, Deadline deadline) override;
-    Operation<std::optional<Delivery>> wait_for_message(const Queue& queue, bool no_ack, Deadline wait_until) override;
-    Operation<> basic_ack(std::uint64_t delivery_tag, Deadline deadline) override;
-    Operation<> basic_reject(std::uint64_t delivery_tag, bool requeue, Deadline deadline) override;
+    async::Operation<> basic_publish(const OutgoingMessage& message, Deadline deadline,
+                                     OptionalTimeout confirm_timeout) override;
+    async::Operation<std::vector<std::exception_ptr>> basic_publish_all(std::span<const OutgoingMessage> messages,
+                                                                        Deadline deadline,
+                                                                        OptionalTimeout confirm_timeout) override;
+    async::Operation<std::optional<Delivery>> basic_get(std::string_view queue, bool no_ack,
+                                                        Deadline deadline) override;
+    async::Operation<std::optional<Delivery>> wait_for_message(const Queue& queue, bool no_ack,
+                                                               Deadline wait_until) override;
+    async::Operation<> basic_ack(std::uint64_t delivery_tag, Deadline deadline) override;
+    async::Operation<> basic_reject(std::uint64_t delivery_tag, bool requeue, Deadline deadline) override;
 
 private:
-    Operation<> publish_confirmed(const OutgoingMessage& message, Deadline deadline, OptionalTimeout confirm_timeout);
+    async::Operation<> publish_confirmed(const OutgoingMessage& message, Deadline deadline,
+                                         OptionalTimeout confirm_timeout);
     /// Without confirms: throws what the broker had to say about messages that were sent earlier.
     void look_for_refusals();
-    Operation<> publish_unconfirmed(const OutgoingMessage& message, Deadline deadline);
+    async::Operation<> publish_unconfirmed(const OutgoingMessage& message, Deadline deadline);
 
     std::shared_ptr<AmqpConnection> connection_;
     std::shared_ptr<ChannelState> channel_;

@@ -24,9 +24,9 @@ std::chrono::seconds on_the_wire(std::chrono::nanoseconds heartbeat) {
 
 }  // namespace
 
-Operation<std::shared_ptr<TransportConnection>> AmqpConnection::open(const Endpoint& endpoint,
-                                                                     const ConnectionParameters& parameters,
-                                                                     Deadline deadline) {
+async::Operation<std::shared_ptr<TransportConnection>> AmqpConnection::open(const Endpoint& endpoint,
+                                                                            const ConnectionParameters& parameters,
+                                                                            Deadline deadline) {
     std::string password = endpoint.password.reveal();
     // PLAIN joins its fields with NUL: one within a field would end it.
     if (password.find('\0') != std::string::npos)
@@ -39,7 +39,7 @@ Operation<std::shared_ptr<TransportConnection>> AmqpConnection::open(const Endpo
         deadline);
     if (session.heartbeat().count() != 0) {
         connection->turn().share();
-        net::keeper().add(*connection, std::chrono::nanoseconds{session.heartbeat()} / 8);
+        net::heartbeat_thread().add(*connection, std::chrono::nanoseconds{session.heartbeat()} / 8);
     }
     co_return connection;
 }
@@ -51,7 +51,7 @@ AmqpConnection::AmqpConnection(const Endpoint& endpoint, bool confirms)
       confirms_(confirms) {}
 
 AmqpConnection::~AmqpConnection() {
-    if (session_.heartbeat().count() != 0) net::keeper().remove(*this);
+    if (session_.heartbeat().count() != 0) net::heartbeat_thread().remove(*this);
     AmqpConnection::abandon();
 }
 
@@ -60,7 +60,7 @@ void AmqpConnection::check_open() const {
     if (!stream_.is_open()) throw ConnectionError(stream_.peer() + ": the connection is closed");
 }
 
-Operation<std::shared_ptr<TransportChannel>> AmqpConnection::open_channel(Deadline deadline) {
+async::Operation<std::shared_ptr<TransportChannel>> AmqpConnection::open_channel(Deadline deadline) {
     Driver::Exchange exchange = begin();
     auto channel = session_.new_channel();
     co_await run(amqp::open_channel(session_, channel, confirms_), deadline, std::move(exchange));
@@ -86,7 +86,7 @@ bool AmqpConnection::try_send() noexcept try {
     return false;
 }
 
-Operation<> AmqpConnection::close(Deadline deadline) {
+async::Operation<> AmqpConnection::close(Deadline deadline) {
     try {
         if (is_open()) co_await run(close_connection(session_), deadline);
     } catch (const std::exception&) {
@@ -109,7 +109,7 @@ void AmqpConnection::abandon() noexcept {
     stream_.close();
 }
 
-bool AmqpConnection::enter() noexcept {
+bool AmqpConnection::try_retain() noexcept {
     kept_ = session_.failed() ? nullptr : weak_from_this().lock();
     return kept_ != nullptr;
 }

@@ -1,6 +1,6 @@
 #pragma once
 
-#include <kombu/detail/maintenance.hpp>
+#include <kombu/detail/periodic_thread.hpp>
 #include <kombu/transport.hpp>
 
 #include "amqp/session.hpp"
@@ -14,23 +14,23 @@ namespace kombu::amqp {
 
 /// An AMQP session over TCP, driven by whoever uses it, and by the keeper in between when there are heartbeats.
 class AmqpConnection final : public TransportConnection,
-                             public kombu::detail::Maintained,
+                             public kombu::detail::PeriodicTask,
                              public std::enable_shared_from_this<AmqpConnection> {
 public:
     using Driver = net::SessionDriver<Session>;
 
     /// Connects and logs in. The arguments live until it is done.
-    static Operation<std::shared_ptr<TransportConnection>> open(const Endpoint& endpoint,
-                                                                const ConnectionParameters& parameters,
-                                                                Deadline deadline);
+    static async::Operation<std::shared_ptr<TransportConnection>> open(const Endpoint& endpoint,
+                                                                       const ConnectionParameters& parameters,
+                                                                       Deadline deadline);
 
     AmqpConnection(const Endpoint& endpoint, bool confirms);
     ~AmqpConnection() override;
 
-    Operation<std::shared_ptr<TransportChannel>> open_channel(Deadline deadline) override;
+    async::Operation<std::shared_ptr<TransportChannel>> open_channel(Deadline deadline) override;
     bool is_open() const noexcept override { return stream_.is_open() && !session_.failed(); }
     bool is_alive() noexcept override;
-    Operation<> close(Deadline deadline) override;
+    async::Operation<> close(Deadline deadline) override;
     void abandon() noexcept override;
     void interrupt() noexcept override { stream_.shut_down(); }
 
@@ -38,12 +38,12 @@ public:
     bool confirms() const noexcept { return confirms_; }
 
     template <class T>
-    Operation<T> run(Operation<T> operation, Deadline deadline) {
+    async::Operation<T> run(async::Operation<T> operation, Deadline deadline) {
         check_open();
         return driver_.run(std::move(operation), deadline);
     }
     template <class T>
-    Operation<T> run(Operation<T> operation, Deadline deadline, Driver::Exchange exchange) {
+    async::Operation<T> run(async::Operation<T> operation, Deadline deadline, Driver::Exchange exchange) {
         return driver_.run(std::move(operation), deadline, std::move(exchange));
     }
     /// Throws when the connection is not open.
@@ -58,8 +58,8 @@ public:
     /// Throws what the session failed with, or that it is closed.
     void check_open() const;
 
-    // Maintained, for the keeper
-    bool enter() noexcept override;
+    // PeriodicTask, for the keeper
+    bool try_retain() noexcept override;
     void run() noexcept override;
 
 private:

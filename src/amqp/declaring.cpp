@@ -9,7 +9,7 @@
 
 namespace kombu::amqp {
 
-Operation<> open_channel(Session& session, Channel channel, bool confirms) {
+async::Operation<> open_channel(Session& session, Channel channel, bool confirms) {
     session.check();
     amqp_channel_open_t open{};
     session.send(channel->number(), AMQP_CHANNEL_OPEN_METHOD, &open);
@@ -31,16 +31,16 @@ void close_channel_nowait(Session& session, ChannelState& channel) {
     channel.unsettled.clear();
 }
 
-Operation<> close_channel(Session& session, Channel channel) {
+async::Operation<> close_channel(Session& session, Channel channel) {
     session.check();
     close_channel_nowait(session, *channel);
     while (channel->phase != ChannelState::Phase::closed) {
-        co_await NeedInput{};
+        co_await async::AwaitInput{};
         session.check();
     }
 }
 
-Operation<> declare_exchange(Session& session, Channel channel, Exchange exchange) {
+async::Operation<> declare_exchange(Session& session, Channel channel, Exchange exchange) {
     ready(session, *channel);
     TableEncoder tables;
     amqp_exchange_declare_t declare{0,
@@ -56,14 +56,14 @@ Operation<> declare_exchange(Session& session, Channel channel, Exchange exchang
     co_await answer(session, channel, AMQP_EXCHANGE_DECLARE_OK_METHOD);
 }
 
-Operation<> delete_exchange(Session& session, Channel channel, std::string name, bool if_unused) {
+async::Operation<> delete_exchange(Session& session, Channel channel, std::string name, bool if_unused) {
     ready(session, *channel);
     amqp_exchange_delete_t erase{0, bytes(name), if_unused, 0};
     session.send(channel->number(), AMQP_EXCHANGE_DELETE_METHOD, &erase);
     co_await answer(session, channel, AMQP_EXCHANGE_DELETE_OK_METHOD);
 }
 
-Operation<QueueInfo> declare_queue(Session& session, Channel channel, Queue queue) {
+async::Operation<QueueInfo> declare_queue(Session& session, Channel channel, Queue queue) {
     ready(session, *channel);
     TableEncoder tables;
     amqp_queue_declare_t declare{0,
@@ -82,8 +82,8 @@ Operation<QueueInfo> declare_queue(Session& session, Channel channel, Queue queu
     co_return info;
 }
 
-Operation<> bind_queue(Session& session, Channel channel, std::string queue, std::string exchange,
-                       std::string routing_key, Json arguments) {
+async::Operation<> bind_queue(Session& session, Channel channel, std::string queue, std::string exchange,
+                              std::string routing_key, Json arguments) {
     ready(session, *channel);
     TableEncoder tables;
     amqp_queue_bind_t bind{0, bytes(queue), bytes(exchange), bytes(routing_key), 0, tables.table(arguments)};
@@ -91,8 +91,8 @@ Operation<> bind_queue(Session& session, Channel channel, std::string queue, std
     co_await answer(session, channel, AMQP_QUEUE_BIND_OK_METHOD);
 }
 
-Operation<> unbind_queue(Session& session, Channel channel, std::string queue, std::string exchange,
-                         std::string routing_key, Json arguments) {
+async::Operation<> unbind_queue(Session& session, Channel channel, std::string queue, std::string exchange,
+                                std::string routing_key, Json arguments) {
     ready(session, *channel);
     TableEncoder tables;
     amqp_queue_unbind_t unbind{0, bytes(queue), bytes(exchange), bytes(routing_key), tables.table(arguments)};
@@ -100,7 +100,7 @@ Operation<> unbind_queue(Session& session, Channel channel, std::string queue, s
     co_await answer(session, channel, AMQP_QUEUE_UNBIND_OK_METHOD);
 }
 
-Operation<std::uint32_t> purge_queue(Session& session, Channel channel, std::string name) {
+async::Operation<std::uint32_t> purge_queue(Session& session, Channel channel, std::string name) {
     ready(session, *channel);
     amqp_queue_purge_t purge{0, bytes(name), 0};
     session.send(channel->number(), AMQP_QUEUE_PURGE_METHOD, &purge);
@@ -109,8 +109,8 @@ Operation<std::uint32_t> purge_queue(Session& session, Channel channel, std::str
     co_return method.as<amqp_queue_purge_ok_t>().message_count;
 }
 
-Operation<std::uint32_t> delete_queue(Session& session, Channel channel, std::string name, bool if_unused,
-                                      bool if_empty) {
+async::Operation<std::uint32_t> delete_queue(Session& session, Channel channel, std::string name, bool if_unused,
+                                             bool if_empty) {
     ready(session, *channel);
     amqp_queue_delete_t erase{0, bytes(name), if_unused, if_empty, 0};
     session.send(channel->number(), AMQP_QUEUE_DELETE_METHOD, &erase);

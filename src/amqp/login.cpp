@@ -12,7 +12,7 @@ namespace kombu::amqp {
 
 namespace {
 
-Operation<Received> control_answer(Session& session, amqp_method_number_t expected) {
+async::Operation<Received> control_answer(Session& session, amqp_method_number_t expected) {
     for (;;) {
         session.check();
         if (!session.control().empty()) {
@@ -22,7 +22,7 @@ Operation<Received> control_answer(Session& session, amqp_method_number_t expect
                 throw ConnectionError(session.peer() + ": the broker does not log in as AMQP says", 503, false);
             co_return reply;
         }
-        co_await NeedInput{};
+        co_await async::AwaitInput{};
     }
 }
 
@@ -54,8 +54,8 @@ std::chrono::seconds agree(std::chrono::seconds wanted, std::chrono::seconds off
 
 }  // namespace
 
-Operation<> log_in(Session& session, std::string userid, std::string password, std::string virtual_host,
-                   std::chrono::seconds heartbeat) {
+async::Operation<> log_in(Session& session, std::string userid, std::string password, std::string virtual_host,
+                          std::chrono::seconds heartbeat) {
     session.output().reserve(4096);  // growing later would leave a copy of the password behind
     session.output().append("AMQP\x00\x00\x09\x01", 8);
     {
@@ -95,7 +95,7 @@ Operation<> log_in(Session& session, std::string userid, std::string password, s
     co_await control_answer(session, AMQP_CONNECTION_OPEN_OK_METHOD);
 }
 
-Operation<> close_connection(Session& session) {
+async::Operation<> close_connection(Session& session) {
     session.check();
     amqp_connection_close_t close{200, bytes("goodbye"), 0, 0};
     session.send(0, AMQP_CONNECTION_CLOSE_METHOD, &close);

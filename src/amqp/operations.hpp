@@ -26,43 +26,43 @@ using Channel = std::shared_ptr<ChannelState>;
 
 /// From the protocol header to connection.open-ok. `heartbeat`: what this side wants, zero for none; the broker may
 /// want them more often.
-Operation<> log_in(Session& session, std::string userid, std::string password, std::string virtual_host,
-                   std::chrono::seconds heartbeat = {});
-Operation<> close_connection(Session& session);
+async::Operation<> log_in(Session& session, std::string userid, std::string password, std::string virtual_host,
+                          std::chrono::seconds heartbeat = {});
+async::Operation<> close_connection(Session& session);
 
 /// `confirms`: ask for publisher confirms on the new channel.
-Operation<> open_channel(Session& session, Channel channel, bool confirms);
-Operation<> close_channel(Session& session, Channel channel);
+async::Operation<> open_channel(Session& session, Channel channel, bool confirms);
+async::Operation<> close_channel(Session& session, Channel channel);
 /// Asks for the close; the session ignores what still comes.
 void close_channel_nowait(Session& session, ChannelState& channel);
 
-Operation<> declare_exchange(Session& session, Channel channel, Exchange exchange);
-Operation<> delete_exchange(Session& session, Channel channel, std::string name, bool if_unused);
-Operation<QueueInfo> declare_queue(Session& session, Channel channel, Queue queue);
-Operation<> bind_queue(Session& session, Channel channel, std::string queue, std::string exchange,
-                       std::string routing_key, Json arguments);
-Operation<> unbind_queue(Session& session, Channel channel, std::string queue, std::string exchange,
-                         std::string routing_key, Json arguments);
-Operation<std::uint32_t> purge_queue(Session& session, Channel channel, std::string name);
-Operation<std::uint32_t> delete_queue(Session& session, Channel channel, std::string name, bool if_unused,
-                                      bool if_empty);
+async::Operation<> declare_exchange(Session& session, Channel channel, Exchange exchange);
+async::Operation<> delete_exchange(Session& session, Channel channel, std::string name, bool if_unused);
+async::Operation<QueueInfo> declare_queue(Session& session, Channel channel, Queue queue);
+async::Operation<> bind_queue(Session& session, Channel channel, std::string queue, std::string exchange,
+                              std::string routing_key, Json arguments);
+async::Operation<> unbind_queue(Session& session, Channel channel, std::string queue, std::string exchange,
+                                std::string routing_key, Json arguments);
+async::Operation<std::uint32_t> purge_queue(Session& session, Channel channel, std::string name);
+async::Operation<std::uint32_t> delete_queue(Session& session, Channel channel, std::string name, bool if_unused,
+                                             bool if_empty);
 
 /// Puts a message into the session's output: nothing to wait for.
 void publish(Session& session, ChannelState& channel, const OutgoingMessage& message);
 /// Waits until the broker takes messages again. Throws Timeout when `until` passes; nothing was sent then.
-Operation<> await_unblocked(Session& session, Deadline until);
+async::Operation<> await_unblocked(Session& session, Deadline until);
 /// Waits until the broker has confirmed message `number`. Throws Nacked, Unroutable, and Timeout when `until` passes.
-Operation<> await_confirm(Session& session, Channel channel, std::uint64_t number, Deadline until);
-/// The same for many, in their order, which was that of publishing. `results` has a place for each number, with an error
-/// for what is not known yet; null is put there for what was confirmed, and what was refused. Throws only what leaves
-/// the others unknown.
-Operation<> await_confirms(Session& session, Channel channel, std::span<const std::uint64_t> numbers,
-                           std::span<std::exception_ptr> results, Deadline until);
+async::Operation<> await_confirm(Session& session, Channel channel, std::uint64_t number, Deadline until);
+/// The same for many, in their order, which was that of publishing. `results` has a place for each number, with an
+/// error for what is not known yet; null is put there for what was confirmed, and what was refused. Throws only what
+/// leaves the others unknown.
+async::Operation<> await_confirms(Session& session, Channel channel, std::span<const std::uint64_t> numbers,
+                                  std::span<std::exception_ptr> results, Deadline until);
 
-Operation<std::optional<Delivery>> get(Session& session, Channel channel, std::string queue, bool no_ack);
+async::Operation<std::optional<Delivery>> get(Session& session, Channel channel, std::string queue, bool no_ack);
 /// Waits for a message until `until`, by a consumer of its own. Nothing when none came.
-Operation<std::optional<Delivery>> wait_for_message(Session& session, Channel channel, Queue queue, bool no_ack,
-                                                    Deadline until);
+async::Operation<std::optional<Delivery>> wait_for_message(Session& session, Channel channel, Queue queue, bool no_ack,
+                                                           Deadline until);
 /// Settlements need no answer.
 void acknowledge(Session& session, ChannelState& channel, std::uint64_t delivery_tag);
 void reject(Session& session, ChannelState& channel, std::uint64_t delivery_tag, bool requeue);

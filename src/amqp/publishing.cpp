@@ -27,9 +27,9 @@ void publish(Session& session, ChannelState& channel, const OutgoingMessage& mes
     }
 }
 
-Operation<> await_unblocked(Session& session, Deadline until) {
+async::Operation<> await_unblocked(Session& session, Deadline until) {
     while (session.blocked()) {
-        const bool in_time = co_await NeedInput{until};
+        const bool in_time = co_await async::AwaitInput{until};
         session.check();
         if (!in_time && session.blocked())
             throw Timeout(session.peer() + ": the message was not sent: the broker is blocked: " + *session.blocked(),
@@ -37,14 +37,14 @@ Operation<> await_unblocked(Session& session, Deadline until) {
     }
 }
 
-Operation<> await_confirm(Session& session, Channel channel, std::uint64_t number, Deadline until) {
+async::Operation<> await_confirm(Session& session, Channel channel, std::uint64_t number, Deadline until) {
     for (;;) {
         session.check();
         const auto outcome = channel->confirms.outcome(number);
         if (outcome == Confirms::Outcome::refused) throw Nacked("the broker refused the message (basic.nack)");
         if (outcome == Confirms::Outcome::acknowledged) break;
         channel->check();
-        const bool in_time = co_await NeedInput{until};
+        const bool in_time = co_await async::AwaitInput{until};
         if (in_time) continue;
         if (const auto& reason = session.blocked())
             // The connection is well, and the broker says what is wrong: the next message may pass.
@@ -78,8 +78,8 @@ void take_outcome(ChannelState& channel, std::uint64_t number, std::exception_pt
 
 }  // namespace
 
-Operation<> await_confirms(Session& session, Channel channel, std::span<const std::uint64_t> numbers,
-                           std::span<std::exception_ptr> results, Deadline until) {
+async::Operation<> await_confirms(Session& session, Channel channel, std::span<const std::uint64_t> numbers,
+                                  std::span<std::exception_ptr> results, Deadline until) {
     for (std::size_t i = 0; i < numbers.size(); ++i) {
         if (numbers[i] == 0) continue;  // was not sent
         try {

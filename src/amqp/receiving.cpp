@@ -39,8 +39,8 @@ Delivery delivery_of(Received message) {
 Deadline answered_by(Deadline until) { return std::max(until, Deadline::after(round_trip)); }
 
 /// A message that is there now.
-Operation<std::optional<Delivery>> get_by(Session& session, Channel channel, std::string queue, bool no_ack,
-                                          Deadline by) {
+async::Operation<std::optional<Delivery>> get_by(Session& session, Channel channel, std::string queue, bool no_ack,
+                                                 Deadline by) {
     ready(session, *channel);
     amqp_basic_get_t fetch{0, bytes(queue), no_ack};
     session.send(channel->number(), AMQP_BASIC_GET_METHOD, &fetch);
@@ -54,14 +54,14 @@ Operation<std::optional<Delivery>> get_by(Session& session, Channel channel, std
 }
 
 /// For a queue that vanishes with its last consumer: looks again and again instead of consuming.
-Operation<std::optional<Delivery>> look_for_message(Session& session, Channel channel, std::string queue, bool no_ack,
-                                                    Deadline until) {
+async::Operation<std::optional<Delivery>> look_for_message(Session& session, Channel channel, std::string queue,
+                                                           bool no_ack, Deadline until) {
     std::optional<Delivery> found;
     while (!found && !until.expired()) {
         const Deadline next = std::min(until, Deadline::after(poll_interval));
         while (!next.expired()) {
             ready(session, *channel);
-            co_await NeedInput{next};
+            co_await async::AwaitInput{next};
         }
         found = co_await get_by(session, channel, queue, no_ack, answered_by(until));
     }
@@ -70,7 +70,7 @@ Operation<std::optional<Delivery>> look_for_message(Session& session, Channel ch
 
 /// Ends a consumer. Waits for the broker's word only for `patience`: a message that is still under way then is sent
 /// back when it arrives, and until the word has come the channel counts as holding something.
-Operation<> cancel(Session& session, Channel channel, std::string tag, Deadline patience) {
+async::Operation<> cancel(Session& session, Channel channel, std::string tag, Deadline patience) {
     amqp_basic_cancel_t cancel{bytes(tag), 0};
     session.send(channel->number(), AMQP_BASIC_CANCEL_METHOD, &cancel);
     ++channel->cancels_under_way;
@@ -81,7 +81,7 @@ Operation<> cancel(Session& session, Channel channel, std::string tag, Deadline 
             --channel->cancels_under_way;
         }
         if (channel->cancels_under_way == 0) break;
-        const bool in_time = co_await NeedInput{patience};
+        const bool in_time = co_await async::AwaitInput{patience};
         if (!in_time) break;
     }
     channel->consumers.erase(tag);
@@ -89,12 +89,12 @@ Operation<> cancel(Session& session, Channel channel, std::string tag, Deadline 
 
 }  // namespace
 
-Operation<std::optional<Delivery>> get(Session& session, Channel channel, std::string queue, bool no_ack) {
+async::Operation<std::optional<Delivery>> get(Session& session, Channel channel, std::string queue, bool no_ack) {
     return get_by(session, std::move(channel), std::move(queue), no_ack, Deadline::never());
 }
 
-Operation<std::optional<Delivery>> wait_for_message(Session& session, Channel channel, Queue queue, bool no_ack,
-                                                    Deadline until) {
+async::Operation<std::optional<Delivery>> wait_for_message(Session& session, Channel channel, Queue queue, bool no_ack,
+                                                           Deadline until) {
     const auto asked = Clock::now();
     const Deadline answered = answered_by(until);
     std::optional<Delivery> delivery = co_await get_by(session, channel, queue.name(), no_ack, answered);
@@ -119,7 +119,7 @@ Operation<std::optional<Delivery>> wait_for_message(Session& session, Channel ch
 
     bool in_time = true;
     while (in_time && channel->deliveries.empty() && channel->consumers.contains(tag)) {
-        in_time = co_await NeedInput{until};
+        in_time = co_await async::AwaitInput{until};
         ready(session, *channel);
     }
     const bool queue_deleted = !channel->consumers.contains(tag);

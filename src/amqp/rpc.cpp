@@ -6,8 +6,8 @@
 
 namespace kombu::amqp {
 
-Operation<Received> answer(Session& session, Channel channel, amqp_method_number_t expected,
-                           amqp_method_number_t or_else, Deadline by) {
+async::Operation<Received> answer(Session& session, Channel channel, amqp_method_number_t expected,
+                                  amqp_method_number_t or_else, Deadline by) {
     for (;;) {
         session.check();
         if (!channel->replies.empty()) {
@@ -23,7 +23,7 @@ Operation<Received> answer(Session& session, Channel channel, amqp_method_number
             co_return reply;
         }
         channel->check();
-        const bool in_time = co_await NeedInput{by};
+        const bool in_time = co_await async::AwaitInput{by};
         if (!in_time) throw Timeout(session.peer() + ": no answer in time");
     }
 }

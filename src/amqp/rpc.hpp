@@ -10,8 +10,8 @@
 namespace kombu::amqp {
 
 /// The next answer of a channel, which must be one of `expected`. Throws Timeout when `by` passes.
-Operation<Received> answer(Session& session, Channel channel, amqp_method_number_t expected,
-                           amqp_method_number_t or_else = 0, Deadline by = Deadline::never());
+async::Operation<Received> answer(Session& session, Channel channel, amqp_method_number_t expected,
+                                  amqp_method_number_t or_else = 0, Deadline by = Deadline::never());
 
 /// The channel is there to be used, or throws.
 void ready(Session& session, const ChannelState& channel);

@@ -31,9 +31,9 @@ public:
                                      parameters.login_method.substr(0, 100));
     }
 
-    Operation<std::shared_ptr<TransportConnection>> connect(const Endpoint& endpoint,
-                                                            const ConnectionParameters& parameters,
-                                                            Deadline deadline) const override {
+    async::Operation<std::shared_ptr<TransportConnection>> connect(const Endpoint& endpoint,
+                                                                   const ConnectionParameters& parameters,
+                                                                   Deadline deadline) const override {
         return AmqpConnection::open(endpoint, parameters, deadline);
     }
 };

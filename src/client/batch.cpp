@@ -1,10 +1,11 @@
+#include <kombu/async.hpp>
 #include <kombu/batch.hpp>
 #include <kombu/error.hpp>
 
-#include "transport/backoff.hpp"
 #include "client/connection_state.hpp"
-#include "net/blocking_driver.hpp"
 #include "client/prepared_message.hpp"
+#include "net/blocking_driver.hpp"
+#include "transport/backoff.hpp"
 
 #include <algorithm>
 #include <exception>
@@ -106,11 +107,11 @@ template <class Body>
 void Batch::add(const Body& body, const PublishOptions& options) {
     if (!messages_) throw LeaseError("the batch was moved from");
     Messages& messages = *messages_;
-    Publication publication =
-        make_publication(encode(body, options, messages.options), options, messages.options, messages.connection.use());
-    messages.wishes.push_back({std::move(publication.declare), publication.retry_policy});
+    PreparedMessage message =
+        prepare(encode(body, options, messages.options), options, messages.options, messages.connection.checked());
+    messages.wishes.push_back({std::move(message.declare), message.retry_policy});
     try {
-        messages.outgoing.push_back(std::move(publication.message));
+        messages.outgoing.push_back(std::move(message.outgoing));
     } catch (...) {
         messages.wishes.pop_back();
         throw;
@@ -129,13 +130,13 @@ void Batch::clear() noexcept {
     messages_->wishes.clear();
 }
 
-void Batch::commit(OptionalTimeout timeout) { net::run(commit_operation(timeout)); }
+void Batch::commit(OptionalTimeout timeout) { net::run(async::Operations::commit(*this, timeout)); }
 
 namespace {
 
 /// Sends those of the messages that have no error, and says what became of each.
-Operation<Results> attempt(detail::ConnectionState& connection, std::span<const OutgoingMessage> messages,
-                           const Wishes& declare, Deadline deadline) {
+async::Operation<Results> attempt(detail::ConnectionState& connection, std::span<const OutgoingMessage> messages,
+                                  const Wishes& declare, Deadline deadline) {
     Results results(messages.size());
     std::exception_ptr broken;
     try {
@@ -179,16 +180,16 @@ Operation<Results> attempt(detail::ConnectionState& connection, std::span<const 
 
 }  // namespace
 
-Operation<> Batch::commit_operation(OptionalTimeout timeout) {
-    if (!messages_) throw LeaseError("the batch was moved from");
-    Messages& messages = *messages_;
-    detail::ConnectionState& connection = messages.connection.use();
-    const detail::ConnectionState::Use use{connection};
+async::Operation<> async::Operations::commit(Batch& batch, OptionalTimeout timeout) {
+    if (!batch.messages_) throw LeaseError("the batch was moved from");
+    Batch::Messages& messages = *batch.messages_;
+    kombu::detail::ConnectionState& connection = messages.connection.checked();
+    const kombu::detail::ConnectionState::Use use{connection};
     const Deadline deadline = connection.deadline(timeout);
     if (messages.outgoing.empty()) co_return;
 
     Wishes declare;
-    for (const Messages::Wish& wish : messages.wishes) declare.push_back(&wish.declare);
+    for (const Batch::Messages::Wish& wish : messages.wishes) declare.push_back(&wish.declare);
     Results results = co_await attempt(connection, messages.outgoing, declare, deadline);
     std::optional<Backoff> backoff;
     for (;;) {
@@ -204,7 +205,7 @@ Operation<> Batch::commit_operation(OptionalTimeout timeout) {
         }
         const auto pause = again.empty() ? std::nullopt : backoff->next();
         if (!pause) break;
-        for (const Deadline next = Deadline::after(*pause); !next.expired();) co_await Wait{.until = next};
+        for (const Deadline next = Deadline::after(*pause); !next.expired();) co_await async::Wait{.until = next};
         const Results now = co_await attempt(connection, some, declare, deadline);
         for (std::size_t i = 0; i < again.size(); ++i) results[again[i]] = now[i];
     }

@@ -1,11 +1,12 @@
+#include <kombu/async.hpp>
 #include <kombu/celery.hpp>
 #include <kombu/error.hpp>
 
-#include "support/validation.hpp"
 #include "messages/json_writer.hpp"
 #include "net/blocking_driver.hpp"
 #include "support/utf8.hpp"
 #include "support/uuid.hpp"
+#include "support/validation.hpp"
 
 #include <unistd.h>
 
@@ -202,22 +203,24 @@ Task make_task(std::string_view name, const Json& args, const Json& kwargs, cons
     return task;
 }
 
-Operation<std::string> finish(Operation<> publishing, std::string id) {
+async::Operation<std::string> finish(async::Operation<> publishing, std::string id) {
     co_await std::move(publishing);
     co_return id;
 }
 
 }  // namespace
 
-Operation<std::string> send_task_operation(Producer& producer, std::string_view name, const Json& args,
-                                           const Json& kwargs, const TaskOptions& options) {
-    Task task = make_task(name, args, kwargs, options);
-    return finish(producer.publish_operation(task.body, task.options), std::move(task.id));
-}
-
 std::string send_task(Producer& producer, std::string_view name, const Json& args, const Json& kwargs,
                       const TaskOptions& options) {
-    return net::run(send_task_operation(producer, name, args, kwargs, options));
+    return net::run(async::Operations::send_task(producer, name, args, kwargs, options));
 }
 
 }  // namespace kombu::celery
+
+kombu::async::Operation<std::string> kombu::async::Operations::send_task(const Producer& producer,
+                                                                         std::string_view name, const Json& args,
+                                                                         const Json& kwargs,
+                                                                         const celery::TaskOptions& options) {
+    celery::Task task = celery::make_task(name, args, kwargs, options);
+    return celery::finish(publish(producer, std::string_view{task.body}, task.options), std::move(task.id));
+}

@@ -2,10 +2,11 @@
 #include <kombu/error.hpp>
 #include <kombu/transport.hpp>
 
-#include "support/validation.hpp"
+#include "client/client_access.hpp"
 #include "client/connection_state.hpp"
 #include "client/declare.hpp"
 #include "net/blocking_driver.hpp"
+#include "support/validation.hpp"
 
 #include <utility>
 
@@ -14,24 +15,24 @@ namespace kombu {
 namespace detail {
 
 ConnectionRef::ConnectionRef(std::shared_ptr<ConnectionState> state) : state_(std::move(state)) {
-    if (state_) tenancy_ = state_->tenancy();
+    if (state_) lease_generation_ = state_->lease_generation();
 }
 
-ConnectionState& ConnectionRef::use() const {
+ConnectionState& ConnectionRef::checked() const {
     if (!state_) throw LeaseError("there is no connection");
-    if (state_->tenancy() != tenancy_) throw LeaseError("the connection was given back to its pool");
+    if (state_->lease_generation() != lease_generation_) throw LeaseError("the connection was given back to its pool");
     return *state_;
 }
 
 ChannelHandle::ChannelHandle(ConnectionRef connection, std::shared_ptr<TransportChannel> channel)
     : connection_(std::move(connection)), channel_(std::move(channel)) {}
 
-TransportChannel& ChannelHandle::use() const {
-    connection_.use();
+TransportChannel& ChannelHandle::checked() const {
+    connection_.checked();
     return *channel_;
 }
 
-Deadline ChannelHandle::deadline(OptionalTimeout timeout) const { return connection_.use().deadline(timeout); }
+Deadline ChannelHandle::deadline(OptionalTimeout timeout) const { return connection_.checked().deadline(timeout); }
 
 }  // namespace detail
 
@@ -42,9 +43,9 @@ using detail::ChannelHandle;
 /// Runs an operation on the channel, on the caller's thread.
 template <class Start>
 auto perform(const ChannelHandle& handle, OptionalTimeout timeout, Start start) {
-    detail::ConnectionState& connection = handle.connection().use();
+    detail::ConnectionState& connection = handle.connection().checked();
     const detail::ConnectionState::Use use{connection};
-    return net::run(start(handle.use(), connection.deadline(timeout)));
+    return net::run(start(handle.checked(), connection.deadline(timeout)));
 }
 
 void check_binding(std::string_view queue, std::string_view exchange, std::string_view routing_key) {
@@ -55,7 +56,7 @@ void check_binding(std::string_view queue, std::string_view exchange, std::strin
 
 }  // namespace
 
-bool Channel::is_open() const { return handle_.use().is_open(); }
+bool Channel::is_open() const { return handle_.checked().is_open(); }
 
 void Channel::close(OptionalTimeout timeout) {
     perform(handle_, timeout, [](TransportChannel& channel, Deadline deadline) { return channel.close(deadline); });
@@ -68,7 +69,7 @@ void Channel::exchange_declare(const Exchange& exchange, OptionalTimeout timeout
 
 void Channel::exchange_delete(std::string_view name, bool if_unused, OptionalTimeout timeout) {
     check_name(name, "exchange name");
-    handle_.connection().use().forget_declarations();
+    handle_.connection().checked().forget_declarations();
     perform(handle_, timeout, [&](TransportChannel& channel, Deadline deadline) {
         return channel.exchange_delete(name, if_unused, deadline);
     });
@@ -104,7 +105,7 @@ std::uint32_t Channel::queue_purge(std::string_view name, OptionalTimeout timeou
 
 std::uint32_t Channel::queue_delete(std::string_view name, bool if_unused, bool if_empty, OptionalTimeout timeout) {
     check_name(name, "queue name");
-    handle_.connection().use().forget_declarations();
+    handle_.connection().checked().forget_declarations();
     return perform(handle_, timeout, [&](TransportChannel& channel, Deadline deadline) {
         return channel.queue_delete(name, if_unused, if_empty, deadline);
     });
@@ -117,7 +118,7 @@ std::optional<Message> Channel::basic_get(std::string_view queue, bool no_ack, C
         return channel.basic_get(queue, no_ack, deadline);
     });
     if (!delivery) return std::nullopt;
-    return Message{std::move(*delivery), handle_, no_ack, std::move(accept)};
+    return detail::ClientAccess::message(std::move(*delivery), handle_, no_ack, std::move(accept));
 }
 
 void Channel::declare(const Entity& entity, OptionalTimeout timeout) {

@@ -2,10 +2,10 @@
 #include <kombu/error.hpp>
 #include <kombu/simple_queue.hpp>
 
-#include "transport/backoff.hpp"
-#include "client/connection_state.hpp"
 #include "client/connection_config.hpp"
+#include "client/connection_state.hpp"
 #include "net/blocking_driver.hpp"
+#include "transport/backoff.hpp"
 
 #include <ostream>
 #include <utility>
@@ -29,7 +29,7 @@ const ConnectionParameters& parameters(const std::shared_ptr<ConnectionState>& s
     return state ? state->description().parameters : *none;
 }
 
-Operation<> connect_by(std::shared_ptr<ConnectionState> state, Deadline deadline) {
+async::Operation<> connect_by(std::shared_ptr<ConnectionState> state, Deadline deadline) {
     const ConnectionState::Use use{*state};
     co_await state->connect(deadline);
 }
@@ -40,13 +40,16 @@ Queue named(std::string_view name) {
 }
 
 std::shared_ptr<ConnectionState> unconnected(const Connection& like) {
-    return like.state() ? std::make_shared<ConnectionState>(like.state()->shared_description()) : nullptr;
+    return detail::ClientAccess::state(like)
+               ? std::make_shared<ConnectionState>(detail::ClientAccess::state(like)->shared_description())
+               : nullptr;
 }
 
 }  // namespace
 
 Connection::Connection(std::string_view url, const ConnectionOptions& options)
-    : state_(std::make_shared<ConnectionState>(detail::describe(url, options))), fingerprint_(detail::next_number()) {}
+    : state_(std::make_shared<ConnectionState>(detail::describe(url, options))),
+      fingerprint_(detail::next_unique_id()) {}
 Connection::Connection(const Connection& other) : state_(unconnected(other)), fingerprint_(other.fingerprint_) {}
 Connection& Connection::operator=(const Connection& other) {
     if (this == &other) return *this;
@@ -59,13 +62,13 @@ Connection& Connection::operator=(Connection&& other) noexcept = default;
 Connection::~Connection() = default;
 
 Connection& Connection::connect(OptionalTimeout timeout) {
-    net::run(connect_operation(timeout));
+    net::run(async::Operations::connect(*this, timeout));
     return *this;
 }
 
-Operation<> Connection::connect_operation(OptionalTimeout timeout) {
-    live(state_);
-    return connect_by(state_, Deadline::after(timeout));
+async::Operation<> async::Operations::connect(Connection& connection, OptionalTimeout timeout) {
+    live(connection.state_);
+    return connect_by(connection.state_, Deadline::after(timeout));
 }
 
 Connection& Connection::ensure_connection(const RetryPolicy& policy, const OnError& on_error) {
@@ -94,13 +97,15 @@ void Connection::release() noexcept {
 Channel Connection::default_channel() {
     ConnectionState& state = live(state_);
     const ConnectionState::Use use{state};
-    return Channel{{detail::ConnectionRef{state_}, net::run(state.default_channel(state.deadline({})))}};
+    return detail::ClientAccess::channel(
+        {detail::ConnectionRef{state_}, net::run(state.default_channel(state.deadline({})))});
 }
 
 Channel Connection::channel() {
     ConnectionState& state = live(state_);
     const ConnectionState::Use use{state};
-    return Channel{{detail::ConnectionRef{state_}, net::run(state.open_channel(state.deadline({})))}};
+    return detail::ClientAccess::channel(
+        {detail::ConnectionRef{state_}, net::run(state.open_channel(state.deadline({})))});
 }
 
 SimpleQueue Connection::simple_queue(std::string_view name) { return simple_queue(name, {}); }
@@ -113,12 +118,9 @@ SimpleQueue Connection::simple_queue(const Queue& queue, const SimpleQueueOption
     return SimpleQueue{*this, queue, options};
 }
 
-Operation<SimpleQueue> Connection::simple_queue_operation(std::string_view name, SimpleQueueOptions options) {
-    return simple_queue_operation(named(name), std::move(options));
-}
-Operation<SimpleQueue> Connection::simple_queue_operation(Queue queue, SimpleQueueOptions options) {
-    live(state_);
-    return SimpleQueue::open_operation(*this, std::move(queue), std::move(options));
+async::Operation<SimpleQueue> async::Operations::simple_queue(Connection& connection, std::string_view name,
+                                                              const SimpleQueueOptions& options) {
+    return simple_queue(connection, named(name), options);
 }
 
 std::string Connection::as_uri(ShowPassword show) const {

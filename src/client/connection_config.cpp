@@ -3,9 +3,9 @@
 #include <kombu/error.hpp>
 #include <kombu/log.hpp>
 
+#include "client/transport_registry.hpp"
 #include "support/suggestion.hpp"
 #include "transport/tls_options.hpp"
-#include "client/transport_registry.hpp"
 
 #include <boost/url/encode.hpp>
 #include <boost/url/rfc/pchars.hpp>

@@ -2,9 +2,9 @@
 
 #include <kombu/error.hpp>
 
-#include "transport/backoff.hpp"
-#include "net/blocking_driver.hpp"
 #include "client/prepared_message.hpp"
+#include "net/blocking_driver.hpp"
+#include "transport/backoff.hpp"
 
 #include <algorithm>
 #include <cstdlib>
@@ -43,13 +43,13 @@ ConnectionState::Use::~Use() {
 }
 
 void ConnectionState::retire() noexcept {
-    end_tenancy();
+    next_lease();
     if (!in_use_) return abandon();
     retired_ = true;
     interrupt();  // whoever uses it ends it
 }
 
-Operation<> ConnectionState::connect(Deadline deadline) {
+async::Operation<> ConnectionState::connect(Deadline deadline) {
     if (is_inherited()) abandon();
     if (interrupted_) taken_away();
     if (connected()) co_return;
@@ -76,7 +76,7 @@ std::vector<std::size_t> ConnectionState::endpoint_order() const {
     return order;
 }
 
-Operation<std::shared_ptr<TransportConnection>> ConnectionState::connect_patiently(Deadline deadline) {
+async::Operation<std::shared_ptr<TransportConnection>> ConnectionState::connect_patiently(Deadline deadline) {
     const ConnectionParameters& parameters = description_->parameters;
     const RetryPolicy policy = parameters.connect_policy();
     const Deadline by = std::min(deadline, Deadline::after(policy.timeout));
@@ -90,11 +90,11 @@ Operation<std::shared_ptr<TransportConnection>> ConnectionState::connect_patient
             if (error.is_retryable() && !interrupted_) pause = backoff.next();
             if (!pause) throw;
         }
-        for (const Deadline again = Deadline::after(*pause); !again.expired();) co_await Wait{.until = again};
+        for (const Deadline again = Deadline::after(*pause); !again.expired();) co_await async::Wait{.until = again};
     }
 }
 
-Operation<std::shared_ptr<TransportConnection>> ConnectionState::connect_somewhere(Deadline deadline) {
+async::Operation<std::shared_ptr<TransportConnection>> ConnectionState::connect_somewhere(Deadline deadline) {
     const ConnectionParameters& parameters = description_->parameters;
     std::string failures;
     int code = 0;
@@ -121,7 +121,7 @@ Operation<std::shared_ptr<TransportConnection>> ConnectionState::connect_somewhe
     throw ConnectionError("no endpoint accepts connections: " + failures, code, retryable);
 }
 
-Operation<std::shared_ptr<TransportChannel>> ConnectionState::open_channel(Deadline deadline) {
+async::Operation<std::shared_ptr<TransportChannel>> ConnectionState::open_channel(Deadline deadline) {
     co_await connect(deadline);
     const std::shared_ptr<TransportConnection> session = session_;
     auto channel = co_await session->open_channel(deadline);
@@ -137,7 +137,7 @@ const std::shared_ptr<TransportChannel>& ConnectionState::ready_channel() const 
     return ready ? default_channel_ : none;
 }
 
-Operation<std::shared_ptr<TransportChannel>> ConnectionState::default_channel(Deadline deadline) {
+async::Operation<std::shared_ptr<TransportChannel>> ConnectionState::default_channel(Deadline deadline) {
     if (is_inherited()) abandon();
     if (const auto& ready = ready_channel()) co_return ready;
     if (default_channel_) {
@@ -201,7 +201,7 @@ bool ConnectionState::usable() noexcept {
 }
 
 bool ConnectionState::recycle() noexcept {
-    end_tenancy();
+    next_lease();
     if (interrupted_ || in_use_) return false;
     if (!session_) return true;
     if (!session_->is_open()) return false;

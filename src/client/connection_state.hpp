@@ -2,7 +2,7 @@
 
 #include <kombu/channel.hpp>
 #include <kombu/connection.hpp>
-#include <kombu/detail/per_process.hpp>
+#include <kombu/detail/fork_local.hpp>
 #include <kombu/operation.hpp>
 #include <kombu/pool/stats.hpp>
 #include <kombu/transport.hpp>
@@ -58,7 +58,7 @@ private:
         std::string last_error{};
         DurationHistogram times{};
     };
-    mutable PerProcess<Entries> entries_;
+    mutable ForkLocal<Entries> entries_;
 };
 
 /// A connection's inside: its session, its channels, what was declared. Used by one thread at a time, except where
@@ -112,9 +112,9 @@ public:
     HeadCache& heads() noexcept { return *heads_; }
 
     /// Connects unless connected. The next three are parts of operations: their callers hold a Use and the state.
-    Operation<> connect(Deadline deadline);
-    Operation<std::shared_ptr<TransportChannel>> default_channel(Deadline deadline);
-    Operation<std::shared_ptr<TransportChannel>> open_channel(Deadline deadline);
+    async::Operation<> connect(Deadline deadline);
+    async::Operation<std::shared_ptr<TransportChannel>> default_channel(Deadline deadline);
+    async::Operation<std::shared_ptr<TransportChannel>> open_channel(Deadline deadline);
     /// The default channel when there is nothing to do to have it, else null.
     const std::shared_ptr<TransportChannel>& ready_channel() const noexcept;
 
@@ -138,16 +138,16 @@ public:
     void remember_declaration(const std::string& fingerprint) { declared_.insert(fingerprint); }
     void forget_declarations() noexcept { declared_.clear(); }
 
-    std::uint64_t tenancy() const noexcept { return tenancy_.load(std::memory_order_relaxed); }
+    std::uint64_t lease_generation() const noexcept { return lease_generation_.load(std::memory_order_relaxed); }
 
 private:
     /// As often as the transport options say; and once.
-    Operation<std::shared_ptr<TransportConnection>> connect_patiently(Deadline deadline);
-    Operation<std::shared_ptr<TransportConnection>> connect_somewhere(Deadline deadline);
+    async::Operation<std::shared_ptr<TransportConnection>> connect_patiently(Deadline deadline);
+    async::Operation<std::shared_ptr<TransportConnection>> connect_somewhere(Deadline deadline);
     std::vector<std::size_t> endpoint_order() const;
     std::shared_ptr<TransportConnection> detach() noexcept;
     /// Only the owner changes it: no read-modify-write, which would cost as much as the rest of a pool's cycle.
-    void end_tenancy() noexcept { tenancy_.store(tenancy() + 1, std::memory_order_relaxed); }
+    void next_lease() noexcept { lease_generation_.store(lease_generation() + 1, std::memory_order_relaxed); }
     bool is_inherited() const noexcept { return epoch_ != fork_epoch(); }
     void forget_inherited() noexcept;
 
@@ -159,7 +159,7 @@ private:
     std::vector<std::weak_ptr<TransportChannel>> channels_;
     std::unordered_set<std::string> declared_;
     std::size_t last_endpoint_ = 0;
-    std::atomic<std::uint64_t> tenancy_{0};
+    std::atomic<std::uint64_t> lease_generation_{0};
     std::atomic<bool> interrupted_{false};
     // Of one thread; atomic for those who give a connection back while another thread still uses it, against the rules.
     std::atomic<bool> in_use_{false};

@@ -5,16 +5,16 @@
 
 namespace kombu {
 
-Operation<> declare(TransportChannel& channel, const Entity& entity, Deadline deadline) {
+async::Operation<> declare(TransportChannel& channel, const Entity& entity, Deadline deadline) {
     return std::visit([&](const auto& some) { return declare(channel, some, deadline); }, entity);
 }
 
-Operation<> declare(TransportChannel& channel, const Exchange& exchange, Deadline deadline) {
+async::Operation<> declare(TransportChannel& channel, const Exchange& exchange, Deadline deadline) {
     if (exchange.name().empty() || exchange.name().starts_with("amq.") || exchange.options().no_declare) co_return;
     co_await channel.exchange_declare(exchange, deadline);
 }
 
-Operation<> declare(TransportChannel& channel, const Queue& queue, Deadline deadline) {
+async::Operation<> declare(TransportChannel& channel, const Queue& queue, Deadline deadline) {
     if (queue.options().no_declare) co_return;
     co_await declare(channel, queue.exchange(), deadline);
     const QueueInfo declared = co_await channel.queue_declare(queue, deadline);

@@ -9,8 +9,8 @@ namespace kombu {
 
 /// Declares an entity with all that belongs to it: a queue with its exchange and bindings. The arguments live until it
 /// is done.
-Operation<> declare(TransportChannel& channel, const Entity& entity, Deadline deadline);
-Operation<> declare(TransportChannel& channel, const Queue& queue, Deadline deadline);
-Operation<> declare(TransportChannel& channel, const Exchange& exchange, Deadline deadline);
+async::Operation<> declare(TransportChannel& channel, const Entity& entity, Deadline deadline);
+async::Operation<> declare(TransportChannel& channel, const Queue& queue, Deadline deadline);
+async::Operation<> declare(TransportChannel& channel, const Exchange& exchange, Deadline deadline);
 
 }  // namespace kombu

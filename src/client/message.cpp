@@ -1,3 +1,4 @@
+#include <kombu/async.hpp>
 #include <kombu/channel.hpp>
 #include <kombu/compression.hpp>
 #include <kombu/error.hpp>
@@ -24,7 +25,7 @@ struct Message::Data {
     detail::ChannelHandle channel;
     bool no_ack;
     ContentTypes accept;
-    std::optional<Settlement> settled{};
+    std::optional<async::Settlement> settled{};
     std::optional<std::string> body{};
     std::optional<Json> payload{};
 };
@@ -78,11 +79,13 @@ const Properties& Message::properties() const { return data().delivery.propertie
 const DeliveryInfo& Message::delivery_info() const { return data().delivery.info; }
 bool Message::acknowledged() const { return data().no_ack || data().settled.has_value(); }
 
-void Message::ack() { net::run(settle_operation(Settlement::acknowledge)); }
-void Message::reject(bool requeue) { net::run(settle_operation(requeue ? Settlement::requeue : Settlement::reject)); }
+void Message::ack() { net::run(async::Operations::settle(*this, async::Settlement::acknowledge)); }
+void Message::reject(bool requeue) {
+    net::run(async::Operations::settle(*this, requeue ? async::Settlement::requeue : async::Settlement::reject));
+}
 
-Operation<> Message::settle_operation(Settlement how) {
-    Data& data = this->data();
+async::Operation<> async::Operations::settle(Message& message, Settlement settlement) {
+    Message::Data& data = message.data();
     if (data.no_ack) co_return;
     if (data.settled) {
         const char* const names[] = {"acknowledged", "rejected", "requeued"};
@@ -90,14 +93,14 @@ Operation<> Message::settle_operation(Settlement how) {
                                 names[static_cast<std::size_t>(*data.settled)]);
     }
     const detail::ChannelHandle handle = data.channel;
-    TransportChannel& channel = handle.use();
+    TransportChannel& channel = handle.checked();
     const Deadline deadline = handle.deadline({});
-    const detail::ConnectionState::Use use{handle.connection().use()};
-    if (how == Settlement::acknowledge)
+    const kombu::detail::ConnectionState::Use use{handle.connection().checked()};
+    if (settlement == Settlement::acknowledge)
         co_await channel.basic_ack(data.delivery.info.delivery_tag, deadline);
     else
-        co_await channel.basic_reject(data.delivery.info.delivery_tag, how == Settlement::requeue, deadline);
-    data.settled = how;
+        co_await channel.basic_reject(data.delivery.info.delivery_tag, settlement == Settlement::requeue, deadline);
+    data.settled = settlement;
 }
 
 }  // namespace kombu

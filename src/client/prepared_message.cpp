@@ -3,8 +3,8 @@
 #include <kombu/compression.hpp>
 #include <kombu/error.hpp>
 
-#include "support/validation.hpp"
 #include "client/declare.hpp"
+#include "support/validation.hpp"
 
 #include <string>
 #include <utility>
@@ -13,7 +13,7 @@
 namespace kombu {
 namespace {
 
-void check_short(const std::optional<std::string>& text, const char* field) {
+void check_optional_name(const std::optional<std::string>& text, const char* field) {
     if (text) check_name(*text, field);
 }
 
@@ -22,14 +22,14 @@ Properties properties_of(const PublishOptions& options, const Exchange& exchange
         throw ConfigurationError("headers: must be a JSON object");
     if (options.priority < 0 || options.priority > 255)
         throw ConfigurationError("priority: must be from 0 to 255, not " + std::to_string(options.priority));
-    check_short(options.content_type, "content_type");
-    check_short(options.content_encoding, "content_encoding");
-    check_short(options.correlation_id, "correlation_id");
-    check_short(options.reply_to, "reply_to");
-    check_short(options.message_id, "message_id");
-    check_short(options.type, "type");
-    check_short(options.user_id, "user_id");
-    check_short(options.app_id, "app_id");
+    check_optional_name(options.content_type, "content_type");
+    check_optional_name(options.content_encoding, "content_encoding");
+    check_optional_name(options.correlation_id, "correlation_id");
+    check_optional_name(options.reply_to, "reply_to");
+    check_optional_name(options.message_id, "message_id");
+    check_optional_name(options.type, "type");
+    check_optional_name(options.user_id, "user_id");
+    check_optional_name(options.app_id, "app_id");
 
     Properties properties;
     if (options.headers.is_object()) properties.headers = options.headers;
@@ -49,7 +49,7 @@ Properties properties_of(const PublishOptions& options, const Exchange& exchange
 
 }  // namespace
 
-Encoded encode(const Json& body, const PublishOptions& options, const ProducerOptions& producer) {
+SerializedBody encode(const Json& body, const PublishOptions& options, const ProducerOptions& producer) {
     if (options.content_type) {
         if (body.is_string()) return encode(std::string_view{body.get_ref<const std::string&>()}, options, producer);
         if (body.is_binary()) {
@@ -64,7 +64,7 @@ Encoded encode(const Json& body, const PublishOptions& options, const ProducerOp
                                                 : std::string_view{"json"});
 }
 
-Encoded encode(std::string_view body, const PublishOptions& options, const ProducerOptions& producer) {
+SerializedBody encode(std::string_view body, const PublishOptions& options, const ProducerOptions& producer) {
     const auto given = [](const std::optional<std::string>& text, std::string_view otherwise) {
         return text ? std::string_view{*text} : otherwise;
     };
@@ -74,7 +74,7 @@ Encoded encode(std::string_view body, const PublishOptions& options, const Produ
     return encode_with(Json(std::string{body}), given(chosen, "text"));
 }
 
-Encoded encode(std::span<const std::byte> body, const PublishOptions& options, const ProducerOptions&) {
+SerializedBody encode(std::span<const std::byte> body, const PublishOptions& options, const ProducerOptions&) {
     std::string text{reinterpret_cast<const char*>(body.data()), body.size()};
     if (options.content_type)
         return {*options.content_type,
@@ -100,7 +100,7 @@ bool has(const std::optional<std::string>& text, std::string_view value) { retur
 }  // namespace
 
 std::shared_ptr<const MessageHead> HeadCache::head_for(const PublishOptions& options, const ProducerOptions& producer,
-                                                       const Encoded& body, std::string_view compression) {
+                                                       const SerializedBody& body, std::string_view compression) {
     const Exchange& exchange = options.exchange ? *options.exchange : producer.exchange;
     const std::string& routing_key = options.routing_key ? *options.routing_key : producer.routing_key;
     const bool same = head_ && routing_key == routing_key_ && exchange == *exchange_ && same_head(options, options_) &&
@@ -128,23 +128,23 @@ std::shared_ptr<const MessageHead> HeadCache::head_for(const PublishOptions& opt
     return head_;
 }
 
-Publication make_publication(Encoded body, const PublishOptions& options, const ProducerOptions& producer,
-                             detail::ConnectionState& connection) {
+PreparedMessage prepare(SerializedBody body, const PublishOptions& options, const ProducerOptions& producer,
+                        detail::ConnectionState& connection) {
     if (options.mandatory && !connection.description().parameters.confirm_publish())
         throw ConfigurationError("mandatory: needs publisher confirms, but confirm_publish is false");
     const auto& compression = options.compression ? options.compression : producer.compression;
     const std::string_view compressed_by = compression ? std::string_view{*compression} : std::string_view{};
 
-    Publication publication;
+    PreparedMessage message;
     if (const detail::ConnectionState::Moment moment{connection}; moment.is_ours())
-        publication.message.head = connection.heads().head_for(options, producer, body, compressed_by);
+        message.outgoing.head = connection.heads().head_for(options, producer, body, compressed_by);
     else
-        publication.message.head = HeadCache{}.head_for(options, producer, body, compressed_by);
-    publication.message.body = compressed_by.empty() ? std::move(body.data) : compress(body.data, compressed_by);
-    if (producer.auto_declare && !options.exchange) publication.declare.emplace_back(producer.exchange);
-    publication.declare.insert(publication.declare.end(), options.declare.begin(), options.declare.end());
-    if (options.retry) publication.retry_policy = options.retry_policy;
-    return publication;
+        message.outgoing.head = HeadCache{}.head_for(options, producer, body, compressed_by);
+    message.outgoing.body = compressed_by.empty() ? std::move(body.data) : compress(body.data, compressed_by);
+    if (producer.auto_declare && !options.exchange) message.declare.emplace_back(producer.exchange);
+    message.declare.insert(message.declare.end(), options.declare.begin(), options.declare.end());
+    if (options.retry) message.retry_policy = options.retry_policy;
+    return message;
 }
 
 bool is_declared(const detail::ConnectionState& connection, const Entity& entity) {
@@ -152,8 +152,8 @@ bool is_declared(const detail::ConnectionState& connection, const Entity& entity
                       entity);
 }
 
-Operation<> declare_and_remember(detail::ConnectionState& connection, TransportChannel& channel, const Entity& entity,
-                                 Deadline deadline) {
+async::Operation<> declare_and_remember(detail::ConnectionState& connection, TransportChannel& channel,
+                                        const Entity& entity, Deadline deadline) {
     try {
         co_await declare(channel, entity, deadline);
     } catch (const ChannelError&) {

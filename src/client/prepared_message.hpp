@@ -22,8 +22,8 @@
 namespace kombu {
 
 /// A message that is ready to be sent, and what has to be done for it.
-struct Publication {
-    OutgoingMessage message{};
+struct PreparedMessage {
+    OutgoingMessage outgoing{};
     std::vector<Entity> declare{};
     std::optional<RetryPolicy> retry_policy{};  // only when it is to be retried
 };
@@ -33,7 +33,7 @@ struct Publication {
 class HeadCache {
 public:
     std::shared_ptr<const MessageHead> head_for(const PublishOptions& options, const ProducerOptions& producer,
-                                                const Encoded& body, std::string_view compression);
+                                                const SerializedBody& body, std::string_view compression);
 
 private:
     std::shared_ptr<const MessageHead> head_{};
@@ -44,16 +44,16 @@ private:
 
 /// The bytes of a body, by the options of the publish, else of the producer. Throws EncodeError,
 /// SerializerNotInstalled and ConfigurationError.
-Encoded encode(const Json& body, const PublishOptions& options, const ProducerOptions& producer);
-Encoded encode(std::string_view body, const PublishOptions& options, const ProducerOptions& producer);
-Encoded encode(std::span<const std::byte> body, const PublishOptions& options, const ProducerOptions& producer);
+SerializedBody encode(const Json& body, const PublishOptions& options, const ProducerOptions& producer);
+SerializedBody encode(std::string_view body, const PublishOptions& options, const ProducerOptions& producer);
+SerializedBody encode(std::span<const std::byte> body, const PublishOptions& options, const ProducerOptions& producer);
 
 /// Throws ConfigurationError, naming the field, for options that cannot be.
-Publication make_publication(Encoded body, const PublishOptions& options, const ProducerOptions& producer,
-                             detail::ConnectionState& connection);
+PreparedMessage prepare(SerializedBody body, const PublishOptions& options, const ProducerOptions& producer,
+                        detail::ConnectionState& connection);
 
 bool is_declared(const detail::ConnectionState& connection, const Entity& entity);
-Operation<> declare_and_remember(detail::ConnectionState& connection, TransportChannel& channel, const Entity& entity,
-                                 Deadline deadline);
+async::Operation<> declare_and_remember(detail::ConnectionState& connection, TransportChannel& channel,
+                                        const Entity& entity, Deadline deadline);
 
 }  // namespace kombu

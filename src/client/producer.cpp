@@ -1,13 +1,15 @@
+#include <kombu/async.hpp>
 #include <kombu/batch.hpp>
 #include <kombu/error.hpp>
 #include <kombu/producer.hpp>
 #include <kombu/serialization.hpp>
 #include <kombu/transport.hpp>
 
-#include "transport/backoff.hpp"
+#include "client/client_access.hpp"
 #include "client/connection_state.hpp"
-#include "net/blocking_driver.hpp"
 #include "client/prepared_message.hpp"
+#include "net/blocking_driver.hpp"
+#include "transport/backoff.hpp"
 
 #include <optional>
 #include <utility>
@@ -24,45 +26,74 @@ Deadline total_deadline(const PublishOptions& options, const detail::ConnectionS
     return connection.deadline({});
 }
 
-}  // namespace
-
-/// What is sent, and how.
-struct Producer::Sending {
+struct PendingPublish {
     detail::ConnectionRef connection;
-    Publication publication;
+    PreparedMessage message;
     OptionalTimeout confirm_timeout{};
     Deadline deadline = Deadline::never();
 };
 
-Producer::Producer(Connection& connection, ProducerOptions options)
-    : connection_(connection.state()), options_(std::move(options)) {}
+/// A coroutine of its own: what precedes it is done, and throws, at once.
+async::Operation<> send(PendingPublish pending) {
+    const PreparedMessage& message = pending.message;
+    detail::ConnectionState& connection = pending.connection.checked();
+    const detail::ConnectionState::Use use{connection};
+    const Deadline deadline = pending.deadline;
+    const bool retries = message.retry_policy.has_value();
+    Backoff backoff{retries ? *message.retry_policy : RetryPolicy{}, deadline};
+    for (;;) {
+        // Each of several attempts ends by itself, also when the caller wants to try for ever.
+        const Deadline by = retries ? std::min(deadline, connection.deadline({})) : deadline;
+        std::optional<std::chrono::milliseconds> pause;
+        try {
+            std::shared_ptr<TransportChannel> channel = connection.ready_channel();
+            if (!channel) channel = co_await connection.default_channel(by);
+            for (const Entity& entity : message.declare)
+                if (!is_declared(connection, entity)) co_await declare_and_remember(connection, *channel, entity, by);
+            co_await channel->basic_publish(message.outgoing, by, pending.confirm_timeout);
+            co_return;
+        } catch (const OperationalError& error) {
+            if (dynamic_cast<const ChannelError*>(&error)) connection.forget_declarations();
+            pause = retries && error.is_retryable() ? backoff.next() : std::nullopt;
+            if (!pause) throw;
+        }
+        for (const Deadline again = std::min(Deadline::after(*pause), deadline); !again.expired();)
+            co_await async::Wait{.until = again};
+    }
+}
 
-void Producer::revive(Connection& connection) { connection_ = detail::ConnectionRef{connection.state()}; }
+template <class Body>
+async::Operation<> start_publish(const detail::ConnectionRef& connection, const ProducerOptions& producer,
+                                 const Body& body, const PublishOptions& options) {
+    SerializedBody encoded = encode(body, options, producer);
+    detail::ConnectionState& state = connection.checked();
+    PreparedMessage message = prepare(std::move(encoded), options, producer, state);
+    return send({connection, std::move(message), options.confirm_timeout, total_deadline(options, state)});
+}
+
+}  // namespace
+
+Producer::Producer(Connection& connection, ProducerOptions options)
+    : connection_(detail::ClientAccess::state(connection)), options_(std::move(options)) {}
+
+void Producer::revive(Connection& connection) {
+    connection_ = detail::ConnectionRef{detail::ClientAccess::state(connection)};
+}
 
 void Producer::publish_json(const Json& body, const PublishOptions& options) {
-    net::run(publishing_json(body, options));
+    net::run(async::Operations::publish(*this, body, options));
 }
 void Producer::publish_text(std::string_view body, const PublishOptions& options) {
-    net::run(publishing_text(body, options));
+    net::run(async::Operations::publish(*this, body, options));
 }
 void Producer::publish_bytes(std::span<const std::byte> body, const PublishOptions& options) {
-    net::run(publishing_bytes(body, options));
-}
-
-Operation<> Producer::publishing_json(const Json& body, const PublishOptions& options) {
-    return publishing(encode(body, options, options_), options);
-}
-Operation<> Producer::publishing_text(std::string_view body, const PublishOptions& options) {
-    return publishing(encode(body, options, options_), options);
-}
-Operation<> Producer::publishing_bytes(std::span<const std::byte> body, const PublishOptions& options) {
-    return publishing(encode(body, options, options_), options);
+    net::run(async::Operations::publish(*this, body, options));
 }
 
 Batch Producer::batch() const { return Batch{connection_, options_}; }
 
 bool Producer::maybe_declare(const Entity& entity, OptionalTimeout timeout) {
-    detail::ConnectionState& connection = connection_.use();
+    detail::ConnectionState& connection = connection_.checked();
     const detail::ConnectionState::Use use{connection};
     const Deadline deadline = connection.deadline(timeout);
     // Asked first: a new session knows nothing, and what was refused on the old channel may be what is thought to be
@@ -73,38 +104,18 @@ bool Producer::maybe_declare(const Entity& entity, OptionalTimeout timeout) {
     return true;
 }
 
-Operation<> Producer::publishing(Encoded body, const PublishOptions& options) const {
-    detail::ConnectionState& connection = connection_.use();
-    Publication publication = make_publication(std::move(body), options, options_, connection);
-    return send({connection_, std::move(publication), options.confirm_timeout, total_deadline(options, connection)});
+namespace async {
+
+Operation<> Operations::publish(const Producer& producer, const Json& body, const PublishOptions& options) {
+    return start_publish(producer.connection_, producer.options_, body, options);
+}
+Operation<> Operations::publish(const Producer& producer, std::string_view body, const PublishOptions& options) {
+    return start_publish(producer.connection_, producer.options_, body, options);
+}
+Operation<> Operations::publish(const Producer& producer, std::span<const std::byte> body,
+                                const PublishOptions& options) {
+    return start_publish(producer.connection_, producer.options_, body, options);
 }
 
-Operation<> Producer::send(Sending sending) {
-    const Publication& publication = sending.publication;
-    detail::ConnectionState& connection = sending.connection.use();
-    const detail::ConnectionState::Use use{connection};
-    const Deadline deadline = sending.deadline;
-    const bool retries = publication.retry_policy.has_value();
-    Backoff backoff{retries ? *publication.retry_policy : RetryPolicy{}, deadline};
-    for (;;) {
-        // Each of several attempts ends by itself, also when the caller wants to try for ever.
-        const Deadline by = retries ? std::min(deadline, connection.deadline({})) : deadline;
-        std::optional<std::chrono::milliseconds> pause;
-        try {
-            std::shared_ptr<TransportChannel> channel = connection.ready_channel();
-            if (!channel) channel = co_await connection.default_channel(by);
-            for (const Entity& entity : publication.declare)
-                if (!is_declared(connection, entity)) co_await declare_and_remember(connection, *channel, entity, by);
-            co_await channel->basic_publish(publication.message, by, sending.confirm_timeout);
-            co_return;
-        } catch (const OperationalError& error) {
-            if (dynamic_cast<const ChannelError*>(&error)) connection.forget_declarations();
-            pause = retries && error.is_retryable() ? backoff.next() : std::nullopt;
-            if (!pause) throw;
-        }
-        for (const Deadline again = std::min(Deadline::after(*pause), deadline); !again.expired();)
-            co_await Wait{.until = again};
-    }
-}
-
+}  // namespace async
 }  // namespace kombu

@@ -1,12 +1,12 @@
 #include "client/transport_registry.hpp"
 
-#include <kombu/detail/per_process.hpp>
+#include <kombu/detail/fork_local.hpp>
 #include <kombu/error.hpp>
 
 #include "amqp/transport.hpp"
 #include "memory/transport.hpp"
-#include "support/suggestion.hpp"
 #include "redis/transport.hpp"
+#include "support/suggestion.hpp"
 
 #include <map>
 #include <utility>

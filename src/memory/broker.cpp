@@ -162,8 +162,8 @@ Broker::Waiter::~Waiter() {
     if (message) broker.give_back({queue, std::move(*message)});
 }
 
-Operation<std::optional<Taken>> Broker::take(std::string name, const Client& client, Deadline deadline) {
-    Waiter waiter{*this, name, client, co_await ask_waker};
+async::Operation<std::optional<Taken>> Broker::take(std::string name, const Client& client, Deadline deadline) {
+    Waiter waiter{*this, name, client, co_await async::this_waker};
     std::optional<Taken> taken;
     {
         std::lock_guard lock{mutex_};
@@ -177,7 +177,7 @@ Operation<std::optional<Taken>> Broker::take(std::string name, const Client& cli
         waiter.waits = true;
     }
     for (;;) {
-        co_await Wait{.signal = true, .until = deadline};
+        co_await async::Wait{.signal = true, .until = deadline};
         client.check();
         std::lock_guard lock{mutex_};
         if (waiter.queue_deleted) not_found("queue", name);

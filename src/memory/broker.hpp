@@ -63,7 +63,7 @@ public:
     /// Returns the number of queues that took the message.
     std::size_t publish(std::shared_ptr<const OutgoingMessage> message);
     /// Takes the next message, waiting until `deadline` when there is none. Nothing when none came.
-    Operation<std::optional<Taken>> take(std::string queue, const Client& client, Deadline deadline);
+    async::Operation<std::optional<Taken>> take(std::string queue, const Client& client, Deadline deadline);
     /// Puts a message back to where it was in its queue, marked redelivered. Dropped when the queue is gone.
     void give_back(Taken taken);
 
@@ -79,7 +79,7 @@ private:
         Broker& broker;
         const std::string& queue;
         const Client& client;
-        Waker& waker;
+        async::Waker& waker;
         bool waits = false;
         bool queue_deleted = false;
         std::optional<Stored> message{};

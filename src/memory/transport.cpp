@@ -1,6 +1,6 @@
 #include "memory/transport.hpp"
 
-#include <kombu/detail/per_process.hpp>
+#include <kombu/detail/fork_local.hpp>
 #include <kombu/error.hpp>
 
 #include "memory/broker.hpp"
@@ -40,7 +40,7 @@ public:
 
     bool is_open() const noexcept override { return open_ && !client_->interrupted && !client_->is_inherited(); }
     std::size_t unsettled() const noexcept override { return unsettled_.size(); }
-    Operation<> close(Deadline) override {
+    async::Operation<> close(Deadline) override {
         close_nowait();
         co_return;
     }
@@ -53,59 +53,61 @@ public:
         return true;
     }
 
-    Operation<> exchange_declare(const Exchange& exchange, Deadline) override {
+    async::Operation<> exchange_declare(const Exchange& exchange, Deadline) override {
         guarded([&] { broker_->exchange_declare(exchange); });
         co_return;
     }
-    Operation<> exchange_delete(std::string_view name, bool if_unused, Deadline) override {
+    async::Operation<> exchange_delete(std::string_view name, bool if_unused, Deadline) override {
         guarded([&] { broker_->exchange_delete(name, if_unused); });
         co_return;
     }
-    Operation<QueueInfo> queue_declare(const Queue& queue, Deadline) override {
+    async::Operation<QueueInfo> queue_declare(const Queue& queue, Deadline) override {
         co_return guarded([&] { return broker_->queue_declare(queue, *client_); });
     }
-    Operation<> queue_bind(std::string_view queue, std::string_view exchange, std::string_view routing_key,
-                           const Json& arguments, Deadline) override {
+    async::Operation<> queue_bind(std::string_view queue, std::string_view exchange, std::string_view routing_key,
+                                  const Json& arguments, Deadline) override {
         guarded([&] { broker_->queue_bind(queue, exchange, routing_key, arguments, *client_); });
         co_return;
     }
-    Operation<> queue_unbind(std::string_view queue, std::string_view exchange, std::string_view routing_key,
-                             const Json& arguments, Deadline) override {
+    async::Operation<> queue_unbind(std::string_view queue, std::string_view exchange, std::string_view routing_key,
+                                    const Json& arguments, Deadline) override {
         guarded([&] { broker_->queue_unbind(queue, exchange, routing_key, arguments, *client_); });
         co_return;
     }
-    Operation<std::uint32_t> queue_purge(std::string_view name, Deadline) override {
+    async::Operation<std::uint32_t> queue_purge(std::string_view name, Deadline) override {
         co_return guarded([&] { return broker_->queue_purge(name, *client_); });
     }
-    Operation<std::uint32_t> queue_delete(std::string_view name, bool if_unused, bool if_empty, Deadline) override {
+    async::Operation<std::uint32_t> queue_delete(std::string_view name, bool if_unused, bool if_empty,
+                                                 Deadline) override {
         co_return guarded([&] { return broker_->queue_delete(name, if_unused, if_empty, *client_); });
     }
 
-    Operation<> basic_publish(const OutgoingMessage& message, Deadline, OptionalTimeout) override {
+    async::Operation<> basic_publish(const OutgoingMessage& message, Deadline, OptionalTimeout) override {
         const std::size_t routed =
             guarded([&] { return broker_->publish(std::make_shared<const OutgoingMessage>(message)); });
         if (routed == 0 && message.head->mandatory)
             routing::no_route(message.head->exchange, message.head->routing_key);
         co_return;
     }
-    Operation<std::optional<Delivery>> basic_get(std::string_view queue, bool no_ack, Deadline) override {
+    async::Operation<std::optional<Delivery>> basic_get(std::string_view queue, bool no_ack, Deadline) override {
         return take(std::string{queue}, no_ack, Deadline::at({}));
     }
-    Operation<std::optional<Delivery>> wait_for_message(const Queue& queue, bool no_ack, Deadline wait_until) override {
+    async::Operation<std::optional<Delivery>> wait_for_message(const Queue& queue, bool no_ack,
+                                                               Deadline wait_until) override {
         return take(queue.name(), no_ack, wait_until);
     }
-    Operation<> basic_ack(std::uint64_t delivery_tag, Deadline) override {
+    async::Operation<> basic_ack(std::uint64_t delivery_tag, Deadline) override {
         settle(delivery_tag);
         co_return;
     }
-    Operation<> basic_reject(std::uint64_t delivery_tag, bool requeue, Deadline) override {
+    async::Operation<> basic_reject(std::uint64_t delivery_tag, bool requeue, Deadline) override {
         Taken taken = settle(delivery_tag);
         if (requeue) broker_->give_back(std::move(taken));
         co_return;
     }
 
 private:
-    Operation<std::optional<Delivery>> take(std::string queue, bool no_ack, Deadline deadline) {
+    async::Operation<std::optional<Delivery>> take(std::string queue, bool no_ack, Deadline deadline) {
         check();
         std::optional<Taken> taken;
         try {
@@ -149,7 +151,7 @@ public:
     explicit MemoryConnection(std::shared_ptr<Broker> broker) : broker_(std::move(broker)) {}
     ~MemoryConnection() override { MemoryConnection::abandon(); }
 
-    Operation<std::shared_ptr<TransportChannel>> open_channel(Deadline) override {
+    async::Operation<std::shared_ptr<TransportChannel>> open_channel(Deadline) override {
         if (!is_open()) throw ConnectionError("the connection is closed");
         std::erase_if(channels_, [](const auto& channel) { return channel.expired(); });
         auto channel = std::make_shared<MemoryChannel>(broker_, client_);
@@ -158,7 +160,7 @@ public:
     }
     bool is_open() const noexcept override { return open_ && !client_->interrupted && !client_->is_inherited(); }
     bool is_alive() noexcept override { return is_open(); }
-    Operation<> close(Deadline) override {
+    async::Operation<> close(Deadline) override {
         abandon();
         co_return;
     }
@@ -189,8 +191,9 @@ public:
         endpoint.password = {};
     }
 
-    Operation<std::shared_ptr<TransportConnection>> connect(const Endpoint& endpoint, const ConnectionParameters&,
-                                                            Deadline) const override {
+    async::Operation<std::shared_ptr<TransportConnection>> connect(const Endpoint& endpoint,
+                                                                   const ConnectionParameters&,
+                                                                   Deadline) const override {
         Brokers& brokers = brokers_.get();
         std::lock_guard lock{brokers.mutex};
         auto& broker = brokers.by_name[{endpoint.hostname, endpoint.virtual_host}];
@@ -204,7 +207,7 @@ private:
         std::mutex mutex{};
         std::map<std::pair<std::string, std::string>, std::shared_ptr<Broker>> by_name{};
     };
-    mutable kombu::detail::PerProcess<Brokers> brokers_;
+    mutable kombu::detail::ForkLocal<Brokers> brokers_;
 };
 
 }  // namespace

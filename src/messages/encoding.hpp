@@ -10,7 +10,7 @@
 namespace kombu {
 
 /// A body as it travels, and its type as whoever encoded it knows it.
-struct Encoded {
+struct SerializedBody {
     std::string_view content_type{};
     std::string_view content_encoding{};
     std::string data{};
@@ -19,6 +19,6 @@ struct Encoded {
 };
 
 /// As encode_body, without copies of what the serializer has.
-Encoded encode_with(const Json& body, std::string_view serializer);
+SerializedBody encode_with(const Json& body, std::string_view serializer);
 
 }  // namespace kombu

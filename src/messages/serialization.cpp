@@ -1,4 +1,4 @@
-#include <kombu/detail/per_process.hpp>
+#include <kombu/detail/fork_local.hpp>
 #include <kombu/error.hpp>
 #include <kombu/serialization.hpp>
 
@@ -141,7 +141,7 @@ void register_serializer(Serializer serializer) {
     registry().add(std::move(serializer));
 }
 
-Encoded encode_with(const Json& body, std::string_view serializer) {
+SerializedBody encode_with(const Json& body, std::string_view serializer) {
     auto chosen = named(serializer);
     try {
         std::string data = chosen->encode(body);
@@ -154,7 +154,7 @@ Encoded encode_with(const Json& body, std::string_view serializer) {
 }
 
 EncodedBody encode_body(const Json& body, std::string_view serializer) {
-    Encoded encoded = encode_with(body, serializer);
+    SerializedBody encoded = encode_with(body, serializer);
     return {std::string{encoded.content_type}, std::string{encoded.content_encoding}, std::move(encoded.data)};
 }
 

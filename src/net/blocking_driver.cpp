@@ -35,7 +35,7 @@ short poll_until(int descriptor, short events, Deadline deadline) {
 }
 
 /// Reads as it waits, which saves the waiting: nothing when that cannot be done, or nothing came for a while.
-std::optional<std::size_t> receive(const Wait& wait) {
+std::optional<std::size_t> receive(const async::Wait& wait) {
     const bool worth_it =
         wait.into && !wait.write && !wait.signal && (wait.until.is_never() || wait.until.remaining() > receive_timeout);
     if (!worth_it) return std::nullopt;
@@ -45,7 +45,7 @@ std::optional<std::size_t> receive(const Wait& wait) {
 }
 
 /// Wakes a thread. Only its address counts once the thread may have gone on.
-class ThreadWaker final : public Waker {
+class ThreadWaker final : public async::Waker {
 public:
     void wake() noexcept override {
         woken_.store(1, std::memory_order_release);
@@ -68,12 +68,12 @@ private:
 
 }  // namespace
 
-void drive(OperationSteps operation) {
+void drive(async::OperationHandle operation) {
     ThreadWaker waker;
     operation.set_waker(waker);
-    Ready ready;
+    async::Ready ready;
     while (!operation.resume(ready)) {
-        const Wait& wait = operation.wait();
+        const async::Wait& wait = operation.wait();
         if (!wait.handle) {
             ready = {.signal = waker.wait(wait.signal, wait.until)};
             continue;

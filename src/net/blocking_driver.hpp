@@ -10,11 +10,11 @@ namespace kombu::net {
 constexpr std::chrono::seconds receive_timeout{1};
 
 /// Runs an operation to its end on the caller's thread, and waits there for what it waits for.
-void drive(OperationSteps operation);
+void drive(async::OperationHandle operation);
 
 template <class T>
-T run(Operation<T> operation) {
-    drive(operation.steps());
+T run(async::Operation<T> operation) {
+    drive(operation.handle());
     return operation.result();
 }
 

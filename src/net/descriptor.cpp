@@ -55,7 +55,7 @@ Entry* entry_for(int fd) {
 
 }  // namespace
 
-void Descriptor::opened(WaitHandle& handle) {
+void Descriptor::opened(async::WaitHandle& handle) {
     kombu::detail::add_child_handler(close_inherited);
     prepare_always_ready();
     entry_ = entry_for(handle.descriptor);

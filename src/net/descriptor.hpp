@@ -18,7 +18,7 @@ public:
     Descriptor& operator=(const Descriptor&) = delete;
 
     /// After the descriptor was made. A fork in between leaves the child a copy that it does not use.
-    void opened(WaitHandle& handle);
+    void opened(async::WaitHandle& handle);
     /// Before close(2), so that the child never closes a number that stands for something else by then.
     void closing() noexcept;
     /// Closed by now: it was the parent's.

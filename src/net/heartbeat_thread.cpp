@@ -1,12 +1,13 @@
 #include "net/heartbeat_thread.hpp"
 
-#include <kombu/detail/per_process.hpp>
+#include <kombu/detail/fork_local.hpp>
 
 namespace kombu::net {
 
-kombu::detail::Maintenance& keeper() {
-    static constinit kombu::detail::Immortal<kombu::detail::PerProcess<kombu::detail::Maintenance>> the_keeper{};
-    return the_keeper.value.get();
+kombu::detail::PeriodicThread& heartbeat_thread() {
+    static constinit kombu::detail::NoDestructor<kombu::detail::ForkLocal<kombu::detail::PeriodicThread>>
+        the_heartbeat_thread{};
+    return the_heartbeat_thread.value.get();
 }
 
 }  // namespace kombu::net

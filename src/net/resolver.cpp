@@ -44,7 +44,7 @@ Answer ask(const std::string& host, std::uint16_t port, int flags) {
 /// Asked by an operation, answered by a thread; it outlives whoever loses patience first.
 class Question {
 public:
-    explicit Question(Waker& asker) : asker_(&asker) {}
+    explicit Question(async::Waker& asker) : asker_(&asker) {}
 
     void answered(Answer answer) {
         std::lock_guard lock{mutex_};
@@ -62,13 +62,13 @@ public:
 
 private:
     std::mutex mutex_{};
-    Waker* asker_;
+    async::Waker* asker_;
     std::optional<Answer> answer_{};
 };
 
-Operation<Answer> ask_system(std::string host, std::uint16_t port, Deadline deadline) {
+async::Operation<Answer> ask_system(std::string host, std::uint16_t port, Deadline deadline) {
     const std::uint32_t epoch = kombu::detail::fork_epoch();
-    auto question = std::make_shared<Question>(co_await ask_waker);
+    auto question = std::make_shared<Question>(co_await async::this_waker);
     struct Asking {
         Question& question;
         std::uint32_t epoch;
@@ -82,7 +82,7 @@ Operation<Answer> ask_system(std::string host, std::uint16_t port, Deadline dead
         throw ConnectionError(host + ": no thread to look it up with: " + error.what());
     }
     for (;;) {
-        co_await Wait{.signal = true, .until = deadline};
+        co_await async::Wait{.signal = true, .until = deadline};
         if (epoch != kombu::detail::fork_epoch()) throw ConnectionError(host + ": the process forked meanwhile");
         std::optional<Answer> answer = question->take();
         if (answer) co_return std::move(*answer);
@@ -92,7 +92,7 @@ Operation<Answer> ask_system(std::string host, std::uint16_t port, Deadline dead
 
 }  // namespace
 
-Operation<std::vector<Address>> resolve(std::string host, std::uint16_t port, Deadline deadline) {
+async::Operation<std::vector<Address>> resolve(std::string host, std::uint16_t port, Deadline deadline) {
     // What every machine knows by itself is not worth a thread.
     Answer answer = ask(host, port, host == "localhost" ? 0 : AI_NUMERICHOST);
     if (answer.error != 0 && host != "localhost") answer = co_await ask_system(host, port, deadline);

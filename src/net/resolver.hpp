@@ -19,6 +19,6 @@ struct Address {
 
 /// The addresses of a host. Numbers need no look-up; names are looked up on a thread of their own, since the system's
 /// resolver knows no deadline. Throws Timeout, and ConnectionError when there is no such host.
-Operation<std::vector<Address>> resolve(std::string host, std::uint16_t port, Deadline deadline);
+async::Operation<std::vector<Address>> resolve(std::string host, std::uint16_t port, Deadline deadline);
 
 }  // namespace kombu::net

@@ -3,8 +3,8 @@
 #include <kombu/error.hpp>
 #include <kombu/operation.hpp>
 
-#include "net/stream.hpp"
 #include "net/session_lock.hpp"
+#include "net/stream.hpp"
 
 #include <algorithm>
 #include <cstddef>
@@ -66,11 +66,11 @@ public:
     /// Runs an operation to its end. Whatever goes wrong on the way to the peer, a passed deadline included, fails the
     /// session: what the peer has understood is then unknown.
     template <class T>
-    Operation<T> run(Operation<T> operation, Deadline deadline) {
+    async::Operation<T> run(async::Operation<T> operation, Deadline deadline) {
         return run(std::move(operation), deadline, Exchange{*this});
     }
     template <class T>
-    Operation<T> run(Operation<T> operation, Deadline deadline, Exchange exchange) {
+    async::Operation<T> run(async::Operation<T> operation, Deadline deadline, Exchange exchange) {
         try {
             bool input = true;
             while (!operation.resume({.read = input})) {
@@ -106,7 +106,7 @@ public:
     }
 
     /// Sends what the session has to send, within an exchange.
-    Operation<> flush(Deadline deadline) {
+    async::Operation<> flush(Deadline deadline) {
         try {
             co_await exchange_bytes(false, deadline);
         } catch (const ConnectionError& error) {
@@ -204,7 +204,7 @@ private:
         session_.input_added(count);
     }
 
-    Wait until_readable(Deadline deadline) {
+    async::Wait until_readable(Deadline deadline) {
         const auto [data, size] = session_.input_space();
         return stream_.until_readable(deadline, data, size);
     }
@@ -223,7 +223,7 @@ private:
 
     /// Sends everything, and when `for_input` waits for something to come. False when nothing came until `until`. Keeps
     /// the session alive meanwhile.
-    Operation<bool> exchange_bytes(bool for_input, Deadline until) {
+    async::Operation<bool> exchange_bytes(bool for_input, Deadline until) {
         bool fed = false;
         for (;;) {
             const bool flushed = write();
@@ -235,7 +235,8 @@ private:
             }
             const Deadline beat = session_.next_heartbeat();
             const Deadline first = std::min(until, beat);
-            const Ready ready = co_await (flushed ? until_readable(first) : stream_.until_readable_or_writable(first));
+            const async::Ready ready =
+                co_await (flushed ? until_readable(first) : stream_.until_readable_or_writable(first));
             if (ready.received) {
                 take(*ready.received);
                 fed = true;

@@ -45,7 +45,7 @@ std::string name_of(const StreamTarget& target) {
 
 Stream::Stream(StreamTarget target) : target_(std::move(target)), peer_(name_of(target_)) {}
 
-Operation<> Stream::connect(Deadline deadline) {
+async::Operation<> Stream::connect(Deadline deadline) {
     if (target_.port == 0)
         co_await connect_unix(deadline);
     else
@@ -57,7 +57,7 @@ Operation<> Stream::connect(Deadline deadline) {
     if (target_.tls) co_await shake_hands(deadline);
 }
 
-Operation<> Stream::connect_tcp(Deadline deadline) {
+async::Operation<> Stream::connect_tcp(Deadline deadline) {
     const auto addresses = co_await resolve(target_.host, target_.port, deadline);
     int error = 0;
     for (std::size_t i = 0; i < addresses.size(); ++i) {
@@ -72,7 +72,7 @@ Operation<> Stream::connect_tcp(Deadline deadline) {
     throw ConnectionError(peer_ + ": " + (addresses.empty() ? "no address" : text_of(error)));
 }
 
-Operation<> Stream::connect_unix(Deadline deadline) {
+async::Operation<> Stream::connect_unix(Deadline deadline) {
     Address address;
     sockaddr_un local{};
     local.sun_family = AF_UNIX;
@@ -88,7 +88,7 @@ Operation<> Stream::connect_unix(Deadline deadline) {
     throw ConnectionError(peer_ + ": " + text_of(error));
 }
 
-Operation<int> Stream::try_connect(const Address& address, Deadline deadline) {
+async::Operation<int> Stream::try_connect(const Address& address, Deadline deadline) {
     const int fd = ::socket(address.storage.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0) co_return errno;
     handle_.descriptor = fd;
@@ -96,7 +96,7 @@ Operation<int> Stream::try_connect(const Address& address, Deadline deadline) {
     if (address.storage.ss_family != AF_UNIX) set_tcp_options(fd, target_.keep_alive);
     int error = ::connect(fd, address.get(), address.size) == 0 ? 0 : errno;
     if (error != EINPROGRESS && error != EINTR) co_return error;
-    const Ready ready = co_await until_readable_or_writable(deadline);
+    const async::Ready ready = co_await until_readable_or_writable(deadline);
     if (!is_open()) co_return EBADF;  // forked meanwhile
     if (!ready) co_return ETIMEDOUT;
     socklen_t size = sizeof error;
@@ -113,7 +113,7 @@ auto Stream::encrypted(Step step) {
     }
 }
 
-Operation<> Stream::shake_hands(Deadline deadline) {
+async::Operation<> Stream::shake_hands(Deadline deadline) {
     tls_ = std::make_unique<Tls>(*target_.tls, target_.host, handle_.descriptor);
     for (;;) {
         if (!is_open()) fail("TLS handshake", EBADF);
@@ -150,7 +150,7 @@ std::optional<std::size_t> Stream::write_some(std::string_view data) {
     }
 }
 
-Wait Stream::ready(bool write, Deadline deadline) {
+async::Wait Stream::ready(bool write, Deadline deadline) {
     if (!is_open()) fail("waiting", EBADF);
     return {.handle = &handle_, .write = write, .until = deadline};
 }

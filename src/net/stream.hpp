@@ -1,6 +1,6 @@
 #pragma once
 
-#include <kombu/detail/per_process.hpp>
+#include <kombu/detail/fork_local.hpp>
 #include <kombu/operation.hpp>
 
 #include "net/descriptor.hpp"
@@ -48,7 +48,7 @@ public:
     ~Stream() { close(); }
 
     /// Tries each address of the host, each for its share of the time, and shakes hands when it is encrypted.
-    Operation<> connect(Deadline deadline);
+    async::Operation<> connect(Deadline deadline);
 
     bool is_open() const noexcept { return handle_.descriptor >= 0 && !descriptor_.is_inherited(); }
     /// host:port or the path, for messages.
@@ -63,17 +63,17 @@ public:
 
     /// For waiting until the stream can be read, or also when it can be written. An encrypted stream may have to be
     /// written to be read.
-    Wait until_readable(Deadline deadline) { return ready(tls_ && tls_->wants_write(), deadline); }
+    async::Wait until_readable(Deadline deadline) { return ready(tls_ && tls_->wants_write(), deadline); }
     /// The same, with a place for what comes where whoever waits can read it by himself.
-    Wait until_readable(Deadline deadline, char* data, std::size_t size) {
-        Wait wait = until_readable(deadline);
+    async::Wait until_readable(Deadline deadline, char* data, std::size_t size) {
+        async::Wait wait = until_readable(deadline);
         if (!tls_) {
             wait.into = data;
             wait.size = size;
         }
         return wait;
     }
-    Wait until_readable_or_writable(Deadline deadline) { return ready(true, deadline); }
+    async::Wait until_readable_or_writable(Deadline deadline) { return ready(true, deadline); }
 
     /// From any thread: both directions end now, and whoever waits is woken. The descriptor stays.
     void shut_down() noexcept;
@@ -81,11 +81,11 @@ public:
 
 private:
     /// The error, or 0.
-    Operation<int> try_connect(const struct Address& address, Deadline deadline);
-    Operation<> connect_tcp(Deadline deadline);
-    Operation<> connect_unix(Deadline deadline);
-    Operation<> shake_hands(Deadline deadline);
-    Wait ready(bool write, Deadline deadline);
+    async::Operation<int> try_connect(const struct Address& address, Deadline deadline);
+    async::Operation<> connect_tcp(Deadline deadline);
+    async::Operation<> connect_unix(Deadline deadline);
+    async::Operation<> shake_hands(Deadline deadline);
+    async::Wait ready(bool write, Deadline deadline);
     template <class Step>
     auto encrypted(Step step);
     [[noreturn]] void fail(const char* what, int error) const;
@@ -94,7 +94,7 @@ private:
     std::string peer_;
     kombu::detail::ForkSafeMutex
         close_mutex_;  // shut_down() must not meet a descriptor number that somebody else got meanwhile
-    WaitHandle handle_;
+    async::WaitHandle handle_;
     Descriptor descriptor_;
     std::unique_ptr<Tls> tls_;
 };

@@ -1,5 +1,8 @@
 #include <kombu/pools.hpp>
 
+#include <kombu/pool/async.hpp>
+
+#include "client/client_access.hpp"
 #include "client/connection_state.hpp"
 #include "net/blocking_driver.hpp"
 
@@ -19,35 +22,37 @@ std::string pool_name(const Connection& connection, const char* kind, const std:
 }
 
 /// Null for a connection that its user moved away; such a one is of no more use.
-ConnectionState* inside(const Connection& connection) noexcept { return connection.state().get(); }
-
-void throw_connection_limit_exceeded(LimitReport report) { throw ConnectionLimitExceeded(std::move(report)); }
+ConnectionState* state_of(const Connection& connection) noexcept {
+    return kombu::detail::ClientAccess::state(connection).get();
+}
 
 ResourceFactory<Connection> connection_factory(std::shared_ptr<const Connection> like,
                                                std::shared_ptr<kombu::detail::ConnectLog> connect_log) {
     ResourceFactory<Connection> factory;
     factory.create = [like, connect_log](const Acquisition& acquisition) {
         auto connection = std::make_shared<Connection>(*like);
-        if (inside(*connection)) {
-            inside(*connection)->report_to(connect_log);
-            if (acquisition.ahead) kombu::net::run(inside(*connection)->connect(acquisition.deadline));
+        if (state_of(*connection)) {
+            state_of(*connection)->report_to(connect_log);
+            if (acquisition.preloading) kombu::net::run(state_of(*connection)->connect(acquisition.deadline));
         }
         return connection;
     };
-    factory.validate = [](Connection& connection) { return inside(connection) && inside(connection)->usable(); };
+    factory.validate = [](Connection& connection) { return state_of(connection) && state_of(connection)->usable(); };
     // A holder may have assigned another connection to this one: that is not what the pool lends.
     factory.recycle = [like](Connection& connection, bool) {
-        return inside(connection) && connection == *like && inside(connection)->recycle();
+        return state_of(connection) && connection == *like && state_of(connection)->recycle();
     };
     factory.close = [](Connection& connection) {
-        if (inside(connection)) inside(connection)->retire();
+        if (state_of(connection)) state_of(connection)->retire();
     };
     factory.last_error = [connect_log] { return connect_log->last_error(); };
     factory.interrupt = [](Connection& connection) {
-        if (inside(connection)) inside(connection)->interrupt();
+        if (state_of(connection)) state_of(connection)->interrupt();
     };
-    factory.noun = "connection";
-    factory.throw_limit_exceeded = throw_connection_limit_exceeded;
+    factory.resource_name = "connection";
+    factory.limit_error = [](LimitReport report) {
+        return std::make_exception_ptr(ConnectionLimitExceeded(std::move(report)));
+    };
     return factory;
 }
 
@@ -57,14 +62,14 @@ struct PooledProducer : Producer {
     std::mutex mutex{};  // interrupt() comes from other threads
     std::shared_ptr<ConnectionState> leased{};
 
-    void take(Lease<Connection> lease) {
+    void assign(Lease<Connection> lease) {
         revive(*lease);
         connection = std::move(lease);
         std::lock_guard lock{mutex};
-        leased = connection->state();
+        leased = kombu::detail::ClientAccess::state(*connection);
     }
 
-    void give_back(bool discard) noexcept {
+    void end_lease(bool discard) noexcept {
         {
             std::lock_guard lock{mutex};
             leased.reset();
@@ -90,46 +95,33 @@ ResourceFactory<Producer> producer_factory(std::shared_ptr<const ProducerPool::S
         // The options of the one acquire go for both: a caller who does not want to wait waits for neither.
         const Deadline deadline = acquisition.deadline;
         const std::shared_ptr<ConnectionPool> pool = (*connections)();
-        pooled(producer).take(pool->acquire({.block = acquisition.block,
-                                             .timeout = deadline.is_never() ? OptionalTimeout{} : deadline.remaining(),
-                                             .site = acquisition.site}));
+        pooled(producer).assign(
+            pool->acquire({.block = acquisition.block,
+                           .timeout = deadline.is_never() ? OptionalTimeout{} : deadline.remaining(),
+                           .site = acquisition.site}));
         return true;
     };
-    factory.prepare_operation = [connections](Producer& producer, const Acquisition& acquisition) -> Operation<bool> {
-        const Deadline deadline = acquisition.deadline;
-        const std::shared_ptr<ConnectionPool> pool = (*connections)();
-        Lease<Connection> lease = pool->acquire_now(acquisition.site);
-        if (!lease)
-            lease = co_await pool->acquire_operation(
-                {.timeout = deadline.is_never() ? OptionalTimeout{} : deadline.remaining(), .site = acquisition.site});
-        pooled(producer).take(std::move(lease));
-        co_return true;
-    };
+    factory.async_prepare = async::prepare_with<Producer>(
+        [connections](Producer& producer, const Acquisition& acquisition) -> async::Operation<bool> {
+            const Deadline deadline = acquisition.deadline;
+            const std::shared_ptr<ConnectionPool> pool = (*connections)();
+            Lease<Connection> lease = kombu::detail::PoolAccess::try_acquire_idle(*pool, acquisition.site);
+            if (!lease)
+                lease = co_await async::acquire(
+                    *pool, {.timeout = deadline.is_never() ? OptionalTimeout{} : deadline.remaining(),
+                            .site = acquisition.site});
+            pooled(producer).assign(std::move(lease));
+            co_return true;
+        });
     factory.recycle = [](Producer& producer, bool) {
-        pooled(producer).give_back(false);
+        pooled(producer).end_lease(false);
         return true;
     };
-    factory.close = [](Producer& producer) { pooled(producer).give_back(true); };
+    factory.close = [](Producer& producer) { pooled(producer).end_lease(true); };
     factory.interrupt = [](Producer& producer) { pooled(producer).interrupt(); };
     factory.last_error = [connections] { return (*connections)()->last_connect_error(); };
-    factory.noun = "producer";
+    factory.resource_name = "producer";
     return factory;
-}
-
-/// What the options of a group say of its pools.
-template <class GroupOptions>
-PoolOptions of_each_pool(const GroupOptions& group) {
-    return {.preload = group.preload,
-            .max_waiters = group.max_waiters,
-            .max_connecting = group.max_connecting,
-            .idle_timeout = group.idle_timeout,
-            .max_lifetime = group.max_lifetime,
-            .validate_after = group.validate_after,
-            .keepalive = group.keepalive,
-            .leak_threshold = group.leak_threshold,
-            .name = group.name,
-            .observer = group.observer,
-            .maintain_in_background = group.maintain_in_background};
 }
 
 PoolOptions named(PoolOptions options, const Connection& connection, const char* kind) {
@@ -177,36 +169,31 @@ void ProducerPool::warm_up(std::size_t count, Deadline deadline, const std::sour
 Connections::Connections(ConnectionsOptions options)
     : PoolGroup([](const Connection& connection,
                    const PoolOptions& pool) { return std::make_unique<ConnectionPool>(connection, pool); },
-                options.limit, &detail::global_registry(), of_each_pool(options)) {}
+                options.limit, &kombu::detail::global_registry(), options.with_limit(std::size_t{0})) {}
 
 Producers::Producers(ProducersOptions options)
     : PoolGroup(
-          [group = options.connections ? options.connections : &detail::global_connections()](
+          [group = options.connections ? options.connections : &kombu::detail::global_connections()](
               const Connection& connection, const PoolOptions& pool) {
               // Looked up at each use: the pool of an erased key is not held on to.
               auto key = std::make_shared<const Connection>(connection);
               ProducerPool::Source source = [group, key] { return group->share(*key); };
               return std::make_unique<ProducerPool>(std::move(source), pool);
           },
-          options.limit, &detail::global_registry(), of_each_pool(options)) {}
-
-GroupRegistry& detail::global_registry() {
-    static auto* const registry = new GroupRegistry{default_limit};
-    return *registry;
-}
+          options.limit, &kombu::detail::global_registry(), options.with_limit(std::size_t{0})) {}
 
 namespace {
 
-constexpr std::chrono::seconds farewell_time{1};
+constexpr std::chrono::seconds close_timeout{1};
 
 /// Says goodbye on what is idle, and leaves what somebody uses alone: other threads may still be running.
 void close_idle_connections() noexcept try {
-    const Deadline deadline = Deadline::after(farewell_time);
-    detail::global_connections().for_each([&](const Connection&, ConnectionPool& pool) {
+    const Deadline deadline = Deadline::after(close_timeout);
+    kombu::detail::global_connections().for_each([&](const Connection&, ConnectionPool& pool) {
         std::vector<Lease<Connection>> idle;
-        while (Lease<Connection> lease = pool.take_idle()) idle.push_back(std::move(lease));
+        while (Lease<Connection> lease = pool.acquire_idle()) idle.push_back(std::move(lease));
         for (Lease<Connection>& lease : idle) {
-            if (ConnectionState* const state = inside(*lease)) state->release(deadline);
+            if (ConnectionState* const state = state_of(*lease)) state->release(deadline);
             lease.discard();
         }
     });
@@ -215,30 +202,44 @@ void close_idle_connections() noexcept try {
 
 }  // namespace
 
-Connections& detail::global_connections() {
+std::size_t get_limit() { return kombu::detail::global_registry().limit(); }
+
+std::size_t set_limit(std::size_t limit, const SetLimitOptions& options) {
+    kombu::detail::global_registry().set_limit(
+        limit, {.force = options.force, .ignore_errors = options.ignore_errors, .reset = options.reset_after});
+    return limit;
+}
+
+void reset() noexcept { kombu::detail::global_registry().reset(); }
+
+std::vector<PoolStats> stats() { return kombu::detail::global_registry().stats(); }
+
+}  // namespace kombu::pools
+
+namespace kombu::detail {
+
+GroupRegistry& global_registry() {
+    static auto* const registry = new GroupRegistry{pools::default_limit};
+    return *registry;
+}
+
+pools::Connections& global_connections() {
     static auto* const group = [] {
-        auto* const made = &register_group(*new Connections);
-        std::atexit(close_idle_connections);
+        auto* const made = &pools::register_group(*new pools::Connections);
+        std::atexit(pools::close_idle_connections);
         return made;
     }();
     return *group;
 }
 
-Producers& detail::global_producers() {
-    static auto* const group = &register_group(*new Producers);
+pools::Producers& global_producers() {
+    static auto* const group = &pools::register_group(*new pools::Producers);
     return *group;
 }
 
-std::size_t get_limit() { return detail::global_registry().limit(); }
+}  // namespace kombu::detail
 
-std::size_t set_limit(std::size_t limit, const SetLimitOptions& options) {
-    detail::global_registry().set_limit(
-        limit, {.force = options.force, .ignore_errors = options.ignore_errors, .reset = options.reset_after});
-    return limit;
-}
-
-void reset() noexcept { detail::global_registry().reset(); }
-
-std::vector<PoolStats> stats() { return detail::global_registry().stats(); }
-
-}  // namespace kombu::pools
+template class kombu::ResourcePool<kombu::Connection>;
+template class kombu::ResourcePool<kombu::Producer>;
+template class kombu::PoolGroup<kombu::Connection, kombu::pools::ConnectionPool>;
+template class kombu::PoolGroup<kombu::Connection, kombu::pools::ProducerPool>;

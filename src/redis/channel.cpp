@@ -36,7 +36,7 @@ void RedisChannel::check() const {
 }
 
 template <class T>
-Operation<T> RedisChannel::guarded(Operation<T> operation, Deadline deadline) {
+async::Operation<T> RedisChannel::guarded(async::Operation<T> operation, Deadline deadline) {
     check();
     try {
         co_return co_await connection_->run(std::move(operation), deadline);
@@ -46,7 +46,7 @@ Operation<T> RedisChannel::guarded(Operation<T> operation, Deadline deadline) {
     }
 }
 
-Operation<> RedisChannel::close(Deadline deadline) {
+async::Operation<> RedisChannel::close(Deadline deadline) {
     ended_ = true;
     if (!is_open()) co_return;
     close_nowait();
@@ -69,49 +69,49 @@ bool RedisChannel::close_nowait() noexcept try {
     return false;
 }
 
-Operation<> RedisChannel::exchange_declare(const Exchange& exchange, Deadline deadline) {
+async::Operation<> RedisChannel::exchange_declare(const Exchange& exchange, Deadline deadline) {
     return guarded(declare_exchange(connection_->link(), exchange), deadline);
 }
 
-Operation<> RedisChannel::exchange_delete(std::string_view name, bool if_unused, Deadline deadline) {
+async::Operation<> RedisChannel::exchange_delete(std::string_view name, bool if_unused, Deadline deadline) {
     return guarded(delete_exchange(connection_->link(), std::string{name}, if_unused), deadline);
 }
 
-Operation<QueueInfo> RedisChannel::queue_declare(const Queue& queue, Deadline deadline) {
+async::Operation<QueueInfo> RedisChannel::queue_declare(const Queue& queue, Deadline deadline) {
     return guarded(declare_queue(connection_->link(), queue), deadline);
 }
 
-Operation<> RedisChannel::queue_bind(std::string_view queue, std::string_view exchange, std::string_view routing_key,
-                                     const Json& arguments, Deadline deadline) {
+async::Operation<> RedisChannel::queue_bind(std::string_view queue, std::string_view exchange,
+                                            std::string_view routing_key, const Json& arguments, Deadline deadline) {
     return guarded(
         bind_queue(connection_->link(), std::string{queue}, std::string{exchange}, std::string{routing_key}, arguments),
         deadline);
 }
 
-Operation<> RedisChannel::queue_unbind(std::string_view queue, std::string_view exchange, std::string_view routing_key,
-                                       const Json&, Deadline deadline) {
+async::Operation<> RedisChannel::queue_unbind(std::string_view queue, std::string_view exchange,
+                                              std::string_view routing_key, const Json&, Deadline deadline) {
     return guarded(
         unbind_queue(connection_->link(), std::string{queue}, std::string{exchange}, std::string{routing_key}),
         deadline);
 }
 
-Operation<std::uint32_t> RedisChannel::queue_purge(std::string_view name, Deadline deadline) {
+async::Operation<std::uint32_t> RedisChannel::queue_purge(std::string_view name, Deadline deadline) {
     return guarded(purge_queue(connection_->link(), std::string{name}), deadline);
 }
 
-Operation<std::uint32_t> RedisChannel::queue_delete(std::string_view name, bool, bool if_empty, Deadline deadline) {
+async::Operation<std::uint32_t> RedisChannel::queue_delete(std::string_view name, bool, bool if_empty,
+                                                           Deadline deadline) {
     return guarded(delete_queue(connection_->link(), std::string{name}, if_empty), deadline);
 }
 
-Operation<> RedisChannel::basic_publish(const OutgoingMessage& message, Deadline deadline,
-                                        OptionalTimeout confirm_timeout) {
+async::Operation<> RedisChannel::basic_publish(const OutgoingMessage& message, Deadline deadline,
+                                               OptionalTimeout confirm_timeout) {
     return guarded(publish(connection_->link(), ways_, message),
                    confirm_timeout.has_value() ? std::min(deadline, Deadline::after(confirm_timeout)) : deadline);
 }
 
-Operation<std::vector<std::exception_ptr>> RedisChannel::basic_publish_all(std::span<const OutgoingMessage> messages,
-                                                                           Deadline deadline,
-                                                                           OptionalTimeout confirm_timeout) {
+async::Operation<std::vector<std::exception_ptr>> RedisChannel::basic_publish_all(
+    std::span<const OutgoingMessage> messages, Deadline deadline, OptionalTimeout confirm_timeout) {
     const auto unknown = std::make_exception_ptr(ConnectionError("the message was not confirmed"));
     std::vector<std::exception_ptr> results(messages.size(), unknown);
     std::exception_ptr broken;
@@ -132,7 +132,7 @@ Inbox* RedisChannel::inbox_of(std::string_view queue) {
     return record && !record->fanouts.empty() ? &inboxes_[std::string{queue}] : nullptr;
 }
 
-Operation<> RedisChannel::prepare_to_receive(const Queue& queue, Deadline deadline) {
+async::Operation<> RedisChannel::prepare_to_receive(const Queue& queue, Deadline deadline) {
     check();
     if (Inbox* const inbox = inbox_of(queue.name()))
         co_await guarded(listen(connection_->link(), queue.name(), *inbox), deadline);
@@ -147,8 +147,8 @@ Delivery RedisChannel::hand_over(Taken taken, bool no_ack, Inbox* inbox) {
     return delivery;
 }
 
-Operation<std::optional<Delivery>> RedisChannel::receive(std::string queue, bool no_ack, Deadline until,
-                                                         Deadline deadline) {
+async::Operation<std::optional<Delivery>> RedisChannel::receive(std::string queue, bool no_ack, Deadline until,
+                                                                Deadline deadline) {
     check();
     Link& link = connection_->link();
     Inbox* const inbox = inbox_of(queue);
@@ -161,12 +161,13 @@ Operation<std::optional<Delivery>> RedisChannel::receive(std::string queue, bool
     co_return delivery;
 }
 
-Operation<std::optional<Delivery>> RedisChannel::basic_get(std::string_view queue, bool no_ack, Deadline deadline) {
+async::Operation<std::optional<Delivery>> RedisChannel::basic_get(std::string_view queue, bool no_ack,
+                                                                  Deadline deadline) {
     return receive(std::string{queue}, no_ack, Deadline::at({}), deadline);
 }
 
-Operation<std::optional<Delivery>> RedisChannel::wait_for_message(const Queue& queue, bool no_ack,
-                                                                  Deadline wait_until) {
+async::Operation<std::optional<Delivery>> RedisChannel::wait_for_message(const Queue& queue, bool no_ack,
+                                                                         Deadline wait_until) {
     const Deadline deadline =
         wait_until.is_never() ? wait_until : Deadline::at(std::max(wait_until.when(), Clock::now()) + round_trip);
     return receive(queue.name(), no_ack, wait_until, deadline);
@@ -180,13 +181,13 @@ RedisChannel::Held& RedisChannel::held(std::uint64_t delivery_tag) {
     throw ChannelError("PRECONDITION_FAILED - unknown delivery tag " + std::to_string(delivery_tag), 406);
 }
 
-Operation<> RedisChannel::basic_ack(std::uint64_t delivery_tag, Deadline deadline) {
+async::Operation<> RedisChannel::basic_ack(std::uint64_t delivery_tag, Deadline deadline) {
     const Held& message = held(delivery_tag);
     if (!message.taken.tag.empty()) co_await guarded(acknowledge(connection_->link(), message.taken.tag), deadline);
     held_.erase(delivery_tag);
 }
 
-Operation<> RedisChannel::basic_reject(std::uint64_t delivery_tag, bool requeue, Deadline deadline) {
+async::Operation<> RedisChannel::basic_reject(std::uint64_t delivery_tag, bool requeue, Deadline deadline) {
     const Held& message = held(delivery_tag);
     if (!requeue) {
         if (!message.taken.tag.empty()) co_await guarded(acknowledge(connection_->link(), message.taken.tag), deadline);

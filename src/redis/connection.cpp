@@ -30,9 +30,9 @@ RedisConnection::RedisConnection(const Endpoint& endpoint, const ConnectionParam
       userid_(endpoint.userid),
       password_(endpoint.password) {}
 
-Operation<std::shared_ptr<TransportConnection>> RedisConnection::open(const Endpoint& endpoint,
-                                                                      const ConnectionParameters& parameters,
-                                                                      Deadline deadline, bool must_be_master) {
+async::Operation<std::shared_ptr<TransportConnection>> RedisConnection::open(const Endpoint& endpoint,
+                                                                             const ConnectionParameters& parameters,
+                                                                             Deadline deadline, bool must_be_master) {
     auto connection = std::make_shared<RedisConnection>(endpoint, parameters);
     const Options& options = connection->link_.options;
     const Deadline by = options.socket_connect_timeout.count() == 0
@@ -54,7 +54,7 @@ void RedisConnection::check_open() const {
     if (!stream_.is_open()) throw ConnectionError(stream_.peer() + ": the connection is closed");
 }
 
-Operation<> RedisConnection::take_care(Deadline deadline) {
+async::Operation<> RedisConnection::take_care(Deadline deadline) {
     if (next_password_.expired()) {
         next_password_ = Deadline::after(link_.options.reauth_check_interval);
         std::string password = password_.reveal();
@@ -71,7 +71,7 @@ Operation<> RedisConnection::take_care(Deadline deadline) {
     }
 }
 
-Operation<std::shared_ptr<TransportChannel>> RedisConnection::open_channel(Deadline) {
+async::Operation<std::shared_ptr<TransportChannel>> RedisConnection::open_channel(Deadline) {
     check_open();
     co_return std::make_shared<RedisChannel>(shared_from_this());
 }
@@ -95,7 +95,7 @@ bool RedisConnection::try_send() noexcept try {
     return false;
 }
 
-Operation<> RedisConnection::close(Deadline deadline) {
+async::Operation<> RedisConnection::close(Deadline deadline) {
     try {
         if (is_open()) {
             delete_exclusive_queues(link_);

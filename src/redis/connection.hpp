@@ -19,17 +19,17 @@ public:
     using Driver = net::SessionDriver<Session>;
 
     /// Connects and logs in. The arguments live until it is done.
-    static Operation<std::shared_ptr<TransportConnection>> open(const Endpoint& endpoint,
-                                                                const ConnectionParameters& parameters,
-                                                                Deadline deadline, bool must_be_master);
+    static async::Operation<std::shared_ptr<TransportConnection>> open(const Endpoint& endpoint,
+                                                                       const ConnectionParameters& parameters,
+                                                                       Deadline deadline, bool must_be_master);
 
     RedisConnection(const Endpoint& endpoint, const ConnectionParameters& parameters);
     ~RedisConnection() override { RedisConnection::abandon(); }
 
-    Operation<std::shared_ptr<TransportChannel>> open_channel(Deadline deadline) override;
+    async::Operation<std::shared_ptr<TransportChannel>> open_channel(Deadline deadline) override;
     bool is_open() const noexcept override { return stream_.is_open() && !link_.session.failed(); }
     bool is_alive() noexcept override;
-    Operation<> close(Deadline deadline) override;
+    async::Operation<> close(Deadline deadline) override;
     void abandon() noexcept override;
     void interrupt() noexcept override { stream_.shut_down(); }
 
@@ -38,7 +38,7 @@ public:
 
     /// Runs an operation on the session, after what has to be done from time to time.
     template <class T>
-    Operation<T> run(Operation<T> operation, Deadline deadline) {
+    async::Operation<T> run(async::Operation<T> operation, Deadline deadline) {
         check_open();
         const Clock::duration idle = driver_.idle_time();
         take_in(idle);  // bindings that were changed meanwhile, a peer that has closed
@@ -59,9 +59,9 @@ private:
         const auto interval = link_.options.health_check_interval;
         return (interval.count() != 0 && idle >= interval) || (!next_password_.is_never() && next_password_.expired());
     }
-    Operation<> take_care(Deadline deadline);
+    async::Operation<> take_care(Deadline deadline);
     template <class T>
-    Operation<T> run_with_care(Operation<T> operation, Deadline deadline, Driver::Exchange exchange) {
+    async::Operation<T> run_with_care(async::Operation<T> operation, Deadline deadline, Driver::Exchange exchange) {
         co_await take_care(deadline);
         co_return co_await driver_.run(std::move(operation), deadline, std::move(exchange));
     }

@@ -18,7 +18,7 @@ std::vector<std::string> command(std::string name, std::vector<std::string> keys
 }
 
 /// How many messages a queue has.
-Operation<std::uint32_t> count(Link& link, std::string queue) {
+async::Operation<std::uint32_t> count(Link& link, std::string queue) {
     const auto lists = link.keys.all_of_queue(queue);
     for (const std::string& list : lists) link.session.send({"LLEN", list});
     std::int64_t sum = 0;
@@ -31,7 +31,7 @@ Operation<std::uint32_t> count(Link& link, std::string queue) {
 
 /// The sets that bind something to a queue, with the members that do. Looks at all sets of bindings, as nothing else
 /// tells; in pieces, so that nobody else has to wait.
-Operation<std::vector<std::pair<std::string, std::string>>> bindings_to(Link& link, std::string queue) {
+async::Operation<std::vector<std::pair<std::string, std::string>>> bindings_to(Link& link, std::string queue) {
     Session& session = link.session;
     const std::string pattern = link.keys.all_bindings();
     const std::string member = '*' + escaped_glob(link.options.separator + queue);
@@ -61,7 +61,7 @@ Operation<std::vector<std::pair<std::string, std::string>>> bindings_to(Link& li
     co_return found;
 }
 
-Operation<bool> exists(Link& link, std::string queue) {
+async::Operation<bool> exists(Link& link, std::string queue) {
     link.session.send(command("EXISTS", link.keys.all_of_queue(queue)));
     const Reply there = co_await link.session.reply(Reply::Type::integer, "EXISTS");
     if (there.integer != 0) co_return true;
@@ -79,7 +79,7 @@ Operation<bool> exists(Link& link, std::string queue) {
     co_return !bindings.empty();
 }
 
-Operation<bool> has_bindings(Link& link, std::string exchange) {
+async::Operation<bool> has_bindings(Link& link, std::string exchange) {
     link.session.send({"EXISTS", link.keys.bindings(exchange)});
     const Reply there = co_await link.session.reply(Reply::Type::integer, "EXISTS");
     co_return there.integer != 0;
@@ -92,7 +92,7 @@ std::string type_of(const Link& link, std::string_view exchange) {
 
 }  // namespace
 
-Operation<> declare_exchange(Link& link, Exchange exchange) {
+async::Operation<> declare_exchange(Link& link, Exchange exchange) {
     const Exchange* const known = link.declared.exchange(exchange.name());
     if (exchange.options().passive) {
         if (known) co_return;
@@ -111,7 +111,7 @@ Operation<> declare_exchange(Link& link, Exchange exchange) {
         link.declared.add(std::move(exchange));
 }
 
-Operation<> delete_exchange(Link& link, std::string name, bool if_unused) {
+async::Operation<> delete_exchange(Link& link, std::string name, bool if_unused) {
     const std::string key = link.keys.bindings(name);
     if (if_unused) {
         const bool used = co_await has_bindings(link, name);
@@ -123,7 +123,7 @@ Operation<> delete_exchange(Link& link, std::string name, bool if_unused) {
     link.declared.remove_exchange(name);
 }
 
-Operation<QueueInfo> declare_queue(Link& link, Queue queue) {
+async::Operation<QueueInfo> declare_queue(Link& link, Queue queue) {
     const std::string name = queue.name().empty() ? "amq.gen-" + make_uuid() : queue.name();
     const Declared::QueueRecord* const known = link.declared.queue(name);
     if (queue.options().passive) {
@@ -143,7 +143,8 @@ Operation<QueueInfo> declare_queue(Link& link, Queue queue) {
     co_return QueueInfo{name, messages, 0};
 }
 
-Operation<> bind_queue(Link& link, std::string queue, std::string exchange, std::string routing_key, Json arguments) {
+async::Operation<> bind_queue(Link& link, std::string queue, std::string exchange, std::string routing_key,
+                              Json arguments) {
     if (exchange.empty()) co_return;  // every queue is bound to it, by its name
     if (!arguments.empty()) throw ChannelError("NOT_IMPLEMENTED - bindings in Redis have no arguments", 540);
     const std::string type = type_of(link, exchange);
@@ -165,7 +166,7 @@ Operation<> bind_queue(Link& link, std::string queue, std::string exchange, std:
         record->fanouts.push_back(fanout);
 }
 
-Operation<> unbind_queue(Link& link, std::string queue, std::string exchange, std::string routing_key) {
+async::Operation<> unbind_queue(Link& link, std::string queue, std::string exchange, std::string routing_key) {
     const std::string key = link.keys.bindings(exchange);
     const std::string& separator = link.options.separator;
     // Whoever bound it may have taken the exchange for another type.
@@ -186,14 +187,14 @@ Operation<> unbind_queue(Link& link, std::string queue, std::string exchange, st
     }
 }
 
-Operation<std::uint32_t> purge_queue(Link& link, std::string name) {
+async::Operation<std::uint32_t> purge_queue(Link& link, std::string name) {
     const Reply count =
         co_await run_script(link.session, purge_script(), link.keys.all_of_queue(name), std::vector<std::string>());
     if (!count.is(Reply::Type::integer)) unexpected(link.session.peer(), "a script");
     co_return static_cast<std::uint32_t>(count.integer);
 }
 
-Operation<std::uint32_t> delete_queue(Link& link, std::string name, bool if_empty) {
+async::Operation<std::uint32_t> delete_queue(Link& link, std::string name, bool if_empty) {
     if (if_empty) {
         const std::uint32_t messages = co_await count(link, name);
         if (messages != 0) routing::precondition_failed("queue '" + name + "' is not empty");
@@ -219,7 +220,7 @@ void delete_exclusive_queues(Link& link) {
     }
 }
 
-Operation<const BindingCache::Entry*> bindings_of(Link& link, std::string key, bool fresh) {
+async::Operation<const BindingCache::Entry*> bindings_of(Link& link, std::string key, bool fresh) {
     Session& session = link.session;
     const bool tracked = session.is_tracking();
     if (tracked && !fresh)

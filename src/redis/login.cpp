@@ -44,8 +44,8 @@ void send_hello(Session& session, const std::string& userid, const std::string& 
 }
 
 /// What a session begins with, in RESP 2. Returns the server's role when it matters.
-Operation<std::string> begin_plainly(Link& link, const std::string& userid, const std::string& password,
-                                     bool must_be_master) {
+async::Operation<std::string> begin_plainly(Link& link, const std::string& userid, const std::string& password,
+                                            bool must_be_master) {
     Session& session = link.session;
     const std::string& name = link.options.client_name;
     const std::string database = std::to_string(link.database);
@@ -66,8 +66,8 @@ Operation<std::string> begin_plainly(Link& link, const std::string& userid, cons
 }
 
 /// The same in RESP 3. Nothing when the server does not speak that.
-Operation<std::optional<std::string>> begin_by_hello(Link& link, const std::string& userid,
-                                                     const std::string& password) {
+async::Operation<std::optional<std::string>> begin_by_hello(Link& link, const std::string& userid,
+                                                            const std::string& password) {
     Session& session = link.session;
     const std::string database = std::to_string(link.database);
     send_hello(session, userid, password);
@@ -89,7 +89,7 @@ Operation<std::optional<std::string>> begin_by_hello(Link& link, const std::stri
 
 }  // namespace
 
-Operation<> log_in(Link& link, std::string userid, std::string password, bool must_be_master) {
+async::Operation<> log_in(Link& link, std::string userid, std::string password, bool must_be_master) {
     Session& session = link.session;
     std::string role;
     try {
@@ -107,23 +107,23 @@ Operation<> log_in(Link& link, std::string userid, std::string password, bool mu
         throw ReadOnlyError(session.peer() + ": this is no master but a " + (role.empty() ? "stranger" : role));
 }
 
-Operation<> log_in_again(Session& session, std::string userid, std::string password) {
+async::Operation<> log_in_again(Session& session, std::string userid, std::string password) {
     send_auth(session, userid, password);
     const Reply reply = co_await session.reply();
     session.wipe_output();
     throw_if_error(reply, session.peer());
 }
 
-Operation<> ping(Session& session) {
+async::Operation<> ping(Session& session) {
     session.send({"PING"});
     const Reply pong = co_await session.reply();
     throw_if_error(pong, session.peer());
 }
 
-Operation<> settle(Session& session) {
+async::Operation<> settle(Session& session) {
     while (session.outstanding() != 0) {
         session.check();
-        co_await NeedInput{};
+        co_await async::AwaitInput{};
     }
 }
 

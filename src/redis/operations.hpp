@@ -7,8 +7,8 @@
 #include <kombu/operation.hpp>
 #include <kombu/transport.hpp>
 
-#include "redis/subscriptions.hpp"
 #include "redis/context.hpp"
+#include "redis/subscriptions.hpp"
 #include "virtual/envelope.hpp"
 
 #include <chrono>
@@ -30,32 +30,33 @@ namespace kombu::redis {
 
 /// Logs in, selects the database and has changes told about, in one round trip where the server speaks RESP 3. Throws
 /// ReadOnlyError when a master is wanted and this is none.
-Operation<> log_in(Link& link, std::string userid, std::string password, bool must_be_master);
+async::Operation<> log_in(Link& link, std::string userid, std::string password, bool must_be_master);
 /// The same session with another password.
-Operation<> log_in_again(Session& session, std::string userid, std::string password);
-Operation<> ping(Session& session);
+async::Operation<> log_in_again(Session& session, std::string userid, std::string password);
+async::Operation<> ping(Session& session);
 /// Waits for the answers to everything that was said.
-Operation<> settle(Session& session);
+async::Operation<> settle(Session& session);
 
 // -- scripts.cpp
 
 /// Calls a script, with its text when the server does not know it.
-Operation<Reply> run_script(Session& session, const Script& script, std::vector<std::string> keys,
-                            std::vector<std::string> arguments);
+async::Operation<Reply> run_script(Session& session, const Script& script, std::vector<std::string> keys,
+                                   std::vector<std::string> arguments);
 
 // -- declaring.cpp
 
-Operation<> declare_exchange(Link& link, Exchange exchange);
-Operation<> delete_exchange(Link& link, std::string name, bool if_unused);
-Operation<QueueInfo> declare_queue(Link& link, Queue queue);
-Operation<> bind_queue(Link& link, std::string queue, std::string exchange, std::string routing_key, Json arguments);
-Operation<> unbind_queue(Link& link, std::string queue, std::string exchange, std::string routing_key);
-Operation<std::uint32_t> purge_queue(Link& link, std::string name);
-Operation<std::uint32_t> delete_queue(Link& link, std::string name, bool if_empty);
+async::Operation<> declare_exchange(Link& link, Exchange exchange);
+async::Operation<> delete_exchange(Link& link, std::string name, bool if_unused);
+async::Operation<QueueInfo> declare_queue(Link& link, Queue queue);
+async::Operation<> bind_queue(Link& link, std::string queue, std::string exchange, std::string routing_key,
+                              Json arguments);
+async::Operation<> unbind_queue(Link& link, std::string queue, std::string exchange, std::string routing_key);
+async::Operation<std::uint32_t> purge_queue(Link& link, std::string name);
+async::Operation<std::uint32_t> delete_queue(Link& link, std::string name, bool if_empty);
 /// Deletes the session's exclusive queues without waiting for it.
 void delete_exclusive_queues(Link& link);
 /// What is bound to an exchange, from memory when that is still true. `entry` is good until the next co_await.
-Operation<const BindingCache::Entry*> bindings_of(Link& link, std::string key, bool fresh);
+async::Operation<const BindingCache::Entry*> bindings_of(Link& link, std::string key, bool fresh);
 
 // -- ways.cpp and publishing.cpp
 
@@ -91,16 +92,16 @@ struct WayCache {
 /// BindingCache.
 bool is_current(const Link& link, const Way& way);
 /// `again`: what is known of the bindings is not true any more.
-Operation<std::shared_ptr<const Way>> find_way(Link& link, WayCache& cache, std::shared_ptr<const MessageHead> head,
-                                               bool again);
+async::Operation<std::shared_ptr<const Way>> find_way(Link& link, WayCache& cache,
+                                                      std::shared_ptr<const MessageHead> head, bool again);
 
 /// Publishes messages in one go. `results` has a place for each, with an error for what is not known yet. Null is put
 /// there for what was stored, or dropped as one that is not mandatory may be, and what was refused. Throws only what
 /// leaves the others unknown. Messages of one list that follow one another are stored together or not at all.
-Operation<> publish_all(Link& link, WayCache& cache, std::span<const OutgoingMessage> messages,
-                        std::span<std::exception_ptr> results);
+async::Operation<> publish_all(Link& link, WayCache& cache, std::span<const OutgoingMessage> messages,
+                               std::span<std::exception_ptr> results);
 /// The same for one, whose error is thrown.
-Operation<> publish(Link& link, WayCache& cache, const OutgoingMessage& message);
+async::Operation<> publish(Link& link, WayCache& cache, const OutgoingMessage& message);
 
 // -- receiving.cpp
 
@@ -123,26 +124,26 @@ constexpr std::size_t max_envelope = ReplyReader::max_text - (std::size_t{1} << 
 
 /// The next message of a queue, when there is one. Gives back first what was held for too long, when it is time for
 /// that, for as long as `until` allows.
-Operation<std::optional<Taken>> take(Link& link, std::string queue, bool record, Deadline until);
+async::Operation<std::optional<Taken>> take(Link& link, std::string queue, bool record, Deadline until);
 /// Waits for a message until `until`; from the queue, or from `inbox` when there is one.
-Operation<std::optional<Taken>> wait_for_message(Link& link, std::string queue, bool record, Inbox* inbox,
-                                                 Deadline until);
+async::Operation<std::optional<Taken>> wait_for_message(Link& link, std::string queue, bool record, Inbox* inbox,
+                                                        Deadline until);
 std::optional<Taken> take_from(Inbox& inbox, const std::string& peer);
 /// Has what is published to a queue's fanout exchanges come in, from before the operation's end.
-Operation<> listen(Link& link, std::string queue, Inbox& inbox);
+async::Operation<> listen(Link& link, std::string queue, Inbox& inbox);
 /// No more of it.
 void stop_listening(Link& link, Inbox& inbox);
 
 // -- settling.cpp
 
-Operation<> acknowledge(Link& link, std::string tag);
+async::Operation<> acknowledge(Link& link, std::string tag);
 /// Puts a message back, where it is served next, marked as redelivered. Nothing when somebody else has done so since.
-Operation<> give_back(Link& link, const Taken& taken);
+async::Operation<> give_back(Link& link, const Taken& taken);
 /// The same without waiting for it.
 void give_back_nowait(Link& link, const Taken& taken);
 /// Gives back, to their queues, what consumers have held for too long. One consumer at a time does so. When `until`
 /// passes it stops, and goes on at the next time that it is asked.
-Operation<> restore_expired(Link& link, Deadline until);
+async::Operation<> restore_expired(Link& link, Deadline until);
 /// The envelope of a message that comes again.
 std::string redelivered(const Taken& taken);
 

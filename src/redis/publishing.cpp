@@ -61,7 +61,7 @@ public:
                std::span<std::exception_ptr> results)
         : link_(link), cache_(cache), messages_(messages), results_(results), failed_(messages.size()) {}
 
-    Operation<> run() {
+    async::Operation<> run() {
         ways_.reserve(messages_.size());
         for (std::size_t i = 0; i < messages_.size(); ++i) {
             std::shared_ptr<const Way> way = known_way(i);
@@ -78,12 +78,12 @@ public:
     }
 
     /// After the answers.
-    Operation<> put_right(std::vector<Copy>& copies) {
+    async::Operation<> put_right(std::vector<Copy>& copies) {
         for (int n = 0; n < max_corrections && !all_current(); ++n) co_await correct(copies);
     }
 
     /// For a single message that has been stored already.
-    Operation<> put_right(std::shared_ptr<const Way> way, Copy copy) {
+    async::Operation<> put_right(std::shared_ptr<const Way> way, Copy copy) {
         ways_.push_back(std::move(way));
         std::vector<Copy> copies{copy};
         co_await put_right(copies);
@@ -137,7 +137,7 @@ private:
     }
 
     /// Copies of one message in several lists come into all of them or into none.
-    Operation<> send(const std::vector<Copy>& copies) {
+    async::Operation<> send(const std::vector<Copy>& copies) {
         Session& session = link_.session;
         const std::size_t before = session.output().size();
         const std::vector<Group> groups = groups_of(copies, messages_);
@@ -227,7 +227,7 @@ private:
 
     /// Bindings were changed before the messages were stored: those that went the wrong way are put right, as if the
     /// bindings had been read last.
-    Operation<> correct(std::vector<Copy>& copies) {
+    async::Operation<> correct(std::vector<Copy>& copies) {
         std::vector<Copy> missing, right, wrong;
         auto next = copies.begin();  // those of the messages from i on
         for (std::size_t i = 0; i < messages_.size(); ++i) {
@@ -266,7 +266,7 @@ private:
                          [](const Copy& a, const Copy& b) { return a.message < b.message; });
     }
 
-    Operation<> take_back(const Copy& copy) {
+    async::Operation<> take_back(const Copy& copy) {
         std::string& out = link_.session.output();
         append_command_header(out, 4);
         append_argument(out, "LREM");
@@ -289,13 +289,13 @@ private:
 
 }  // namespace
 
-Operation<> publish_all(Link& link, WayCache& cache, std::span<const OutgoingMessage> messages,
-                        std::span<std::exception_ptr> results) {
+async::Operation<> publish_all(Link& link, WayCache& cache, std::span<const OutgoingMessage> messages,
+                               std::span<std::exception_ptr> results) {
     Publishing publishing{link, cache, messages, results};
     co_await publishing.run();
 }
 
-Operation<> publish(Link& link, WayCache& cache, const OutgoingMessage& message) {
+async::Operation<> publish(Link& link, WayCache& cache, const OutgoingMessage& message) {
     const std::shared_ptr<const Way> way = cache.last;
     std::exception_ptr result;
     Publishing publishing{link, cache, {&message, 1}, {&result, 1}};

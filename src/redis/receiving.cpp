@@ -19,8 +19,8 @@ void say_set_aside(Link& link, const std::string& queue, const std::string& what
 }
 
 /// Sets a message aside that only this side finds wanting.
-Operation<> set_aside(Link& link, std::string queue, std::string item, std::string tag, std::string since,
-                      std::string why) {
+async::Operation<> set_aside(Link& link, std::string queue, std::string item, std::string tag, std::string since,
+                             std::string why) {
     if (tag.empty()) {
         link.session.send({"LPUSH", link.keys.poison(queue), item});
         co_await link.session.reply(Reply::Type::integer, "LPUSH");
@@ -38,7 +38,7 @@ struct Look {
     std::optional<Taken> taken{};
 };
 
-Operation<Look> look(Link& link, const std::string& queue, bool record) {
+async::Operation<Look> look(Link& link, const std::string& queue, bool record) {
     const auto lists = link.keys.all_of_queue(queue);
     std::vector<std::string> keys{link.keys.unacked(), link.keys.unacked_index(), link.keys.poison(queue)};
     keys.insert(keys.end(), lists.begin(), lists.end());
@@ -76,7 +76,7 @@ Operation<Look> look(Link& link, const std::string& queue, bool record) {
 
 }  // namespace
 
-Operation<std::optional<Taken>> take(Link& link, std::string queue, bool record, Deadline until) {
+async::Operation<std::optional<Taken>> take(Link& link, std::string queue, bool record, Deadline until) {
     const bool restores = link.restoring.due();
     if (restores) co_await restore_expired(link, until);
     for (;;) {
@@ -102,8 +102,8 @@ std::optional<Taken> take_from(Inbox& inbox, const std::string& peer) {
     return std::nullopt;
 }
 
-Operation<std::optional<Taken>> wait_for_message(Link& link, std::string queue, bool record, Inbox* inbox,
-                                                 Deadline until) {
+async::Operation<std::optional<Taken>> wait_for_message(Link& link, std::string queue, bool record, Inbox* inbox,
+                                                        Deadline until) {
     Session& session = link.session;
     const auto lists = link.keys.all_of_queue(queue);
     for (;;) {
@@ -128,13 +128,13 @@ Operation<std::optional<Taken>> wait_for_message(Link& link, std::string queue, 
                                 : std::min<std::chrono::nanoseconds>(link.options.polling_interval, poll_interval);
         const Deadline again = std::min({until, Deadline::after(pause), link.restoring.next()});
         while (!again.expired() && !(told && session.watched_key_changed()) && !(inbox && !inbox->empty())) {
-            co_await NeedInput{again};
+            co_await async::AwaitInput{again};
             session.check();
         }
     }
 }
 
-Operation<> listen(Link& link, std::string queue, Inbox& inbox) {
+async::Operation<> listen(Link& link, std::string queue, Inbox& inbox) {
     const Declared::QueueRecord* const record = link.declared.queue(queue);
     if (!record) co_return;
     if (!link.session.is_tracking() && !record->fanouts.empty())
@@ -143,7 +143,7 @@ Operation<> listen(Link& link, std::string queue, Inbox& inbox) {
         for (const std::string& pattern : link.keys.fanout_patterns(exchange, key))
             if (link.session.subscriptions().add(pattern, inbox)) link.session.subscribe(pattern);
     while (link.session.is_subscribing()) {
-        co_await NeedInput{};
+        co_await async::AwaitInput{};
         link.session.check();
     }
     if (const auto refusal = link.session.take_refusal()) {

@@ -37,7 +37,7 @@ bool is_known(const Link& link, const std::string& exchange) {
     return true;
 }
 
-Operation<> find_queues(Link& link, Way& way, bool again) {
+async::Operation<> find_queues(Link& link, Way& way, bool again) {
     const MessageHead& head = *way.head;
     way.bindings_key = link.keys.bindings(head.exchange);
     std::vector<std::string> queues;
@@ -65,8 +65,8 @@ Operation<> find_queues(Link& link, Way& way, bool again) {
 
 }  // namespace
 
-Operation<std::shared_ptr<const Way>> find_way(Link& link, WayCache& cache, std::shared_ptr<const MessageHead> head,
-                                               bool again) {
+async::Operation<std::shared_ptr<const Way>> find_way(Link& link, WayCache& cache,
+                                                      std::shared_ptr<const MessageHead> head, bool again) {
     auto way = std::make_shared<Way>(Way{.head = head, .declarations = link.declared.changes});
     way->refusal = caught(
         [&] { way->frame.emplace(head->properties, head->exchange, head->routing_key, link.options.body_encoding); });

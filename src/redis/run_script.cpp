@@ -3,8 +3,8 @@
 
 namespace kombu::redis {
 
-Operation<Reply> run_script(Session& session, const Script& script, std::vector<std::string> keys,
-                            std::vector<std::string> arguments) {
+async::Operation<Reply> run_script(Session& session, const Script& script, std::vector<std::string> keys,
+                                   std::vector<std::string> arguments) {
     session.send_script(script, keys, arguments);
     Reply reply = co_await session.reply();
     if (error_kind(reply) == "NOSCRIPT") {

@@ -16,7 +16,8 @@ namespace {
 
 using Fields = std::map<std::string, std::string, std::less<>>;
 
-Operation<Fields> ask_for_master(Session& session, std::string userid, std::string password, std::string master) {
+async::Operation<Fields> ask_for_master(Session& session, std::string userid, std::string password,
+                                        std::string master) {
     if (!password.empty()) {
         if (userid.empty())
             session.send({"AUTH", password});
@@ -63,9 +64,9 @@ void check(const Fields& fields, const Options& options, const std::string& peer
 
 }  // namespace
 
-Operation<std::shared_ptr<TransportConnection>> connect_to_master(const Endpoint& sentinel,
-                                                                  const ConnectionParameters& parameters,
-                                                                  Deadline deadline) {
+async::Operation<std::shared_ptr<TransportConnection>> connect_to_master(const Endpoint& sentinel,
+                                                                         const ConnectionParameters& parameters,
+                                                                         Deadline deadline) {
     const Options options = parse_options(parameters.transport_options);
     const std::optional<SslOptions> ssl = options.sentinel_ssl ? parameters.ssl : std::nullopt;
     net::Stream stream{target_of(sentinel.hostname, sentinel.port, options, ssl)};

@@ -9,8 +9,8 @@ namespace kombu::redis {
 
 /// Asks a sentinel who the master is, and connects to that. The arguments live until it is done. Throws ConnectionError
 /// when the sentinel does not know, ReadOnlyError when whom it names is no master (any more).
-Operation<std::shared_ptr<TransportConnection>> connect_to_master(const Endpoint& sentinel,
-                                                                  const ConnectionParameters& parameters,
-                                                                  Deadline deadline);
+async::Operation<std::shared_ptr<TransportConnection>> connect_to_master(const Endpoint& sentinel,
+                                                                         const ConnectionParameters& parameters,
+                                                                         Deadline deadline);
 
 }  // namespace kombu::redis

@@ -120,21 +120,21 @@ std::optional<Reply> Session::take_reply() {
     return reply;
 }
 
-Operation<Reply> Session::reply() {
+async::Operation<Reply> Session::reply() {
     const bool bounded = options_.socket_timeout.count() != 0;
     int patience = options_.retry_on_timeout ? 2 : 1;
     Deadline until = bounded ? Deadline::after(options_.socket_timeout) : Deadline::never();
     for (;;) {
         check();
         if (auto next = take_reply()) co_return std::move(*next);
-        const bool in_time = co_await NeedInput{until};
+        const bool in_time = co_await async::AwaitInput{until};
         if (in_time) continue;
         if (--patience == 0) throw Timeout(peer_ + ": no answer within the socket_timeout");
         until = Deadline::after(options_.socket_timeout);
     }
 }
 
-Operation<Reply> Session::reply(Reply::Type type, const char* command) {
+async::Operation<Reply> Session::reply(Reply::Type type, const char* command) {
     Reply next = co_await reply();
     throw_if_error(next, peer_);
     if (!next.is(type)) unexpected(peer_, command);

@@ -6,10 +6,10 @@
 
 #include "net/session_failure.hpp"
 #include "redis/bindings.hpp"
-#include "redis/subscriptions.hpp"
 #include "redis/options.hpp"
 #include "redis/resp.hpp"
 #include "redis/scripts.hpp"
+#include "redis/subscriptions.hpp"
 
 #include <cstddef>
 #include <cstdint>
@@ -75,9 +75,9 @@ public:
     /// The next reply that came, if it has come.
     std::optional<Reply> take_reply();
     /// The next reply. Waits no longer than `socket_timeout`, when there is one.
-    Operation<Reply> reply();
+    async::Operation<Reply> reply();
     /// The next reply, which is no error, nor anything but what is named.
-    Operation<Reply> reply(Reply::Type type, const char* command);
+    async::Operation<Reply> reply(Reply::Type type, const char* command);
     /// How many replies have yet to come, those that nobody waits for included.
     std::size_t outstanding() const noexcept { return expected_.size(); }
 

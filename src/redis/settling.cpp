@@ -51,7 +51,7 @@ std::string redelivered(const Taken& taken) {
     return text.append(taken.envelope, from);
 }
 
-Operation<> acknowledge(Link& link, std::string tag) {
+async::Operation<> acknowledge(Link& link, std::string tag) {
     Session& session = link.session;
     // Not by a transaction: a server without memory takes none, and needs to be emptied. A name without a record is
     // nothing, and is removed by whoever comes across it.
@@ -63,7 +63,7 @@ Operation<> acknowledge(Link& link, std::string tag) {
     throw_if_error(name, session.peer());
 }
 
-Operation<> give_back(Link& link, const Taken& taken) {
+async::Operation<> give_back(Link& link, const Taken& taken) {
     if (taken.tag.empty()) {
         link.session.send({"RPUSH", taken.list, redelivered(taken)});
         co_await link.session.reply(Reply::Type::integer, "RPUSH");
@@ -86,7 +86,7 @@ namespace {
 
 /// Where a message goes back to that somebody has held for too long. One that was taken here names its queue by way of
 /// the default exchange. Of another only the exchange is known, as in Kombu.
-Operation<std::vector<std::string>> way_back(Link& link, const envelope::Held& held) {
+async::Operation<std::vector<std::string>> way_back(Link& link, const envelope::Held& held) {
     std::vector<std::string> queues;
     if (held.exchange.empty()) {
         if (!held.routing_key.empty()) queues.push_back(held.routing_key);
@@ -100,7 +100,7 @@ Operation<std::vector<std::string>> way_back(Link& link, const envelope::Held& h
     co_return lists;
 }
 
-Operation<> restore_one(Link& link, std::string tag, std::string since, std::string record) {
+async::Operation<> restore_one(Link& link, std::string tag, std::string since, std::string record) {
     const auto held = envelope::parse_held(record);
     std::vector<std::string> lists;
     if (held) lists = co_await way_back(link, *held);
@@ -120,7 +120,7 @@ Operation<> restore_one(Link& link, std::string tag, std::string since, std::str
 }
 
 /// A record that cannot be given back stays, and keeps none of the others from it.
-Operation<> try_to_restore(Link& link, const Reply& tag, const Reply& since, const Reply& record) {
+async::Operation<> try_to_restore(Link& link, const Reply& tag, const Reply& since, const Reply& record) {
     try {
         co_await restore_one(link, tag.text, since.text, record.text);
     } catch (const ChannelError& error) {
@@ -130,7 +130,7 @@ Operation<> try_to_restore(Link& link, const Reply& tag, const Reply& since, con
     }
 }
 
-Operation<> restore_pages(Link& link, const std::string& token, Deadline until) {
+async::Operation<> restore_pages(Link& link, const std::string& token, Deadline until) {
     const std::size_t limit = link.options.unacked_restore_limit;
     const auto expire = std::chrono::duration_cast<std::chrono::milliseconds>(link.options.unacked_mutex_expire);
     const std::string timeout = std::to_string(std::chrono::duration<double>(link.options.visibility_timeout).count());
@@ -165,7 +165,7 @@ Operation<> restore_pages(Link& link, const std::string& token, Deadline until) 
 
 }  // namespace
 
-Operation<> restore_expired(Link& link, Deadline until) {
+async::Operation<> restore_expired(Link& link, Deadline until) {
     const std::string token = make_uuid();
     std::string refusal;
     try {

@@ -51,9 +51,9 @@ public:
             throw ConfigurationError("heartbeat: Redis has none; health_check_interval and TCP keep-alive do its work");
     }
 
-    Operation<std::shared_ptr<TransportConnection>> connect(const Endpoint& endpoint,
-                                                            const ConnectionParameters& parameters,
-                                                            Deadline deadline) const override {
+    async::Operation<std::shared_ptr<TransportConnection>> connect(const Endpoint& endpoint,
+                                                                   const ConnectionParameters& parameters,
+                                                                   Deadline deadline) const override {
         if (kind_ == Kind::sentinel) return connect_to_master(endpoint, parameters, deadline);
         return RedisConnection::open(endpoint, parameters, deadline, false);
     }

@@ -26,7 +26,7 @@ public:
 
 private:
     void refill() {
-        detail::notice_forks();
+        detail::install_fork_handler();
         for (std::size_t have = 0; have < bytes_.size();) {
             const ssize_t count = ::getrandom(bytes_.data() + have, bytes_.size() - have, 0);
             if (count > 0)

@@ -16,9 +16,9 @@ void Transport::check_option(const std::string& name, Json& value) const {
     if (like.is_number()) value = value.get<double>();
 }
 
-Operation<> TransportChannel::prepare_to_receive(const Queue&, Deadline) { co_return; }
+async::Operation<> TransportChannel::prepare_to_receive(const Queue&, Deadline) { co_return; }
 
-Operation<std::vector<std::exception_ptr>> TransportChannel::basic_publish_all(
+async::Operation<std::vector<std::exception_ptr>> TransportChannel::basic_publish_all(
     std::span<const OutgoingMessage> messages, Deadline deadline, OptionalTimeout confirm_timeout) {
     std::vector<std::exception_ptr> results(messages.size());
     std::exception_ptr broken;

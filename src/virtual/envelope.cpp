@@ -2,8 +2,8 @@
 
 #include <kombu/error.hpp>
 
-#include "support/utf8.hpp"
 #include "support/base64.hpp"
+#include "support/utf8.hpp"
 
 #include <charconv>
 #include <cstdint>

@@ -168,9 +168,8 @@ TEST_CASE("random cancellations while several threads run the context", "[asio][
         auto& signal = *signals.back();
         asio::co_spawn(strand, bed.something(number), asio::bind_cancellation_slot(signal.slot(), bed.end()));
         auto timer = std::make_shared<asio::steady_timer>(strand, std::chrono::microseconds{random() % 300});
-        timer->async_wait([timer, &signal](boost::system::error_code) {
-            signal.emit(asio::cancellation_type::terminal);
-        });
+        timer->async_wait(
+            [timer, &signal](boost::system::error_code) { signal.emit(asio::cancellation_type::terminal); });
         if (number % 64 == 0) {
             CHECK(bed.is_within_limits());
             while (number - bed.counts.ended > 64) std::this_thread::yield();

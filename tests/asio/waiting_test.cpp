@@ -112,11 +112,12 @@ TEST_CASE("a preparation that waits holds its slot, and its failure leaves the r
     ScriptedFactory factory;
     auto hooks = factory.plain_hooks();
     enum class Will { live, die, fail } will = Will::live;
-    hooks.prepare_operation = [&](Thing&, const Acquisition&) -> Operation<bool> {
-        co_await Wait{.until = Deadline::after(1ms)};
-        if (will == Will::fail) throw OperationalError("not today");
-        co_return std::exchange(will, Will::live) != Will::die;
-    };
+    hooks.async_prepare =
+        kombu::async::prepare_with<Thing>([&](Thing&, const Acquisition&) -> kombu::async::Operation<bool> {
+            co_await kombu::async::Wait{.until = Deadline::after(1ms)};
+            if (will == Will::fail) throw OperationalError("not today");
+            co_return std::exchange(will, Will::live) != Will::die;
+        });
     ResourcePool<Thing> pool{hooks, {.limit = 1}};
     CHECK(pool.async_acquire({}, asio::use_future).get()->id == 1);
     will = Will::fail;

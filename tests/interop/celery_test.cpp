@@ -3,6 +3,8 @@
 #include "support/catch.hpp"
 #include "support/python_peer.hpp"
 
+#include <kombu/celery.hpp>
+
 #include <map>
 #include <set>
 

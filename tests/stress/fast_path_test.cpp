@@ -132,7 +132,7 @@ TEST_CASE("resets, changes of limit and maintenance cross the fast path and brea
                 if (dice == 0) pool.reset();
                 if (dice == 1) pool.resize(4 + random() % 8, {.ignore_errors = true});
                 if (dice == 2) pool.resize(4 + random() % 8, {.force = true});
-                if (dice == 3) (void)pool.take_idle();
+                if (dice == 3) (void)pool.acquire_idle();
                 if (dice == 4) pool.maintain();
                 if (dice == 5) pool.resize(0);
                 Lease<Thing> lease;

@@ -3,6 +3,7 @@
 #include "support/catch.hpp"
 #include "support/manual_clock.hpp"
 
+#include <kombu/pool/detail/implementation.hpp>
 #include <kombu/pool/detail/pool_core.hpp>
 
 #include <cstddef>
@@ -10,8 +11,8 @@
 /// What the front does around a PoolCore, step by step and without threads.
 namespace driver {
 
+using kombu::detail::AcquireOutcome;
 using kombu::detail::Decision;
-using kombu::detail::Grant;
 using kombu::detail::PoolCore;
 using kombu::detail::SlotId;
 
@@ -23,14 +24,16 @@ struct TestWaiter : kombu::detail::Waiter {
 
 inline SlotId take(PoolCore& core, const ManualClock& clock) {
     const Decision decision = core.acquire(clock.now());
-    if (decision.grant == Grant::create) REQUIRE(core.created(decision.slot, clock.now()) == PoolCore::Created::leased);
-    REQUIRE((decision.grant == Grant::use || decision.grant == Grant::create));
+    if (decision.outcome == AcquireOutcome::create)
+        REQUIRE(core.created(decision.slot, clock.now()) == PoolCore::CreateOutcome::leased);
+    REQUIRE((decision.outcome == AcquireOutcome::use || decision.outcome == AcquireOutcome::create));
     return decision.slot;
 }
 
 /// A lease ends with its resource in good order: by the fast path, and by the core when that was not all.
-inline PoolCore::Returned release(PoolCore& core, SlotId slot, const ManualClock& clock) {
-    return core.table().give(core.table().cell(slot)) ? PoolCore::Returned::kept : core.settle(slot, clock.now());
+inline PoolCore::ReleaseAction release(PoolCore& core, SlotId slot, const ManualClock& clock) {
+    return core.table().release(core.table().cell(slot)) ? PoolCore::ReleaseAction::keep
+                                                         : core.released(slot, clock.now());
 }
 
 inline std::size_t leased(const PoolCore& core) { return core.live() - core.idle(); }

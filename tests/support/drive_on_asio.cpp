@@ -12,14 +12,14 @@
 namespace kombu::net {
 namespace {
 
-Operation<> relay(OperationSteps inner) {
-    inner.set_waker(co_await ask_waker);
-    for (Ready ready; !inner.resume(ready);) ready = co_await Wait{inner.wait()};
+kombu::async::Operation<> relay(kombu::async::OperationHandle inner) {
+    inner.set_waker(co_await kombu::async::this_waker);
+    for (kombu::async::Ready ready; !inner.resume(ready);) ready = co_await kombu::async::Wait{inner.wait()};
 }
 
 }  // namespace
 
-void drive(OperationSteps operation) {
+void drive(kombu::async::OperationHandle operation) {
     boost::asio::io_context context{1};
     bool called = false;
     std::exception_ptr failure;

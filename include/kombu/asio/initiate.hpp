@@ -118,7 +118,7 @@ struct IsAnywhere<boost::asio::detail::promise_executor<T, Blocking>> : std::tru
 /// What an initiating function has prepared: an operation, or how it has ended already.
 template <class T, class Value>
 struct Job {
-    std::optional<Operation<T>> operation{};
+    std::optional<async::Operation<T>> operation{};
     Outcome<Value> outcome{};
     bool total_cancellation = false;
 };

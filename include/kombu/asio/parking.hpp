@@ -2,7 +2,7 @@
 #pragma once
 
 #include <kombu/deadline.hpp>
-#include <kombu/detail/per_process.hpp>
+#include <kombu/detail/fork_local.hpp>
 
 #include <boost/asio/any_io_executor.hpp>
 #include <boost/asio/basic_waitable_timer.hpp>

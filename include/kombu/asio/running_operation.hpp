@@ -44,7 +44,7 @@ using DefaultAllocator = boost::asio::recycling_allocator<void>;
 /// waits, a signal that may come. Its own handler is called when the last of these has gone, so nothing of it is left
 /// by then, as Asio asks.
 template <class T, class Completion, class Handler, class Executor>
-class RunningOperation final : public Waker, public Parked {
+class RunningOperation final : public async::Waker, public Parked {
     using Value = typename Completion::Value;
     using Allocator = boost::asio::associated_allocator_t<Handler, DefaultAllocator>;
     using Timer = boost::asio::basic_waitable_timer<Clock, boost::asio::wait_traits<Clock>, Executor>;
@@ -53,7 +53,8 @@ class RunningOperation final : public Waker, public Parked {
 
 public:
     /// `total_cancellation`: also this kind can be honoured, since the operation has no effect before its end.
-    static void start(Operation<T> operation, Handler handler, const Executor& executor, bool total_cancellation) {
+    static void start(async::Operation<T> operation, Handler handler, const Executor& executor,
+                      bool total_cancellation) {
         OwnAllocator allocator{allocator_of(handler)};
         RunningOperation* const self = OwnTraits::allocate(allocator, 1);
         try {
@@ -145,9 +146,9 @@ private:
     static constexpr std::uint32_t came = read | write | time | signal | cancel;
     static constexpr std::uint32_t turn_step = 128;
 
-    RunningOperation(Operation<T> operation, Handler handler, const Executor& executor)
+    RunningOperation(async::Operation<T> operation, Handler handler, const Executor& executor)
         : operation_(std::move(operation)), handler_(std::move(handler)), work_(executor) {
-        operation_->steps().set_waker(*this);
+        operation_->handle().set_waker(*this);
     }
     ~RunningOperation() override = default;
 
@@ -194,11 +195,11 @@ private:
         go_on(ready_of(phase));
     }
 
-    static Ready ready_of(std::uint32_t phase) noexcept {
+    static async::Ready ready_of(std::uint32_t phase) noexcept {
         return {.read = (phase & read) != 0, .write = (phase & write) != 0, .signal = (phase & signal) != 0};
     }
 
-    void go_on(Ready ready) {
+    void go_on(async::Ready ready) {
         for (;;) {
             if (cancelled_.load()) {
                 operation_.reset();
@@ -243,7 +244,7 @@ private:
     }
 
     /// Sets up a wait. True when something has come already.
-    bool arm(const Wait& wait) {
+    bool arm(const async::Wait& wait) {
         const std::uint32_t turn = phase_.load() / turn_step % (UINT32_MAX / turn_step) + 1;
         phase_.store(turn * turn_step | arming | (wait.signal ? listening : 0));
         waits_for_descriptor_ = waits_for_time_ = waits_for_signal_ = false;
@@ -286,7 +287,7 @@ private:
         return loop_;
     }
 
-    std::shared_ptr<Registration> registration_of(WaitHandle& handle) {
+    std::shared_ptr<Registration> registration_of(async::WaitHandle& handle) {
         auto known = std::static_pointer_cast<Registration>(handle.registration);
         if (known && known->is_of(loop())) return known;
         handle.registration.reset();
@@ -329,7 +330,7 @@ private:
         Completion::complete(std::move(handler), std::move(outcome));
     }
 
-    std::optional<Operation<T>> operation_;
+    std::optional<async::Operation<T>> operation_;
     std::optional<Handler> handler_;
     boost::asio::executor_work_guard<Executor> work_;
     std::optional<Timer> timer_{};

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
-#include <kombu/detail/per_process.hpp>
+#include <kombu/detail/fork_local.hpp>
 
 #include <boost/asio/executor_work_guard.hpp>
 #include <boost/asio/io_context.hpp>
@@ -63,7 +63,7 @@ private:
     boost::asio::io_context context_{1};
 };
 
-KOMBU_ONE_PER_PROCESS constinit Immortal<PerProcess<Runtime>> the_runtime{};
+KOMBU_ONE_PER_PROCESS constinit NoDestructor<ForkLocal<Runtime>> the_runtime{};
 
 inline Runtime& runtime() { return the_runtime.value.get(); }
 

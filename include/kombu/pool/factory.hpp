@@ -3,61 +3,60 @@
 
 #include <kombu/deadline.hpp>
 #include <kombu/error.hpp>
-#include <kombu/operation.hpp>
 
+#include <exception>
 #include <functional>
 #include <memory>
 #include <source_location>
 #include <string>
-#include <utility>
 
 namespace kombu {
 
-/// The acquire that a resource is made or prepared for. Converts to its deadline, for functions that ask for no more.
+namespace async {
+template <class T>
+class PrepareHook;
+}
+
+/// The acquire that a resource is created or prepared for. Converts to its deadline, for functions that need no more.
 struct Acquisition {
     Deadline deadline = Deadline::never();
-    /// Whether the caller wants to wait, for resources that are themselves taken from pools.
+    /// Whether the caller is willing to wait, for resources that are acquired from other pools.
     bool block = true;
-    /// Nobody waits for it: it is made ahead of its use (preload, warm_up), so have it ready, connected and all.
-    bool ahead = false;
-    /// Where the pool's user called acquire.
+    /// No caller waits for the resource (preload, warm_up): it should be made ready, connected for instance.
+    bool preloading = false;
+    /// Where the user of the pool called acquire.
     std::source_location site{};
-    /// The caller is an executor: nothing may block it.
+    /// The caller runs on an executor and must not be blocked.
     bool asynchronous = false;
 
     operator Deadline() const noexcept { return deadline; }
 };
 
-/// What a pool knows about its resources. Only `create` is required.
+/// The functions that make the resources of a pool and manage them. Only `create` is required.
 ///
-/// The pool may outlive its handle: what is going on in other threads when it is destroyed (a create, a pass of
-/// maintenance) goes on, and leases are given back after it. So the functions should own what they use, by shared_ptr
-/// or by value.
-///
-/// The pool calls these from whatever thread acquires or gives back, never with its lock held, never twice at once for
-/// one resource, except `interrupt`. They may block (within the deadline they are given) and may use the same pool
-/// again.
+/// \par Thread safety
+/// They are called on the threads that acquire and release, and on the maintenance thread, several at once for
+/// different resources. The pool's lock is never held. `create` and `prepare` may take time, within the deadline of the
+/// call.
 template <class T>
 struct ResourceFactory {
-    /// Makes a resource. May throw; the slot is then free again. For asynchronous acquires it runs in
-    /// the initiating function or on their executor.
+    /// Creates a resource. When it throws, the slot is free again and the caller of acquire gets the exception.
     std::function<std::shared_ptr<T>(const Acquisition&)> create{};
 
-    /// Called on each acquire, for new and used resources alike: makes the resource ready. False says that it is dead
-    /// and must be replaced. A throw leaves a used resource in the pool and passes on to the caller (Kombu's
-    /// `prepare`).
+    /// Called on each acquire, for new and used resources alike: makes the resource ready. False: it is dead and must
+    /// be replaced. An exception leaves a used resource in the pool and reaches the caller. Kombu: `prepare`.
     std::function<bool(T&, const Acquisition&)> prepare{};
 
-    /// What asynchronous acquires do instead of `prepare`. The arguments live until it is done.
-    std::function<Operation<bool>(T&, const Acquisition&)> prepare_operation{};
+    /// Called by asynchronous acquires instead of `prepare`: made by async::prepare_with() (kombu/pool/async.hpp).
+    std::shared_ptr<const async::PrepareHook<T>> async_prepare{};
 
-    /// Called on each acquire of a used resource, before `prepare`, and after a longer idle time only when
-    /// PoolOptions::validate_after says so: whether the resource lives still. It should look and not talk: no round
-    /// trip. False, or a throw, has it replaced.
+    /// Called on each acquire of a used resource, before `prepare`: returns whether it is still usable. Must not
+    /// perform a network round trip. False, or an exception, has the resource replaced. See
+    /// PoolOptions::validate_after.
     std::function<bool(T&)> validate{};
 
-    /// Called by maintenance on what has been idle for PoolOptions::keepalive. Within the deadline, it may talk to the
-    /// peer. False, or a throw, has the resource closed.
+    /// Called by maintenance for resources that were idle for PoolOptions::keepalive. It may talk to the peer, within
+    /// the deadline. False, or an exception, has the resource closed.
     std::function<bool(T&, Deadline)> keepalive{};
 
     /// Called when a lease ends; `unwinding` when an exception ended it. True keeps the resource. Must not block.
@@ -67,47 +66,18 @@ struct ResourceFactory {
     /// Ends a resource that the pool will not use again. Must not block on a peer.
     std::function<void(T&)> close{};
 
-    /// Called from another thread while the resource is leased: whatever its user waits for should end with an error
-    /// now, because reset() or force_close_all() dragged it away. Must not block.
+    /// Called from another thread while the resource is leased, by reset() and force_close_all(): the calls that its
+    /// user is waiting in should end with an error now. Must not block.
     std::function<void(T&)> interrupt{};
 
-    /// What went wrong with a resource last, for the error of a full pool, when create and prepare do not know.
+    /// The last failure of a resource, for the error of a full pool, when neither create nor prepare knows it.
     std::function<std::string()> last_error{};
 
-    /// What errors call a resource.
-    const char* noun = "resource";
+    /// What errors call a resource. Must outlive the pool.
+    const char* resource_name = "resource";
 
-    /// Throws what the pool's users expect when nothing is free.
-    void (*throw_limit_exceeded)(LimitReport) = [](LimitReport report) { throw LimitExceeded(std::move(report)); };
-
-    /// recycle() with its default; a throw counts as "not to be kept".
-    bool keeps(T& resource, bool unwinding) const noexcept try {
-        return recycle ? recycle(resource, unwinding) : !unwinding;
-    } catch (...) {
-        return false;
-    }
-
-    /// validate() with its default; a throw counts as "dead".
-    bool lives(T& resource) const noexcept try { return !validate || validate(resource); } catch (...) {
-        return false;
-    }
-
-    bool kept_alive(T& resource, Deadline deadline) const noexcept try {
-        return keepalive ? keepalive(resource, deadline) : lives(resource);
-    } catch (...) {
-        return false;
-    }
-
-    /// close() of which nothing escapes.
-    void shut(T& resource) const noexcept try {
-        if (close) close(resource);
-    } catch (...) {
-    }
-
-    [[noreturn]] void limit_exceeded(LimitReport report) const {
-        throw_limit_exceeded(report);
-        throw LimitExceeded(std::move(report));
-    }
+    /// Makes the exception that acquire throws when nothing is free. Without it: LimitExceeded.
+    std::function<std::exception_ptr(LimitReport)> limit_error{};
 };
 
 }  // namespace kombu

@@ -2,7 +2,7 @@
 #pragma once
 
 #include <kombu/error.hpp>
-#include <kombu/pool/detail/slot_table.hpp>
+#include <kombu/pool/detail/pool_engine.hpp>
 #include <kombu/pool/detail/unwinding.hpp>
 
 #include <memory>
@@ -10,32 +10,40 @@
 
 namespace kombu {
 
-namespace detail {
 template <class T>
-class PoolState;
+class ResourcePool;
+namespace detail {
+struct PoolAccess;
 }
 
-/// The right to use one resource of a pool, given back exactly once: when the lease is destroyed, released, discarded
-/// or assigned to.
+/// The right to use one resource of a pool, released exactly once: when the lease is destroyed, released, discarded or
+/// assigned to. A release never blocks on the network and never throws.
 ///
-/// Threads: a lease and what it points to belong to one thread at a time. Lifetime: a lease may outlive its pool and
-/// the group of the pool; its resource is then closed when the lease ends. Exceptions: a lease that is destroyed while
-/// an exception unwinds the stack tells the pool so; the pool's `recycle` decides whether the resource is still good
-/// (without one it is thrown away). Giving back never blocks on the network and never throws.
+/// A lease that is destroyed while an exception unwinds the stack tells the pool so. The pool's `recycle` then decides
+/// whether the resource is kept; without one it is closed.
+///
+/// \par Thread safety
+/// A lease and its resource belong to one thread at a time.
+/// \par Lifetime
+/// A lease may outlive its pool and the group of the pool; its resource is then closed when the lease ends.
+/// \par Fork
+/// A lease that a forked child inherited releases nothing there.
+/// \par Kombu
+/// The return value of `Resource.acquire()`, whose `release()` must be called by hand.
 template <class T>
 class [[nodiscard]] Lease {
 public:
     /// An empty lease.
     Lease() noexcept = default;
     Lease(Lease&& other) noexcept
-        : state_(std::exchange(other.state_, nullptr)),
+        : engine_(std::exchange(other.engine_, nullptr)),
           cell_(other.cell_),
           resource_(std::exchange(other.resource_, nullptr)),
           exceptions_(other.exceptions_) {}
     Lease& operator=(Lease&& other) noexcept {
         if (this != &other) {
             release();
-            state_ = std::exchange(other.state_, nullptr);
+            engine_ = std::exchange(other.engine_, nullptr);
             cell_ = other.cell_;
             resource_ = std::exchange(other.resource_, nullptr);
             exceptions_ = other.exceptions_;
@@ -46,16 +54,17 @@ public:
         if (resource_) end(false, detail::uncaught_exceptions() > exceptions_);
     }
 
-    /// Give the resource back; the lease is empty afterwards. Doing it twice does nothing.
+    /// Gives the resource back to the pool; the lease is empty afterwards. A second call has no effect.
     void release() noexcept { end(false, false); }
 
-    /// Throw the resource away and free its slot (Kombu's `replace`); the lease is empty afterwards.
+    /// Closes the resource and frees its slot; the lease is empty afterwards. Kombu: `Resource.replace`.
     void discard() noexcept { end(true, false); }
 
-    /// Takes the resource out of the pool for good: it is the caller's, the pool does not close it, its slot is free
-    /// and the lease is empty afterwards. Null when the lease is empty, or was inherited by a forked child.
+    /// Removes the resource from the pool, which does not close it. Its slot is free and the lease is empty afterwards.
+    /// \return the resource; null when the lease is empty, or was inherited by a forked child
     std::shared_ptr<T> detach() noexcept {
-        return std::exchange(resource_, nullptr) ? std::exchange(state_, nullptr)->detach(*cell_) : nullptr;
+        if (!std::exchange(resource_, nullptr)) return nullptr;
+        return std::static_pointer_cast<T>(std::exchange(engine_, nullptr)->detach(*cell_));
     }
 
     explicit operator bool() const noexcept { return resource_ != nullptr; }
@@ -63,15 +72,21 @@ public:
     /// The resource, or null when the lease is empty.
     T* get() const noexcept { return resource_; }
 
-    /// Throws LeaseError when the lease is empty.
+    /// The resource.
+    /// \throws LeaseError  when the lease is empty
     T& operator*() const { return checked(); }
-    /// Throws LeaseError when the lease is empty.
+    /// The resource.
+    /// \throws LeaseError  when the lease is empty
     T* operator->() const { return &checked(); }
 
 private:
-    friend class detail::PoolState<T>;
-    Lease(detail::PoolState<T>* state, detail::SlotCell* cell, T* resource) noexcept
-        : state_(state), cell_(cell), resource_(resource), exceptions_(detail::uncaught_exceptions()) {}
+    friend class ResourcePool<T>;
+    friend struct detail::PoolAccess;
+    Lease(detail::PoolEngine& engine, detail::SlotCell& cell) noexcept
+        : engine_(&engine),
+          cell_(&cell),
+          resource_(static_cast<T*>(cell.resource.load(std::memory_order_relaxed))),
+          exceptions_(detail::uncaught_exceptions()) {}
 
     T& checked() const {
         if (!resource_) throw LeaseError("the lease is empty: it was released, discarded or moved from");
@@ -79,10 +94,10 @@ private:
     }
 
     void end(bool discard, bool unwinding) noexcept {
-        if (std::exchange(resource_, nullptr)) std::exchange(state_, nullptr)->give_back(*cell_, discard, unwinding);
+        if (std::exchange(resource_, nullptr)) std::exchange(engine_, nullptr)->release(*cell_, discard, unwinding);
     }
 
-    detail::PoolState<T>* state_ = nullptr;
+    detail::PoolEngine* engine_ = nullptr;
     detail::SlotCell* cell_ = nullptr;
     T* resource_ = nullptr;
     int exceptions_ = 0;

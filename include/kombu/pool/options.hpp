@@ -2,7 +2,6 @@
 #pragma once
 
 #include <kombu/deadline.hpp>
-#include <kombu/pool/observer.hpp>
 
 #include <cstddef>
 #include <memory>
@@ -11,74 +10,117 @@
 
 namespace kombu {
 
-/// How to wait for a resource. Kombu's defaults: do not wait at all; when told to block, wait without bound.
+class PoolObserver;
+
+/// How to wait for a resource. The defaults are Kombu's: no wait at all; with `block`, a wait without bound.
 struct AcquireOptions {
-    /// Wait when nothing is free. Without it a full pool throws at once.
+    /// Wait when nothing is free. Otherwise a full pool throws at once.
     bool block = false;
-    /// How long the call may take in all, creating and preparing the resource included. Unset: no bound.
+    /// Bounds the whole call, creating and preparing the resource included. Not set: no bound.
     OptionalTimeout timeout{};
-    /// Who holds the resource, for reports: where these options are written, which is where acquire() is called.
+    /// The holder of the resource in reports: the place of these options, which is that of the call of acquire().
     std::source_location site = std::source_location::current();
 };
 
-/// What a pool does beyond lending. Everything has a default, and what is at its default costs nothing.
-///
-/// The times of idle_timeout, max_lifetime, keepalive and leak_threshold are kept by maintenance: never early, and late
-/// by up to a quarter of the time or a second, whichever is less, and 10 ms. One thread looks after all pools of a
-/// process, one after the other: a preload or keepalive that takes long delays the others by as much.
-struct PoolOptions {
-    /// How many resources may exist at once, in use, idle and being created. 0 means unlimited; an unlimited pool keeps
-    /// nothing: each acquire creates, each release closes (as in Kombu).
-    std::size_t limit = 0;
+/// The second parameter of BasicPoolOptions for pools that draw on no others.
+struct NoConnections {};
 
-    /// Keep this many resources idle and ready (within the limit): made in the background when the pool begins, and
-    /// again whenever fewer are idle. See also ResourcePool::warm_up().
+/// The options of pools. Everything has a default; an option at its default costs nothing. A template because a pool
+/// has a limit of its own, a group may follow another one, and the producers of a group need connections: PoolOptions,
+/// pools::ConnectionsOptions and pools::ProducersOptions are the same otherwise.
+///
+/// Maintenance keeps the times of idle_timeout, max_lifetime, keepalive and leak_threshold: never early, and late by at
+/// most a quarter of the time or one second, whichever is less, plus 10 ms. One thread maintains all pools of a
+/// process, one after the other: a slow preload or keepalive delays the other pools.
+template <class Limit, class Connections = NoConnections>
+struct BasicPoolOptions {
+    /// The number of resources that may exist at once: in use, idle or being created. 0 means unlimited. An unlimited
+    /// pool keeps nothing: each acquire creates, each release closes (as in Kombu).
+    Limit limit{};
+
+    /// Only of pools::ProducersOptions: the group that the connections of the producers come from. Null:
+    /// `pools::connections`. It must outlive the group.
+    [[no_unique_address]] Connections connections{};
+
+    /// Resources that are kept idle and ready, within the limit. They are created in the background, at first and
+    /// whenever fewer are idle. See also ResourcePool::warm_up().
     std::size_t preload = 0;
 
-    /// A caller who would have to wait behind this many others gets LimitExceeded at once. 0: any number may wait.
+    /// A caller that would be queued behind this many waiters gets LimitExceeded at once. 0: no bound.
     std::size_t max_waiters = 0;
 
-    /// When this many are being created already, a blocking caller waits for what comes first, a new resource or one
-    /// that comes back, instead of creating one more. It keeps a short spike from growing the pool to its limit. 0: any
-    /// number. A caller who may not wait creates all the same.
+    /// While this many resources are being created, a caller that may block waits for the first free resource, new or
+    /// released, instead of creating one more: a short spike does not fill the pool to its limit. 0: no bound. Callers
+    /// that may not block create in any case.
     std::size_t max_connecting = 5;
 
-    /// Close what was idle for this long, but for `preload` of them.
+    /// Resources that were idle for longer are closed, except `preload` of them.
     OptionalTimeout idle_timeout{};
 
-    /// Close what is older than this when it is next idle; never what is in use. Each resource lives up to a quarter
-    /// less, by chance, so that not all of them are made anew at the same time.
+    /// Older resources are closed when they are next idle, never while they are in use. The lifetime of each resource
+    /// is shorter by a random part of up to a quarter, so that not all are replaced at the same time.
     OptionalTimeout max_lifetime{};
 
-    /// Ask the factory's `validate` only about what was idle for longer than this; counted in steps of some
-    /// milliseconds. Unset: about everything, on each acquire.
+    /// The factory's `validate` is called only for resources that were idle for longer, to within 10 ms. Not set: on
+    /// each acquire of a used resource.
     OptionalTimeout validate_after{};
 
-    /// Call the factory's `keepalive` (without one, `validate`) on what was idle for this long, and again each time.
+    /// The factory's `keepalive` (without one, `validate`) is called for resources that were idle for this long, and
+    /// again after the same time.
     OptionalTimeout keepalive{};
 
-    /// Report a lease that lasts longer than this, once, with who acquired it: to the log as a warning, to the
-    /// observer, and in the statistics.
+    /// A longer lease is reported once, with the place of its acquire: to the log as a warning, to the observer, and in
+    /// the statistics.
     OptionalTimeout leak_threshold{};
 
-    /// What errors, statistics and logs call the pool.
+    /// The name of the pool in errors, statistics and logs.
     std::string name{};
 
-    /// Hears what the pool does. Every acquire and release then reads the clock.
+    /// Is told what the pool does. Every acquire and release then reads the clock.
     std::shared_ptr<PoolObserver> observer{};
 
-    /// Whether the process's maintenance thread looks after the pool when an option above asks for it. Without, nothing
-    /// of that happens but in ResourcePool::maintain().
+    /// Whether the maintenance thread of the process serves the pool when an option above needs it. Otherwise only
+    /// ResourcePool::maintain() does.
     bool maintain_in_background = true;
+
+    /// The same options with another limit and without connections.
+    template <class OtherLimit>
+    BasicPoolOptions<OtherLimit> with_limit(OtherLimit other) const {
+        return {
+            other,          {},        preload,        max_waiters, max_connecting, idle_timeout,          max_lifetime,
+            validate_after, keepalive, leak_threshold, name,        observer,       maintain_in_background};
+    }
 };
 
-/// What resize() may do to resources in use when the limit shrinks. By default it refuses (PoolInUse).
+/// The options of one pool.
+using PoolOptions = BasicPoolOptions<std::size_t>;
+
+/// Says that a group takes its limit from its registry, now and after each set_limit().
+struct UseGlobalLimit {
+    friend constexpr bool operator==(UseGlobalLimit, UseGlobalLimit) = default;
+};
+
+/// The limit of a group's pools: its own number (0: unlimited), or, by default, that of the registry.
+class GroupLimit {
+public:
+    constexpr GroupLimit() = default;
+    constexpr GroupLimit(std::size_t limit) : limit_(limit), follows_(false) {}
+    constexpr GroupLimit(UseGlobalLimit) {}
+    constexpr bool follows() const noexcept { return follows_; }
+    constexpr std::size_t value() const noexcept { return limit_; }
+
+private:
+    std::size_t limit_ = 0;
+    bool follows_ = true;
+};
+
+/// What resize() may do to resources in use when the limit shrinks. By default it throws PoolInUse.
 struct ResizeOptions {
-    /// Shrink all the same: what is in use is dragged away from its users, as by reset().
+    /// Shrink in any case: resources in use are interrupted and closed, as by reset().
     bool force = false;
-    /// Shrink softly: what is in use above the new limit is closed when it comes back.
+    /// Shrink softly: resources in use above the new limit are closed when they are released.
     bool ignore_errors = false;
-    /// Drag everything away, whether the pool grows or shrinks.
+    /// Reset the pool, whether it grows or shrinks.
     bool reset = false;
 };
 

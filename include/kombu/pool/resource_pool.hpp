@@ -2,10 +2,11 @@
 #pragma once
 
 #include <kombu/error.hpp>
-#include <kombu/operation.hpp>
-#include <kombu/pool/detail/pool_state.hpp>
+#include <kombu/pool/detail/pool_engine.hpp>
+#include <kombu/pool/detail/resource_hooks.hpp>
 #include <kombu/pool/factory.hpp>
 #include <kombu/pool/lease.hpp>
+#include <kombu/pool/observer.hpp>
 #include <kombu/pool/options.hpp>
 #include <kombu/pool/stats.hpp>
 
@@ -18,150 +19,153 @@
 
 namespace kombu {
 
-/// Resources that are costly to make, lent out one user at a time.
+/// Lends resources that are costly to create, each to one user at a time.
 ///
-/// At most `limit` exist at once, at every instant, also while some are being created and whatever fails. (What reset()
-/// and a smaller limit drag away no longer counts, and is closed outside the lock right after.) Slots are lazy: nothing
-/// is made before it is wanted. A thread is lent what it gave back last, else what sits in the lowest slot, so that few
-/// are used and the rest can age. Callers who must wait queue first come, first served; a newcomer may be quicker than
-/// they, but once the first in the queue has waited for 0.5 ms the next free resource is its own.
+/// At most `limit` resources exist at any instant, also while some are being created and whatever fails. (Resources
+/// that reset() or a smaller limit takes from their users no longer count; they are closed right after, without the
+/// lock.) A resource is created when it is first needed. A thread gets the resource that it released last, otherwise
+/// the one in the lowest slot, so that few resources are in use and the others can expire. Callers that must wait are
+/// queued in the order of their arrival. Newcomers may overtake them; but a caller that has waited for 0.5 ms as the
+/// first of the queue gets the next free resource.
 ///
-/// Threads: every member may be called from any thread at any time, except the destructor; calls that wait in acquire()
-/// when it runs end with PoolClosed. The factory's functions run on the threads that call acquire() and give leases
-/// back, and on the maintenance thread, never under the pool's lock.
-///
-/// Fork: in a child the pool is empty and works; a lease that the child inherited gives nothing back. The parent's
-/// resources are neither used nor closed nor destroyed there (see kombu/fork.hpp).
-///
-/// The age of a lease in reports is exact for pools whose factory has `validate`, `prepare` or `recycle`, or that have
-/// a leak_threshold, idle_timeout, keepalive or observer. In others the clock is not read on each acquire, and the age
+/// The age of a lease in reports is exact when the factory has `validate`, `prepare` or `recycle`, or the options have
+/// a leak_threshold, idle_timeout, keepalive or observer. Otherwise the clock is not read on each acquire, and the age
 /// may be a lower bound ("over 1.0 s").
+///
+/// \par Thread safety
+/// Every member may be called from any thread at any time, except the destructor. Calls that wait in acquire() when the
+/// pool is destroyed end with PoolClosed.
+/// \par Lifetime
+/// Leases may outlive the pool.
+/// \par Fork
+/// In a child the pool is empty and works. The parent's resources are neither used nor closed nor destroyed there (see
+/// kombu/fork.hpp).
+/// \par Kombu
+/// `kombu.resource.Resource`
 template <class T>
 class ResourcePool {
 public:
-    /// Throws ConfigurationError when the factory has no `create`.
+    /// \throws ConfigurationError  when the factory has no `create`
     explicit ResourcePool(ResourceFactory<T> factory, PoolOptions options = {})
-        : state_(new State(checked(std::move(factory)), std::move(options))) {}
+        : engine_(new detail::PoolEngine(std::make_shared<const detail::FactoryHooks<T>>(std::move(factory)),
+                                         std::move(options))) {}
     ResourcePool(const ResourcePool&) = delete;
     ResourcePool& operator=(const ResourcePool&) = delete;
 
-    /// Closes the pool. Leases may live on.
-    ~ResourcePool() { state_.load(std::memory_order_acquire)->abandon(); }
+    /// Closes the pool. Leases remain valid.
+    ~ResourcePool() { engine_.load(std::memory_order_acquire)->release_pool(); }
 
     /// Lends a resource.
-    ///
-    /// Throws LimitExceeded when nothing is free and the call may not block, its timeout passed, or too many wait
-    /// already; PoolClosed when the pool is closed, also while waiting; and whatever the factory throws. `timeout`
-    /// bounds the whole call: the factory gets the same deadline.
+    /// \param options  `block`: wait when nothing is free; `timeout`: bounds the whole call, creating and preparing
+    ///   included
+    /// \throws LimitExceeded  when nothing is free and the call may not block, its timeout passed, or max_waiters wait
+    /// \throws PoolClosed  when the pool is closed, also while the call waits; and whatever the factory throws
     Lease<T> acquire(const AcquireOptions& options = {}) {
-        State& known = *state_.load(std::memory_order_acquire);
-        if (detail::SlotCell* const cell = known.take()) [[likely]]
-            return known.lend(cell, options, options.site);
-        return state().acquire_slowly(nullptr, options, options.site);
+        detail::PoolEngine& current = *engine_.load(std::memory_order_acquire);
+        if (detail::SlotCell* const cell = current.try_acquire_slot()) [[likely]]
+            return {current, *current.complete_acquire(cell, options, options.site)};
+        detail::PoolEngine& engine = this->engine();
+        return {engine, *engine.acquire_slow_path(nullptr, options, options.site)};
     }
 
-    /// What acquire() does, without ever blocking, for drivers. It waits when nothing is free, whether `block` is set
-    /// or not, in the same queue as threads; dropped before its end, it leaves nothing behind. Started before the pool
-    /// is destroyed, it may end after.
-    Operation<Lease<T>> acquire_operation(AcquireOptions options = {}) { return state().acquire_operation(options); }
-
-    /// Lends what is idle and needs no preparation; an empty lease otherwise. Never waits for anything.
-    Lease<T> acquire_now(const std::source_location& site = std::source_location::current()) {
-        return state().acquire_now(site);
-    }
-
-    /// acquire_operation(), by kombu/asio.hpp. Completes with (error, Lease).
+    /// Asynchronous acquire(), by kombu/asio.hpp. It waits when nothing is free, whether `block` is set or not, in the
+    /// same queue as threads. Completes with (error, Lease).
     template <class Token>
     auto async_acquire(const AcquireOptions& options, Token&& token);
     template <class Token>
     auto async_acquire(Token&& token);
 
-    /// Lends what is free or can be made now; an empty lease when the pool is full. Otherwise as acquire().
-    Lease<T> try_acquire(const std::source_location& site = std::source_location::current()) {
-        return state().try_acquire(site);
+    /// Lends a resource that is free or can be created now.
+    /// \return an empty lease when the pool is at its limit
+    /// \throws PoolClosed  when the pool is closed; and whatever the factory throws
+    Lease<T> try_acquire(const std::source_location& site = std::source_location::current()) try {
+        return acquire({.site = site});
+    } catch (const LimitExceeded&) {
+        return {};
     }
 
-    /// Lends an idle resource, without validating or preparing it and without making one; an empty lease when nothing
-    /// is idle. For looking after what is not in use.
-    Lease<T> take_idle(const std::source_location& site = std::source_location::current()) {
-        State& known = *state_.load(std::memory_order_acquire);
-        return known.is_of_this_process() ? known.take_idle(site) : Lease<T>{};
+    /// Lends an idle resource without validating or preparing it, for work on resources that are not in use.
+    /// \return an empty lease when nothing is idle; no resource is created
+    Lease<T> acquire_idle(const std::source_location& site = std::source_location::current()) {
+        detail::PoolEngine& current = *engine_.load(std::memory_order_acquire);
+        detail::SlotCell* const cell = current.is_of_this_process() ? current.acquire_idle(site) : nullptr;
+        return cell ? Lease<T>{current, *cell} : Lease<T>{};
     }
 
-    /// Has `count` resources made, within the limit, and returns when there are that many: for a service that would
-    /// rather fail when it starts than with its first request. Throws what the factory throws, such as the error of
-    /// connecting, and Timeout when the deadline passes first.
+    /// Creates resources on the calling thread until `count` exist, within the limit: a service then fails at its start
+    /// rather than with its first request.
+    /// \throws Timeout  when the deadline passes first; and whatever the factory throws
     void warm_up(std::size_t count, Deadline deadline,
                  const std::source_location& site = std::source_location::current()) {
-        state().warm_up(count, deadline, site);
+        engine().warm_up(count, deadline, site);
     }
+    /// As above, with a timeout.
     void warm_up(std::size_t count, OptionalTimeout timeout = {},
                  const std::source_location& site = std::source_location::current()) {
-        state().warm_up(count, Deadline::after(timeout), site);
+        engine().warm_up(count, Deadline::after(timeout), site);
     }
 
-    /// Changes the limit at run time. Growing wakes waiters. Shrinking closes surplus idle resources, the longest idle
-    /// first, and while anything is in use it throws PoolInUse and changes nothing, unless the options say otherwise.
-    /// 0 lifts the limit and is always allowed.
+    /// Changes the limit. A larger one wakes waiters. A smaller one closes surplus idle resources, the longest idle
+    /// first.
+    /// \param limit  0 means unlimited, and is always allowed
+    /// \param options  what may happen to resources in use
+    /// \throws PoolInUse  when the limit shrinks while resources are in use and the options do not allow it; nothing
+    /// has
+    ///   changed then
     void resize(std::size_t limit, const ResizeOptions& options = {}) {
-        const auto step = begin_resize(limit, options);
-        step->lock();
-        step->check();
-        step->apply();
-        step->unlock();
-        step->finish();
+        const auto participant = engine().make_resize_participant(limit, options);
+        participant->lock();
+        participant->check();
+        participant->apply();
+        participant->unlock();
+        participant->close_removed();
     }
 
-    /// Closes everything: what is idle now; what is leased is interrupted now, no longer counted, and closed when its
-    /// lease ends. The pool works on, empty.
-    void reset() noexcept { state().reset(false); }
+    /// Closes all resources: idle ones now; leased ones are interrupted now, no longer counted, and closed when their
+    /// lease ends. The pool is empty afterwards and works.
+    void reset() noexcept { engine().reset(false); }
 
-    /// As reset(), and the pool stays closed: acquire throws PoolClosed and whoever waits is woken with it.
-    void force_close_all() noexcept { state().reset(true); }
+    /// As reset(), and the pool stays closed: acquire throws PoolClosed, also in calls that wait.
+    void force_close_all() noexcept { engine().reset(true); }
 
-    /// Ends the pool gently: no more acquires, waiters are woken with PoolClosed, what is idle is closed, what is
-    /// leased stays usable and is closed when its lease ends.
-    void close() noexcept { state().close(); }
+    /// Closes the pool gently: acquire throws PoolClosed, also in calls that wait; idle resources are closed now,
+    /// leased ones stay usable and are closed when their lease ends.
+    void close() noexcept { engine().close(); }
 
-    /// One pass of maintenance, on the caller's thread: closes what is too old or idle too long, keeps alive, preloads,
-    /// reports leaks, as the options ask. For programs that set maintain_in_background to false; harmless otherwise.
-    /// `now` is for tests.
-    void maintain(Clock::time_point now = Clock::now()) { state().maintain(now); }
+    /// Runs one pass of maintenance on the calling thread: expires, keeps alive, preloads and reports leaks, as the
+    /// options say. For programs that set maintain_in_background to false; harmless otherwise.
+    /// \param now  for tests
+    void maintain(Clock::time_point now = Clock::now()) { engine().maintain(now); }
 
     std::size_t limit() const { return stats().limit; }
     std::size_t in_use() const { return stats().in_use; }
-    /// Takes the pool's lock for a moment, which only callers who wait or create take too.
-    PoolStats stats() const { return state().stats(); }
-    const std::string& name() const noexcept { return state_.load(std::memory_order_acquire)->name(); }
-
-    /// For groups, which resize many pools at once or none.
-    std::unique_ptr<detail::ResizeStep> begin_resize(std::size_t limit, const ResizeOptions& options) {
-        return state().begin_resize(limit, options);
-    }
+    /// A snapshot of the pool. Takes the pool's lock for a moment, which otherwise only callers that wait or create
+    /// take.
+    PoolStats stats() const { return engine().stats(); }
+    const std::string& name() const noexcept { return engine_.load(std::memory_order_acquire)->name(); }
 
 private:
-    using State = detail::PoolState<T>;
+    friend struct detail::PoolAccess;
 
-    static ResourceFactory<T> checked(ResourceFactory<T> factory) {
-        if (!factory.create) throw ConfigurationError("ResourceFactory::create is not set");
-        return factory;
+    detail::PoolEngine& engine() const {
+        detail::PoolEngine* const current = engine_.load(std::memory_order_acquire);
+        if (current->is_of_this_process()) [[likely]]
+            return *current;
+        return make_engine_for_child(current);
     }
 
-    State& state() const {
-        State* const state = state_.load(std::memory_order_acquire);
-        if (state->is_of_this_process()) [[likely]]
-            return *state;
-        return state_in_child(state);
+    KOMBU_NOINLINE detail::PoolEngine& make_engine_for_child(detail::PoolEngine* inherited) const {
+        detail::PoolEngine* const made = inherited->make_for_child();
+        if (engine_.compare_exchange_strong(inherited, made, std::memory_order_acq_rel)) return *made;
+        made->release_pool();
+        return *inherited;
     }
 
-    __attribute__((noinline)) State& state_in_child(State* parents) const {
-        auto* const fresh = new State(*parents);
-        if (state_.compare_exchange_strong(parents, fresh, std::memory_order_acq_rel)) return *fresh;
-        fresh->abandon();
-        return *parents;
-    }
-
-    mutable std::atomic<State*> state_;
+    mutable std::atomic<detail::PoolEngine*> engine_;
 };
 
 }  // namespace kombu
+
+#ifndef KOMBU_POOL_COMPILED
+#include <kombu/pool/detail/implementation.hpp>
+#endif

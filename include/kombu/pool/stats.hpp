@@ -13,12 +13,12 @@ namespace kombu {
 /// How long something took, counted in classes that double: class 0 is up to 1 ns, class n up to 2^n ns.
 class DurationHistogram {
 public:
-    static constexpr std::size_t classes = 48;  // the last one is 39 hours and more
+    static constexpr std::size_t bucket_count = 48;  // the last one is 39 hours and more
 
-    static std::size_t class_of(std::chrono::nanoseconds duration) noexcept {
+    static std::size_t bucket_of(std::chrono::nanoseconds duration) noexcept {
         const auto count = static_cast<std::uint64_t>(duration.count() < 1 ? 0 : duration.count() - 1);
         const auto index = static_cast<std::size_t>(std::bit_width(count));
-        return index < classes ? index : classes - 1;
+        return index < bucket_count ? index : bucket_count - 1;
     }
     /// The longest duration of a class.
     static std::chrono::nanoseconds upper_bound(std::size_t index) noexcept {
@@ -26,10 +26,10 @@ public:
     }
 
     void add(std::chrono::nanoseconds duration, std::uint64_t times = 1) noexcept {
-        counts_[class_of(duration)] += times;
+        counts_[bucket_of(duration)] += times;
     }
-    void add_class(std::size_t index, std::uint64_t times) noexcept { counts_[index] += times; }
-    const std::array<std::uint64_t, classes>& counts() const noexcept { return counts_; }
+    void add_to_bucket(std::size_t index, std::uint64_t times) noexcept { counts_[index] += times; }
+    const std::array<std::uint64_t, bucket_count>& counts() const noexcept { return counts_; }
     std::uint64_t total() const noexcept {
         std::uint64_t sum = 0;
         for (const std::uint64_t count : counts_) sum += count;
@@ -39,7 +39,7 @@ public:
     std::chrono::nanoseconds quantile(double share) const noexcept {
         const auto wanted = static_cast<double>(total()) * share;
         std::uint64_t seen = 0;
-        for (std::size_t index = 0; index < classes; ++index) {
+        for (std::size_t index = 0; index < bucket_count; ++index) {
             seen += counts_[index];
             if (counts_[index] != 0 && static_cast<double>(seen) >= wanted) return upper_bound(index);
         }
@@ -47,7 +47,7 @@ public:
     }
 
 private:
-    std::array<std::uint64_t, classes> counts_{};
+    std::array<std::uint64_t, bucket_count> counts_{};
 };
 
 /// Why a pool closed a resource.

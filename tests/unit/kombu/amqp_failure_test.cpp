@@ -1,5 +1,6 @@
 // What a Connection makes of peers that are absent, silent, hostile or rude. The peers are scripts on loopback sockets;
 // what a real broker refuses is in tests/integration.
+#include "client/client_access.hpp"
 #include "support/amqp_script.hpp"
 #include "support/catch.hpp"
 #include "support/eventually.hpp"
@@ -203,7 +204,7 @@ TEST_CASE("a pool does not hand out a connection that its peer has closed or is 
         lease->connect();
         close = true;
         // Seen here so that the next acquire is sure to find it: the script has ended when a new client is served.
-        CHECK(eventually([&] { return !lease->state() || clients == 1; }));
+        CHECK(eventually([&] { return !kombu::detail::ClientAccess::state(*lease) || clients == 1; }));
     }
     CHECK(eventually([&] {
         auto lease = pool.acquire();
@@ -283,9 +284,9 @@ TEST_CASE("a consumer whose end the broker has not confirmed is ended with the l
     {
         auto lease = pool.acquire();
         auto channel = lease->default_channel();
-        kombu::detail::ConnectionRef ref{lease->state()};
-        CHECK_FALSE(lease->state() == nullptr);
-        const auto shared = net::run(ref.use().default_channel(Deadline::after(1s)));
+        kombu::detail::ConnectionRef ref{kombu::detail::ClientAccess::state(*lease)};
+        CHECK_FALSE(kombu::detail::ClientAccess::state(*lease) == nullptr);
+        const auto shared = net::run(ref.checked().default_channel(Deadline::after(1s)));
         CHECK_FALSE(net::run(shared->wait_for_message(Queue{"q"}, false, Deadline::after(20ms))));
     }
     CHECK(eventually([&] { return closed.load(); }));

@@ -1,13 +1,14 @@
 // The AMQP session and its operations without a socket: what they send, and what they make of what comes.
+#include "client/client_access.hpp"
 #include "support/amqp_script.hpp"
 #include "support/catch.hpp"
 
 #include <kombu/error.hpp>
 
-#include "amqp/table_check.hpp"
 #include "amqp/operations.hpp"
 #include "amqp/session.hpp"
 #include "amqp/table.hpp"
+#include "amqp/table_check.hpp"
 
 #include <cstring>
 #include <optional>
@@ -217,7 +218,8 @@ TEST_CASE("headers nested without end are not followed, and their message can st
     CHECK(delivery->body == "x");
     CHECK(delivery->info.delivery_tag == 5);
     REQUIRE(delivery->header_error);
-    const Message message{std::move(*delivery), {kombu::detail::ConnectionRef{}, nullptr}, true, {}};
+    const Message message =
+        kombu::detail::ClientAccess::message(std::move(*delivery), {kombu::detail::ConnectionRef{}, nullptr}, true, {});
     CHECK_THROWS_AS(message.headers(), DecodeError);
     CHECK_THROWS_AS(message.payload(), DecodeError);
     CHECK(message.raw_body() == "x");

@@ -1,4 +1,5 @@
 // Serializers, compression, and messages that carry what they make.
+#include "client/client_access.hpp"
 #include "support/catch.hpp"
 
 #include <kombu/compression.hpp>
@@ -19,7 +20,8 @@ Message received(std::string body, std::string content_type, Json headers = Json
     delivery.body = std::move(body);
     delivery.properties.content_type = std::move(content_type);
     delivery.properties.headers = std::move(headers);
-    return Message{std::move(delivery), {detail::ConnectionRef{}, nullptr}, true, std::move(accept)};
+    return detail::ClientAccess::message(std::move(delivery), {detail::ConnectionRef{}, nullptr}, true,
+                                         std::move(accept));
 }
 
 }  // namespace

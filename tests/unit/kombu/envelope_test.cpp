@@ -3,8 +3,8 @@
 #include <kombu/error.hpp>
 
 #include "messages/json_writer.hpp"
-#include "support/uuid.hpp"
 #include "support/base64.hpp"
+#include "support/uuid.hpp"
 #include "virtual/envelope.hpp"
 #include "virtual/topic_pattern.hpp"
 

@@ -140,13 +140,13 @@ TEST_CASE("histograms tell how long callers waited, used and connected", "[pool]
 }
 
 TEST_CASE("a histogram's classes double", "[pool][stats]") {
-    CHECK(DurationHistogram::class_of(-5ns) == 0);
-    CHECK(DurationHistogram::class_of(0ns) == 0);
-    CHECK(DurationHistogram::class_of(1ns) == 0);
-    CHECK(DurationHistogram::class_of(1024ns) == 10);
-    CHECK(DurationHistogram::class_of(1025ns) == 11);
+    CHECK(DurationHistogram::bucket_of(-5ns) == 0);
+    CHECK(DurationHistogram::bucket_of(0ns) == 0);
+    CHECK(DurationHistogram::bucket_of(1ns) == 0);
+    CHECK(DurationHistogram::bucket_of(1024ns) == 10);
+    CHECK(DurationHistogram::bucket_of(1025ns) == 11);
     CHECK(DurationHistogram::upper_bound(10) == 1024ns);
-    CHECK(DurationHistogram::class_of(std::chrono::hours{1000000}) == DurationHistogram::classes - 1);
+    CHECK(DurationHistogram::bucket_of(std::chrono::hours{1000000}) == DurationHistogram::bucket_count - 1);
     DurationHistogram histogram;
     CHECK(histogram.quantile(0.99) == 0ns);
     histogram.add(100ns, 99);

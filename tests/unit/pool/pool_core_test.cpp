@@ -11,9 +11,9 @@ TEST_CASE("an empty pool reserves a slot before anything is created", "[pool][co
     ManualClock clock;
     PoolCore core{{.limit = 1}, nullptr};
     const Decision first = core.acquire(clock.now());
-    CHECK(first.grant == Grant::create);
+    CHECK(first.outcome == AcquireOutcome::create);
     CHECK(core.creating() == 1);
-    CHECK(core.acquire(clock.now()).grant == Grant::full);
+    CHECK(core.acquire(clock.now()).outcome == AcquireOutcome::full);
 }
 
 TEST_CASE("a failed create hands its capacity to the longest waiting", "[pool][core]") {
@@ -25,7 +25,7 @@ TEST_CASE("a failed create hands its capacity to the longest waiting", "[pool][c
     core.enqueue(two);
     core.create_failed(first.slot, clock.now());
     CHECK(one.woken == 1);
-    CHECK(one.decision.grant == Grant::create);
+    CHECK(one.decision.outcome == AcquireOutcome::create);
     CHECK(two.woken == 0);
     CHECK(core.creating() == 1);
 }
@@ -37,8 +37,8 @@ TEST_CASE("a released resource goes to the longest waiting and never becomes idl
     TestWaiter one{clock.now(), clock.in(1s)}, two{clock.now(), clock.in(1s)};
     core.enqueue(one);
     core.enqueue(two);
-    CHECK(release(core, slot, clock) == PoolCore::Returned::kept);
-    CHECK(one.decision.grant == Grant::use);
+    CHECK(release(core, slot, clock) == PoolCore::ReleaseAction::keep);
+    CHECK(one.decision.outcome == AcquireOutcome::use);
     CHECK(one.decision.slot == slot);
     CHECK(two.woken == 0);
     CHECK(core.idle() == 0);
@@ -54,8 +54,8 @@ TEST_CASE("a waiter whose deadline has passed is told so and the next one is ser
     core.enqueue(patient);
     clock.advance(10ms);
     release(core, slot, clock);
-    CHECK(late.decision.grant == Grant::timed_out);
-    CHECK(patient.decision.grant == Grant::use);
+    CHECK(late.decision.outcome == AcquireOutcome::timed_out);
+    CHECK(patient.decision.outcome == AcquireOutcome::use);
     CHECK(core.waiting() == 0);
 }
 
@@ -66,8 +66,8 @@ TEST_CASE("a waiter that times out exactly as its slot arrives keeps the slot", 
     TestWaiter waiter{clock.now(), clock.in(10ms)};
     core.enqueue(waiter);
     release(core, slot, clock);
-    CHECK_FALSE(core.abandon(waiter, clock.now()));
-    CHECK(waiter.decision.grant == Grant::use);
+    CHECK_FALSE(core.cancel(waiter, clock.now()));
+    CHECK(waiter.decision.outcome == AcquireOutcome::use);
     CHECK(leased(core) == 1);
 }
 
@@ -77,12 +77,12 @@ TEST_CASE("a waiter that gives up in the middle of the queue leaves the others i
     const SlotId slot = take(core, clock);
     TestWaiter one{clock.now(), clock.in(1s)}, two{clock.now(), clock.in(1s)}, three{clock.now(), clock.in(1s)};
     for (TestWaiter* waiter : {&one, &two, &three}) core.enqueue(*waiter);
-    CHECK(core.abandon(two, clock.now()));
+    CHECK(core.cancel(two, clock.now()));
     release(core, slot, clock);
     release(core, slot, clock);
-    CHECK(one.decision.grant == Grant::use);
-    CHECK(two.decision.grant == Grant::none);
-    CHECK(three.decision.grant == Grant::use);
+    CHECK(one.decision.outcome == AcquireOutcome::use);
+    CHECK(two.decision.outcome == AcquireOutcome::none);
+    CHECK(three.decision.outcome == AcquireOutcome::use);
 }
 
 TEST_CASE("discard frees capacity for a waiter at once", "[pool][core]") {
@@ -92,7 +92,7 @@ TEST_CASE("discard frees capacity for a waiter at once", "[pool][core]") {
     TestWaiter waiter{clock.now(), clock.in(1s)};
     core.enqueue(waiter);
     core.discard(slot, clock.now());
-    CHECK(waiter.decision.grant == Grant::create);
+    CHECK(waiter.decision.outcome == AcquireOutcome::create);
 }
 
 TEST_CASE("growing serves as many waiters as there is room for", "[pool][core]") {
@@ -102,9 +102,9 @@ TEST_CASE("growing serves as many waiters as there is room for", "[pool][core]")
     TestWaiter one{clock.now(), clock.in(1s)}, two{clock.now(), clock.in(1s)}, three{clock.now(), clock.in(1s)};
     for (TestWaiter* waiter : {&one, &two, &three}) core.enqueue(*waiter);
     core.set_limit(3, {}, clock.now());
-    CHECK(one.decision.grant == Grant::create);
-    CHECK(two.decision.grant == Grant::create);
-    CHECK(three.decision.grant == Grant::none);
+    CHECK(one.decision.outcome == AcquireOutcome::create);
+    CHECK(two.decision.outcome == AcquireOutcome::create);
+    CHECK(three.decision.outcome == AcquireOutcome::none);
     CHECK(core.used() == 3);
 }
 
@@ -126,11 +126,11 @@ TEST_CASE("the limit lowered while creating counts what is being created", "[poo
     CHECK(core.may_resize(1, {.ignore_errors = true}));
     const SlotId other = take(core, clock);
     core.set_limit(1, {.ignore_errors = true}, clock.now());
-    CHECK(core.created(creating.slot, clock.now()) == PoolCore::Created::leased);
-    CHECK(release(core, other, clock) == PoolCore::Returned::close);
+    CHECK(core.created(creating.slot, clock.now()) == PoolCore::CreateOutcome::leased);
+    CHECK(release(core, other, clock) == PoolCore::ReleaseAction::close);
     CHECK(core.used() == 2);  // until it is closed
     core.closed(other, clock.now());
-    CHECK(release(core, creating.slot, clock) == PoolCore::Returned::kept);
+    CHECK(release(core, creating.slot, clock) == PoolCore::ReleaseAction::keep);
 }
 
 TEST_CASE("a reset while creating has the resource made again in the same slot", "[pool][core]") {
@@ -139,9 +139,9 @@ TEST_CASE("a reset while creating has the resource made again in the same slot",
     const Decision creating = core.acquire(clock.now());
     core.reset(clock.now());
     CHECK(core.creating() == 1);
-    CHECK(core.acquire(clock.now()).grant == Grant::full);
-    CHECK(core.created(creating.slot, clock.now()) == PoolCore::Created::stale);
-    CHECK(core.created(creating.slot, clock.now()) == PoolCore::Created::leased);
+    CHECK(core.acquire(clock.now()).outcome == AcquireOutcome::full);
+    CHECK(core.created(creating.slot, clock.now()) == PoolCore::CreateOutcome::stale);
+    CHECK(core.created(creating.slot, clock.now()) == PoolCore::CreateOutcome::leased);
 }
 
 TEST_CASE("after a reset what was leased is not counted and is closed when it comes back", "[pool][core]") {
@@ -153,7 +153,7 @@ TEST_CASE("after a reset what was leased is not counted and is closed when it co
     CHECK(leased(core) == 0);
     const SlotId fresh = take(core, clock);
     CHECK(fresh != slot);
-    CHECK(release(core, slot, clock) == PoolCore::Returned::close);
+    CHECK(release(core, slot, clock) == PoolCore::ReleaseAction::close);
     CHECK(leased(core) == 1);
 }
 
@@ -164,7 +164,7 @@ TEST_CASE("a reset serves those who wait", "[pool][core]") {
     TestWaiter waiter{clock.now(), clock.in(1s)};
     core.enqueue(waiter);
     core.reset(clock.now());
-    CHECK(waiter.decision.grant == Grant::create);
+    CHECK(waiter.decision.outcome == AcquireOutcome::create);
 }
 
 TEST_CASE("close wakes every waiter with an error", "[pool][core]") {
@@ -175,31 +175,31 @@ TEST_CASE("close wakes every waiter with an error", "[pool][core]") {
     core.enqueue(one);
     core.enqueue(two);
     core.close();
-    CHECK(one.decision.grant == Grant::closed);
-    CHECK(two.decision.grant == Grant::closed);
-    CHECK(core.acquire(clock.now()).grant == Grant::closed);
-    CHECK(release(core, slot, clock) == PoolCore::Returned::close);
+    CHECK(one.decision.outcome == AcquireOutcome::closed);
+    CHECK(two.decision.outcome == AcquireOutcome::closed);
+    CHECK(core.acquire(clock.now()).outcome == AcquireOutcome::closed);
+    CHECK(release(core, slot, clock) == PoolCore::ReleaseAction::close);
 }
 TEST_CASE("a table is calm until somebody waits, and again some time after", "[pool][core]") {
     ManualClock clock;
     PoolCore core{{.limit = 1}, nullptr};
     const SlotId slot = take(core, clock);
-    CHECK_FALSE(core.table().wants_attention());
+    CHECK_FALSE(core.table().needs_slow_path());
     TestWaiter waiter{clock.now(), clock.in(1s)};
     core.enqueue(waiter);
-    CHECK(core.table().wants_attention());
-    CHECK(core.table().take() == nullptr);
+    CHECK(core.table().needs_slow_path());
+    CHECK(core.table().try_acquire() == nullptr);
     release(core, slot, clock);
-    for (int i = 0; i < 1000 && core.table().wants_attention(); ++i) {
+    for (int i = 0; i < 1000 && core.table().needs_slow_path(); ++i) {
         release(core, slot, clock);
-        CHECK(core.acquire(clock.now()).grant == Grant::use);
+        CHECK(core.acquire(clock.now()).outcome == AcquireOutcome::use);
     }
-    CHECK_FALSE(core.table().wants_attention());
+    CHECK_FALSE(core.table().needs_slow_path());
 }
 
 TEST_CASE("a slot that is given back while the table goes over to another pool is nobody's", "[pool][core]") {
     ManualClock clock;
-    auto core = std::make_unique<PoolCore>(PoolCore::Rules{.limit = 1}, nullptr);
+    auto core = std::make_unique<PoolCore>(PoolCore::Policy{.limit = 1}, nullptr);
     auto& table = core->table();
     const SlotId slot = take(*core, clock);
     auto& cell = table.cell(slot);
@@ -207,8 +207,8 @@ TEST_CASE("a slot that is given back while the table goes over to another pool i
     core.reset();
     PoolCore other{{.limit = 1}, nullptr};
     REQUIRE(&other.table() == &table);  // tables are used again
-    table.tell_owner(slot);             // comes too late: nothing happens
-    CHECK(other.acquire(clock.now()).grant == Grant::create);
+    table.notify_listener(slot);        // comes too late: nothing happens
+    CHECK(other.acquire(clock.now()).outcome == AcquireOutcome::create);
     CHECK(&table.cell(slot) == &cell);
 }
 
@@ -218,7 +218,7 @@ TEST_CASE("the invariants hold after each of 200,000 random steps", "[pool][core
     std::size_t limit = 4;
     const auto patience = GENERATE(0ms, 5ms);
     const std::size_t max_connecting = GENERATE(0U, 1U);
-    PoolCore core{{.limit = limit, .max_connecting = max_connecting, .patience = patience}, nullptr};
+    PoolCore core{{.limit = limit, .max_connecting = max_connecting, .barging_window = patience}, nullptr};
     std::vector<SlotId> creating, leased, closing;
     std::deque<TestWaiter> waiters;
     std::vector<TestWaiter*> queued;
@@ -226,10 +226,10 @@ TEST_CASE("the invariants hold after each of 200,000 random steps", "[pool][core
 
     const auto collect = [&] {
         std::erase_if(queued, [&](TestWaiter* waiter) {
-            if (waiter->poked()) core.retry(*waiter, clock.now());
-            if (waiter->decision.grant == Grant::none) return false;
-            if (waiter->decision.grant == Grant::create) creating.push_back(waiter->decision.slot);
-            if (waiter->decision.grant == Grant::use) leased.push_back(waiter->decision.slot);
+            if (waiter->notified()) core.retry(*waiter, clock.now());
+            if (waiter->decision.outcome == AcquireOutcome::none) return false;
+            if (waiter->decision.outcome == AcquireOutcome::create) creating.push_back(waiter->decision.slot);
+            if (waiter->decision.outcome == AcquireOutcome::use) leased.push_back(waiter->decision.slot);
             CHECK(waiter->woken >= (patience == 0ms ? 1 : 0));
             return true;
         });
@@ -250,16 +250,16 @@ TEST_CASE("the invariants hold after each of 200,000 random steps", "[pool][core
             case 3:
             case 4: {
                 const Decision decision = core.acquire(clock.now(), random() % 2 == 0);
-                if (decision.grant == Grant::use) leased.push_back(decision.slot);
-                if (decision.grant == Grant::create) creating.push_back(decision.slot);
-                if (decision.grant == Grant::full && queued.size() < 8) {
+                if (decision.outcome == AcquireOutcome::use) leased.push_back(decision.slot);
+                if (decision.outcome == AcquireOutcome::create) creating.push_back(decision.slot);
+                if (decision.outcome == AcquireOutcome::full && queued.size() < 8) {
                     if (queued.empty()) waiters.clear();
                     queued.push_back(
                         &waiters.emplace_back(clock.now(), clock.in(std::chrono::milliseconds(random() % 40))));
                     const Decision at_once = core.enqueue(*queued.back());
-                    if (at_once.grant != Grant::none) queued.pop_back();
-                    if (at_once.grant == Grant::use) leased.push_back(at_once.slot);
-                    if (at_once.grant == Grant::create) creating.push_back(at_once.slot);
+                    if (at_once.outcome != AcquireOutcome::none) queued.pop_back();
+                    if (at_once.outcome == AcquireOutcome::use) leased.push_back(at_once.slot);
+                    if (at_once.outcome == AcquireOutcome::create) creating.push_back(at_once.slot);
                 }
                 break;
             }
@@ -269,7 +269,7 @@ TEST_CASE("the invariants hold after each of 200,000 random steps", "[pool][core
             case 8:
                 if (!leased.empty()) {
                     const SlotId slot = pick(leased);
-                    if (release(core, slot, clock) == PoolCore::Returned::close) closing.push_back(slot);
+                    if (release(core, slot, clock) == PoolCore::ReleaseAction::close) closing.push_back(slot);
                 } else if (!closing.empty()) {
                     core.closed(pick(closing), clock.now());
                 }
@@ -283,7 +283,7 @@ TEST_CASE("the invariants hold after each of 200,000 random steps", "[pool][core
             case 12:
                 if (!creating.empty()) {
                     const SlotId slot = pick(creating);
-                    if (core.created(slot, clock.now()) == PoolCore::Created::leased)
+                    if (core.created(slot, clock.now()) == PoolCore::CreateOutcome::leased)
                         leased.push_back(slot);
                     else
                         creating.push_back(slot);

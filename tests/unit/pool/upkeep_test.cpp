@@ -300,25 +300,25 @@ TEST_CASE("a detached resource is its taker's, and its slot is free", "[pool][up
 TEST_CASE("take_idle lends what is idle and makes nothing", "[pool][upkeep]") {
     ScriptedFactory factory;
     Pool pool{factory.hooks(), {.limit = 2}};
-    CHECK_FALSE(pool.take_idle());
+    CHECK_FALSE(pool.acquire_idle());
     fill(pool, 1);
-    auto lease = pool.take_idle();
+    auto lease = pool.acquire_idle();
     CHECK(lease);
-    CHECK_FALSE(pool.take_idle());
+    CHECK_FALSE(pool.acquire_idle());
     CHECK(factory.created() == 1);
 }
 
 TEST_CASE("the maintenance thread is there only while a pool needs it", "[pool][upkeep]") {
     ScriptedFactory factory;
-    REQUIRE(eventually([] { return !kombu::detail::maintenance().is_running(); }));
+    REQUIRE(eventually([] { return !kombu::detail::maintenance_thread().is_running(); }));
     {
         Pool plain{factory.hooks(), {.limit = 1, .max_waiters = 3, .validate_after = 1s}};
         Pool own{factory.hooks(), by_hand({.limit = 1, .idle_timeout = 1s})};
-        CHECK_FALSE(kombu::detail::maintenance().is_running());
+        CHECK_FALSE(kombu::detail::maintenance_thread().is_running());
         Pool needing{factory.hooks(), {.limit = 1, .idle_timeout = 1s}};
-        CHECK(kombu::detail::maintenance().is_running());
+        CHECK(kombu::detail::maintenance_thread().is_running());
     }
-    CHECK(eventually([] { return !kombu::detail::maintenance().is_running(); }));
+    CHECK(eventually([] { return !kombu::detail::maintenance_thread().is_running(); }));
 }
 
 TEST_CASE("keepalive leaves all resources but one to the pool's users, and all when they wait", "[pool][upkeep]") {

@@ -10,27 +10,27 @@
 
 namespace kombu::detail {
 
-/// What an acquire gets. `use`: the slot's resource, now leased. `create`: the slot is reserved, make a resource for
-/// it.
-enum class Grant : std::uint8_t { none, use, create, full, timed_out, closed };
+/// The outcome of an acquire. `use`: the slot's resource, now leased. `create`: the slot is reserved, and the caller
+/// makes a resource for it.
+enum class AcquireOutcome : std::uint8_t { none, use, create, full, timed_out, closed };
 
 struct Decision {
-    Grant grant = Grant::none;
+    AcquireOutcome outcome = AcquireOutcome::none;
     SlotId slot = 0;
 };
 
-/// A caller in the queue. It lives where the caller keeps it; the core only links it.
-class Waiter {
+/// A caller in the queue. The caller owns it; PoolCore only links it.
+class KOMBU_EXPORT Waiter {
 public:
     Waiter(Clock::time_point since, Clock::time_point deadline) noexcept : since_(since), deadline_(deadline) {}
     Waiter(const Waiter&) = delete;
     Waiter& operator=(const Waiter&) = delete;
 
-    /// Called with the pool's lock held: a decision was written (the last time this is called), or the waiter is
-    /// `poked()`: something is free, try PoolCore::retry().
+    /// Called with the pool's lock held. Either a decision was written, and this is the last call; or the waiter is
+    /// notified() that something is free, and calls PoolCore::retry().
     virtual void wake() noexcept = 0;
 
-    bool poked() const noexcept { return poked_; }
+    bool notified() const noexcept { return notified_; }
 
     Decision decision{};
 
@@ -45,10 +45,10 @@ private:
     Waiter* next_ = nullptr;
     Waiter* previous_ = nullptr;
     bool queued_ = false;
-    bool poked_ = false;
+    bool notified_ = false;
 };
 
-/// Who waits, in the order they came.
+/// The waiters of a pool, first in, first out.
 class WaitQueue {
 public:
     std::size_t size() const noexcept { return size_; }

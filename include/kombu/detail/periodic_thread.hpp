@@ -2,7 +2,8 @@
 #pragma once
 
 #include <kombu/deadline.hpp>
-#include <kombu/detail/per_process.hpp>
+#include <kombu/detail/fork_local.hpp>
+#include <kombu/detail/periodic_task.hpp>
 
 #include <signal.h>
 
@@ -14,36 +15,24 @@
 
 namespace kombu::detail {
 
-/// What the maintenance thread looks after.
-class Maintained {
+/// A thread that runs tasks periodically. It starts with the first task and ends after the last was removed.
+class PeriodicThread {
 public:
-    /// Keeps the object alive until run() has returned. False when it needs no more looking after.
-    virtual bool enter() noexcept = 0;
-    /// After enter(), without any lock.
-    virtual void run() noexcept = 0;
-
-protected:
-    virtual ~Maintained() = default;
-};
-
-/// One thread for all pools of the process that need one. It starts with the first of them and ends after the last.
-class Maintenance {
-public:
-    void add(Maintained& object, Clock::duration period) {
+    void add(PeriodicTask& object, Clock::duration period) {
         std::lock_guard lock{mutex_};
         tasks_.reserve(tasks_.size() + 1);
         if (!running_) {
             std::thread{[this] {
                 work();
-            }}.detach();  // it begins with the lock; when it cannot be had, nothing is added
+            }}.detach();  // it waits for the lock; when it cannot be created, no task is added
             running_ = true;
         }
         tasks_.push_back({&object, period, Clock::now()});
         changed_.notify_one();
     }
 
-    /// Does not wait for a run that is going on.
-    void remove(Maintained& object) noexcept {
+    /// Does not wait for a run in progress.
+    void remove(PeriodicTask& object) noexcept {
         std::lock_guard lock{mutex_};
         std::erase_if(tasks_, [&](const Task& task) { return task.object == &object; });
         changed_.notify_one();
@@ -56,7 +45,7 @@ public:
 
 private:
     struct Task {
-        Maintained* object;
+        PeriodicTask* object;
         Clock::duration period;
         Clock::time_point due;
     };
@@ -64,20 +53,20 @@ private:
     void work() noexcept {
         sigset_t all;
         ::sigfillset(&all);
-        ::pthread_sigmask(SIG_BLOCK, &all, nullptr);  // signals are the application's
+        ::pthread_sigmask(SIG_BLOCK, &all, nullptr);  // signals belong to the application
         std::unique_lock lock{mutex_};
         while (!tasks_.empty()) {
             const auto next = std::min_element(tasks_.begin(), tasks_.end(),
                                                [](const Task& a, const Task& b) { return a.due < b.due; });
             const auto now = Clock::now();
             if (next->due > now) {
-                const auto due = next->due;  // the task may be gone while this waits
+                const auto due = next->due;  // the task may be removed during the wait
                 changed_.wait_until(lock, due);
                 continue;
             }
             next->due = now + next->period;
-            Maintained* const object = next->object;
-            if (!object->enter()) {
+            PeriodicTask* const object = next->object;
+            if (!object->try_retain()) {
                 tasks_.erase(next);
                 continue;
             }
@@ -94,8 +83,9 @@ private:
     bool running_ = false;
 };
 
-KOMBU_ONE_PER_PROCESS constinit Immortal<PerProcess<Maintenance>> the_maintenance{};
+KOMBU_ONE_PER_PROCESS constinit NoDestructor<ForkLocal<PeriodicThread>> the_maintenance_thread{};
 
-inline Maintenance& maintenance() { return the_maintenance.value.get(); }
+/// The thread of all pools of the process.
+inline PeriodicThread& maintenance_thread() { return the_maintenance_thread.value.get(); }
 
 }  // namespace kombu::detail

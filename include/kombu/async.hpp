@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#pragma once
+
+#include <kombu/config.hpp>
+#include <kombu/deadline.hpp>
+#include <kombu/json.hpp>
+#include <kombu/operation.hpp>
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+
+namespace kombu {
+
+class Batch;
+class Connection;
+struct GetOptions;
+class Message;
+class Producer;
+struct PublishOptions;
+class Queue;
+class SimpleQueue;
+struct SimpleQueueOptions;
+namespace celery {
+struct TaskOptions;
+}
+
+namespace async {
+
+enum class Settlement : std::uint8_t { acknowledge, reject, requeue };
+
+/// The operations behind the blocking members of the public classes and behind the async_ ones of kombu/asio.hpp, for
+/// writers of drivers. Each does, throws and returns what the member does.
+///
+/// \par Lifetime
+/// Objects that an operation is made of must exist, at the same address, until it is done. `publish` and `send_task`
+/// encode at once, and throw encoding errors at once: their operations refer to neither body nor options, and end with
+/// LeaseError when the producer is given back.
+struct KOMBU_EXPORT Operations {
+    static Operation<> connect(Connection& connection, OptionalTimeout timeout);
+    static Operation<SimpleQueue> simple_queue(Connection& connection, std::string_view name,
+                                               const SimpleQueueOptions& options);
+    static Operation<SimpleQueue> simple_queue(Connection& connection, const Queue& queue,
+                                               const SimpleQueueOptions& options);
+    static Operation<> publish(const Producer& producer, const Json& body, const PublishOptions& options);
+    static Operation<> publish(const Producer& producer, std::string_view body, const PublishOptions& options);
+    static Operation<> publish(const Producer& producer, std::span<const std::byte> body,
+                               const PublishOptions& options);
+    static Operation<> commit(Batch& batch, OptionalTimeout timeout);
+    static Operation<Message> get(SimpleQueue& queue, const GetOptions& options);
+    static Operation<> settle(Message& message, Settlement settlement);
+    static Operation<std::string> send_task(const Producer& producer, std::string_view name, const Json& args,
+                                            const Json& kwargs, const celery::TaskOptions& options);
+};
+
+}  // namespace async
+}  // namespace kombu

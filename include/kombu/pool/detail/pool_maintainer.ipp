@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#pragma once
+
+#include <kombu/error.hpp>
+#include <kombu/pool/detail/pool_maintainer.hpp>
+
+#include <chrono>
+#include <string>
+#include <thread>
+#include <utility>
+
+namespace kombu::detail {
+
+/// For one preload or keepalive: the thread serves other pools too.
+inline constexpr std::chrono::seconds maintenance_budget{5};
+
+KOMBU_POOL_INLINE void PoolMaintainer::warm_up(std::size_t count, Deadline deadline, const std::source_location& site) {
+    const Acquisition acquisition{deadline, false, true, site};
+    for (;;) {
+        Decision decision;
+        {
+            const auto held = engine_.lock();
+            if (engine_.core_.closed())
+                throw PoolClosed(engine_.reporter_.display_name() + ": warm_up on a closed pool");
+            if (engine_.core_.live() >= count) return;
+            if (engine_.core_.used() < count) decision = engine_.core_.reserve_for_preload(false);
+            // No capacity: the pool is at its limit, or other callers are creating.
+            if (decision.outcome != AcquireOutcome::create && engine_.core_.creating() == 0) return;
+        }
+        if (deadline.expired()) {
+            if (decision.outcome == AcquireOutcome::create) engine_.return_reservation(decision.slot);
+            throw Timeout(
+                engine_.reporter_.display_name() + ": warm_up did not create " + std::to_string(count) + " in time",
+                false);
+        }
+        if (decision.outcome == AcquireOutcome::create)
+            create_idle(decision.slot, acquisition);
+        else
+            std::this_thread::sleep_for(std::chrono::milliseconds{1});
+    }
+}
+
+KOMBU_POOL_INLINE void PoolMaintainer::run(Clock::time_point now) {
+    PoolEngine::EngineRef reference;
+    PoolEngine::ToClose expired;
+    auto held = engine_.lock();
+    reference.retain(engine_);
+    expired.close.reserve(engine_.core_.slots());
+    const MaintenancePlan plan = engine_.maintenance_.plan(engine_.core_, now);
+    for (const auto& [slot, reason] : plan.close)
+        expired.close.emplace_back(std::move(engine_.resources_[slot]), reason);
+    held.unlock();
+
+    for (const LeaseSite& leak : plan.leaks) engine_.reporter_.leaked(leak);
+    engine_.close_all(expired);
+    held.lock();
+    for (const auto& [slot, reason] : plan.close) engine_.core_.closed(slot, engine_.now_if_waiting());
+    held.unlock();
+    for (const SlotId slot : plan.keep_alive) keep_alive(slot, now);
+    for (std::size_t i = 0; i < plan.preload; ++i)
+        if (!preload_one(now)) break;
+}
+
+KOMBU_POOL_INLINE void PoolMaintainer::keep_alive(SlotId slot, Clock::time_point now) {
+    SlotCell& cell = engine_.table_.cell(slot);
+    {
+        const auto held = engine_.lock();
+        // Waiters come first.
+        if (engine_.core_.waiting() != 0 || !engine_.core_.acquire_slot(slot)) return;
+        engine_.maintenance_.on_kept_alive(slot, now);
+    }
+    cell.acquired_from.store({}, std::memory_order_relaxed);
+    if (engine_.hooks_->keep_alive(engine_.resource_of(cell), Deadline::after(maintenance_budget)))
+        engine_.release_slot(cell);
+    else
+        engine_.close_and_free(cell, CloseReason::dead);
+}
+
+KOMBU_POOL_INLINE void PoolMaintainer::create_idle(SlotId slot, const Acquisition& acquisition) {
+    PoolEngine::EngineRef reference;
+    PoolEngine::SlotReservation reservation{engine_, slot};  // makes it available at the end
+    engine_.create(reservation, acquisition, reference);
+}
+
+KOMBU_POOL_INLINE bool PoolMaintainer::preload_one(Clock::time_point now) {
+    Decision decision;
+    {
+        const auto held = engine_.lock();
+        decision = engine_.core_.reserve_for_preload(true);
+    }
+    if (decision.outcome != AcquireOutcome::create) return false;
+    try {
+        create_idle(decision.slot, {Deadline::after(maintenance_budget), false, true, {}});
+        const auto held = engine_.lock();
+        engine_.maintenance_.preload_succeeded();
+        return true;
+    } catch (const std::exception& error) {
+        {
+            const auto held = engine_.lock();
+            engine_.maintenance_.preload_failed(now);
+        }
+        engine_.reporter_.preload_failed(error);
+    } catch (...) {
+        const auto held = engine_.lock();
+        engine_.maintenance_.preload_failed(now);
+    }
+    return false;
+}
+
+}  // namespace kombu::detail
