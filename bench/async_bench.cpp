@@ -1,7 +1,8 @@
-// 10,000 coroutines on one thread and 8 connections, beside 8 threads with the blocking calls and beside a coroutine
-// that does nothing but write to a socket.
+// SPDX-License-Identifier: BSD-3-Clause
+// 10,000 coroutines on one thread and 8 connections, compared with 8 threads with the blocking calls and with a
+// coroutine that only writes to a socket.
 //
-//   async_bench [SECONDS] [URL]   without a URL against a peer of its own that only throws away (sink.hpp)
+//   async_bench [SECONDS] [URL]   without a URL: against a built-in peer that discards everything (sink.hpp)
 #include "sink.hpp"
 
 #include <kombu/asio.hpp>
@@ -31,7 +32,7 @@ namespace {
 constexpr std::size_t connections_limit = 8;
 constexpr int coroutines = 10000;
 
-/// Of this thread's arena, which is all that one thread uses.
+/// Bytes allocated in the main arena, the only one that the main thread uses.
 std::ptrdiff_t allocated() { return static_cast<std::ptrdiff_t>(::mallinfo2().uordblks); }
 
 double processor_seconds() {
@@ -45,7 +46,7 @@ struct Figures {
     double processor_us = 0;
 };
 
-struct Measured {
+struct Measurement {
     Clock::time_point begin = Clock::now();
     double processor = processor_seconds();
     Figures figures(std::uint64_t messages) const {
@@ -86,17 +87,17 @@ asio::awaitable<void> publish_until(Pools& pools, Clock::time_point end, std::ui
     }
 }
 
-struct Asynchronous {
+struct AsyncFigures {
     Figures figures;
     double fairness = 0;
-    std::ptrdiff_t grown = 0;
+    std::ptrdiff_t allocated_growth = 0;
 };
 
-Asynchronous asynchronous(Pools& pools, std::chrono::milliseconds time) {
+AsyncFigures measure_async(Pools& pools, std::chrono::milliseconds time) {
     asio::io_context io{1};
     std::vector<std::uint64_t> counts(coroutines);
-    Asynchronous result;
-    const Measured measured;
+    AsyncFigures result;
+    const Measurement measured;
     const auto end = measured.begin + time;
     for (auto& mine : counts)
         asio::co_spawn(io, publish_until(pools, end, mine), [](std::exception_ptr error) {
@@ -105,7 +106,7 @@ Asynchronous asynchronous(Pools& pools, std::chrono::milliseconds time) {
     io.run_for(time / 4);
     const auto early = allocated();
     io.run_for(time / 2);
-    result.grown = allocated() - early;
+    result.allocated_growth = allocated() - early;
     io.run();
     std::uint64_t total = 0;
     for (const auto count : counts) total += count;
@@ -115,10 +116,10 @@ Asynchronous asynchronous(Pools& pools, std::chrono::milliseconds time) {
     return result;
 }
 
-Figures blocking(Pools& pools, std::chrono::milliseconds time) {
+Figures measure_blocking(Pools& pools, std::chrono::milliseconds time) {
     std::vector<std::thread> threads;
     std::atomic<std::uint64_t> total{0};
-    const Measured measured;
+    const Measurement measured;
     const auto end = measured.begin + time;
     for (std::size_t i = 0; i < connections_limit; ++i)
         threads.emplace_back([&] {
@@ -133,11 +134,11 @@ Figures blocking(Pools& pools, std::chrono::milliseconds time) {
     return measured.figures(total);
 }
 
-/// A coroutine for each socket that does nothing but writes of the given size.
-Figures bare(std::uint16_t port, std::size_t size, std::size_t sockets, std::chrono::milliseconds time) {
+/// One coroutine for each socket, which only writes messages of the given size.
+Figures measure_bare_writes(std::uint16_t port, std::size_t size, std::size_t sockets, std::chrono::milliseconds time) {
     asio::io_context io{1};
     std::uint64_t count = 0;
-    std::optional<Measured> measured;
+    std::optional<Measurement> measured;
     const auto write = [&]() -> asio::awaitable<void> {
         asio::ip::tcp::socket socket{io};
         const asio::ip::tcp::endpoint endpoint{asio::ip::address_v4::loopback(), port};
@@ -160,9 +161,9 @@ asio::awaitable<void> wait_for_lease(pools::ConnectionPool& pool) {
 }
 asio::awaitable<void> wait_for_timer(asio::steady_timer& timer) { co_await timer.async_wait(asio::use_awaitable); }
 
-/// What a coroutine costs that waits, everything together.
+/// The bytes allocated for each waiting coroutine, its own frames included.
 template <class Wait>
-double bytes_of_each(asio::io_context& io, Wait wait) {
+double bytes_per_coroutine(asio::io_context& io, Wait wait) {
     const auto before = allocated();
     for (int i = 0; i < coroutines; ++i) asio::co_spawn(io, wait(i), asio::detached);
     while (io.poll() != 0) {
@@ -175,7 +176,7 @@ void print_bytes() {
         pools::ConnectionPool pool{Connection{"memory://bytes"}, {.limit = 1}};
         asio::io_context io{1};
         const auto held = pool.acquire();
-        const double bytes = bytes_of_each(io, [&](int) { return wait_for_lease(pool); });
+        const double bytes = bytes_per_coroutine(io, [&](int) { return wait_for_lease(pool); });
         std::printf(
             "a coroutine that waits for a lease with a timeout: %.0f bytes, its own frames included (%zu wait)\n",
             bytes, pool.stats().waiting);
@@ -185,39 +186,40 @@ void print_bytes() {
     asio::io_context io{1};
     std::vector<std::unique_ptr<asio::steady_timer>> timers;
     for (int i = 0; i < coroutines; ++i) timers.push_back(std::make_unique<asio::steady_timer>(io, 60s));
-    const double bytes = bytes_of_each(io, [&](int i) { return wait_for_timer(*timers[static_cast<std::size_t>(i)]); });
+    const double bytes =
+        bytes_per_coroutine(io, [&](int i) { return wait_for_timer(*timers[static_cast<std::size_t>(i)]); });
     std::printf("a coroutine that waits for a steady_timer made before: %.0f bytes\n", bytes);
     timers.clear();
     io.run();
 }
 
-void all(const std::string& url, const Sink* sink, std::chrono::milliseconds time) {
+void run_all(const std::string& url, const Sink* sink, std::chrono::milliseconds time) {
     std::size_t size = 150;
     Figures baseline;
     if (sink) {
-        // How long the library's messages are.
+        // The size of the library's messages.
         Pools pools{url, false};
         const auto bytes = sink->bytes(), messages = sink->messages();
-        blocking(pools, 50ms);
+        measure_blocking(pools, 50ms);
         std::this_thread::sleep_for(100ms);  // the sink catches up
         size = (sink->bytes() - bytes) / (sink->messages() - messages);
-        baseline = bare(sink->port(), size, 1, time);
+        baseline = measure_bare_writes(sink->port(), size, 1, time);
         std::printf("messages of %zu bytes; 'x' is against the first line\n", size);
         print("a bare coroutine: async_write, one socket", baseline, baseline);
-        print("8 of them, one thread", bare(sink->port(), size, connections_limit, time), baseline);
+        print("8 of them, one thread", measure_bare_writes(sink->port(), size, connections_limit, time), baseline);
     }
     for (const bool confirms : {false, true}) {
         Pools pools{url, confirms};
-        const Figures threads = blocking(pools, time);
+        const Figures threads = measure_blocking(pools, time);
         if (baseline.per_second == 0) baseline = threads;
         print(confirms ? "8 threads, blocking, confirmed" : "8 threads, blocking, without confirms", threads, baseline);
-        const Asynchronous tasks = asynchronous(pools, time);
+        const AsyncFigures tasks = measure_async(pools, time);
         print(confirms ? "10,000 coroutines, one thread, confirmed" : "10,000 coroutines, one thread, without confirms",
               tasks.figures, baseline);
         std::printf(
             "    against the threads: %.2f x /s, %.2f x CPU; least / most served %.2f; memory grew by %td bytes\n",
             tasks.figures.per_second / threads.per_second, tasks.figures.processor_us / threads.processor_us,
-            tasks.fairness, tasks.grown);
+            tasks.fairness, tasks.allocated_growth);
     }
 }
 
@@ -226,10 +228,10 @@ void all(const std::string& url, const Sink* sink, std::chrono::milliseconds tim
 int main(int argc, char** argv) {
     const std::chrono::milliseconds time{static_cast<int>((argc > 1 ? std::atof(argv[1]) : 2.0) * 1000)};
     if (argc > 2) {
-        all(argv[2], nullptr, time);
+        run_all(argv[2], nullptr, time);
         return 0;
     }
     const Sink sink;
-    all("amqp://127.0.0.1:" + std::to_string(sink.port()) + "//", &sink, time);
+    run_all("amqp://127.0.0.1:" + std::to_string(sink.port()) + "//", &sink, time);
     print_bytes();
 }

@@ -1,5 +1,6 @@
-// More threads than resources, held as long as I/O takes: throughput, waits and fairness beside a textbook pool's; and
-// a spike of callers on a pool whose resources are slow to make.
+// SPDX-License-Identifier: BSD-3-Clause
+// More threads than resources, each held for the time of an I/O: throughput, waits and fairness, compared with a
+// textbook pool; and a spike of callers on a pool whose resources are slow to create.
 //
 //   contended_bench io [SECONDS] [ROUNDS]
 //   contended_bench spike          lines of "pool,caller,begin_ms,wait_ms,end_ms,connections"
@@ -37,7 +38,7 @@ struct Outcome {
 };
 
 template <class Acquire>
-Outcome hold_in_io(int threads, std::chrono::duration<double> length, Acquire acquire) {
+Outcome run_io_load(int threads, std::chrono::duration<double> length, Acquire acquire) {
     std::vector<std::vector<float>> waits(static_cast<std::size_t>(threads));
     std::atomic<bool> done{false};
     std::latch start{threads + 1};
@@ -82,9 +83,9 @@ void io(double seconds, int rounds) {
         for (int round = 0; round < rounds; ++round) {
             const std::chrono::duration<double> length{seconds};
             TextbookPool textbook{limit};
-            const Outcome theirs = hold_in_io(threads, length, [&] { return textbook.acquire(); });
+            const Outcome theirs = run_io_load(threads, length, [&] { return textbook.acquire(); });
             kombu::ResourcePool<Stub> pool{stubs(), {.limit = limit}};
-            const Outcome ours = hold_in_io(threads, length, [&] { return pool.acquire({.block = true}); });
+            const Outcome ours = run_io_load(threads, length, [&] { return pool.acquire({.block = true}); });
             print("textbook", threads, limit, theirs);
             print("kombu", threads, limit, ours);
             throughput.push_back(ours.per_second / theirs.per_second);

@@ -1,4 +1,5 @@
-// N cycles of something, for counting instructions: cycle mutex|textbook|kombu N. See bench/instructions.
+// SPDX-License-Identifier: BSD-3-Clause
+// Runs N cycles of one kind, for counting instructions: cycle mutex|textbook|kombu N. See bench/instructions.
 #include "textbook_pool.hpp"
 
 #include <kombu/pool/resource_pool.hpp>
@@ -11,7 +12,7 @@
 int main(int argc, char** argv) {
     const std::string what = argc > 1 ? argv[1] : "kombu";
     const long cycles = argc > 2 ? std::atol(argv[2]) : 1000;
-    std::thread{[] {}}.join();  // from here on the process has had a second thread
+    std::thread{[] {}}.join();  // glibc omits locks and atomics until the process has had a second thread
     if (what == "mutex") {
         static std::mutex mutex;
         for (long i = 0; i < cycles; ++i) {

@@ -1,4 +1,4 @@
-"""What publishing costs Kombu in Python: processor time of the client a message.
+"""The cost of publishing with Kombu in Python: processor time of the client per message.
 
     kombu_publish.py URL MESSAGES
 """

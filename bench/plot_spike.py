@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Draws what contended_bench spike prints: how long each of 50 callers waited, by how many may connect at once.
+# SPDX-License-Identifier: BSD-3-Clause
+"""Plots the output of `contended_bench spike`: how long each of 50 callers waited, by max_connecting.
 
     build/release/bench/contended_bench spike | bench/plot_spike.py > bench/spike.svg
 """
@@ -12,7 +13,7 @@ COLOURS = ["#1b6ca8", "#2a9d5c", "#c0392b"]
 series = {}
 for row in csv.DictReader(sys.stdin):
     series.setdefault(row["pool"], []).append((float(row["wait_ms"]), float(row["end_ms"]), int(row["connections"])))
-longest = max(wait for calls in series.values() for wait, _, _ in calls) * 1.05
+max_wait = max(wait for calls in series.values() for wait, _, _ in calls) * 1.05
 
 
 def x(index, count):
@@ -20,13 +21,13 @@ def x(index, count):
 
 
 def y(value):
-    return HEIGHT - BOTTOM - (HEIGHT - BOTTOM - TOP) * value / longest
+    return HEIGHT - BOTTOM - (HEIGHT - BOTTOM - TOP) * value / max_wait
 
 
 out = [f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{HEIGHT}" font-family="sans-serif" font-size="12">',
        f'<rect width="{WIDTH}" height="{HEIGHT}" fill="white"/>',
        f'<text x="{LEFT}" y="18" font-size="14">50 callers at once, 150 ms to connect, 2 ms of use, 5 preloaded</text>']
-for tick in range(0, int(longest) + 1, 25):
+for tick in range(0, int(max_wait) + 1, 25):
     out.append(f'<line x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y(tick):.1f}" y2="{y(tick):.1f}" stroke="#ddd"/>'
                f'<text x="{LEFT - 6}" y="{y(tick) + 4:.1f}" text-anchor="end">{tick} ms</text>')
 out.append(f'<text x="{(LEFT + WIDTH) / 2}" y="{HEIGHT - 10}" text-anchor="middle">callers, in the order they were served</text>')

@@ -1,4 +1,5 @@
-// What one acquire and release costs, as multiples of an uncontended mutex lock and unlock in the same run.
+// SPDX-License-Identifier: BSD-3-Clause
+// The cost of one acquire and release, beside that of an uncontended mutex lock and unlock in the same run.
 #include "textbook_pool.hpp"
 
 #include <kombu/kombu.hpp>
@@ -35,7 +36,7 @@ void mutex_pair(benchmark::State& state) {
     }
 }
 
-/// What the machine makes of threads that share nothing.
+/// The scaling of the machine for threads that share nothing.
 void mutex_pair_each_thread_its_own(benchmark::State& state) {
     alignas(64) std::mutex own;
     for (auto _ : state) {
@@ -55,7 +56,7 @@ void acquire_release(benchmark::State& state) {
     for (auto _ : state) benchmark::DoNotOptimize(resource_pool.acquire({.block = true}));
 }
 
-/// As on a kernel without membarrier, where each give-back is an exchange.
+/// As on a kernel without membarrier, where each release is an exchange.
 void acquire_release_without_membarrier(benchmark::State& state) {
     std::atomic<bool>& membarrier = kombu::detail::process.membarrier;
     const bool had = membarrier.exchange(false);
@@ -99,7 +100,7 @@ void group_by_text(benchmark::State& state) {
     }
 }
 
-/// Real connections: with a look at each before it is lent, and at what its holder left open after.
+/// Real connections, which are validated before each lease and recycled after it.
 void connections_on_memory(benchmark::State& state) {
     const kombu::Connection connection{"memory://bench"};
     kombu::pools::connections[connection].acquire()->connect();
@@ -142,8 +143,8 @@ BENCHMARK(acquire_release)->ThreadRange(1, 16)->UseRealTime();
 }  // namespace
 
 int main(int argc, char** argv) {
-    // glibc leaves locks and atomics out of processes that have never had a second thread, which would flatter
-    // everybody.
+    // glibc omits locks and atomics in processes that have never had a second thread, which would make all results too
+    // good.
     std::jthread second{[](std::stop_token stop) {
         std::mutex mutex;
         std::condition_variable_any never;

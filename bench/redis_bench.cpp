@@ -1,8 +1,9 @@
-// What publishing to Redis costs its client, beside hiredis that is given ready envelopes. Client and server belong on
-// one processor (scripts/bench pins them): between two, every rate is that of the wake-ups.
+// SPDX-License-Identifier: BSD-3-Clause
+// The client's cost of publishing to Redis, compared with hiredis sending prebuilt envelopes. Client and server should
+// share one processor (bench/redis pins them): on two, the wake-ups determine every rate.
 //
-//   redis_bench URL [REPETITIONS]     processor time of the client a message, medians
-//   redis_bench URL CASE MESSAGES     one case alone, for counting its system calls (bench/syscalls)
+//   redis_bench URL [REPETITIONS]     processor time of the client per message, medians
+//   redis_bench URL CASE MESSAGES     one case alone, for counting its system calls (bench/redis)
 #include <kombu/kombu.hpp>
 
 #include <hiredis/hiredis.h>
@@ -43,7 +44,7 @@ double processor_time() {
 
 struct Case {
     std::string name;
-    /// How many messages it is to publish.
+    /// Publishes the given number of messages.
     std::function<void(int)> publish;
 };
 
@@ -134,7 +135,7 @@ int main(int argc, char** argv) {
         return 0;
     }
 
-    // With one thread glibc leaves out locks and atomic counts, which is nobody's case.
+    // With one thread glibc omits locks and atomic counts, which is not representative.
     std::jthread other{[](const std::stop_token& stop) {
         while (!stop.stop_requested()) std::this_thread::sleep_for(50ms);
     }};

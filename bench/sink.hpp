@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
 #include <arpa/inet.h>
@@ -18,9 +19,9 @@
 #include <string_view>
 #include <vector>
 
-/// A peer in a process of its own that does as little as can be done: it lets AMQP clients in, confirms what they
-/// publish when they asked for that, and throws everything away. Clients that begin with RAW are only read from. So
-/// what is measured is the client; a real broker costs many times as much.
+/// A minimal peer in a process of its own: accepts AMQP clients, confirms the messages of those that enabled confirms,
+/// and discards everything. From clients that begin with RAW it only reads. So benchmarks measure the client; a real
+/// broker costs many times as much.
 class Sink {
 public:
     Sink() {
@@ -83,7 +84,7 @@ private:
         [[maybe_unused]] const auto sent = ::send(client.fd, data.data(), data.size(), MSG_NOSIGNAL);
     }
 
-    void take(Client& client, std::string_view method, std::uint16_t channel) {
+    void handle_method(Client& client, std::string_view method, std::uint16_t channel) {
         using namespace std::string_literals;
         const auto class_id = number(method.substr(0, 2)), id = number(method.substr(2, 2));
         const auto is = [&](unsigned c, unsigned m) { return class_id == c && id == m; };
@@ -99,7 +100,7 @@ private:
         if (is(60, 40)) ++client.published;
     }
 
-    void read(Client& client) {
+    void process_input(Client& client) {
         std::size_t at = 0;
         const std::string_view input = client.input;
         if (!client.greeted && input.size() >= 8) {
@@ -114,18 +115,19 @@ private:
             const auto size = number(input.substr(at + 3, 4));
             if (input.size() - at < size + 8) break;
             if (input[at] == '\1')
-                take(client, input.substr(at + 7, size), static_cast<std::uint16_t>(number(input.substr(at + 1, 2))));
+                handle_method(client, input.substr(at + 7, size),
+                              static_cast<std::uint16_t>(number(input.substr(at + 1, 2))));
             at += size + 8;
         }
         client.input.erase(0, at);
-        const std::uint64_t fresh = client.published - client.confirmed;
-        if (client.confirms && fresh != 0) {
+        const std::uint64_t newly_published = client.published - client.confirmed;
+        if (client.confirms && newly_published != 0) {
             std::string tag;
             for (int shift = 56; shift >= 0; shift -= 8) tag.push_back(static_cast<char>(client.published >> shift));
             send(client, frame(1, 60, 80, tag + '\1'));
         }
         client.confirmed = client.published;
-        counts_->messages += fresh;
+        counts_->messages += newly_published;
     }
 
     [[noreturn]] void serve(int listener) {
@@ -146,7 +148,7 @@ private:
                 counts_->bytes += static_cast<std::uint64_t>(count);
                 if (clients[i].raw) continue;
                 clients[i].input.append(buffer.data(), static_cast<std::size_t>(count));
-                read(clients[i]);
+                process_input(clients[i]);
             }
             if (waiting[0].revents != 0) {
                 const int fd = ::accept(listener, nullptr, nullptr);

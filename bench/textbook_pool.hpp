@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
 #include <condition_variable>
@@ -9,7 +10,7 @@
 
 struct Stub {};
 
-/// The pool of a textbook: one mutex, one condition variable, a stack.
+/// A textbook pool: one mutex, one condition variable, a stack.
 class TextbookPool {
 public:
     explicit TextbookPool(std::size_t size) {

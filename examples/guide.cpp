@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 // Every step of Kombu's "Connection and Producer Pools" guide, with its outcome checked.
 //
 // Usage: guide [URL [SECOND_URL]]    (default: two brokers inside this program)
@@ -15,7 +16,7 @@ namespace pools = kombu::pools;
 namespace {
 
 void expect(bool outcome, const std::string& what) {
-    if (!outcome) throw std::runtime_error("not so: " + what);
+    if (!outcome) throw std::runtime_error("check failed: " + what);
     std::cout << "  " << what << "\n";
 }
 
@@ -35,12 +36,12 @@ void connection_pools(const kombu::Connection& broker, const kombu::Connection& 
     expect(&pools::connections[broker] != &pools::connections[second], "two brokers have two pools");
 
     auto lease = pools::connections[broker].acquire({.block = true});
-    expect(lease->connect().connected(), "a leased connection connects when told to");
+    expect(lease->connect().connected(), "a leased connection connects on connect()");
     expect(pools::connections[broker].in_use() == 1, "it counts as in use");
     auto other = pools::connections[second].acquire({.block = true, .timeout = 5s});
     expect(other->connect().connected(), "both brokers can be used at once");
     lease.release();
-    expect(pools::connections[broker].in_use() == 0, "a released lease does not count any more");
+    expect(pools::connections[broker].in_use() == 0, "a released lease no longer counts");
 }
 
 void producer_pools(const kombu::Connection& broker) {
@@ -66,11 +67,11 @@ void limits(const kombu::Connection& broker) {
     using kombu::ConnectionLimitExceeded;
     pools::Connections one{{.limit = 1}};
     auto held = one[broker].acquire();
-    expect(throws<ConnectionLimitExceeded>([&] { (void)one[broker].acquire(); }), "a full pool refuses");
+    expect(throws<ConnectionLimitExceeded>([&] { (void)one[broker].acquire(); }), "a full pool throws at once");
     expect(throws<ConnectionLimitExceeded>([&] { (void)one[broker].acquire({.block = true, .timeout = 50ms}); }),
-           "a full pool refuses when the time to wait is over");
+           "a full pool throws after the timeout");
     held.release();
-    expect(static_cast<bool>(one[broker].acquire()), "what was released can be acquired");
+    expect(static_cast<bool>(one[broker].acquire()), "a released connection can be acquired again");
 
     const auto before = pools::get_limit();
     auto lease = pools::connections[broker].acquire();
@@ -78,7 +79,7 @@ void limits(const kombu::Connection& broker) {
     expect(pools::connections[broker].limit() == before + 100, "pools grow while they are in use");
     expect(throws<kombu::PoolInUse>([] { pools::set_limit(1); }), "they do not shrink while they are in use");
     pools::set_limit(before, {.ignore_errors = true});
-    expect(pools::connections[broker].limit() == before, "unless they may do so softly");
+    expect(pools::connections[broker].limit() == before, "they shrink in use with ignore_errors");
 }
 
 void custom_groups(const kombu::Connection& broker) {
@@ -96,8 +97,8 @@ void reset(const kombu::Connection& broker) {
     auto& pool = pools::connections[broker];
     auto lease = pool.acquire();
     pools::reset();
-    expect(pool.in_use() == 0, "a reset takes everything away");
-    expect(static_cast<bool>(pool.acquire()), "and the same pool works on");
+    expect(pool.in_use() == 0, "after a reset no lease counts as in use");
+    expect(static_cast<bool>(pool.acquire()), "and the same pool still works");
 }
 
 }  // namespace

@@ -1,6 +1,7 @@
-// A service on Boost.Asio: every line that a client sends over TCP is published, from a coroutine for each client and
-// through a pool of connections for all of them; "ok" is answered when the broker has confirmed. SIGTERM ends it
-// gracefully: no more clients, no more lines, and what was begun is finished first.
+// SPDX-License-Identifier: BSD-3-Clause
+// A service on Boost.Asio that publishes every line that a client sends over TCP. Each client has a coroutine; all
+// clients share a pool of connections. The service answers "ok" when the broker has confirmed. SIGTERM ends it
+// gracefully: it accepts no more clients, reads no more lines, and finishes pending publishes first.
 //
 //   line_service [PORT] [URL]     (default: any port, memory://)
 #include <kombu/asio.hpp>
@@ -22,7 +23,7 @@ using asio::ip::tcp;
 
 namespace {
 
-constexpr auto longest_goodbye = 5s;
+constexpr auto shutdown_timeout = 5s;
 
 class Service {
 public:
@@ -30,7 +31,7 @@ public:
         : broker_(broker),
           acceptor_(io, tcp::endpoint{asio::ip::address_v4::loopback(), port}),
           signals_(io, SIGTERM, SIGINT),
-          goodbye_(io) {}
+          shutdown_timer_(io) {}
 
     void start() {
         asio::co_spawn(acceptor_.get_executor(), accept(), asio::detached);
@@ -47,10 +48,10 @@ private:
         for (;;) {
             auto [error, socket] = co_await acceptor_.async_accept(asio::as_tuple(asio::use_awaitable));
             if (error) co_return;  // closed by stop()
-            const auto place = sockets_.insert(sockets_.end(), std::move(socket));
-            asio::co_spawn(acceptor_.get_executor(), serve(*place), [this, place](std::exception_ptr) {
-                sockets_.erase(place);
-                if (stopping_ && sockets_.empty()) goodbye_.cancel();
+            const auto position = sockets_.insert(sockets_.end(), std::move(socket));
+            asio::co_spawn(acceptor_.get_executor(), serve(*position), [this, position](std::exception_ptr) {
+                sockets_.erase(position);
+                if (stopping_ && sockets_.empty()) shutdown_timer_.cancel();
             });
         }
     }
@@ -59,7 +60,7 @@ private:
         for (std::string input;;) {
             auto [error, size] = co_await asio::async_read_until(socket, asio::dynamic_buffer(input), '\n',
                                                                  asio::as_tuple(asio::use_awaitable));
-            if (error) co_return;  // the client has left, or stop() has ended the reading
+            if (error) co_return;  // the client closed the connection, or stop() shut down reading
             const std::string answer = co_await publish(input.substr(0, size - 1));
             input.erase(0, size);
             co_await asio::async_write(socket, asio::buffer(answer), asio::use_awaitable);
@@ -67,7 +68,7 @@ private:
     }
 
     asio::awaitable<std::string> publish(std::string line) {
-        // Named, and not written into the call: GCC 12 does not compile such arguments of a co_await right.
+        // Named, and not written into the call: GCC 12 does not compile braces within a co_await expression correctly.
         const kombu::PublishOptions options{.routing_key = "lines", .timeout = 10s};
         try {
             auto producer =
@@ -86,8 +87,8 @@ private:
         boost::system::error_code ignored;
         for (tcp::socket& socket : sockets_) socket.shutdown(tcp::socket::shutdown_receive, ignored);
         if (sockets_.empty()) return;
-        goodbye_.expires_after(longest_goodbye);
-        goodbye_.async_wait([this](boost::system::error_code error) {
+        shutdown_timer_.expires_after(shutdown_timeout);
+        shutdown_timer_.async_wait([this](boost::system::error_code error) {
             if (error) return;
             for (tcp::socket& socket : sockets_) socket.close();
         });
@@ -96,7 +97,7 @@ private:
     const kombu::Connection broker_;
     tcp::acceptor acceptor_;
     asio::signal_set signals_;
-    asio::steady_timer goodbye_;
+    asio::steady_timer shutdown_timer_;
     std::list<tcp::socket> sockets_;
     bool stopping_ = false;
     int published_ = 0;
@@ -107,7 +108,7 @@ private:
 int main(int argc, char** argv) try {
     const auto port = static_cast<std::uint16_t>(argc > 1 ? std::atoi(argv[1]) : 0);
     const kombu::Connection broker{argc > 2 ? argv[2] : "memory://lines"};
-    broker.clone().simple_queue("lines");  // so that the queue is there
+    broker.clone().simple_queue("lines");  // declares the queue
     asio::io_context io{1};
     Service service{io, broker, port};
     service.start();

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 // The news example of Kombu's "Connection and Producer Pools" guide: an article is published through a pool of
 // producers and read back through a pool of connections. What happens is printed.
 //
@@ -37,7 +38,7 @@ void run(const char* url) {
                                     .serializer = "json",
                                     .compression = "zlib"});
         std::cout << "Published:  " << article << "\n";
-    }  // the producer goes back to its pool, and its connection to that of connections
+    }  // the producer returns to its pool, and its connection to the pool of connections
 
     {
         auto connection = pools::connections[broker].acquire({.block = true, .timeout = 5s});

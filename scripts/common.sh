@@ -1,10 +1,10 @@
-# Sourced by the other scripts: saying what is done and how long it takes, and installing packages.
+# Functions for the other scripts: run timed steps, install packages, build.
 # shellcheck shell=bash
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 export CCACHE_DIR=${CCACHE_DIR:-$root/.cache/ccache}
 
-# step TEXT COMMAND...: runs the command, tells what and how long; its output is shown only when it fails, unless VERBOSE is set.
+# step TEXT COMMAND...: runs the command, prints TEXT and the time. Shows its output on failure, or when VERBOSE is set.
 step() {
     local text=$1 start=$SECONDS log status=0
     shift
@@ -45,7 +45,7 @@ install_packages() {
         sh -c 'apt-get update -q && apt-get install -q -y --no-install-recommends "$@"' install "${missing[@]}"
 }
 
-# build PRESET TARGET...: configures when need be, and builds.
+# build PRESET TARGET...: configures when necessary, and builds.
 build() {
     local preset=$1
     shift

@@ -18,62 +18,70 @@
 #include <string_view>
 #include <utility>
 
-/// Boost.Asio: the asynchronous members of pools, connections, producers, queues and messages, for any completion
-/// token. The only header of the library that names Boost; include it where they are used.
+/// \file
+/// Boost.Asio: the asynchronous members of pools, connections, producers, queues, batches and messages, for any
+/// completion token. The only public header that includes Boost.
 ///
 ///     auto producer = co_await pools::producers[connection].async_acquire({.timeout = 5s}, asio::use_awaitable);
 ///     co_await producer->async_publish(article, {.routing_key = "domestic"}, asio::use_awaitable);
 ///
-/// Completion: never within the initiating function, by the handler's executor; one without an executor is called on
-/// the library's own thread, which begins with the first such operation and ends after the last. The handler's
-/// allocator is used. Errors: use_awaitable, use_future and handlers that take a std::exception_ptr get the exceptions
-/// that the blocking call throws; everybody else (handlers that take a boost::system::error_code, as_tuple,
-/// redirect_error, deferred operations that are awaited without another token) gets a code of the category "kombu"
-/// (kombu::errc).
-///
-/// Cancellation: by the handler's cancellation slot, `terminal` and `partial`, for async_acquire also `total`. A
-/// cancelled operation ends with operation_aborted, as an exception with kombu::Cancelled. What was acquired goes back;
-/// a connection in the middle of an exchange is closed, one that had said nothing stays as it was.
-///
-/// Lifetime: what an operation is called on must live until it completes; a producer that is given back before ends its
-/// operation with an error. Threads: an execution context may run on any number of threads; a connection and what is
-/// made from it serve one operation at a time (LeaseError otherwise). When the context is destroyed first, operations
-/// end without a call of their handlers, as all of Asio's do. Fork: after the io_context's own notify_fork(), or with
-/// another one, a forked child goes on as with blocking calls; an operation that was under way ends there with an
-/// error, but for those on the library's own thread, which the child does not have: they never end there. See
-/// docs/asio.md.
+/// \par Completion
+/// The handler's associated executor calls the handler, never within the initiating function. The library's own
+/// thread calls a handler that has no executor. The thread starts with the first such operation and ends after the
+/// last. Operations use the handler's associated allocator.
+/// \par Errors
+/// use_awaitable, use_future and handlers that take a std::exception_ptr get the exceptions of the blocking call.
+/// Handlers that take a boost::system::error_code, as_tuple, redirect_error, and deferred operations that are awaited
+/// without another token get a code of the category "kombu" (kombu::errc).
+/// \par Cancellation
+/// The handler's cancellation slot cancels an operation: `terminal` and `partial`, for async_acquire also `total`.
+/// The operation then ends with operation_aborted or, as an exception, with kombu::Cancelled. A lease that it
+/// acquired is released. A connection in the middle of an exchange is closed; a connection on which nothing was sent
+/// stays as it was.
+/// \par Thread safety
+/// An execution context may run on any number of threads. A connection and the objects made from it serve one
+/// operation at a time; a second one ends with LeaseError.
+/// \par Lifetime
+/// The object of an operation must exist until the operation completes. When a producer goes back to its pool
+/// earlier, its operation ends with an error. When the execution context is destroyed first, operations end without a
+/// call of their handlers, as all operations of Asio do.
+/// \par Fork
+/// A forked child uses another io_context, or the parent's one after notify_fork(). An operation that was in progress
+/// ends there with an error. One on the library's own thread never ends there, since the child does not have that
+/// thread.
+/// \see docs/asio.md
 namespace kombu {
 
 namespace detail {
 
-/// Begins an operation that was made already; what making it threw is delivered as any other error.
+/// Starts an operation that exists already. An exception from its creation is delivered as any other error.
 template <class T>
-struct Prepared {
+struct CreatedOperation {
     std::optional<async::Operation<T>> operation{};
     std::exception_ptr error{};
 
     template <class Make>
-    static Prepared from(Make make) {
-        Prepared prepared;
+    static CreatedOperation create(Make make) {
+        CreatedOperation created;
         try {
-            prepared.operation.emplace(make());
+            created.operation.emplace(make());
         } catch (...) {
-            prepared.error = std::current_exception();
+            created.error = std::current_exception();
         }
-        return prepared;
+        return created;
     }
-    template <class Job>
-    void operator()(Job& job) {
+    template <class Initiated>
+    void operator()(Initiated& initiated) {
         if (operation)
-            job.operation.emplace(std::move(*operation));
+            initiated.operation.emplace(std::move(*operation));
         else
-            job.outcome.error = error;
+            initiated.outcome.error = error;
     }
 };
 
 template <class T, class Make, class Token>
-auto initiate_made(Make make, Token&& token) {
-    return initiate<T>(Prepared<T>::from(std::move(make)), std::forward<Token>(token));
+auto initiate_operation(Make make, Token&& token) {
+    return initiate<T>(CreatedOperation<T>::create(std::move(make)), std::forward<Token>(token));
 }
 
 }  // namespace detail
@@ -82,13 +90,13 @@ template <class T>
 template <class Token>
 auto ResourcePool<T>::async_acquire(const AcquireOptions& options, Token&& token) {
     return detail::initiate<Lease<T>>(
-        [this, options](auto& job) {
-            job.total_cancellation = true;
+        [this, options](auto& initiated) {
+            initiated.total_cancellation = true;
             Lease<T> lease = detail::PoolAccess::try_acquire_idle(*this, options.site);
             if (lease)
-                job.outcome.value.emplace(std::move(lease));
+                initiated.outcome.value.emplace(std::move(lease));
             else
-                job.operation.emplace(async::acquire(*this, options));
+                initiated.operation.emplace(async::acquire(*this, options));
         },
         std::forward<Token>(token));
 }
@@ -100,8 +108,8 @@ auto ResourcePool<T>::async_acquire(Token&& token) {
 
 template <class Token>
 auto Connection::async_connect(OptionalTimeout timeout, Token&& token) {
-    return detail::initiate_made<void>([&] { return async::Operations::connect(*this, timeout); },
-                                       std::forward<Token>(token));
+    return detail::initiate_operation<void>([&] { return async::Operations::connect(*this, timeout); },
+                                            std::forward<Token>(token));
 }
 template <class Token>
 auto Connection::async_connect(Token&& token) {
@@ -110,8 +118,8 @@ auto Connection::async_connect(Token&& token) {
 
 template <class QueueOrName, class Token>
 auto Connection::async_simple_queue(const QueueOrName& queue, const SimpleQueueOptions& options, Token&& token) {
-    return detail::initiate_made<SimpleQueue>([&] { return async::Operations::simple_queue(*this, queue, options); },
-                                              std::forward<Token>(token));
+    return detail::initiate_operation<SimpleQueue>(
+        [&] { return async::Operations::simple_queue(*this, queue, options); }, std::forward<Token>(token));
 }
 template <class QueueOrName, class Token>
 auto Connection::async_simple_queue(const QueueOrName& queue, Token&& token) {
@@ -120,25 +128,25 @@ auto Connection::async_simple_queue(const QueueOrName& queue, Token&& token) {
 
 template <class Token>
 auto Producer::async_publish(const Json& body, const PublishOptions& options, Token&& token) {
-    return detail::initiate_made<void>([&] { return async::Operations::publish(*this, body, options); },
-                                       std::forward<Token>(token));
+    return detail::initiate_operation<void>([&] { return async::Operations::publish(*this, body, options); },
+                                            std::forward<Token>(token));
 }
 template <detail::TextBody Text, class Token>
 auto Producer::async_publish(const Text& body, const PublishOptions& options, Token&& token) {
-    return detail::initiate_made<void>(
+    return detail::initiate_operation<void>(
         [&] { return async::Operations::publish(*this, std::string_view{body}, options); }, std::forward<Token>(token));
 }
 template <detail::BytesBody Bytes, class Token>
 auto Producer::async_publish(const Bytes& body, const PublishOptions& options, Token&& token) {
-    return detail::initiate_made<void>(
+    return detail::initiate_operation<void>(
         [&] { return async::Operations::publish(*this, std::span<const std::byte>{body}, options); },
         std::forward<Token>(token));
 }
 
 template <class Token>
 auto Batch::async_commit(OptionalTimeout timeout, Token&& token) {
-    return detail::initiate_made<void>([&] { return async::Operations::commit(*this, timeout); },
-                                       std::forward<Token>(token));
+    return detail::initiate_operation<void>([&] { return async::Operations::commit(*this, timeout); },
+                                            std::forward<Token>(token));
 }
 template <class Token>
 auto Batch::async_commit(Token&& token) {
@@ -147,8 +155,8 @@ auto Batch::async_commit(Token&& token) {
 
 template <class Token>
 auto SimpleQueue::async_get(const GetOptions& options, Token&& token) {
-    return detail::initiate_made<Message>([&] { return async::Operations::get(*this, options); },
-                                          std::forward<Token>(token));
+    return detail::initiate_operation<Message>([&] { return async::Operations::get(*this, options); },
+                                               std::forward<Token>(token));
 }
 template <class Token>
 auto SimpleQueue::async_get(Token&& token) {
@@ -156,25 +164,25 @@ auto SimpleQueue::async_get(Token&& token) {
 }
 template <class Body, class Token>
 auto SimpleQueue::async_put(const Body& body, const PublishOptions& options, Token&& token) {
-    return producer_.async_publish(body, addressed(options), std::forward<Token>(token));
+    return producer_.async_publish(body, with_routing_key(options), std::forward<Token>(token));
 }
 
 template <class Token>
 auto celery::async_send_task(Producer& producer, std::string_view name, const Json& args, const Json& kwargs,
                              const TaskOptions& options, Token&& token) {
-    return detail::initiate_made<std::string>(
+    return detail::initiate_operation<std::string>(
         [&] { return async::Operations::send_task(producer, name, args, kwargs, options); },
         std::forward<Token>(token));
 }
 
 template <class Token>
 auto Message::async_ack(Token&& token) {
-    return detail::initiate_made<void>([&] { return async::Operations::settle(*this, async::Settlement::acknowledge); },
-                                       std::forward<Token>(token));
+    return detail::initiate_operation<void>(
+        [&] { return async::Operations::settle(*this, async::Settlement::acknowledge); }, std::forward<Token>(token));
 }
 template <class Token>
 auto Message::async_reject(bool requeue, Token&& token) {
-    return detail::initiate_made<void>(
+    return detail::initiate_operation<void>(
         [&] {
             return async::Operations::settle(*this, requeue ? async::Settlement::requeue : async::Settlement::reject);
         },

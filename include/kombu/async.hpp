@@ -29,6 +29,7 @@ struct TaskOptions;
 
 namespace async {
 
+/// How to settle a message.
 enum class Settlement : std::uint8_t { acknowledge, reject, requeue };
 
 /// The operations behind the blocking members of the public classes and behind the async_ ones of kombu/asio.hpp, for

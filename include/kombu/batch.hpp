@@ -14,49 +14,63 @@
 
 namespace kombu {
 
-/// Messages that are sent together: one write, and one wait for all confirmations. Made by Producer::batch().
+/// Messages that are sent together, with one write and one wait for all confirmations. Made by Producer::batch().
 ///
 ///     auto batch = producer->batch();
 ///     for (const auto& order : orders) batch.publish(order, {.routing_key = "orders"});
 ///     batch.commit(5s);
 ///
-/// Threads: one at a time, together with the producer's connection. A batch that is destroyed sends nothing. Of one
-/// whose producer was given back to its pool, commit() throws LeaseError.
+/// \par Thread safety
+/// One thread at a time may use a batch, its producer and their connection.
+/// \par Lifetime
+/// The destructor sends nothing. When the producer goes back to its pool, the batch is unusable: commit() throws
+/// LeaseError.
 class KOMBU_EXPORT Batch {
 public:
     Batch(Batch&&) noexcept;
     Batch& operator=(Batch&&) noexcept;
     ~Batch();
 
-    /// Collects a message; nothing is sent. Takes what Producer::publish takes and throws what that throws before
-    /// anything is sent, and the batch is as it was then. The options `timeout` and `confirm_timeout` mean nothing
-    /// here.
+    /// Adds a message; nothing is sent. When it throws, the batch is unchanged.
+    /// \param body  as for Producer::publish
+    /// \param options  as for Producer::publish; `timeout` and `confirm_timeout` have no effect
+    /// \throws EncodeError  when the body cannot be serialised or compressed
+    /// \throws SerializerNotInstalled  when the serializer or compression is unknown
+    /// \throws ConfigurationError  when an option is invalid
+    /// \throws LeaseError  when the batch was moved from, or the producer's connection was given back to its pool
     void publish(const Json& body, const PublishOptions& options = {}) { add_json(body, options); }
+    /// \overload
     template <detail::TextBody Text>
     void publish(const Text& body, const PublishOptions& options = {}) {
         add_text(std::string_view{body}, options);
     }
+    /// \overload
     template <detail::BytesBody Bytes>
     void publish(const Bytes& body, const PublishOptions& options = {}) {
         add_bytes(std::span<const std::byte>{body}, options);
     }
 
+    /// The number of messages that the batch holds.
     std::size_t size() const noexcept;
+    /// Whether the batch holds no messages.
     bool empty() const noexcept { return size() == 0; }
+    /// Removes all messages; nothing is sent.
     void clear() noexcept;
 
-    /// Sends all, in their order, and returns when the broker has confirmed all; the batch is empty then. Without a
-    /// timeout of its own it is bounded by the connection's operation_timeout. Those with the option `retry` are tried
-    /// again together, by the policy of the first of them.
-    ///
-    /// Throws BatchError, which names those that failed and why, when not all were confirmed; the batch then holds just
-    /// those, so that another commit() tries them once more. What failed with a Timeout or a ConnectionError, or
-    /// because the channel was closed by the refusal of another message (a ChannelError that is not about it), may have
-    /// arrived all the same. What else is thrown (LeaseError) leaves the batch whole.
+    /// Sends all messages in their order, and waits until the broker has confirmed all. The batch is empty
+    /// afterwards. Messages with the option `retry` are retried together, by the policy of the first of them.
+    /// \param timeout  bounds the whole call, retries included; not set: the connection's `operation_timeout`
+    /// \throws BatchError  when a message was not confirmed. It names the messages that failed and their errors. The
+    ///   batch then holds exactly these, so that another commit() sends them again. A message whose error is a
+    ///   Timeout, a ConnectionError, or a ChannelError about another message (which closed the channel) may have
+    ///   arrived.
+    /// \throws LeaseError  when the connection was given back to its pool or is busy; the batch is unchanged
     void commit(OptionalTimeout timeout = {});
-    /// commit(), by kombu/asio.hpp.
+    /// Asynchronous commit(), by kombu/asio.hpp. Completes with (error). The batch must exist, at the same address,
+    /// until then.
     template <class Token>
     auto async_commit(OptionalTimeout timeout, Token&& token);
+    /// \overload
     template <class Token>
     auto async_commit(Token&& token);
 

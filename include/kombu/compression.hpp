@@ -9,18 +9,27 @@
 
 namespace kombu {
 
-/// What a compressed body may grow to. A few hundred bytes can claim to be gigabytes.
+/// The largest size of a decompressed body, in bytes. A few hundred bytes can expand to gigabytes.
 inline constexpr std::size_t max_decompressed_size = std::size_t{64} << 20;
 
-/// The content type that stands in the `compression` header for a name or alias: `zlib` and `gzip` are
-/// `application/x-gzip` (and, as in Kombu, both are a zlib stream). Throws SerializerNotInstalled when unknown.
+/// The content type that the `compression` header has for a method. `zlib` and `gzip` are `application/x-gzip`; as in
+/// Kombu, both mean a zlib stream.
+/// \param name  a name or content type
+/// \throws SerializerNotInstalled  when the method is unknown
 KOMBU_EXPORT std::string_view compression_type(std::string_view name);
 
-/// Compresses with the given method, by name, alias or content type.
+/// Compresses a body.
+/// \param data  the body
+/// \param name  the name or content type of the method
+/// \throws SerializerNotInstalled  when the method is unknown
 KOMBU_EXPORT std::string compress(std::string_view data, std::string_view name);
 
-/// Throws SerializerNotInstalled when the method is unknown, DecodeError when the data is broken, cut short or would
-/// grow beyond `limit` bytes.
+/// Decompresses a body.
+/// \param data  the compressed body
+/// \param name  the name or content type of the method
+/// \param limit  of the decompressed size, in bytes
+/// \throws SerializerNotInstalled  when the method is unknown
+/// \throws DecodeError  when the data is invalid, truncated, or would expand beyond `limit`
 KOMBU_EXPORT std::string decompress(std::string_view data, std::string_view name,
                                     std::size_t limit = max_decompressed_size);
 

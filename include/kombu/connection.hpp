@@ -24,50 +24,77 @@ namespace kombu {
 class SimpleQueue;
 struct SimpleQueueOptions;
 
-/// What a URL does not say, or says otherwise: an option that is set wins over the URL, and over those of the
-/// alternates (but for a port that an alternate names itself).
+/// Options of a connection. An option that is set overrides the URL and the URLs of the alternates, except a port
+/// that an alternate names itself.
 struct ConnectionOptions {
-    /// Further brokers to try when one fails: complete URLs, or host names that share everything else with the first.
+    /// Other brokers to try when one fails: complete URLs, or host names that share everything else with the first
+    /// URL.
     std::vector<std::string> alternates{};
-    /// In which order: "round-robin" (as listed, beginning with the one that worked last) or "shuffle".
+    /// The order of the brokers: "round-robin" (as listed, starting with the last one that worked) or "shuffle". Not
+    /// set: "round-robin".
     std::optional<std::string> failover_strategy{};
     std::optional<std::string> userid{};
-    /// Text, or a function that is asked at each connect.
+    /// Text, or a function that is called at each connect.
     std::optional<Password> password{};
     std::optional<std::string> virtual_host{};
+    /// 1 to 65535. Not set: that of the URL, else the default of the transport.
     std::optional<int> port{};
-    /// TLS, on Redis: true, or a JSON object by Kombu's names: `ssl_ca_certs`, `ssl_certfile`, `ssl_keyfile` (files in
-    /// PEM), `ssl_check_hostname` (true), `ssl_cert_reqs` ("required", or "none" to trust whoever answers). They may
-    /// stand in the URL's query too. Not set: as the URL's scheme says.
+    /// TLS, which of the built-in transports only Redis supports: true, or a JSON object by Kombu's names:
+    /// `ssl_ca_certs`, `ssl_certfile`, `ssl_keyfile` (PEM files), `ssl_check_hostname` (true), `ssl_cert_reqs`
+    /// ("required", or "none" to accept any certificate). The query of the URL may have them too. Not set: as the
+    /// scheme of the URL says.
     Json ssl{};
-    /// How to log in to AMQP: "PLAIN".
+    /// The mechanism of the AMQP login: "PLAIN", the only one.
     std::optional<std::string> login_method{};
-    /// How often, at least, each side shows the other that it lives: whole seconds on AMQP, rounded up; the broker may
-    /// want it more often. They are sent and awaited whether the connection is in use or idle in a pool; a peer that
-    /// misses two is given up, also by a call that waits for it. Not set, or 0: none, as in Kombu.
+    /// The interval of AMQP heartbeats, in whole seconds, rounded up; the broker may ask for a shorter one.
+    /// Heartbeats are sent and expected while the connection is in use and while it is idle in a pool. A peer that is
+    /// silent for two intervals has failed, which also ends a call that waits for it. Not set, or 0: none, as in
+    /// Kombu. Redis has no heartbeats and refuses the option.
     OptionalTimeout heartbeat{};
-    /// For one attempt at one endpoint, from name resolution to the end of the log-in. 5 s when not set.
+    /// The time for one attempt at one endpoint, from name resolution to the end of the login. Not set: 5 s.
     OptionalTimeout connect_timeout{};
-    /// A JSON object. Known to every transport: `confirm_publish` (bool, true), `operation_timeout` (seconds, 30).
+    /// Options of the transport, a JSON object. Every transport has these (with defaults):
+    /// * `confirm_publish` (true): whether publishing waits for publisher confirms
+    /// * `operation_timeout` (30): seconds, for operations without a timeout of their own
+    /// * `max_retries` (0), `interval_start` (2), `interval_step` (2), `interval_max` (30), `connect_retries_timeout`
+    ///   (0: none): how often connecting is repeated, as in RetryPolicy; times in seconds
+    ///
+    /// docs/redis.md has the options of Redis.
     Json transport_options = Json::object();
 };
 
-/// Whether as_uri() shows the password.
+/// Whether Connection::as_uri shows passwords.
 enum class ShowPassword : bool { no, yes };
 
-/// A broker and how to reach it, and the one session to it.
+/// A broker, how to reach it, and one session with it.
 ///
-/// Constructing one connects nowhere; connect() does, or the first operation. Copying gives another, unconnected
-/// Connection to the same broker (as clone() does); moving takes the session along. Two are equal when their sessions
-/// would be: defaults are filled in, aliases and the order of options do not matter, and everything that changes the
-/// session counts. That identity never changes; pools are keyed by it.
+/// The constructor does not connect; connect() or the first operation does. A copy is another, unconnected Connection
+/// to the same broker; moving takes the session along.
 ///
-/// Threads: one at a time, together with everything made from it; use a pool for more. as_uri(), == and the look-up of
-/// pools are safe from any thread. Destruction does not wait for the broker.
+/// Two connections are equal when their sessions would be: defaults are filled in, aliases and the order of options
+/// do not matter, and everything that changes the session counts. This identity never changes; pools use it as their
+/// key.
+///
+/// \par Thread safety
+/// One thread at a time may use a connection and everything made from it; a second operation at the same time throws
+/// LeaseError. Use a pool for several threads. as_uri(), == and the look-up of a pool may be called from any thread.
+/// \par Lifetime
+/// Destruction does not wait for the broker.
+/// \par Fork
+/// In a child the connection is unconnected and connects anew. Channels and messages of the parent throw
+/// ConnectionError there.
+/// \par Kombu
+/// `kombu.Connection`
 class KOMBU_EXPORT Connection {
 public:
-    /// Throws ConfigurationError for a malformed URL, an unknown transport, an unknown option or one out of range; the
-    /// text names the field and shows no secret.
+    /// Describes a broker; does not connect.
+    /// \param url  of the broker, or several separated by `;`:
+    ///   `transport://[userid[:password]@][host][:port][/virtual_host][?option=value&...]`. Transports: `amqp`,
+    ///   `memory`, `redis`, `rediss`, `redis+socket`, `sentinel`, registered ones, and Kombu's aliases `pyamqp` and
+    ///   `librabbitmq`.
+    /// \param options  override the URL
+    /// \throws ConfigurationError  for a malformed URL, an unknown transport or option, or an invalid value. The text
+    ///   names the field and shows no secret.
     explicit Connection(std::string_view url = "amqp://", const ConnectionOptions& options = {});
     Connection(const Connection& other);
     Connection& operator=(const Connection& other);
@@ -75,68 +102,98 @@ public:
     Connection& operator=(Connection&& other) noexcept;
     ~Connection();
 
-    /// Connects unless connected. Visits each endpoint once, each with connect_timeout. Throws ConnectionError that
-    /// tells what happened at each of them.
+    /// Connects unless connected. Tries each endpoint once, each for at most `connect_timeout`, unless the transport
+    /// options say more.
+    /// \param timeout  bounds the whole call; not set: no bound of its own
+    /// \return this connection
+    /// \throws ConnectionError  when no endpoint accepts a connection; the text has the error of each
+    /// \throws Timeout  when the time has passed
+    /// \throws AuthenticationError  when the only endpoint refuses the user or the password
+    /// \throws LeaseError  when the connection is busy or was moved from
     Connection& connect(OptionalTimeout timeout = {});
-    /// connect(), by kombu/asio.hpp.
+    /// Asynchronous connect(), by kombu/asio.hpp. Completes with (error).
     template <class Token>
     auto async_connect(OptionalTimeout timeout, Token&& token);
+    /// \overload
     template <class Token>
     auto async_connect(Token&& token);
 
-    /// Called after each failed round with the error and the time until the next.
+    /// Called after each failed attempt that is followed by another, with the error and the pause before the next
+    /// attempt.
     using OnError = std::function<void(const std::exception&, std::chrono::milliseconds)>;
-    /// As connect(), again and again by the policy. Gives up at once when trying again cannot help (a wrong password).
+    /// Connects, and repeats failed attempts. An error that a retry cannot help (a wrong password) ends it at once.
+    /// \param policy  how often and when to retry; its timeout bounds the whole call
+    /// \param on_error  see OnError
+    /// \return this connection
+    /// \throws ConnectionError  the error of the last attempt
+    /// \par Kombu
+    /// `Connection.ensure_connection`
     Connection& ensure_connection(const RetryPolicy& policy = {}, const OnError& on_error = {});
 
-    /// Whether there is a session that has not failed so far. Sends nothing.
+    /// Whether there is a session that has not failed so far. Sends nothing, so a broken connection may be unnoticed.
     bool connected() const noexcept;
-    /// Ends the session politely, within one second; the next operation connects again. Safe to call at any time.
+    /// Closes the session, within one second. The next operation connects again. Safe to call at any time: an
+    /// operation in progress is interrupted.
     void release() noexcept;
+    /// As release().
     void close() noexcept { release(); }
 
-    /// The channel that producers and queues of this connection share; opened, and connected, when need be.
+    /// The channel that the producers and queues of this connection share. Connects and opens it when necessary.
+    /// \throws ConnectionError  as connect() does
     Channel default_channel();
-    /// A new channel. Throws ChannelLimitExceeded when the broker allows no more.
+    /// Opens a new channel. Connects when necessary.
+    /// \throws ChannelLimitExceeded  when the broker allows no more channels on the connection
+    /// \throws ConnectionError  as connect() does
     Channel channel();
 
-    /// A queue to put to and get from. The name stands for a durable queue bound to a direct exchange, all of that
-    /// name.
+    /// Declares a queue and returns it for putting and getting messages.
+    /// \param name  of a durable queue that is bound to a durable direct exchange of the same name, with the same
+    ///   routing key
+    /// \throws ConfigurationError  when the name is empty
+    /// \throws ChannelError  when the broker refuses the declaration
+    /// \throws ConnectionError  as connect() does
     SimpleQueue simple_queue(std::string_view name);
+    /// \overload
     SimpleQueue simple_queue(std::string_view name, const SimpleQueueOptions& options);
+    /// \overload
     SimpleQueue simple_queue(const Queue& queue);
+    /// \overload
     SimpleQueue simple_queue(const Queue& queue, const SimpleQueueOptions& options);
-    /// simple_queue(), by kombu/asio.hpp. `queue`: a name or a Queue.
+    /// Asynchronous simple_queue(), by kombu/asio.hpp, for a name or a Queue. Completes with (error, SimpleQueue).
     template <class QueueOrName, class Token>
     auto async_simple_queue(const QueueOrName& queue, const SimpleQueueOptions& options, Token&& token);
+    /// \overload
     template <class QueueOrName, class Token>
     auto async_simple_queue(const QueueOrName& queue, Token&& token);
 
     /// Another, unconnected Connection to the same broker.
     Connection clone() const { return *this; }
 
-    /// The normalised URL with `**` for the password, alternates after a `;`, options that are not the default as a
-    /// query.
+    /// The normalised URL: alternates after a `;`, options other than the defaults as a query. Options that hold a
+    /// secret are left out.
+    /// \param show  whether to show passwords instead of `**`; a password that is a function is then called
     std::string as_uri(ShowPassword show = ShowPassword::no) const;
 
-    /// The normalised name of the transport: "amqp", "memory".
+    /// The normalised name of the transport, such as "amqp" or "memory".
     const std::string& transport() const noexcept;
+    /// The host name of the preferred endpoint; port(), userid() and virtual_host() are of the same.
     const std::string& hostname() const noexcept;
-    /// 0 when the transport has none.
+    /// The port; 0 when the transport has none.
     std::uint16_t port() const noexcept;
     const std::string& userid() const noexcept;
     const std::string& virtual_host() const noexcept;
     std::chrono::nanoseconds connect_timeout() const noexcept;
     std::chrono::nanoseconds heartbeat() const noexcept;
+    /// All options of the transport, with their defaults filled in.
     const Json& transport_options() const noexcept;
 
-    /// For caches: connections with the same number are equal. Equal ones may have different numbers, unless one was
-    /// copied from the other. 0 when it was moved from.
+    /// A number for caches: connections with the same one are equal. Equal connections may have different ones,
+    /// unless one is a copy of the other. 0 when the connection was moved from.
     std::uint64_t fingerprint() const noexcept { return state_ ? fingerprint_ : 0; }
-    /// Hash of the identity.
+    /// The hash of the identity.
     std::size_t hash() const noexcept;
     friend KOMBU_EXPORT bool operator==(const Connection& a, const Connection& b) noexcept;
-    /// Prints as_uri().
+    /// Prints as_uri(), without passwords.
     friend KOMBU_EXPORT std::ostream& operator<<(std::ostream& out, const Connection& connection);
 
 private:

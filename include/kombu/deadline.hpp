@@ -8,10 +8,11 @@
 
 namespace kombu {
 
+/// The clock of all deadlines.
 using Clock = std::chrono::steady_clock;
 
-/// How long a call may take: nothing (no bound of its own), or any std::chrono duration. Durations too large for the
-/// clock (`std::chrono::hours::max()`) count as no bound, negative ones and NaN as zero.
+/// The time that a call may take: not set (no bound of its own), or any std::chrono duration. A duration that is too
+/// large for the clock (`std::chrono::hours::max()`) counts as not set; a negative one and NaN count as zero.
 class OptionalTimeout {
 public:
     constexpr OptionalTimeout() = default;
@@ -27,15 +28,16 @@ public:
 
     constexpr bool has_value() const noexcept { return value_.has_value(); }
     constexpr std::chrono::nanoseconds value() const { return value_.value(); }
+    /// This timeout, or `other` when it is not set.
     constexpr OptionalTimeout or_else(OptionalTimeout other) const noexcept { return value_ ? *this : other; }
     friend constexpr bool operator==(OptionalTimeout, OptionalTimeout) = default;
 
 private:
-    static constexpr double unbounded_after = 3.0e9;  // some 95 years: now + timeout stays within the clock
+    static constexpr double unbounded_after = 3.0e9;  // about 95 years: now + timeout stays within the clock
     std::optional<std::chrono::nanoseconds> value_{};
 };
 
-/// A point in time by which a call and everything beneath it must have returned. Made once, passed down.
+/// A point in time by which a call and everything beneath it must return. Made once per call and passed down.
 class Deadline {
 public:
     static Deadline never() noexcept { return Deadline{Clock::time_point::max()}; }
@@ -48,7 +50,7 @@ public:
     bool expired() const noexcept { return !is_never() && Clock::now() >= when_; }
     Clock::time_point when() const noexcept { return when_; }
 
-    /// What is left; zero when it has passed, `nanoseconds::max()` when it never will.
+    /// The time left: zero when the deadline has passed, `nanoseconds::max()` when it never does.
     std::chrono::nanoseconds remaining() const noexcept {
         if (is_never()) return std::chrono::nanoseconds::max();
         return std::max(std::chrono::nanoseconds{when_ - Clock::now()}, std::chrono::nanoseconds::zero());

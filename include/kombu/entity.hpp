@@ -16,8 +16,8 @@
 
 namespace kombu {
 
-/// Whether a broker keeps a message over its own restart: transient (1) or persistent (2).
-/// Also spelled as a number or as text; anything else throws ConfigurationError.
+/// Whether a message survives a restart of the broker: transient (1) does not, persistent (2) does. Converts from a
+/// number or text; any other value throws ConfigurationError.
 class KOMBU_EXPORT DeliveryMode {
 public:
     static const DeliveryMode transient;
@@ -31,13 +31,14 @@ public:
     friend bool operator==(DeliveryMode, DeliveryMode) = default;
 
 private:
-    struct Known {};
-    constexpr DeliveryMode(Known, int value) noexcept : value_(value) {}
+    struct Unchecked {};
+    constexpr DeliveryMode(Unchecked, int value) noexcept : value_(value) {}
     int value_;
 };
-inline constexpr DeliveryMode DeliveryMode::transient{Known{}, 1};
-inline constexpr DeliveryMode DeliveryMode::persistent{Known{}, 2};
+inline constexpr DeliveryMode DeliveryMode::transient{Unchecked{}, 1};
+inline constexpr DeliveryMode DeliveryMode::persistent{Unchecked{}, 2};
 
+/// How to declare an exchange. Everything has a default.
 struct ExchangeOptions {
     /// Survives a restart of the broker.
     bool durable = true;
@@ -45,24 +46,33 @@ struct ExchangeOptions {
     bool auto_delete = false;
     /// Only check that it exists.
     bool passive = false;
-    /// For messages that do not say. Not set: persistent.
+    /// The delivery mode of messages that have none of their own. Not set: persistent.
     std::optional<DeliveryMode> delivery_mode{};
     /// Broker-specific arguments, a JSON object.
     Json arguments = Json::object();
-    /// Never declare it.
+    /// Never declare the exchange.
     bool no_declare = false;
 };
 
-/// Where messages are published to: a name, a type (direct, topic, fanout, headers) and how to declare it. An immutable
-/// value that is cheap to copy and bound to no connection. The empty name is the default exchange, which routes to the
-/// queue named by the routing key and is never declared; names that begin with `amq.` are not declared either.
+/// A destination of messages: a name, a type (direct, topic, fanout, headers) and how to declare it. An immutable
+/// value that is cheap to copy and bound to no connection.
+///
+/// The empty name is the default exchange, which routes to the queue that the routing key names. It is never
+/// declared, nor are exchanges whose names begin with `amq.`.
+///
+/// \par Thread safety
+/// As for any value: several threads may read one object.
+/// \par Kombu
+/// `kombu.Exchange`
 class KOMBU_EXPORT Exchange {
 public:
     /// The default exchange.
     Exchange();
+    /// An exchange.
+    /// \throws ConfigurationError  when the arguments are not a JSON object, or a name is longer than 255 bytes
     Exchange(std::string name, std::string type = "direct", ExchangeOptions options = {});
     Exchange(const char* name) : Exchange(std::string{name}) {}
-    // Moving copies: there is no empty state to be met by who comes later.
+    // Moving copies, so that there is no empty, moved-from state.
     Exchange(const Exchange&) = default;
     Exchange& operator=(const Exchange&) = default;
     ~Exchange() = default;
@@ -73,9 +83,9 @@ public:
     bool auto_delete() const noexcept { return options().auto_delete; }
     const ExchangeOptions& options() const noexcept;
 
-    /// Whether one declaration per connection is enough: not for an exchange that may vanish by itself.
+    /// Whether one declaration per connection is enough. False for an exchange that the broker may delete by itself.
     bool can_cache_declaration() const noexcept { return !options().auto_delete; }
-    /// Says everything that a declaration depends on; equal for equal entities.
+    /// A text of everything that a declaration depends on; equal for equal entities.
     const std::string& fingerprint() const noexcept;
     friend bool operator==(const Exchange& a, const Exchange& b) noexcept { return a.fingerprint() == b.fingerprint(); }
 
@@ -84,46 +94,58 @@ private:
     std::shared_ptr<const Data> data_;
 };
 
-/// One more way into a queue.
+/// An additional binding of a queue.
 struct Binding {
     Exchange exchange{};
     std::string routing_key{};
     Json arguments = Json::object();
 };
 
+/// How to declare a queue. Everything has a default; the names are Kombu's.
 struct QueueOptions {
     bool durable = true;
-    /// Only for the connection that declared it, and deleted with it; implies auto_delete.
+    /// Usable only by the connection that declared it, and deleted with that connection. Implies auto_delete.
     bool exclusive = false;
     bool auto_delete = false;
-    /// Messages from this queue need no acknowledgement.
+    /// Messages of this queue need no acknowledgement.
     bool no_ack = false;
-    /// Broker-specific arguments, JSON objects.
+    /// Broker-specific arguments of the queue, a JSON object.
     Json queue_arguments = Json::object();
+    /// Broker-specific arguments of the binding, a JSON object.
     Json binding_arguments = Json::object();
-    /// Deleted after so long without use (x-expires).
+    /// The time without use, in seconds, after which the broker deletes the queue (x-expires).
     std::optional<std::chrono::duration<double>> expires{};
-    /// How long messages live in the queue (x-message-ttl).
+    /// The time, in seconds, that messages stay in the queue at most (x-message-ttl).
     std::optional<std::chrono::duration<double>> message_ttl{};
+    /// The largest number of messages (x-max-length).
     std::optional<std::uint32_t> max_length{};
+    /// The largest size of all messages together, in bytes (x-max-length-bytes).
     std::optional<std::uint64_t> max_length_bytes{};
+    /// The highest priority that the queue distinguishes (x-max-priority).
     std::optional<std::uint8_t> max_priority{};
-    /// Further bindings, declared with the queue.
+    /// Additional bindings, declared with the queue.
     std::vector<Binding> bindings{};
     /// Only check that it exists.
     bool passive = false;
     bool no_declare = false;
 };
 
-/// Where messages wait: a name, the exchange and routing key it is bound with, and how to declare it. An immutable
-/// value that is cheap to copy and bound to no connection.
+/// A queue of messages: a name, the exchange and routing key that it is bound with, and how to declare it. An
+/// immutable value that is cheap to copy and bound to no connection.
 ///
-/// Declaring a queue declares its exchange, the queue itself, and the binding between them, in that order. Throws
-/// ConfigurationError when an option is out of range or an argument map is not a JSON object.
+/// Declaring a queue declares its exchange, the queue, and the bindings, in that order.
+///
+/// \par Thread safety
+/// As for any value: several threads may read one object.
+/// \par Kombu
+/// `kombu.Queue`
 class KOMBU_EXPORT Queue {
 public:
+    /// A queue that is bound to an exchange.
+    /// \throws ConfigurationError  when an option is out of range, an argument map is not a JSON object, or a name is
+    ///   longer than 255 bytes
     Queue(std::string name, Exchange exchange, std::string routing_key = {}, QueueOptions options = {});
-    /// On the default exchange, which reaches it by its name.
+    /// A queue on the default exchange, which routes to it by its name.
     explicit Queue(std::string name) : Queue(std::move(name), Exchange{}) {}
     Queue(const Queue&) = default;
     Queue& operator=(const Queue&) = default;
@@ -137,10 +159,13 @@ public:
     bool auto_delete() const noexcept { return options().auto_delete; }
     const QueueOptions& options() const noexcept;
 
-    /// What goes over the wire as the queue's arguments: queue_arguments, with x-expires, x-message-ttl, x-max-length,
+    /// The arguments that are sent to the broker: queue_arguments, with x-expires, x-message-ttl, x-max-length,
     /// x-max-length-bytes and x-max-priority from the options of those names.
     const Json& declare_arguments() const noexcept;
+    /// Whether one declaration per connection is enough. False for a queue that the broker may delete by itself, or
+    /// whose name the broker chooses.
     bool can_cache_declaration() const noexcept;
+    /// As Exchange::fingerprint.
     const std::string& fingerprint() const noexcept;
     friend bool operator==(const Queue& a, const Queue& b) noexcept { return a.fingerprint() == b.fingerprint(); }
 
@@ -149,7 +174,7 @@ private:
     std::shared_ptr<const Data> data_;
 };
 
-/// What can be declared.
+/// An exchange or a queue.
 using Entity = std::variant<Exchange, Queue>;
 
 }  // namespace kombu

@@ -15,40 +15,46 @@
 
 namespace kombu {
 
-/// Every exception of the library derives from Error. Texts never contain a password.
+/// The base of every exception of the library. Texts never contain a password.
 ///
-/// Two questions decide what to do with one: may the connection it came from be used again, and is it worth trying
-/// the operation again?
+/// Two questions decide how to handle an error: may the connection be used again, and is it worth trying the
+/// operation again?
+///
+/// \par Kombu
+/// `kombu.exceptions.KombuError`
 class KOMBU_EXPORT Error : public std::runtime_error {
 public:
     using std::runtime_error::runtime_error;
 
-    /// True when the connection is dead or in an unknown state. A pool throws such a connection away by itself.
+    /// Whether the connection is dead or in an unknown state. A pool closes such a connection by itself.
     virtual bool poisons_connection() const noexcept { return false; }
 
-    /// True when the same call may succeed later without anything being changed by hand.
+    /// Whether the same call may succeed later without a change by hand.
     virtual bool is_retryable() const noexcept { return false; }
 };
 
-/// A URL, an option or an argument that cannot be honoured. The text names the field and never shows a secret.
+/// A URL, an option or an argument is invalid. The text names the field and never shows a secret.
 class KOMBU_EXPORT ConfigurationError : public Error {
 public:
     using Error::Error;
 };
 
-/// The broker, or the way to it, failed. Base of ConnectionError, ChannelError and Nacked; as in Kombu it is what a
-/// caller catches who does not care which of them it was.
+/// The broker, or the connection to it, failed. The base of ConnectionError, ChannelError and Nacked, for callers
+/// that do not need to tell them apart.
+/// \par Kombu
+/// `kombu.exceptions.OperationalError`
 class KOMBU_EXPORT OperationalError : public Error {
 public:
     using Error::Error;
 };
 
-/// The connection could not be made, or broke. `code()` is the AMQP reply code, 0 when there is none.
+/// The connection could not be established, or broke.
 class KOMBU_EXPORT ConnectionError : public OperationalError {
 public:
     explicit ConnectionError(const std::string& what, int code = 0, bool retryable = true)
         : OperationalError(what), code_(code), retryable_(retryable) {}
 
+    /// The AMQP reply code; 0 when there is none.
     int code() const noexcept { return code_; }
     bool poisons_connection() const noexcept override { return true; }
     bool is_retryable() const noexcept override { return retryable_; }
@@ -58,8 +64,8 @@ private:
     bool retryable_;
 };
 
-/// The deadline passed before the broker had answered. As in Kombu, a kind of ConnectionError: what became of the
-/// operation is unknown.
+/// The deadline passed before the broker answered. Whether the operation was carried out is unknown. As in Kombu, a
+/// kind of ConnectionError.
 class KOMBU_EXPORT Timeout : public ConnectionError {
 public:
     explicit Timeout(const std::string& what, bool poisons = true) : ConnectionError(what), poisons_(poisons) {}
@@ -70,8 +76,8 @@ private:
     bool poisons_;
 };
 
-/// The broker refused an operation and closed the channel (404 not found, 406 precondition failed, ...). The connection
-/// is whole; the next operation opens a new channel.
+/// The broker refused an operation and closed the channel (404 not found, 406 precondition failed, ...). The
+/// connection is intact; the next operation opens a new channel.
 class KOMBU_EXPORT ChannelError : public OperationalError {
 public:
     explicit ChannelError(const std::string& what, int code = 0) : OperationalError(what), code_(code) {}
@@ -84,13 +90,13 @@ private:
     int code_;
 };
 
-/// An exchange or queue exists already with other properties (AMQP 406 in answer to a declaration).
+/// An exchange or queue exists with other properties (AMQP 406 in answer to a declaration).
 class KOMBU_EXPORT NotEquivalentError : public ChannelError {
 public:
     explicit NotEquivalentError(const std::string& what) : ChannelError(what, 406) {}
 };
 
-/// A mandatory message reached no queue and came back. The channel stays open.
+/// A mandatory message reached no queue, and the broker returned it. The channel stays open.
 class KOMBU_EXPORT Unroutable : public ChannelError {
 public:
     using ChannelError::ChannelError;
@@ -109,7 +115,7 @@ public:
     using ConnectionError::ConnectionError;
 };
 
-/// Redis: the server is a replica, or was made one (READONLY, MASTERDOWN). The next attempt may find the master.
+/// Redis: the server is a replica, or has become one (READONLY, MASTERDOWN). The next attempt may find the master.
 class KOMBU_EXPORT ReadOnlyError : public ConnectionError {
 public:
     using ConnectionError::ConnectionError;
@@ -121,15 +127,16 @@ public:
     explicit MovedError(const std::string& what) : ConnectionError(what, 0, false) {}
 };
 
-/// Redis: the server has no memory left for more messages (OOM). Nothing was stored; connection and channel are whole.
+/// Redis: the server has no memory left for more messages (OOM). Nothing was stored; the connection and the channel
+/// are intact.
 class KOMBU_EXPORT OutOfMemoryError : public ChannelError {
 public:
     using ChannelError::ChannelError;
     bool is_retryable() const noexcept override { return true; }
 };
 
-/// Redis: the server cannot take it for the moment, since a script keeps it busy (BUSY), it cannot write to its disk
-/// (MISCONF), or it has lost its replicas (NOREPLICAS). Connection and channel are whole.
+/// Redis: the server is temporarily unable to store messages: a script keeps it busy (BUSY), it cannot write to its
+/// disk (MISCONF), or it has lost its replicas (NOREPLICAS). The connection and the channel are intact.
 class KOMBU_EXPORT BusyError : public ChannelError {
 public:
     using ChannelError::ChannelError;
@@ -143,22 +150,23 @@ public:
     bool is_retryable() const noexcept override { return true; }
 };
 
-/// Some messages of a batch were not confirmed. Those that are not named here were.
+/// Some messages of a batch were not confirmed. All messages that it does not name were.
 class KOMBU_EXPORT BatchError : public OperationalError {
 public:
+    /// A message that was not confirmed.
     struct Failure {
-        /// Its place among the messages that the batch held, from 0.
+        /// The index among the messages that the batch held, from 0.
         std::size_t index = 0;
-        /// What publishing it alone would have thrown.
+        /// The exception that publishing it alone would have thrown.
         std::exception_ptr error{};
     };
 
     BatchError(const std::string& what, std::vector<Failure> failures, bool retryable)
         : OperationalError(what), failures_(std::move(failures)), retryable_(retryable) {}
 
-    /// At least one, in the order of the messages.
+    /// The failures, at least one, in the order of the messages.
     const std::vector<Failure>& failures() const noexcept { return failures_; }
-    /// Whether each of them may succeed later.
+    /// Whether every message that failed may succeed later.
     bool is_retryable() const noexcept override { return retryable_; }
 
 private:
@@ -166,15 +174,15 @@ private:
     bool retryable_;
 };
 
-/// A lease that is going on: since when, and where it was acquired.
+/// A current lease: its age, and where it was acquired.
 struct LeaseSite {
     std::chrono::nanoseconds age{0};
-    /// False when the lease may be older than `age`: its beginning was not measured (see ResourcePool).
+    /// False when the lease may be older than `age`: its start was not measured (see ResourcePool).
     bool age_is_exact = true;
     std::string file{};
     unsigned line = 0;
 
-    /// "12.4 s from worker.cpp:88"
+    /// A text such as "12.4 s from worker.cpp:88".
     std::string describe() const {
         std::string text = age_is_exact ? "" : "over ";
         char number[32];
@@ -184,25 +192,28 @@ struct LeaseSite {
     }
 };
 
-/// What a pool looked like when it could not serve an acquire. `limit` 0 means unlimited.
+/// The state of a pool when it could not serve an acquire. `limit` 0 means unlimited.
 struct LimitReport {
     std::string pool{};
-    /// What the pool lends: "connection", "producer", "resource".
+    /// What errors call a resource: "connection", "producer", "resource".
     std::string resource_name = "resource";
     std::size_t limit = 0;
     std::size_t in_use = 0;
     std::size_t idle = 0;
     std::size_t connecting = 0;
     std::size_t waiting = 0;
-    /// Set when the call was refused because so many others waited already.
+    /// Set when the call was refused because that many callers were waiting already.
     std::size_t max_waiters = 0;
+    /// Whether the call waited.
     bool blocked = false;
+    /// How long the call waited.
     std::chrono::nanoseconds waited{0};
     std::optional<LeaseSite> oldest_lease{};
+    /// The last error of creating a resource; empty when there is none.
     std::string last_error{};
 };
 
-/// A pool had nothing to give: at once when the caller would not block, else when the deadline passed.
+/// A pool had no free resource: at once when the call may not block, otherwise when its deadline passed.
 class KOMBU_EXPORT LimitExceeded : public Error {
 public:
     explicit LimitExceeded(LimitReport report) : Error(describe(report)), report_(std::move(report)) {}
@@ -217,7 +228,7 @@ private:
         const auto waited = std::chrono::duration_cast<std::chrono::milliseconds>(r.waited).count();
         std::string text = (r.pool.empty() ? "pool" : r.pool) + ": ";
         if (r.max_waiters != 0)
-            text += "too many wait for a " + r.resource_name + " already";
+            text += "too many callers are waiting for a " + r.resource_name;
         else if (r.blocked)
             text += "no " + r.resource_name + " within " + to_string(waited) + " ms";
         else
@@ -232,53 +243,56 @@ private:
     LimitReport report_;
 };
 
+/// A pool of connections had no free connection; see LimitExceeded.
 class KOMBU_EXPORT ConnectionLimitExceeded : public LimitExceeded {
 public:
     using LimitExceeded::LimitExceeded;
 };
 
-/// All channel numbers that the broker allows on one connection are taken.
+/// All channels that the broker allows on one connection are in use.
 class KOMBU_EXPORT ChannelLimitExceeded : public LimitExceeded {
 public:
     using LimitExceeded::LimitExceeded;
 };
 
-/// The pool was closed, before the call or while it waited.
+/// The pool was closed, before the call or during its wait.
 class KOMBU_EXPORT PoolClosed : public Error {
 public:
     using Error::Error;
 };
 
-/// A pool cannot shrink while some of it is in use (see ResizeOptions).
+/// A pool cannot shrink while its resources are in use (see ResizeOptions).
 class KOMBU_EXPORT PoolInUse : public Error {
 public:
     using Error::Error;
 };
 
-/// A lease was used after it was released, discarded or moved from.
+/// A lease, or an object made from its connection, was used after the lease had ended; an object was used after it
+/// was moved from; or a connection is busy with another operation.
 class KOMBU_EXPORT LeaseError : public Error {
 public:
     using Error::Error;
 };
 
-/// Base of what can go wrong between a body and its bytes.
+/// The base of errors in the conversion of bodies to and from bytes.
 class KOMBU_EXPORT SerializationError : public Error {
 public:
     using Error::Error;
 };
 
+/// The body cannot be converted to bytes.
 class KOMBU_EXPORT EncodeError : public SerializationError {
 public:
     using SerializationError::SerializationError;
 };
 
-/// The body is not what its content type or compression says. The message can still be settled.
+/// The body is invalid for its content type or compression. The message can still be settled.
 class KOMBU_EXPORT DecodeError : public SerializationError {
 public:
     using SerializationError::SerializationError;
 };
 
-/// No serializer or compression is known by that name.
+/// No serializer or compression has that name.
 class KOMBU_EXPORT SerializerNotInstalled : public Error {
 public:
     using Error::Error;
@@ -296,7 +310,7 @@ public:
     using Error::Error;
 };
 
-/// A queue had nothing to give within the time allowed.
+/// A queue had no message within the time allowed.
 class KOMBU_EXPORT Empty : public Error {
 public:
     using Error::Error;

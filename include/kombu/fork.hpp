@@ -3,26 +3,26 @@
 
 #include <kombu/detail/process.hpp>
 
-/// fork(), plainly, at any time, from a process whose threads use pools and connections.
+/// \file
+/// fork() at any time, in a process whose threads use pools and connections.
 ///
-/// The child starts with empty pools that work; the parent notices nothing. Sockets that the child inherited are closed
-/// there by close(2), without a word on them, since they are the parent's. A lease that the child inherited gives
-/// nothing back; what it points to throws ConnectionError when it talks to a broker. Pools and groups keep their limits
-/// and options. The embedded brokers (`memory://`) are empty in the child. The parent's state stays in the child's
-/// memory, unused.
+/// The child starts with empty pools that work; the parent notices nothing. The child closes inherited sockets with
+/// close(2) and sends nothing on them, since they belong to the parent. A lease that the child inherited releases
+/// nothing. Channels and messages that the child inherited throw ConnectionError; a Connection or Producer connects
+/// anew. Pools and groups keep their limits and options. The embedded brokers (`memory://`) are empty in the child.
+/// The parent's state stays in the child's memory, unused.
 ///
-/// All of that is set off by a pthread_atfork() child handler that is installed with the first pool or socket: it adds
-/// to a counter, marks the parent's pools as such and closes the sockets. It takes no lock and frees nothing.
+/// A pthread_atfork() child handler, installed with the first pool or socket, causes this: it increments a counter,
+/// which invalidates the parent's pools and connections, and closes the sockets. It takes no lock and frees nothing.
 namespace kombu {
 
-/// For programs that fork only to exec, or that call after_fork_child() themselves: from now on the handler does
-/// nothing.
+/// Disables the handler from now on. For programs that fork only to exec, or that call after_fork_child() themselves.
 inline void disable_fork_handlers() noexcept {
     detail::process.handlers_disabled.store(true, std::memory_order_relaxed);
 }
 
-/// What the handler does, by hand: in the child, before anything else of this library, by its only thread. Does nothing
-/// when it has been done for this process.
+/// Does the work of the handler. To be called in the child, by its only thread, before any other use of this library.
+/// Has no effect when it was done for this process already.
 inline void after_fork_child() noexcept {
     const pid_t inherited = detail::process.pid.load(std::memory_order_relaxed);
     if (inherited != 0 && inherited != ::getpid()) detail::on_fork_child();

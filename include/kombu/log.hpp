@@ -11,34 +11,38 @@
 
 namespace kombu {
 
+/// The severity of a log message.
 enum class LogLevel : std::uint8_t { debug, info, warning, error };
 
-/// Where the library's messages go. Called from any thread, several at once, never with a lock of the library held.
+/// Receives the log messages of the library. It is called from any thread, on several at once, and never with a lock
+/// of the library held.
 using Logger = std::function<void(LogLevel, std::string_view)>;
 
 namespace detail {
 struct LoggerNode {
     Logger log;
-    const LoggerNode* earlier;
+    const LoggerNode* previous;
 };
 KOMBU_EXPORT inline constinit std::atomic<const LoggerNode*> logger{nullptr};
 }  // namespace detail
 
-/// Sets the logger of the process; an empty one silences it, as it is at first. What was set before stays in memory,
-/// since other threads may be inside it: set it once, not per request.
+/// Sets the logger of the process. An empty one turns logging off, which is the default. Previous loggers stay in
+/// memory, since other threads may be inside them: set it once, not per request.
+/// \par Thread safety
+/// May be called from any thread.
 inline void set_logger(Logger logger) {
     auto* const node = new detail::LoggerNode{std::move(logger), detail::logger.load()};
-    while (!detail::logger.compare_exchange_weak(node->earlier, node)) {
+    while (!detail::logger.compare_exchange_weak(node->previous, node)) {
     }
 }
 
-/// True when somebody listens: for messages that cost something to put together.
+/// Whether a logger is set: for messages that are costly to build.
 inline bool is_logging() noexcept {
     const auto* const node = detail::logger.load(std::memory_order_acquire);
     return node && node->log;
 }
 
-/// Logs a message. What the logger throws goes nowhere.
+/// Logs a message. Exceptions of the logger are ignored.
 inline void log(LogLevel level, std::string_view message) noexcept try {
     const auto* const node = detail::logger.load(std::memory_order_acquire);
     if (node && node->log) node->log(level, message);

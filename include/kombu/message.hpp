@@ -13,20 +13,21 @@
 
 namespace kombu {
 
-/// What travels beside a body. What is not set is not sent.
+/// The properties of a message. A property that is not set is not sent.
 struct Properties {
     std::optional<std::string> content_type{};
     std::optional<std::string> content_encoding{};
-    /// A JSON object.
+    /// The headers, a JSON object.
     Json headers = Json::object();
+    /// 1 (transient) or 2 (persistent); see DeliveryMode.
     std::optional<int> delivery_mode{};
     std::optional<int> priority{};
     std::optional<std::string> correlation_id{};
     std::optional<std::string> reply_to{};
-    /// Milliseconds, as text.
+    /// Milliseconds, as text: the form of AMQP. PublishOptions::expiration is in seconds.
     std::optional<std::string> expiration{};
     std::optional<std::string> message_id{};
-    /// Seconds since 1970.
+    /// Seconds since 1970-01-01 UTC.
     std::optional<std::uint64_t> timestamp{};
     std::optional<std::string> type{};
     std::optional<std::string> user_id{};
@@ -36,68 +37,88 @@ struct Properties {
     friend bool operator==(const Properties&, const Properties&) = default;
 };
 
-/// How a message came here.
+/// How a message was delivered.
 struct DeliveryInfo {
-    /// Names the message on its channel.
+    /// Identifies the message on its channel.
     std::uint64_t delivery_tag = 0;
+    /// Whether the message may have been delivered before.
     bool redelivered = false;
     std::string exchange{};
     std::string routing_key{};
 };
 
-/// A message and how it came, as a transport hands it over.
+/// A message as a transport delivers it.
 struct Delivery {
     std::string body{};
     Properties properties{};
     DeliveryInfo info{};
-    /// Why the headers could not be decoded, when they could not.
+    /// The reason when the headers could not be decoded.
     std::optional<std::string> header_error{};
 };
 
-/// A received message. It is settled at most once: acknowledged, rejected or requeued; one that never is goes back to
-/// its queue when its channel closes, which a pool sees to when the connection's lease ends.
+/// A received message. It can be settled once: acknowledged, rejected or requeued. A message that is not settled goes
+/// back to its queue when its channel closes; for pooled connections, when the lease ends.
 ///
-/// Threads: belongs to the thread that uses the connection it came from. Decoding is lazy, and a body that cannot be
-/// decoded does not keep the message from being settled. Of a message that was moved from, every member throws
-/// MessageStateError.
+/// Decoding is lazy: a message whose body cannot be decoded can still be settled. Every member of a message that was
+/// moved from throws MessageStateError.
+///
+/// \par Thread safety
+/// A message belongs to the thread that uses its connection.
+/// \par Fork
+/// In a child, settling a message of the parent throws ConnectionError.
+/// \par Kombu
+/// `kombu.Message`
 class KOMBU_EXPORT Message {
 public:
-    /// As one that was moved from.
+    /// Equivalent to a message that was moved from.
     Message() noexcept;
     Message(Message&&) noexcept;
     Message& operator=(Message&&) noexcept;
     ~Message();
 
-    /// The body decoded by its content type; text and binary bodies are Json strings and Json binaries. Decoded once.
-    /// Throws ContentDisallowed when the content type is not accepted, DecodeError when the body is not what it says.
+    /// The body, decoded by its content type; text and binary bodies are Json strings and Json binaries. Decoded
+    /// once.
+    /// \throws ContentDisallowed  when the content type is not accepted
+    /// \throws DecodeError  when the body is invalid for its content type or compression
     const Json& payload() const;
-    /// The body's bytes, decompressed. Throws DecodeError when the compression is unknown or the data broken.
+    /// The bytes of the body, decompressed.
+    /// \throws DecodeError  when the compression is unknown, the data is invalid, or the headers cannot be decoded
     const std::string& body() const;
-    /// The body as it came.
+    /// The bytes of the body as received.
     const std::string& raw_body() const;
 
-    /// Empty when the sender said none.
+    /// The content type; empty when the sender set none.
     const std::string& content_type() const;
+    /// The content encoding; empty when the sender set none.
     const std::string& content_encoding() const;
-    /// Throws DecodeError when they could not be decoded; body() and payload() do so too then.
+    /// The headers, a JSON object.
+    /// \throws DecodeError  when they could not be decoded
     const Json& headers() const;
     const Properties& properties() const;
     const DeliveryInfo& delivery_info() const;
     std::uint64_t delivery_tag() const { return delivery_info().delivery_tag; }
     bool redelivered() const { return delivery_info().redelivered; }
 
-    /// Whether it was settled, or needs not to be (no_ack).
+    /// Whether the message was settled, or needs no settlement (no_ack).
+    /// \par Kombu
+    /// `Message.acknowledged`
     bool acknowledged() const;
-    /// The next three settle the message. They throw MessageStateError when it is settled already, ChannelError or
-    /// ConnectionError when the way back is gone (the broker has requeued it then), LeaseError when its connection was
-    /// given back to a pool. With no_ack there is nothing to settle and they do nothing.
+    /// Acknowledges the message. With no_ack, this and the other settlements have no effect.
+    /// \throws MessageStateError  when the message was settled already
+    /// \throws ChannelError  when the channel is closed; the broker has requeued the message then
+    /// \throws ConnectionError  when the connection is closed; likewise
+    /// \throws LeaseError  when the connection was given back to its pool, or is busy
     void ack();
+    /// Rejects the message; with `requeue`, it goes back to its queue. Throws as ack() does.
     void reject(bool requeue = false);
+    /// As reject(true).
     void requeue() { reject(true); }
 
-    /// The same, by kombu/asio.hpp: completes when the settlement is on its way.
+    /// Asynchronous ack(), by kombu/asio.hpp. Completes with (error). The message must exist, at the same address,
+    /// until then.
     template <class Token>
     auto async_ack(Token&& token);
+    /// Asynchronous reject(), likewise.
     template <class Token>
     auto async_reject(bool requeue, Token&& token);
 

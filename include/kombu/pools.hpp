@@ -22,26 +22,32 @@ namespace kombu::detail {
 class ConnectLog;
 }
 
-/// Connection and producer pools, one per broker: Kombu's `kombu.pools`.
+/// Connection and producer pools, one per broker. Kombu: `kombu.pools`.
 namespace kombu::pools {
 
-/// Connections to one broker.
+/// A pool of connections to one broker.
 ///
-/// A lease lends an exclusive Connection, which connects when it is first used. A connection whose peer has gone is
-/// replaced before it is lent. When a lease ends, a connection that failed, or that has something half-done on the
-/// wire, is closed; a healthy one is kept, also when an exception of the application ended the lease. Channels other
-/// than the default one are closed, and messages that were not settled go back to their queues.
+/// A lease lends an exclusive Connection, which connects at its first use. A connection whose peer has closed it is
+/// replaced before it is lent. When a lease ends, a connection that failed or has an unfinished exchange is closed;
+/// an intact one is kept, also when an exception of the application ended the lease. Channels other than the default
+/// one are closed, and messages that were not settled go back to their queues.
+///
+/// See ResourcePool for thread safety, lifetime and fork.
+/// \par Kombu
+/// `kombu.connection.ConnectionPool`
 class KOMBU_EXPORT ConnectionPool : public ResourcePool<Connection> {
 public:
+    /// A pool of connections to the broker of `connection`, which itself is not used.
     explicit ConnectionPool(const Connection& connection, PoolOptions options = {.limit = 10});
 
-    /// The broker, as a connection that never connects.
+    /// The broker, as a connection that is never connected.
     const Connection& connection() const noexcept { return *connection_; }
 
-    /// As ResourcePool::stats, with the times that connecting took, whenever that was.
+    /// As ResourcePool::stats; `connect` has the durations of connecting, also of connections that connected after
+    /// they were lent.
     PoolStats stats() const;
 
-    /// How connecting failed last; empty when it did not, or has worked since.
+    /// The last error of connecting; empty when there was none, or connecting has succeeded since.
     std::string last_connect_error() const;
 
 private:
@@ -51,22 +57,30 @@ private:
     Log connect_log_;
 };
 
-/// Producers for one broker. A producer in use holds a connection of its connection pool; an idle one holds none.
-/// One deadline covers both: a producer that finds no connection in time throws ConnectionLimitExceeded.
+/// A pool of producers for one broker. A producer in use holds a connection of the connection pool; an idle one holds
+/// none. One deadline covers both: when no connection is free in time, acquire throws ConnectionLimitExceeded.
+///
+/// See ResourcePool for thread safety, lifetime and fork.
+/// \par Kombu
+/// `kombu.pools.ProducerPool`
 class KOMBU_EXPORT ProducerPool : public ResourcePool<Producer> {
 public:
-    /// Where the connections come from: asked at each acquire, and kept for as long as that takes.
+    /// Returns the pool that the connections come from. Called at each acquire; the result is kept until the acquire
+    /// ends.
     using Source = std::function<std::shared_ptr<ConnectionPool>()>;
 
-    /// The connection pool must outlive this one; leases may outlive both.
+    /// The connection pool must outlive this pool. Leases may outlive both.
     explicit ProducerPool(ConnectionPool& connections, PoolOptions options = {.limit = 10});
+    /// \overload
     explicit ProducerPool(Source connections, PoolOptions options = {.limit = 10});
 
+    /// The pool that the connections come from.
     ConnectionPool& connections() const { return *(*source_)(); }
 
-    /// Has `count` connections made, which is what costs time, and then as many producers.
+    /// Creates `count` connections, then as many producers; see ResourcePool::warm_up.
     void warm_up(std::size_t count, Deadline deadline,
                  const std::source_location& site = std::source_location::current());
+    /// \overload
     void warm_up(std::size_t count, OptionalTimeout timeout = {},
                  const std::source_location& site = std::source_location::current()) {
         warm_up(count, Deadline::after(timeout), site);
@@ -77,9 +91,9 @@ private:
     std::shared_ptr<const Source> source_;
 };
 
-/// Follow the global limit, now and after each set_limit().
+/// A limit that follows the global one, now and after each set_limit().
 inline constexpr UseGlobalLimit use_global_limit{};
-/// The same by Kombu's older name.
+/// As use_global_limit, by Kombu's older name.
 inline constexpr UseGlobalLimit use_default_limit{};
 
 /// The options of every pool of a group without options of its own (see PoolGroup::configure). The limit is the global
@@ -94,6 +108,8 @@ extern template class KOMBU_EXPORT kombu::PoolGroup<kombu::Connection, kombu::po
 namespace kombu::pools {
 
 /// A connection pool for each broker: `connections[connection].acquire()`.
+/// \par Kombu
+/// `kombu.pools.Connections`
 class KOMBU_EXPORT Connections : public PoolGroup<Connection, ConnectionPool> {
 public:
     explicit Connections(ConnectionsOptions options = {});
@@ -103,6 +119,8 @@ public:
 using ProducersOptions = BasicPoolOptions<GroupLimit, Connections*>;
 
 /// A producer pool for each broker: `producers[connection].acquire()`.
+/// \par Kombu
+/// `kombu.pools.Producers`
 class KOMBU_EXPORT Producers : public PoolGroup<Connection, ProducerPool> {
 public:
     explicit Producers(ProducersOptions options = {});
@@ -118,37 +136,50 @@ KOMBU_EXPORT GroupRegistry& global_registry();
 
 namespace kombu::pools {
 
-/// The two groups of the process. They exist once, whatever the number of shared objects that use them, before any
-/// other static object that can name them, and are never destroyed. When the process exits, their idle connections are
-/// closed politely, within one second for all of them.
+/// The two groups of the process. Each exists once, whatever the number of shared objects that use it, is initialised
+/// before any other static object that can name it, and is never destroyed. When the process exits, idle connections
+/// are closed, within one second for all of them.
 inline Connections& connections = kombu::detail::global_connections();
+/// See pools::connections.
 inline Producers& producers = kombu::detail::global_producers();
 
-/// The limit of every pool that follows it. 200 at first.
+/// The global limit, which is 200 at first.
 KOMBU_EXPORT std::size_t get_limit();
 
+/// What set_limit() may do to resources in use. By default it refuses to shrink a pool in use.
 struct SetLimitOptions {
-    /// Shrink pools in use, dragging their resources away.
+    /// Shrink pools in use: their resources are interrupted, as by reset().
     bool force = false;
-    /// Empty every pool, as reset() does, whether it grows or shrinks.
+    /// Reset every pool, whether it grows or shrinks.
     bool reset_after = false;
-    /// Shrink softly: what is in use beyond the limit is closed when it comes back.
+    /// Shrink softly: leased resources above the new limit are closed when their lease ends.
     bool ignore_errors = false;
 };
 
-/// Changes the limit of every pool that follows it, or of none: throws PoolInUse, changing nothing, when one would have
-/// to shrink while it is in use and the options do not allow it. 0 means unlimited. Returns the limit.
+/// Changes the limit of every pool that follows the global one: of all or, when it throws, of none.
+/// \param limit  0 means unlimited
+/// \param options  what may happen to resources in use
+/// \return the limit
+/// \throws PoolInUse  when a pool would shrink while it is in use and the options do not allow it
+/// \par Kombu
+/// `kombu.pools.set_limit`
 KOMBU_EXPORT std::size_t set_limit(std::size_t limit, const SetLimitOptions& options = {});
 
-/// Closes every connection of the global groups and of those registered. What is in use is interrupted and no longer
-/// counted. Pools, and references to them, stay valid and work on.
+/// Closes every connection of the global groups and of the registered ones. Connections in use are interrupted and no
+/// longer counted. Pools, and references to them, stay valid and work.
+/// \par Kombu
+/// `kombu.pools.reset`
 KOMBU_EXPORT void reset() noexcept;
 
-/// What every pool of the global groups and of those registered looks like.
+/// The statistics of every pool of the global groups and of the registered ones.
 KOMBU_EXPORT std::vector<PoolStats> stats();
 
-/// Has a group of one's own take part in reset() and stats(), and in set_limit() when it follows the global limit. It
-/// leaves by itself when it is destroyed. Returns the group.
+/// Registers a group for reset() and stats(), and for set_limit() when it follows the global limit. The group leaves
+/// when it is destroyed.
+/// \return the group
+/// \throws ConfigurationError  when the group belongs to another registry
+/// \par Kombu
+/// `kombu.pools.register_group`
 template <class Group>
 Group& register_group(Group& group) {
     kombu::detail::global_registry().add(group);

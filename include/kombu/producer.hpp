@@ -25,7 +25,7 @@ namespace kombu {
 
 namespace detail {
 
-/// Text in any form; a Json that happens to be text is JSON, and so is nullptr.
+/// Text in any form. A Json value that is a string counts as JSON, and so does nullptr.
 template <class T>
 concept TextBody =
     std::convertible_to<const T&, std::string_view> && !std::same_as<T, Json> && !std::same_as<T, std::nullptr_t>;
@@ -37,7 +37,7 @@ concept BytesBody = std::convertible_to<const T&, std::span<const std::byte>>;
 
 class Batch;
 
-/// A point in time with a resolution of a second: a system_clock time point, or seconds since 1970.
+/// A time point with a resolution of one second: a system_clock time point, or seconds since 1970-01-01 UTC.
 class Timestamp {
 public:
     template <class Duration>
@@ -54,28 +54,30 @@ private:
 
 /// How to publish one message. Everything has a default.
 struct PublishOptions {
-    /// Not set: the producer's.
+    /// The exchange. Not set: the producer's.
     std::optional<Exchange> exchange{};
+    /// The routing key. Not set: the producer's.
     std::optional<std::string> routing_key{};
-    /// Declared first, once per connection (see Producer::maybe_declare).
+    /// Entities to declare first, once per connection (see Producer::maybe_declare).
     std::vector<Entity> declare{};
-    /// "json", "text", "bytes" or a registered one. Not set: the producer's, else by the type of the body.
+    /// "json", "text", "bytes" or a registered serializer. Not set: the producer's, otherwise by the type of the
+    /// body.
     std::optional<std::string> serializer{};
-    /// "zlib" or another name of compression.hpp. Not set: the producer's, else none.
+    /// "zlib" or another name of kombu/compression.hpp. Not set: the producer's, otherwise none.
     std::optional<std::string> compression{};
-    /// A JSON object.
+    /// The headers, a JSON object.
     Json headers = Json::object();
-    /// Not set: the exchange's, else persistent.
+    /// Not set: that of the exchange, otherwise persistent.
     std::optional<DeliveryMode> delivery_mode{};
     /// 0 to 255; always sent.
     int priority = 0;
-    /// How long the message is worth delivering.
+    /// The time, in seconds, after which the broker discards the message. Up to 4294967 s.
     std::optional<std::chrono::duration<double>> expiration{};
-    /// A message that reaches no queue is an Unroutable exception. Needs publisher confirms.
+    /// Throw Unroutable when the message reaches no queue. Requires publisher confirms.
     bool mandatory = false;
-    /// When set, the body is sent as it is: text or bytes, not serialised. The encoding is then utf-8 for text and
-    /// binary for bytes, unless it is set too.
+    /// When set, the body, which must be text or bytes, is sent unchanged instead of serialised.
     std::optional<std::string> content_type{};
+    /// The encoding of a body with `content_type`. Not set: utf-8 for text, binary for bytes.
     std::optional<std::string> content_encoding{};
     std::optional<std::string> correlation_id{};
     std::optional<std::string> reply_to{};
@@ -84,44 +86,65 @@ struct PublishOptions {
     std::optional<std::string> type{};
     std::optional<std::string> user_id{};
     std::optional<std::string> app_id{};
-    /// Try again when the broker fails. A message may then arrive twice; give it a message_id.
+    /// Retry when the broker fails. The message may then arrive twice; a message_id lets consumers notice.
     bool retry = false;
+    /// How often and when to retry.
     RetryPolicy retry_policy{};
-    /// For everything together: connecting, declaring, sending, the confirmation, all retries. Not set: the
-    /// connection's operation_timeout, or no bound for a retry without max_retries and timeout.
+    /// Bounds the whole call: connecting, declaring, sending, the confirmation, all retries. Not set: with `retry`,
+    /// the timeout of its policy, or no bound when the policy has neither a timeout nor max_retries; otherwise the
+    /// connection's `operation_timeout`.
     OptionalTimeout timeout{};
-    /// For the broker's confirmation alone, from when the message is sent.
+    /// Bounds the wait for the broker's confirmation, from the sending of the message. Not set: no bound of its own.
     OptionalTimeout confirm_timeout{};
 };
 
+/// The defaults of a producer for messages that do not set the same option.
 struct ProducerOptions {
-    /// Where to publish when a message does not say.
+    /// The exchange of messages that name none.
     Exchange exchange{};
     std::string routing_key{};
     std::optional<std::string> serializer{};
-    /// Declare the producer's exchange before its first use.
+    /// Declare the producer's exchange before its first use on a connection.
     bool auto_declare = true;
     std::optional<std::string> compression{};
 };
 
 /// Publishes messages over a connection.
 ///
-/// On a broker with publisher confirms (RabbitMQ, unless `confirm_publish` is false; the memory broker always)
-/// publish() returns when the broker has taken responsibility for the message. Without confirms it returns when the
-/// bytes were handed to the kernel, and what the broker refuses is reported by a later call at best.
+/// With publisher confirms (RabbitMQ, unless the transport option `confirm_publish` is false), on Redis and on the
+/// memory broker, publish() returns when the broker has taken responsibility for the message. Without confirms it
+/// returns when the bytes were handed to the kernel; a later call reports a refusal, if any does.
 ///
-/// Threads: one at a time, together with its connection; take one from `pools::producers` per thread.
+/// \par Thread safety
+/// One thread at a time may use a producer and its connection. Acquire one from `pools::producers` for each thread.
+/// \par Lifetime
+/// The connection may be destroyed before the producer; its session continues to exist.
+/// \par Fork
+/// In a child, the next operation connects anew.
+/// \par Kombu
+/// `kombu.Producer`
 class KOMBU_EXPORT Producer {
 public:
-    /// Without a connection until revive().
+    /// A producer without a connection; see revive().
     Producer() = default;
-    /// Connects at the first use. The connection may be destroyed before the producer; its session then lives on.
+    /// A producer for a connection.
+    /// \param connection  is connected at the first use
+    /// \param options  the defaults for messages
     explicit Producer(Connection& connection, ProducerOptions options = {});
 
-    /// Publishes a JSON value. Throws EncodeError and SerializerNotInstalled before anything is sent; Nacked when the
-    /// broker refused the message; Unroutable when it was mandatory and reached no queue; ChannelError when the
-    /// exchange does not exist or a declaration is refused; Timeout and ConnectionError, after which nobody knows
-    /// whether it arrived.
+    /// Publishes a JSON value.
+    /// \param body  serialised by `serializer`, by default as application/json
+    /// \param options  everything has a default
+    /// \throws EncodeError  before anything is sent, when the body cannot be serialised or compressed
+    /// \throws SerializerNotInstalled  before anything is sent, when the serializer or compression is unknown
+    /// \throws ConfigurationError  before anything is sent, when an option is invalid
+    /// \throws Nacked  when the broker refused the message
+    /// \throws Unroutable  when a mandatory message reached no queue
+    /// \throws ChannelError  when the exchange does not exist, or the broker refuses a declaration
+    /// \throws ConnectionError  when the connection fails, and Timeout, which is one; the message may have arrived
+    /// \throws LeaseError  when there is no connection, or it was given back to its pool, or is busy
+    /// \par Kombu
+    /// `Producer.publish`
     void publish(const Json& body, const PublishOptions& options = {}) { publish_json(body, options); }
 
     /// Publishes text, as text/plain unless a serializer is named.
@@ -136,28 +159,41 @@ public:
         publish_bytes(std::span<const std::byte>{body}, options);
     }
 
-    /// publish(), by kombu/asio.hpp.
+    /// Asynchronous publish(), by kombu/asio.hpp. Completes with (error). Encodes at once: body and options may be
+    /// destroyed after the call.
     template <class Token>
     auto async_publish(const Json& body, const PublishOptions& options, Token&& token);
+    /// \overload
     template <detail::TextBody Text, class Token>
     auto async_publish(const Text& body, const PublishOptions& options, Token&& token);
+    /// \overload
     template <detail::BytesBody Bytes, class Token>
     auto async_publish(const Bytes& body, const PublishOptions& options, Token&& token);
 
-    /// Collects messages to be sent together (see kombu/batch.hpp).
+    /// An empty batch, for messages that are sent together (see kombu/batch.hpp).
     Batch batch() const;
 
-    /// Declares the entity unless this session has done so already. Returns whether it did. Declarations are remembered
-    /// in full, so the same name with other properties is declared again; a refused operation and a new session forget
-    /// them.
+    /// Declares the entity unless this session has done so already. Sessions remember complete declarations: the same
+    /// name with other properties is declared again. A refused operation clears the memory, and a new session starts
+    /// without any.
+    /// \param entity  an exchange or a queue
+    /// \param timeout  bounds the call; not set: the connection's `operation_timeout`
+    /// \return whether the entity was declared now
+    /// \throws NotEquivalentError  when it exists with other properties
+    /// \throws ChannelError  when the broker refuses for another reason
+    /// \throws ConnectionError  when the connection fails
+    /// \par Kombu
+    /// `Producer.maybe_declare`
     bool maybe_declare(const Entity& entity, OptionalTimeout timeout = {});
 
     /// Declares the producer's own exchange.
     void declare() { maybe_declare(options_.exchange); }
 
-    /// Uses another connection from now on.
+    /// Uses this connection from now on.
+    /// \par Kombu
+    /// `Producer.revive`
     void revive(Connection& connection);
-    /// Lets go of the connection; publish() throws LeaseError until revive().
+    /// Detaches the producer from its connection. publish() throws LeaseError until revive().
     void release() noexcept { connection_ = {}; }
 
     const Exchange& exchange() const noexcept { return options_.exchange; }

@@ -12,22 +12,24 @@
 
 namespace kombu {
 
-/// A list of content types that may be decoded. Written as names of serializers or as content types:
-/// `.accept = {"json", "application/x-custom"}`. The default accepts JSON, text and bytes.
+/// A list of content types that may be decoded, given as names of serializers or as content types: `.accept =
+/// {"json", "application/x-custom"}`. The default accepts JSON, text and bytes.
 class KOMBU_EXPORT ContentTypes {
 public:
     ContentTypes() : ContentTypes{"json", "text", "bytes"} {}
-    /// Throws SerializerNotInstalled for a name that is neither a serializer nor a content type.
+    /// The list of these names.
+    /// \throws SerializerNotInstalled  for a name that is neither a serializer nor a content type
     ContentTypes(std::initializer_list<std::string_view> names);
 
-    /// `application/data` and `application/text`, raw bytes and text, are always accepted, as in Kombu.
+    /// Whether the content type is on the list. `application/data` (raw bytes) and `application/text` are always
+    /// accepted, as in Kombu.
     bool accepts(std::string_view content_type) const;
 
 private:
     std::set<std::string, std::less<>> types_;
 };
 
-/// How bodies of one content type become bytes and back. Both functions may throw anything; it becomes EncodeError or
+/// Converts bodies of one content type to bytes and back. An exception of either function becomes EncodeError or
 /// DecodeError.
 struct Serializer {
     std::string name{};
@@ -37,24 +39,35 @@ struct Serializer {
     std::function<Json(std::string_view)> decode{};
 };
 
-/// Adds a serializer, or replaces the one of that name. Known from the start: `json` (application/json), `text`
-/// (text/plain) and `bytes`, also called `raw` (application/data). Thread-safe.
+/// Adds a serializer, or replaces the one of that name. Built in are `json` (application/json), `text` (text/plain)
+/// and `bytes`, also called `raw` (application/data).
+/// \throws ConfigurationError  when a name, content type or function is missing
+/// \par Thread safety
+/// May be called from any thread.
 KOMBU_EXPORT void register_serializer(Serializer serializer);
 
-/// A body as it travels.
+/// A serialised body with its content type.
 struct EncodedBody {
     std::string content_type{};
     std::string content_encoding{};
     std::string data{};
 };
 
-/// Encodes with the serializer of that name. Throws SerializerNotInstalled when there is none, EncodeError when the
-/// value cannot be encoded (text that is not UTF-8, for example).
+/// Encodes a body.
+/// \param body  the value
+/// \param serializer  the name of a serializer
+/// \throws SerializerNotInstalled  when there is none of that name
+/// \throws EncodeError  when the value cannot be encoded, such as text that is not UTF-8
 KOMBU_EXPORT EncodedBody encode_body(const Json& body, std::string_view serializer = "json");
 
-/// Decodes by content type; a missing one counts as application/data. Throws ContentDisallowed unless `accept` has the
-/// type, DecodeError when the data is not what it says or is nested more than 256 levels deep. No serializer in this
-/// library executes anything; there is no pickle.
+/// Decodes a body by its content type. A type without a serializer is decoded as text, or as bytes when the encoding
+/// is `binary` or the data is not UTF-8. No serializer of this library executes anything; there is no pickle.
+/// \param data  the bytes
+/// \param content_type  empty counts as application/data
+/// \param content_encoding  see above
+/// \param accept  the allowed content types
+/// \throws ContentDisallowed  when `accept` does not have the type
+/// \throws DecodeError  when the data is invalid for its type, or JSON is nested more than 256 levels deep
 KOMBU_EXPORT Json decode_body(std::string_view data, std::string_view content_type, std::string_view content_encoding,
                               const ContentTypes& accept);
 

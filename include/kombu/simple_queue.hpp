@@ -15,54 +15,74 @@
 
 namespace kombu {
 
+/// The options of a SimpleQueue.
 struct SimpleQueueOptions {
-    /// Which content types payload() decodes.
+    /// The content types that Message::payload decodes.
     ContentTypes accept{};
-    /// Messages need no acknowledgement: they are gone when they are sent. Not set: as the queue says.
+    /// Messages need no acknowledgement: the broker deletes them when it sends them. Not set: that of the queue.
     std::optional<bool> no_ack{};
-    /// For put().
+    /// The serializer of put(); see PublishOptions.
     std::optional<std::string> serializer{};
+    /// The compression of put(); see PublishOptions.
     std::optional<std::string> compression{};
 };
 
+/// How to wait for a message.
 struct GetOptions {
     /// Wait when the queue is empty.
     bool block = true;
-    /// How long to wait for a message; when the broker is slow to answer, up to four seconds more. Not set: for
-    /// ever.
+    /// The time to wait for a message. Not set: no bound. A broker that is slow to answer can add up to four seconds.
     OptionalTimeout timeout{};
 };
 
-/// A queue of messages as simple as a queue in memory (Kombu's SimpleQueue). Made by Connection::simple_queue, which
-/// declares it. Threads: one at a time, together with its connection.
+/// A queue of messages with the interface of a queue in memory. Connection::simple_queue makes one and declares it.
+///
+/// \par Thread safety
+/// One thread at a time may use a queue and its connection.
+/// \par Kombu
+/// `kombu.simple.SimpleQueue`
 class KOMBU_EXPORT SimpleQueue {
 public:
+    /// As Connection::simple_queue.
     SimpleQueue(Connection& connection, Queue queue, SimpleQueueOptions options = {});
-    /// Of no connection: every use throws LeaseError.
+    /// A queue without a connection: every use throws LeaseError.
     SimpleQueue() = default;
 
-    /// The next message. Throws Empty when there is none, at once or after the timeout.
+    /// Receives the next message.
+    ///
+    /// On RabbitMQ, a blocking call that finds the queue empty registers a consumer for the duration of the wait,
+    /// which takes a few more round trips. It polls a queue with auto_delete, since that would be deleted with its
+    /// last consumer.
+    /// \param options  whether and how long to wait; by default without bound
+    /// \throws Empty  when there is no message, at once or after the timeout
+    /// \throws ChannelError  when the queue does not exist, or is deleted during the wait
+    /// \throws ConnectionError  when the connection fails
+    /// \throws LeaseError  when the connection was given back to its pool, or is busy
     Message get(const GetOptions& options = {});
+    /// As get() without waiting.
     Message get_nowait() { return get({.block = false}); }
-    /// get(), by kombu/asio.hpp.
+    /// Asynchronous get(), by kombu/asio.hpp. Completes with (error, Message).
     template <class Token>
     auto async_get(const GetOptions& options, Token&& token);
+    /// \overload
     template <class Token>
     auto async_get(Token&& token);
 
     /// Publishes to the queue's exchange with the queue's routing key. Throws as Producer::publish does.
     template <class Body>
     void put(const Body& body, PublishOptions options = {}) {
-        producer_.publish(body, addressed(std::move(options)));
+        producer_.publish(body, with_routing_key(std::move(options)));
     }
 
-    /// put(), by kombu/asio.hpp.
+    /// Asynchronous put(), by kombu/asio.hpp. Completes with (error).
     template <class Body, class Token>
     auto async_put(const Body& body, const PublishOptions& options, Token&& token);
 
-    /// Removes all messages that nobody holds. Returns how many.
+    /// Removes all messages that are ready for delivery; delivered messages stay.
+    /// \return the number of removed messages
     std::uint32_t clear(OptionalTimeout timeout = {});
-    /// How many messages wait.
+    /// The number of messages that are ready for delivery.
+    /// \throws ChannelError  when the queue does not exist
     std::uint32_t qsize(OptionalTimeout timeout = {});
 
     const Queue& queue() const noexcept { return queue_; }
@@ -70,8 +90,8 @@ public:
 private:
     friend struct async::Operations;
 
-    void set_up(Connection& connection, Queue queue, SimpleQueueOptions options);
-    PublishOptions addressed(PublishOptions options) const;
+    void initialise(Connection& connection, Queue queue, SimpleQueueOptions options);
+    PublishOptions with_routing_key(PublishOptions options) const;
 
     detail::ConnectionRef connection_{};
     Queue queue_{""};

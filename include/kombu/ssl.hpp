@@ -8,17 +8,20 @@
 
 namespace kombu {
 
-/// How a connection is encrypted and whom it trusts, by Kombu's names. By default the broker must show a certificate
-/// that the system's authorities vouch for and that is for the host that was asked for.
+/// TLS settings of a connection, by Kombu's names. By default the broker must have a certificate for the host name of
+/// the connection that an authority trusted by the system has issued.
 struct SslOptions {
+    /// Whether the certificate of the broker is verified.
     enum class CertReqs : std::uint8_t { required, none };
-    /// `none` trusts whoever answers.
+    /// `none` accepts any certificate: the broker is not authenticated.
     CertReqs cert_reqs = CertReqs::required;
-    /// Whether the certificate must name the host. Means nothing without a certificate that is required.
+    /// Whether the certificate must be for the host name. Has no effect with `CertReqs::none`.
     bool check_hostname = true;
-    /// Files in PEM. An empty `ca_certs` stands for the system's authorities, an empty `keyfile` for `certfile`.
+    /// PEM file of trusted authorities. Empty: those of the system.
     std::string ca_certs{};
+    /// PEM file of the client certificate. Empty: none.
     std::string certfile{};
+    /// PEM file of the private key. Empty: `certfile` contains it.
     std::string keyfile{};
 
     friend bool operator==(const SslOptions&, const SslOptions&) = default;

@@ -25,7 +25,7 @@
 
 namespace kombu {
 
-/// One place where a broker may be.
+/// The address of a broker and the credentials for it.
 struct Endpoint {
     std::string hostname{};
     std::uint16_t port = 0;
@@ -34,140 +34,186 @@ struct Endpoint {
     std::string virtual_host{};
 };
 
-/// A connection's description with everything filled in.
+/// The configuration of a connection, with all defaults filled in.
 struct ConnectionParameters {
     std::string transport{};
-    /// At least one; the first is the preferred one.
+    /// At least one; the first one is preferred.
     std::vector<Endpoint> endpoints{};
     std::string failover_strategy = "round-robin";
     std::string login_method{};
     std::chrono::nanoseconds heartbeat{0};
     std::chrono::nanoseconds connect_timeout{std::chrono::seconds{5}};
-    /// Not set: not encrypted.
+    /// TLS settings. Not set: no TLS.
     std::optional<SslOptions> ssl{};
-    /// Checked and completed with the transport's defaults.
+    /// Validated, and completed with the transport's defaults.
     Json transport_options = Json::object();
 
-    /// How long an operation may take that has no timeout of its own.
+    /// The bound of operations without a timeout of their own.
     std::chrono::nanoseconds operation_timeout() const;
+    /// Whether publishing waits for publisher confirms.
     bool confirm_publish() const;
-    /// How often, and how patiently, all endpoints are tried: max_retries, interval_start, interval_step, interval_max
-    /// and connect_retries_timeout of the transport options.
+    /// How often connecting is repeated: max_retries, interval_start, interval_step, interval_max and
+    /// connect_retries_timeout of the transport options.
     RetryPolicy connect_policy() const;
 };
 
-/// What a message says beside its body. Messages that are published with the same options share one, so that transports
-/// can remember what they have made of it.
-struct MessageHead {
+/// The metadata of a message: everything but its body. Messages that are published with the same options share one
+/// object, so that a transport can cache what it derives from it.
+struct MessageMetadata {
     std::string exchange{};
-    /// As whoever publishes knows it: for brokers that do not keep it.
+    /// The type of the exchange as the publisher knows it, for brokers that do not store it.
     std::string exchange_type = "direct";
     std::string routing_key{};
     bool mandatory = false;
     Properties properties{};
 };
 
-/// A message on its way to the broker.
+/// A message to be published.
 struct OutgoingMessage {
     /// Never null.
-    std::shared_ptr<const MessageHead> head{};
+    std::shared_ptr<const MessageMetadata> metadata{};
     std::string body{};
 };
 
-/// A channel as a transport provides it. Used by one thread at a time, one operation at a time. An operation's
-/// arguments live until it has ended; it ends, or throws, by its deadline. One that is destroyed before must leave the
-/// channel as if it had not begun, or the connection closed. Errors are ChannelError (and what derives from it) when
-/// the channel is closed now and the connection is not (Unroutable, OutOfMemoryError and BusyError leave it open), and
-/// ConnectionError (and what derives from it) when the connection is of no more use.
+/// A channel as a transport provides it.
+///
+/// An operation ends, with a result or an exception, by its deadline. An operation that is destroyed earlier leaves
+/// the channel as if it had not begun, or the connection closed.
+///
+/// Operations throw ChannelError, and classes derived from it, when the channel is closed and the connection is not;
+/// Unroutable, OutOfMemoryError and BusyError leave the channel open. They throw ConnectionError, and classes derived
+/// from it, when the connection is unusable.
+///
+/// \par Thread safety
+/// Used by one thread at a time, for one operation at a time.
+/// \par Lifetime
+/// The arguments of an operation exist until it has ended.
 class KOMBU_EXPORT TransportChannel {
 public:
     virtual ~TransportChannel() = default;
 
+    /// Whether operations are possible on the channel. Performs no I/O.
     virtual bool is_open() const noexcept = 0;
-    /// How much is open on this channel that must not reach another user: deliveries that are, or may still be, with it
-    /// without being settled, and messages that are not confirmed.
+    /// The number of unfinished items that must not reach the next user of the connection: deliveries that are not
+    /// settled or may still arrive, and messages that are not confirmed.
     virtual std::size_t unsettled() const noexcept = 0;
+    /// Closes the channel.
     virtual async::Operation<> close(Deadline deadline) = 0;
-    /// Ends the channel's use without waiting for the broker; its destructor then does nothing, on whatever thread.
-    /// False when the connection is of no more use.
+    /// Closes the channel without waiting for the broker. The destructor then does nothing, on any thread.
+    /// \return false when the connection is unusable
     virtual bool close_nowait() noexcept = 0;
 
+    /// See Channel::exchange_declare.
     virtual async::Operation<> exchange_declare(const Exchange& exchange, Deadline deadline) = 0;
+    /// See Channel::exchange_delete.
     virtual async::Operation<> exchange_delete(std::string_view name, bool if_unused, Deadline deadline) = 0;
+    /// See Channel::queue_declare.
     virtual async::Operation<QueueInfo> queue_declare(const Queue& queue, Deadline deadline) = 0;
+    /// See Channel::queue_bind.
     virtual async::Operation<> queue_bind(std::string_view queue, std::string_view exchange,
                                           std::string_view routing_key, const Json& arguments, Deadline deadline) = 0;
+    /// See Channel::queue_unbind.
     virtual async::Operation<> queue_unbind(std::string_view queue, std::string_view exchange,
                                             std::string_view routing_key, const Json& arguments, Deadline deadline) = 0;
+    /// See Channel::queue_purge.
     virtual async::Operation<std::uint32_t> queue_purge(std::string_view name, Deadline deadline) = 0;
+    /// See Channel::queue_delete.
     virtual async::Operation<std::uint32_t> queue_delete(std::string_view name, bool if_unused, bool if_empty,
                                                          Deadline deadline) = 0;
 
-    /// Returns when the broker has confirmed, or at once when confirms are off. `confirm_timeout` bounds the wait for
-    /// the confirmation alone. Throws Unroutable and Nacked without closing the channel.
+    /// Publishes a message. Ends when the broker has confirmed it, or at once when confirms are off. Unroutable and
+    /// Nacked leave the channel open.
+    /// \param message  exists until the operation has ended
+    /// \param deadline  bounds the operation
+    /// \param confirm_timeout  bounds the wait for the confirmation
     virtual async::Operation<> basic_publish(const OutgoingMessage& message, Deadline deadline,
                                              OptionalTimeout confirm_timeout) = 0;
-    /// The same for many, sent in one go. What became of each: null when it was confirmed, else what basic_publish
-    /// would have thrown; throws nothing of that itself. Without an override, one after the other.
+    /// Publishes several messages with one write. The default implementation publishes one after the other.
+    /// \param messages  exist until the operation has ended
+    /// \param deadline  bounds the operation
+    /// \param confirm_timeout  bounds the wait for the confirmations
+    /// \return for each message null when it was confirmed, otherwise the exception that basic_publish would have
+    ///   thrown. These exceptions are not thrown.
     virtual async::Operation<std::vector<std::exception_ptr>> basic_publish_all(
         std::span<const OutgoingMessage> messages, Deadline deadline, OptionalTimeout confirm_timeout);
-    /// Messages of that queue will be asked for: where nothing is kept for who does not listen, listens from now on.
+    /// Called before messages of the queue are requested. A broker that drops messages without a subscriber (Redis
+    /// fanout) subscribes here. The default implementation does nothing.
     virtual async::Operation<> prepare_to_receive(const Queue& queue, Deadline deadline);
-    /// Nothing when the queue is empty.
+    /// Fetches the next message.
+    /// \return nothing when the queue is empty
     virtual async::Operation<std::optional<Delivery>> basic_get(std::string_view queue, bool no_ack,
                                                                 Deadline deadline) = 0;
-    /// Waits for a message until `wait_until`. Nothing when none came. Leaves a queue alive that goes with its last
-    /// consumer.
+    /// Waits for a message. Must not cause the deletion of a queue that is deleted with its last consumer.
+    /// \return nothing when no message has arrived by `wait_until`
     virtual async::Operation<std::optional<Delivery>> wait_for_message(const Queue& queue, bool no_ack,
                                                                        Deadline wait_until) = 0;
+    /// Acknowledges a delivery.
     virtual async::Operation<> basic_ack(std::uint64_t delivery_tag, Deadline deadline) = 0;
+    /// Rejects a delivery, or requeues it.
     virtual async::Operation<> basic_reject(std::uint64_t delivery_tag, bool requeue, Deadline deadline) = 0;
 };
 
-/// A session with a broker. Used by one thread at a time, except interrupt().
+/// A connection to a broker as a transport provides it.
+///
+/// \par Thread safety
+/// Used by one thread at a time, except interrupt(), which any thread may call.
 class KOMBU_EXPORT TransportConnection {
 public:
     virtual ~TransportConnection() = default;
 
+    /// Opens a channel.
     virtual async::Operation<std::shared_ptr<TransportChannel>> open_channel(Deadline deadline) = 0;
-    /// What is known without asking anybody.
+    /// Whether the connection has not failed so far. Performs no I/O.
     virtual bool is_open() const noexcept = 0;
-    /// Looks, without a round trip, whether the peer has closed or is about to.
+    /// Checks, without a round trip, whether the peer has closed the connection or announced it.
     virtual bool is_alive() noexcept = 0;
-    /// Ends politely, by the deadline at the latest. Throws nothing.
+    /// Closes the connection as the protocol asks for, by the deadline at the latest. Throws nothing.
     virtual async::Operation<> close(Deadline deadline) = 0;
-    /// Ends without waiting for anything.
+    /// Closes the connection without waiting for anything.
     virtual void abandon() noexcept = 0;
-    /// From any thread: makes whatever the user of this session waits for fail now.
+    /// Makes the operation in progress fail now. May be called from any thread.
     virtual void interrupt() noexcept = 0;
 };
 
-/// A kind of broker. Used by any number of threads at once.
+/// A kind of broker.
+///
+/// \par Thread safety
+/// Used by any number of threads at once.
 class KOMBU_EXPORT Transport {
 public:
     virtual ~Transport() = default;
 
-    /// Fills in what the endpoint leaves out, and removes what means nothing here, so that equal brokers become equal.
-    /// Throws ConfigurationError for what cannot be.
+    /// Fills in the defaults of an endpoint and clears what has no meaning for this transport, so that equal brokers
+    /// compare equal.
+    /// \throws ConfigurationError  for an invalid value
     virtual void normalise(Endpoint& endpoint) const = 0;
-    /// The options that this transport knows beside the common ones, with their defaults. The type of the default is
-    /// the type of the option.
+    /// The options of this transport in addition to the common ones, with their defaults. The type of a default is
+    /// the type of its option.
     virtual Json option_defaults() const { return Json::object(); }
-    /// Throws ConfigurationError, naming the option, when one of its own cannot have that value. May replace the value
-    /// by one that means the same. Without an override, the type must be that of the default.
+    /// Checks the value of one of this transport's own options. May replace the value by an equivalent one. The
+    /// default implementation requires the type of the default.
+    /// \throws ConfigurationError  when the value is invalid; the text names the option
     virtual void check_option(const std::string& name, Json& value) const;
-    /// Whether its connections can be encrypted.
+    /// Whether TLS is supported.
     virtual bool supports_ssl() const { return false; }
+    /// The login method of connections that name none.
     virtual std::string default_login_method() const { return {}; }
-    /// Throws ConfigurationError, naming the field, for a description that this transport cannot honour.
+    /// Checks a configuration as a whole.
+    /// \throws ConfigurationError  when this transport does not support it; the text names the field
     virtual void check(const ConnectionParameters& parameters) const { (void)parameters; }
-    /// Throws ConnectionError when there is no broker or it refuses, Timeout when it does not answer in time.
+    /// Connects to an endpoint and logs in.
+    /// \throws ConnectionError  when there is no broker, or it refuses
+    /// \throws Timeout  when it does not answer by the deadline
     virtual async::Operation<std::shared_ptr<TransportConnection>> connect(const Endpoint& endpoint,
                                                                            const ConnectionParameters& parameters,
                                                                            Deadline deadline) const = 0;
 };
 
-/// Makes a transport known under a URL scheme, or replaces the one of that name. Thread-safe.
+/// Registers a transport under a URL scheme. A transport of that name is replaced for connections that are
+/// constructed later.
+/// \throws ConfigurationError  when the name is empty or the transport is null
+/// \par Thread safety
+/// May be called from any thread.
 KOMBU_EXPORT void register_transport(std::string name, std::shared_ptr<const Transport> transport);
 
 }  // namespace kombu

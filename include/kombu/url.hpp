@@ -16,8 +16,11 @@
 
 namespace kombu {
 
-/// A password: text, or a function that is asked at each connect (for credentials that rotate). Printing one gives
+/// A password: text, or a function that is called at each connect, for credentials that rotate. Printing one gives
 /// `**`.
+///
+/// \par Thread safety
+/// As for any value. Copies share the function, which may be called on several threads at once.
 class KOMBU_EXPORT Password {
 public:
     using Source = std::function<std::string()>;
@@ -28,19 +31,19 @@ public:
     template <std::invocable Function>
     Password(Function source) : source_(std::make_shared<const Source>(std::move(source))) {}
 
-    /// The password itself. Calls the function when there is one, and throws what it throws.
+    /// The password itself. Calls the function when there is one. Throws what the function throws.
     std::string reveal() const { return source_ ? (*source_)() : text_; }
-    /// Whether it may be another one when it is asked for again.
+    /// Whether it is a function, whose result may differ each time.
     bool is_function() const noexcept { return source_ != nullptr; }
     bool empty() const noexcept { return !source_ && text_.empty(); }
 
-    /// Tells passwords apart without revealing them: functions are equal when they are copies of one another.
+    /// Compares passwords without calling functions: functions are equal when one is a copy of the other.
     friend bool operator==(const Password& a, const Password& b) noexcept {
         return a.source_ == b.source_ && a.text_ == b.text_;
     }
     friend KOMBU_EXPORT std::ostream& operator<<(std::ostream& out, const Password& password);
 
-    /// Equal for equal passwords; holds the text, so it must never be printed.
+    /// A text that is equal for equal passwords. It contains the password and must never be printed.
     std::string identity() const;
 
 private:
@@ -48,7 +51,9 @@ private:
     std::shared_ptr<const Source> source_{};
 };
 
-/// The parts of a broker URL, percent-decoded; what is missing or empty is not set. Kombu's `parse_url`.
+/// The parts of a broker URL, percent-decoded. A part that is missing or empty is not set.
+/// \par Kombu
+/// `kombu.utils.url.parse_url`
 struct Url {
     std::string transport{};
     std::optional<std::string> hostname{};
@@ -59,15 +64,16 @@ struct Url {
     std::vector<std::pair<std::string, std::string>> query{};
 };
 
-/// Takes one URL apart: `transport://[userid[:password]@][host][:port][/virtual_host][?key=value&...]`. Exactly one
-/// leading slash of the path is dropped, so `//` and `/%2F` both mean the virtual host `/`.
-///
-/// Throws ConfigurationError that says what is wrong and never quotes the URL, since any part of a malformed URL may be
-/// a password whose special characters were not percent-encoded.
+/// Parses one URL: `transport://[userid[:password]@][host][:port][/virtual_host][?key=value&...]`. One leading slash
+/// of the path is dropped, so that `//` and `/%2F` both mean the virtual host `/`.
+/// \throws ConfigurationError  when the URL is malformed. The text says why and never quotes the URL, since any part
+///   of a malformed URL may be a password whose special characters were not percent-encoded.
 KOMBU_EXPORT Url parse_url(std::string_view url);
 
-/// The URL with its password replaced by `**`; text that is not a URL comes back unchanged (Kombu's
-/// `maybe_sanitize_url`). Of a list with `;`, each. A malformed URL becomes `transport://**`.
+/// The URL with its password replaced by `**`, for each URL of a list separated by `;`. A malformed URL becomes
+/// `transport://**`; text that is not a URL is returned unchanged.
+/// \par Kombu
+/// `kombu.utils.url.maybe_sanitize_url`
 KOMBU_EXPORT std::string sanitize_url(std::string_view url);
 
 }  // namespace kombu

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #include "amqp/channel.hpp"
 
 #include <kombu/error.hpp>
@@ -12,8 +13,8 @@
 namespace kombu::amqp {
 namespace {
 
-/// Without confirms nothing is read on the way; a look from time to time finds what the broker had to say about earlier
-/// messages without a system call for each.
+/// Publishing without confirms does not read. A periodic check finds the broker's errors for earlier messages without a
+/// system call for each message.
 constexpr std::chrono::milliseconds error_check_interval{5};
 
 }  // namespace
@@ -22,29 +23,29 @@ AmqpChannel::AmqpChannel(std::shared_ptr<AmqpConnection> connection, std::shared
     : connection_(std::move(connection)), channel_(std::move(channel)) {}
 
 AmqpChannel::~AmqpChannel() {
-    if (!ended_) AmqpChannel::close_nowait();
+    if (!close_requested_) AmqpChannel::close_nowait();
 }
 
 bool AmqpChannel::is_open() const noexcept {
-    const net::Turn::Held turn{connection_->turn()};
+    const net::SessionLock::Guard guard{connection_->session_lock()};
     return channel_->is_open() && connection_->is_open();
 }
 
 std::size_t AmqpChannel::unsettled() const noexcept {
-    const net::Turn::Held turn{connection_->turn()};
-    // A confirmation that nobody waits for any more must not reach the next user either.
-    return channel_->unsettled.size() + static_cast<std::size_t>(channel_->cancels_under_way) +
-           channel_->confirms.pending();
+    const net::SessionLock::Guard guard{connection_->session_lock()};
+    // An outstanding confirmation must not reach the next user either.
+    return channel_->unsettled.size() + static_cast<std::size_t>(channel_->pending_cancels) +
+           channel_->confirms.pending_count();
 }
 
 async::Operation<> AmqpChannel::close(Deadline deadline) {
-    ended_ = true;
+    close_requested_ = true;
     if (is_open()) co_await connection_->run(close_channel(connection_->session(), channel_), deadline);
 }
 
 bool AmqpChannel::close_nowait() noexcept try {
-    ended_ = true;
-    const net::Turn::Held turn{connection_->turn()};
+    close_requested_ = true;
+    const net::SessionLock::Guard guard{connection_->session_lock()};
     if (!is_open()) return connection_->is_open();
     close_channel_nowait(connection_->session(), *channel_);
     return connection_->try_send();
@@ -98,54 +99,55 @@ async::Operation<> AmqpChannel::publish_confirmed(const OutgoingMessage& message
                                                   OptionalTimeout confirm_timeout) {
     Session& session = connection_->session();
     {
-        AmqpConnection::Driver::Exchange waiting = connection_->begin();
+        AmqpConnection::Driver::RequestScope unblock_request = connection_->begin_request();
         if (session.blocked())
-            co_await connection_->run(await_unblocked(session, deadline), deadline, std::move(waiting));
+            co_await connection_->run(await_unblocked(session, deadline), deadline, std::move(unblock_request));
     }
-    AmqpConnection::Driver::Exchange exchange = connection_->begin();
+    AmqpConnection::Driver::RequestScope request = connection_->begin_request();
     publish(session, *channel_, message);
-    const std::uint64_t number = channel_->confirms.published(message.head->mandatory);
+    const std::uint64_t number = channel_->confirms.on_published(message.metadata->mandatory);
     if (!connection_->driver().try_send()) co_await connection_->driver().flush(deadline);
     const Deadline until = std::min(deadline, Deadline::after(confirm_timeout));
-    co_await connection_->run(await_confirm(session, channel_, number, until), deadline, std::move(exchange));
+    co_await connection_->run(await_confirm(session, channel_, number, until), deadline, std::move(request));
 }
 
-void AmqpChannel::look_for_refusals() {
+void AmqpChannel::check_async_errors() {
     connection_->check_open();
-    if (!next_look_.expired()) return;
-    const net::Turn::Held turn{connection_->turn()};
-    connection_->driver().take_in();
-    connection_->try_send();  // answers to what was taken in
-    if (channel_->refusal)
-        throw ChannelError("an earlier message was refused, and this one was not sent: " + channel_->refusal->text,
-                           channel_->refusal->code);
-    next_look_ = Deadline::after(error_check_interval);
+    if (!next_error_check_.expired()) return;
+    const net::SessionLock::Guard guard{connection_->session_lock()};
+    connection_->driver().poll();
+    connection_->try_send();  // responses to the received methods
+    if (channel_->close_error)
+        throw ChannelError("an earlier message was refused, and this one was not sent: " + channel_->close_error->text,
+                           channel_->close_error->code);
+    next_error_check_ = Deadline::after(error_check_interval);
 }
 
 async::Operation<> AmqpChannel::publish_unconfirmed(const OutgoingMessage& message, Deadline deadline) {
-    look_for_refusals();
-    AmqpConnection::Driver::Exchange exchange = connection_->begin();
+    check_async_errors();
+    AmqpConnection::Driver::RequestScope request = connection_->begin_request();
     publish(connection_->session(), *channel_, message);
     if (!connection_->driver().try_send()) co_await connection_->driver().flush(deadline);
-    exchange.end();
+    request.end();
 }
 
 async::Operation<std::vector<std::exception_ptr>> AmqpChannel::basic_publish_all(
     std::span<const OutgoingMessage> messages, Deadline deadline, OptionalTimeout confirm_timeout) {
-    const auto unknown = std::make_exception_ptr(ConnectionError("the message was not confirmed"));
-    std::vector<std::exception_ptr> results(messages.size(), unknown);
-    std::exception_ptr broken;
+    const auto unconfirmed = std::make_exception_ptr(ConnectionError("the message was not confirmed"));
+    std::vector<std::exception_ptr> results(messages.size(), unconfirmed);
+    std::exception_ptr connection_error;
     try {
         Session& session = connection_->session();
-        if (!connection_->confirms()) look_for_refusals();
-        AmqpConnection::Driver::Exchange exchange = connection_->begin();
+        if (!connection_->confirms()) check_async_errors();
+        AmqpConnection::Driver::RequestScope request = connection_->begin_request();
         if (session.blocked()) co_await connection_->run(await_unblocked(session, deadline), deadline);
         std::vector<std::uint64_t> numbers(messages.size(), 0);
         for (std::size_t i = 0; i < messages.size(); ++i) {
             try {
                 publish(session, *channel_, messages[i]);
-                numbers[i] = connection_->confirms() ? channel_->confirms.published(messages[i].head->mandatory) : 0;
-            } catch (const EncodeError&) {  // before any of it was put out
+                numbers[i] =
+                    connection_->confirms() ? channel_->confirms.on_published(messages[i].metadata->mandatory) : 0;
+            } catch (const EncodeError&) {  // nothing of the message is in the output
                 results[i] = std::current_exception();
             } catch (const ConfigurationError&) {
                 results[i] = std::current_exception();
@@ -155,15 +157,15 @@ async::Operation<std::vector<std::exception_ptr>> AmqpChannel::basic_publish_all
         if (connection_->confirms()) {
             const Deadline until = std::min(deadline, Deadline::after(confirm_timeout));
             co_await connection_->run(await_confirms(session, channel_, numbers, results, until), deadline,
-                                      std::move(exchange));
+                                      std::move(request));
         } else {
-            exchange.end();
-            std::replace(results.begin(), results.end(), unknown, std::exception_ptr{});
+            request.end();
+            std::replace(results.begin(), results.end(), unconfirmed, std::exception_ptr{});
         }
     } catch (const OperationalError&) {
-        broken = std::current_exception();
+        connection_error = std::current_exception();
     }
-    if (broken) std::replace(results.begin(), results.end(), unknown, broken);
+    if (connection_error) std::replace(results.begin(), results.end(), unconfirmed, connection_error);
     co_return results;
 }
 
@@ -174,7 +176,7 @@ async::Operation<std::optional<Delivery>> AmqpChannel::basic_get(std::string_vie
 
 async::Operation<std::optional<Delivery>> AmqpChannel::wait_for_message(const Queue& queue, bool no_ack,
                                                                         Deadline wait_until) {
-    // The operation keeps its own time; round trips to begin and to end may take longer than the wait.
+    // The operation observes wait_until itself. Registering and cancelling its consumer may take longer.
     const Deadline deadline = wait_until.is_never()
                                   ? wait_until
                                   : Deadline::at(std::max(wait_until.when(), Clock::now()) + std::chrono::seconds{4});
@@ -183,17 +185,17 @@ async::Operation<std::optional<Delivery>> AmqpChannel::wait_for_message(const Qu
 }
 
 async::Operation<> AmqpChannel::basic_ack(std::uint64_t delivery_tag, Deadline deadline) {
-    AmqpConnection::Driver::Exchange exchange = connection_->begin();
+    AmqpConnection::Driver::RequestScope request = connection_->begin_request();
     acknowledge(connection_->session(), *channel_, delivery_tag);
     if (!connection_->driver().try_send()) co_await connection_->driver().flush(deadline);
-    exchange.end();
+    request.end();
 }
 
 async::Operation<> AmqpChannel::basic_reject(std::uint64_t delivery_tag, bool requeue, Deadline deadline) {
-    AmqpConnection::Driver::Exchange exchange = connection_->begin();
+    AmqpConnection::Driver::RequestScope request = connection_->begin_request();
     reject(connection_->session(), *channel_, delivery_tag, requeue);
     if (!connection_->driver().try_send()) co_await connection_->driver().flush(deadline);
-    exchange.end();
+    request.end();
 }
 
 }  // namespace kombu::amqp

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
 #include <kombu/transport.hpp>
@@ -47,16 +48,16 @@ public:
 private:
     async::Operation<> publish_confirmed(const OutgoingMessage& message, Deadline deadline,
                                          OptionalTimeout confirm_timeout);
-    /// Without confirms: throws what the broker had to say about messages that were sent earlier.
-    void look_for_refusals();
+    /// For publishing without confirms: throws the error that the broker sent for an earlier message, if any.
+    void check_async_errors();
     async::Operation<> publish_unconfirmed(const OutgoingMessage& message, Deadline deadline);
 
     std::shared_ptr<AmqpConnection> connection_;
     std::shared_ptr<ChannelState> channel_;
-    Deadline next_look_ = Deadline::at({});
-    // The last handle to a channel may go on another thread, long after its connection has passed on to another holder.
-    // It must not look at the session then; whoever ends the channel in time says so here.
-    bool ended_ = false;
+    Deadline next_error_check_ = Deadline::at({});
+    // Set by close() and close_nowait(). The last reference to a channel may be released on another thread, after the
+    // connection has passed to another holder: the destructor must not touch the session then.
+    bool close_requested_ = false;
 };
 
 }  // namespace kombu::amqp

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
 #include <algorithm>
@@ -7,52 +8,52 @@
 
 namespace kombu::amqp {
 
-/// Which published messages of a channel the broker has not confirmed yet.
+/// Tracks the published messages of a channel that the broker has not confirmed yet.
 class Confirms {
 public:
-    enum class Outcome : std::uint8_t { pending, acknowledged, refused };
+    enum class Outcome : std::uint8_t { pending, confirmed, nacked };
 
-    /// The number of the message published next.
-    std::uint64_t published(bool mandatory) {
-        pending_.insert(++last_);
-        if (mandatory) mandatory_.insert(last_);
-        return last_;
+    /// Records a published message as unconfirmed. Returns its sequence number.
+    std::uint64_t on_published(bool mandatory) {
+        pending_.insert(++last_number_);
+        if (mandatory) mandatory_.insert(last_number_);
+        return last_number_;
     }
 
-    /// How many are not settled.
-    std::size_t pending() const noexcept { return pending_.size(); }
+    /// The number of unconfirmed messages.
+    std::size_t pending_count() const noexcept { return pending_.size(); }
 
-    /// Whose message came back before the confirmation that settles `number`: the first of those who asked for that and
-    /// are settled with it, since messages come back in their order. 0: nobody's.
-    std::uint64_t returned_to(std::uint64_t number, bool multiple) {
+    /// Finds and forgets the message that was returned just before the confirmation of `number`: the first mandatory
+    /// message that the confirmation covers, since messages are returned in order. Returns 0 when there is none.
+    std::uint64_t match_returned(std::uint64_t number, bool multiple) {
         const auto found = multiple ? mandatory_.begin() : mandatory_.find(number);
         if (found == mandatory_.end() || (*found > number && number != 0)) return 0;
-        const std::uint64_t owner = *found;
+        const std::uint64_t returned_number = *found;
         mandatory_.erase(found);
-        return owner;
+        return returned_number;
     }
 
-    /// The broker's word. False for a message that was never published.
-    bool settle(std::uint64_t number, bool multiple, bool acknowledged) {
-        if (number > last_) return false;
-        const auto end = pending_.upper_bound(multiple && number == 0 ? last_ : number);
+    /// Records the broker's ack or nack. Returns false for a message that was never published.
+    bool on_confirm(std::uint64_t number, bool multiple, bool acknowledged) {
+        if (number > last_number_) return false;
+        const auto end = pending_.upper_bound(multiple && number == 0 ? last_number_ : number);
         const auto begin = multiple ? pending_.begin() : pending_.lower_bound(number);
-        if (!acknowledged) refused_.insert(begin, end);
+        if (!acknowledged) nacked_.insert(begin, end);
         pending_.erase(begin, end);
         mandatory_.erase(multiple ? mandatory_.begin() : mandatory_.lower_bound(number),
-                         mandatory_.upper_bound(multiple && number == 0 ? last_ : number));
+                         mandatory_.upper_bound(multiple && number == 0 ? last_number_ : number));
         return true;
     }
 
-    /// What became of a message; asked once it is settled, it is forgotten.
+    /// Returns the outcome of a message. A nack is forgotten once it has been reported.
     Outcome outcome(std::uint64_t number) {
         if (pending_.contains(number)) return Outcome::pending;
-        return refused_.erase(number) != 0 ? Outcome::refused : Outcome::acknowledged;
+        return nacked_.erase(number) != 0 ? Outcome::nacked : Outcome::confirmed;
     }
 
 private:
-    std::uint64_t last_ = 0;
-    std::set<std::uint64_t> pending_, refused_, mandatory_;
+    std::uint64_t last_number_ = 0;
+    std::set<std::uint64_t> pending_, nacked_, mandatory_;
 };
 
 }  // namespace kombu::amqp

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #include "amqp/connection.hpp"
 
 #include <kombu/error.hpp>
@@ -13,12 +14,12 @@
 namespace kombu::amqp {
 namespace {
 
-/// Who was in use so lately need not be looked at again: the look is a system call, and the peer may as well go right
-/// after it.
-constexpr std::chrono::milliseconds fresh{1};
+/// A connection that was used within this time is not checked again: the check is a system call, and the peer may close
+/// right after it anyway.
+constexpr std::chrono::milliseconds recently_used{1};
 
-/// AMQP knows whole seconds, of 16 bits.
-std::chrono::seconds on_the_wire(std::chrono::nanoseconds heartbeat) {
+/// AMQP carries the heartbeat interval as whole seconds in 16 bits.
+std::chrono::seconds wire_heartbeat(std::chrono::nanoseconds heartbeat) {
     return std::min(std::chrono::ceil<std::chrono::seconds>(heartbeat), std::chrono::seconds{65535});
 }
 
@@ -28,17 +29,17 @@ async::Operation<std::shared_ptr<TransportConnection>> AmqpConnection::open(cons
                                                                             const ConnectionParameters& parameters,
                                                                             Deadline deadline) {
     std::string password = endpoint.password.reveal();
-    // PLAIN joins its fields with NUL: one within a field would end it.
+    // PLAIN separates its fields with NUL: a NUL within a field would end it.
     if (password.find('\0') != std::string::npos)
         throw ConfigurationError("password: must not contain a NUL character");
     auto connection = std::make_shared<AmqpConnection>(endpoint, parameters.confirm_publish());
     Session& session = connection->session_;
     co_await connection->stream_.connect(deadline);
-    co_await connection->run(
-        log_in(session, endpoint.userid, std::move(password), endpoint.virtual_host, on_the_wire(parameters.heartbeat)),
-        deadline);
+    co_await connection->run(log_in(session, endpoint.userid, std::move(password), endpoint.virtual_host,
+                                    wire_heartbeat(parameters.heartbeat)),
+                             deadline);
     if (session.heartbeat().count() != 0) {
-        connection->turn().share();
+        connection->session_lock().enable_background();
         net::heartbeat_thread().add(*connection, std::chrono::nanoseconds{session.heartbeat()} / 8);
     }
     co_return connection;
@@ -61,18 +62,18 @@ void AmqpConnection::check_open() const {
 }
 
 async::Operation<std::shared_ptr<TransportChannel>> AmqpConnection::open_channel(Deadline deadline) {
-    Driver::Exchange exchange = begin();
+    Driver::RequestScope request = begin_request();
     auto channel = session_.new_channel();
-    co_await run(amqp::open_channel(session_, channel, confirms_), deadline, std::move(exchange));
+    co_await run(amqp::open_channel(session_, channel, confirms_), deadline, std::move(request));
     co_return std::make_shared<AmqpChannel>(shared_from_this(), std::move(channel));
 }
 
 bool AmqpConnection::is_alive() noexcept try {
-    const net::Turn::Held turn{this->turn()};
+    const net::SessionLock::Guard guard{this->session_lock()};
     check_open();
-    if (driver_.idle_time() < fresh) return true;
-    driver_.take_in();
-    if (!session_.output().empty()) driver_.try_send();  // answers to what was taken in
+    if (driver_.idle_time() < recently_used) return true;
+    driver_.poll();
+    if (!session_.output().empty()) driver_.try_send();  // responses to the received methods
     if (session_.failed()) stream_.close();
     return is_open();
 } catch (const std::exception&) {
@@ -90,17 +91,17 @@ async::Operation<> AmqpConnection::close(Deadline deadline) {
     try {
         if (is_open()) co_await run(close_connection(session_), deadline);
     } catch (const std::exception&) {
-        // It is closed now, one way or the other.
+        // The stream is closed below in any case.
     }
     stream_.close();
 }
 
 void AmqpConnection::abandon() noexcept {
-    const net::Turn::Held turn{this->turn()};
-    // The broker logs a connection that vanishes without a word; a word that can be said without waiting is said.
+    const net::SessionLock::Guard guard{this->session_lock()};
+    // The broker logs connections that end without connection.close: send it if that needs no waiting.
     if (is_open() && session_.output().empty()) {
         try {
-            amqp_connection_close_t close{200, bytes("goodbye"), 0, 0};
+            amqp_connection_close_t close{200, bytes("Normal shutdown"), 0, 0};
             session_.send(0, AMQP_CONNECTION_CLOSE_METHOD, &close);
             driver_.try_send();
         } catch (const std::exception&) {
@@ -110,14 +111,14 @@ void AmqpConnection::abandon() noexcept {
 }
 
 bool AmqpConnection::try_retain() noexcept {
-    kept_ = session_.failed() ? nullptr : weak_from_this().lock();
-    return kept_ != nullptr;
+    self_ = session_.failed() ? nullptr : weak_from_this().lock();
+    return self_ != nullptr;
 }
 
 void AmqpConnection::run() noexcept {
     driver_.keep_alive(Clock::now());
-    // The last to hold it, maybe: nothing of it may be touched after this.
-    const std::shared_ptr<AmqpConnection> kept = std::move(kept_);
+    // This may be the last reference: no member may be touched after it is released.
+    const std::shared_ptr<AmqpConnection> self = std::move(self_);
 }
 
 }  // namespace kombu::amqp

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
 #include <kombu/detail/periodic_thread.hpp>
@@ -12,14 +13,15 @@
 
 namespace kombu::amqp {
 
-/// An AMQP session over TCP, driven by whoever uses it, and by the keeper in between when there are heartbeats.
+/// An AMQP session over TCP. The calling operation drives it; with heartbeats, the heartbeat thread drives it while no
+/// operation runs.
 class AmqpConnection final : public TransportConnection,
                              public kombu::detail::PeriodicTask,
                              public std::enable_shared_from_this<AmqpConnection> {
 public:
     using Driver = net::SessionDriver<Session>;
 
-    /// Connects and logs in. The arguments live until it is done.
+    /// Connects and logs in. The arguments must outlive the operation.
     static async::Operation<std::shared_ptr<TransportConnection>> open(const Endpoint& endpoint,
                                                                        const ConnectionParameters& parameters,
                                                                        Deadline deadline);
@@ -32,7 +34,7 @@ public:
     bool is_alive() noexcept override;
     async::Operation<> close(Deadline deadline) override;
     void abandon() noexcept override;
-    void interrupt() noexcept override { stream_.shut_down(); }
+    void interrupt() noexcept override { stream_.shutdown(); }
 
     Session& session() noexcept { return session_; }
     bool confirms() const noexcept { return confirms_; }
@@ -43,22 +45,22 @@ public:
         return driver_.run(std::move(operation), deadline);
     }
     template <class T>
-    async::Operation<T> run(async::Operation<T> operation, Deadline deadline, Driver::Exchange exchange) {
-        return driver_.run(std::move(operation), deadline, std::move(exchange));
+    async::Operation<T> run(async::Operation<T> operation, Deadline deadline, Driver::RequestScope request) {
+        return driver_.run(std::move(operation), deadline, std::move(request));
     }
     /// Throws when the connection is not open.
-    Driver::Exchange begin() {
+    Driver::RequestScope begin_request() {
         check_open();
-        return Driver::Exchange{driver_};
+        return Driver::RequestScope{driver_};
     }
     Driver& driver() noexcept { return driver_; }
-    net::Turn& turn() noexcept { return driver_.turn(); }
+    net::SessionLock& session_lock() noexcept { return driver_.session_lock(); }
     bool try_send() noexcept;
 
-    /// Throws what the session failed with, or that it is closed.
+    /// Throws the error that the session failed with, or ConnectionError when the connection is closed.
     void check_open() const;
 
-    // PeriodicTask, for the keeper
+    // called by the heartbeat thread
     bool try_retain() noexcept override;
     void run() noexcept override;
 
@@ -67,7 +69,7 @@ private:
     Session session_;
     Driver driver_;
     bool confirms_;
-    std::shared_ptr<AmqpConnection> kept_;  // by the keeper, while it is at work
+    std::shared_ptr<AmqpConnection> self_;  // holds the connection while the heartbeat thread uses it
 };
 
 }  // namespace kombu::amqp

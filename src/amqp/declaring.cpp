@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #include "amqp/operations.hpp"
 
 #include <kombu/error.hpp>
@@ -14,18 +15,18 @@ async::Operation<> open_channel(Session& session, Channel channel, bool confirms
     amqp_channel_open_t open{};
     session.send(channel->number(), AMQP_CHANNEL_OPEN_METHOD, &open);
     if (confirms) {
-        // Sent along: one round trip for both.
+        // Pipelined: one round trip for both.
         amqp_confirm_select_t select{};
         session.send(channel->number(), AMQP_CONFIRM_SELECT_METHOD, &select);
     }
-    co_await answer(session, channel, AMQP_CHANNEL_OPEN_OK_METHOD);
-    if (confirms) co_await answer(session, channel, AMQP_CONFIRM_SELECT_OK_METHOD);
+    co_await await_reply(session, channel, AMQP_CHANNEL_OPEN_OK_METHOD);
+    if (confirms) co_await await_reply(session, channel, AMQP_CONFIRM_SELECT_OK_METHOD);
     channel->phase = ChannelState::Phase::open;
 }
 
 void close_channel_nowait(Session& session, ChannelState& channel) {
     if (channel.phase == ChannelState::Phase::closed || channel.phase == ChannelState::Phase::closing) return;
-    amqp_channel_close_t close{200, bytes("goodbye"), 0, 0};
+    amqp_channel_close_t close{200, bytes("Normal shutdown"), 0, 0};
     session.send(channel.number(), AMQP_CHANNEL_CLOSE_METHOD, &close);
     channel.phase = ChannelState::Phase::closing;
     channel.unsettled.clear();
@@ -41,7 +42,7 @@ async::Operation<> close_channel(Session& session, Channel channel) {
 }
 
 async::Operation<> declare_exchange(Session& session, Channel channel, Exchange exchange) {
-    ready(session, *channel);
+    check_usable(session, *channel);
     TableEncoder tables;
     amqp_exchange_declare_t declare{0,
                                     bytes(exchange.name()),
@@ -51,20 +52,20 @@ async::Operation<> declare_exchange(Session& session, Channel channel, Exchange 
                                     exchange.auto_delete(),
                                     0,
                                     0,
-                                    tables.table(exchange.options().arguments)};
+                                    tables.encode(exchange.options().arguments)};
     session.send(channel->number(), AMQP_EXCHANGE_DECLARE_METHOD, &declare);
-    co_await answer(session, channel, AMQP_EXCHANGE_DECLARE_OK_METHOD);
+    co_await await_reply(session, channel, AMQP_EXCHANGE_DECLARE_OK_METHOD);
 }
 
 async::Operation<> delete_exchange(Session& session, Channel channel, std::string name, bool if_unused) {
-    ready(session, *channel);
+    check_usable(session, *channel);
     amqp_exchange_delete_t erase{0, bytes(name), if_unused, 0};
     session.send(channel->number(), AMQP_EXCHANGE_DELETE_METHOD, &erase);
-    co_await answer(session, channel, AMQP_EXCHANGE_DELETE_OK_METHOD);
+    co_await await_reply(session, channel, AMQP_EXCHANGE_DELETE_OK_METHOD);
 }
 
 async::Operation<QueueInfo> declare_queue(Session& session, Channel channel, Queue queue) {
-    ready(session, *channel);
+    check_usable(session, *channel);
     TableEncoder tables;
     amqp_queue_declare_t declare{0,
                                  bytes(queue.name()),
@@ -73,9 +74,9 @@ async::Operation<QueueInfo> declare_queue(Session& session, Channel channel, Que
                                  queue.exclusive(),
                                  queue.auto_delete(),
                                  0,
-                                 tables.table(queue.declare_arguments())};
+                                 tables.encode(queue.declare_arguments())};
     session.send(channel->number(), AMQP_QUEUE_DECLARE_METHOD, &declare);
-    const Received reply = co_await answer(session, channel, AMQP_QUEUE_DECLARE_OK_METHOD);
+    const ReceivedMethod reply = co_await await_reply(session, channel, AMQP_QUEUE_DECLARE_OK_METHOD);
     const DecodedMethod method{reply.payload};
     const auto& ok = method.as<amqp_queue_declare_ok_t>();
     QueueInfo info{std::string{view(ok.queue)}, ok.message_count, ok.consumer_count};
@@ -84,37 +85,37 @@ async::Operation<QueueInfo> declare_queue(Session& session, Channel channel, Que
 
 async::Operation<> bind_queue(Session& session, Channel channel, std::string queue, std::string exchange,
                               std::string routing_key, Json arguments) {
-    ready(session, *channel);
+    check_usable(session, *channel);
     TableEncoder tables;
-    amqp_queue_bind_t bind{0, bytes(queue), bytes(exchange), bytes(routing_key), 0, tables.table(arguments)};
+    amqp_queue_bind_t bind{0, bytes(queue), bytes(exchange), bytes(routing_key), 0, tables.encode(arguments)};
     session.send(channel->number(), AMQP_QUEUE_BIND_METHOD, &bind);
-    co_await answer(session, channel, AMQP_QUEUE_BIND_OK_METHOD);
+    co_await await_reply(session, channel, AMQP_QUEUE_BIND_OK_METHOD);
 }
 
 async::Operation<> unbind_queue(Session& session, Channel channel, std::string queue, std::string exchange,
                                 std::string routing_key, Json arguments) {
-    ready(session, *channel);
+    check_usable(session, *channel);
     TableEncoder tables;
-    amqp_queue_unbind_t unbind{0, bytes(queue), bytes(exchange), bytes(routing_key), tables.table(arguments)};
+    amqp_queue_unbind_t unbind{0, bytes(queue), bytes(exchange), bytes(routing_key), tables.encode(arguments)};
     session.send(channel->number(), AMQP_QUEUE_UNBIND_METHOD, &unbind);
-    co_await answer(session, channel, AMQP_QUEUE_UNBIND_OK_METHOD);
+    co_await await_reply(session, channel, AMQP_QUEUE_UNBIND_OK_METHOD);
 }
 
 async::Operation<std::uint32_t> purge_queue(Session& session, Channel channel, std::string name) {
-    ready(session, *channel);
+    check_usable(session, *channel);
     amqp_queue_purge_t purge{0, bytes(name), 0};
     session.send(channel->number(), AMQP_QUEUE_PURGE_METHOD, &purge);
-    const Received reply = co_await answer(session, channel, AMQP_QUEUE_PURGE_OK_METHOD);
+    const ReceivedMethod reply = co_await await_reply(session, channel, AMQP_QUEUE_PURGE_OK_METHOD);
     const DecodedMethod method{reply.payload};
     co_return method.as<amqp_queue_purge_ok_t>().message_count;
 }
 
 async::Operation<std::uint32_t> delete_queue(Session& session, Channel channel, std::string name, bool if_unused,
                                              bool if_empty) {
-    ready(session, *channel);
+    check_usable(session, *channel);
     amqp_queue_delete_t erase{0, bytes(name), if_unused, if_empty, 0};
     session.send(channel->number(), AMQP_QUEUE_DELETE_METHOD, &erase);
-    const Received reply = co_await answer(session, channel, AMQP_QUEUE_DELETE_OK_METHOD);
+    const ReceivedMethod reply = co_await await_reply(session, channel, AMQP_QUEUE_DELETE_OK_METHOD);
     const DecodedMethod method{reply.payload};
     co_return method.as<amqp_queue_delete_ok_t>().message_count;
 }

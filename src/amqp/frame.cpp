@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #include "amqp/frame.hpp"
 
 #include <kombu/error.hpp>
@@ -39,23 +40,23 @@ void write_header(char* at, std::uint8_t type, std::uint16_t channel, std::size_
     write_u32(at + 3, static_cast<std::uint32_t>(size));
 }
 
-/// A frame of a size that only encoding tells: tried in a small space first, since nearly all are small.
+/// Appends a frame whose size only encoding tells. Tries a small buffer first, since nearly all frames are small.
 template <class Encode>
 void append_encoded(std::string& out, std::uint8_t type, std::uint16_t channel, std::uint32_t max_frame_size,
                     Encode encode) {
     const std::size_t start = out.size();
-    const std::size_t most = max_frame_size - frame_overhead;
-    for (std::size_t room = 512;; room *= 8) {
-        room = std::min(room, most);
-        out.resize(start + header_size + room);
-        const int size = encode(amqp_bytes_t{room, out.data() + start + header_size});
+    const std::size_t max_payload = max_frame_size - frame_overhead;
+    for (std::size_t capacity = 512;; capacity *= 8) {
+        capacity = std::min(capacity, max_payload);
+        out.resize(start + header_size + capacity);
+        const int size = encode(amqp_bytes_t{capacity, out.data() + start + header_size});
         if (size >= 0) {
             write_header(out.data() + start, type, channel, static_cast<std::size_t>(size));
             out.resize(start + header_size + static_cast<std::size_t>(size));
             out.push_back(frame_end);
             return;
         }
-        if (room == most) break;
+        if (capacity == max_payload) break;
     }
     out.resize(start);
     throw EncodeError("headers or arguments are too large for one AMQP frame of " + std::to_string(max_frame_size) +
@@ -71,35 +72,35 @@ std::pair<char*, std::size_t> FrameReader::space() {
         end_ -= begin_;
         begin_ = 0;
     }
-    // Grows with what arrives, never with what is announced.
+    // The buffer grows with the received bytes, never with an announced size.
     if (buffer_.size() - end_ < 4096) buffer_.resize(buffer_.size() * 2);
     return {buffer_.data() + end_, buffer_.size() - end_};
 }
 
 std::optional<Frame> FrameReader::next() {
-    const std::string_view ready{buffer_.data() + begin_, end_ - begin_};
-    if (ready.empty()) return std::nullopt;
-    if (first_ && ready.starts_with("AMQP")) {
-        if (ready.size() < 8) return std::nullopt;
+    const std::string_view available{buffer_.data() + begin_, end_ - begin_};
+    if (available.empty()) return std::nullopt;
+    if (is_first_frame_ && available.starts_with("AMQP")) {
+        if (available.size() < 8) return std::nullopt;
         throw ConnectionError("the peer speaks another version of AMQP", 0, false);
     }
-    const auto type = static_cast<std::uint8_t>(ready[0]);
-    const bool known = type == AMQP_FRAME_METHOD || type == AMQP_FRAME_HEADER || type == AMQP_FRAME_BODY ||
-                       type == AMQP_FRAME_HEARTBEAT;
-    if (!known && !(first_ && ready[0] == 'A' && ready.size() < 4))
-        throw ConnectionError(first_ ? "the peer does not speak AMQP" : "the peer sent a frame of an unknown type", 501,
-                              false);
-    if (ready.size() < header_size) return std::nullopt;
-    const std::uint32_t size = read_u32(ready.data() + 3);
+    const auto type = static_cast<std::uint8_t>(available[0]);
+    const bool is_known_type = type == AMQP_FRAME_METHOD || type == AMQP_FRAME_HEADER || type == AMQP_FRAME_BODY ||
+                               type == AMQP_FRAME_HEARTBEAT;
+    if (!is_known_type && !(is_first_frame_ && available[0] == 'A' && available.size() < 4))
+        throw ConnectionError(
+            is_first_frame_ ? "the peer does not speak AMQP" : "the peer sent a frame of an unknown type", 501, false);
+    if (available.size() < header_size) return std::nullopt;
+    const std::uint32_t size = read_u32(available.data() + 3);
     if (size > max_frame_size_ - frame_overhead)
-        throw ConnectionError(first_ ? "the peer does not speak AMQP" : "the peer sent a frame larger than agreed", 501,
-                              false);
-    if (ready.size() < header_size + size + 1) return std::nullopt;
-    if (ready[header_size + size] != frame_end)
-        throw ConnectionError("the peer sent a frame without its end mark", 501, false);
-    first_ = false;
+        throw ConnectionError(
+            is_first_frame_ ? "the peer does not speak AMQP" : "the peer sent a frame larger than agreed", 501, false);
+    if (available.size() < header_size + size + 1) return std::nullopt;
+    if (available[header_size + size] != frame_end)
+        throw ConnectionError("the peer sent a frame without the frame-end octet", 501, false);
+    is_first_frame_ = false;
     begin_ += header_size + size + 1;
-    return Frame{type, read_u16(ready.data() + 1), ready.substr(header_size, size)};
+    return Frame{type, read_u16(available.data() + 1), available.substr(header_size, size)};
 }
 
 void append_method(std::string& out, std::uint16_t channel, amqp_method_number_t method, void* fields,
@@ -128,10 +129,10 @@ void append_content(std::string& out, std::uint16_t channel, amqp_basic_properti
         const int size = amqp_encode_properties(AMQP_BASIC_CLASS, &properties, {space.len - 12, start + 12});
         return size < 0 ? size : size + 12;
     });
-    const std::size_t most = max_frame_size - frame_overhead;
-    out.reserve(out.size() + body.size() + (body.size() / most + 1) * frame_overhead);
+    const std::size_t max_payload = max_frame_size - frame_overhead;
+    out.reserve(out.size() + body.size() + (body.size() / max_payload + 1) * frame_overhead);
     while (!body.empty()) {
-        const std::string_view part = body.substr(0, most);
+        const std::string_view part = body.substr(0, max_payload);
         char header[header_size];
         write_header(header, AMQP_FRAME_BODY, channel, part.size());
         out.append(header, header_size).append(part).push_back(frame_end);
@@ -146,13 +147,13 @@ amqp_method_number_t method_number(std::string_view payload) {
 
 DecodedMethod::DecodedMethod(std::string_view payload) {
     const amqp_method_number_t method = method_number(payload);
-    // The only method with a table that a broker sends.
-    if (method == AMQP_CONNECTION_START_METHOD && payload.size() > 6 && is_unsafe(payload.substr(6)))
-        throw ConnectionError("the peer sent a table that nests more than 64 levels deep, or is broken", 502, false);
+    // connection.start is the only method with a table that a broker sends.
+    if (method == AMQP_CONNECTION_START_METHOD && payload.size() > 6 && is_malformed_or_too_deep(payload.substr(6)))
+        throw ConnectionError("the peer sent a table that is malformed or nests more than 64 levels deep", 502, false);
     init_amqp_pool(&pool_, 4096);
     if (amqp_decode_method(method, &pool_, bytes(payload.substr(4)), &fields_) < 0 || !fields_) {
         empty_amqp_pool(&pool_);
-        throw ConnectionError("the peer sent a method whose fields are broken", 502, false);
+        throw ConnectionError("the peer sent a method with malformed fields", 502, false);
     }
 }
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
 #include <amqp.h>
@@ -13,9 +14,9 @@
 
 namespace kombu::amqp {
 
-/// Every peer must take frames of this size before another is agreed on, and no smaller one can be agreed on.
+/// Every peer accepts frames of this size before a size is negotiated, and no smaller size can be negotiated.
 inline constexpr std::uint32_t min_frame_size = 4096;
-/// Frame header and end mark.
+/// Frame header and frame-end octet.
 inline constexpr std::uint32_t frame_overhead = 8;
 
 struct Frame {
@@ -24,15 +25,15 @@ struct Frame {
     std::string_view payload{};  // valid until more bytes are added
 };
 
-/// Cuts a byte stream into frames. Nothing is allocated on the word of the peer: the buffer holds what has arrived, and
-/// no frame may be larger than agreed.
+/// Splits a byte stream into frames. The buffer grows with the received bytes, never with a size that the peer
+/// announces; frames larger than negotiated are refused.
 class FrameReader {
 public:
-    /// Where the next bytes go.
+    /// Returns the buffer for the next received bytes.
     std::pair<char*, std::size_t> space();
     void added(std::size_t count) noexcept { end_ += count; }
 
-    /// The next whole frame. Throws ConnectionError for what is not AMQP.
+    /// Returns the next complete frame, or nothing. Throws ConnectionError for data that is not valid AMQP.
     std::optional<Frame> next();
 
     void set_max_frame_size(std::uint32_t size) noexcept { max_frame_size_ = size; }
@@ -41,20 +42,20 @@ private:
     std::string buffer_ = std::string(16384, '\0');
     std::size_t begin_ = 0, end_ = 0;
     std::uint32_t max_frame_size_ = min_frame_size;
-    bool first_ = true;
+    bool is_first_frame_ = true;
 };
 
-/// Append frames to a buffer. Throw EncodeError for what does not fit into a frame.
+/// Append frames to a buffer. Throw EncodeError when a method or a content header does not fit into one frame.
 void append_method(std::string& out, std::uint16_t channel, amqp_method_number_t method, void* fields,
                    std::uint32_t max_frame_size);
 void append_heartbeat(std::string& out);
 void append_content(std::string& out, std::uint16_t channel, amqp_basic_properties_t& properties, std::string_view body,
                     std::uint32_t max_frame_size);
 
-/// A method's fields, decoded by librabbitmq, and the memory that they are in.
+/// A method's fields, decoded by librabbitmq. Owns the decoder's memory; strings refer to the payload.
 class DecodedMethod {
 public:
-    /// `payload` begins with the method number. Throws ConnectionError when the fields are not what that method has.
+    /// `payload` begins with the method number. Throws ConnectionError when the fields are malformed.
     explicit DecodedMethod(std::string_view payload);
     DecodedMethod(const DecodedMethod&) = delete;
     DecodedMethod& operator=(const DecodedMethod&) = delete;

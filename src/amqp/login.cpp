@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #include "amqp/operations.hpp"
 
 #include <kombu/error.hpp>
@@ -12,14 +13,14 @@ namespace kombu::amqp {
 
 namespace {
 
-async::Operation<Received> control_answer(Session& session, amqp_method_number_t expected) {
+async::Operation<ReceivedMethod> await_connection_reply(Session& session, amqp_method_number_t expected) {
     for (;;) {
         session.check();
-        if (!session.control().empty()) {
-            Received reply = std::move(session.control().front());
-            session.control().pop_front();
+        if (!session.connection_replies().empty()) {
+            ReceivedMethod reply = std::move(session.connection_replies().front());
+            session.connection_replies().pop_front();
             if (reply.method != expected)
-                throw ConnectionError(session.peer() + ": the broker does not log in as AMQP says", 503, false);
+                throw ConnectionError(session.peer() + ": unexpected method during log-in", 503, false);
             co_return reply;
         }
         co_await async::AwaitInput{};
@@ -46,8 +47,8 @@ bool offers(std::string_view mechanisms, std::string_view wanted) {
     return false;
 }
 
-/// As Kombu does: none unless this side wants them, else whatever is more often.
-std::chrono::seconds agree(std::chrono::seconds wanted, std::chrono::seconds offered) {
+/// As Kombu does: no heartbeats unless this side wants them, otherwise the shorter of the intervals that are not zero.
+std::chrono::seconds negotiate_heartbeat(std::chrono::seconds wanted, std::chrono::seconds offered) {
     if (wanted.count() == 0 || offered.count() == 0) return wanted;
     return std::min(wanted, offered);
 }
@@ -56,10 +57,10 @@ std::chrono::seconds agree(std::chrono::seconds wanted, std::chrono::seconds off
 
 async::Operation<> log_in(Session& session, std::string userid, std::string password, std::string virtual_host,
                           std::chrono::seconds heartbeat) {
-    session.output().reserve(4096);  // growing later would leave a copy of the password behind
+    session.output().reserve(4096);  // a reallocation would leave a copy of the password behind
     session.output().append("AMQP\x00\x00\x09\x01", 8);
     {
-        const Received start = co_await control_answer(session, AMQP_CONNECTION_START_METHOD);
+        const ReceivedMethod start = co_await await_connection_reply(session, AMQP_CONNECTION_START_METHOD);
         const DecodedMethod method{start.payload};
         const auto& fields = method.as<amqp_connection_start_t>();
         if (fields.version_major != 0 || fields.version_minor != 9 || !offers(view(fields.mechanisms), "PLAIN"))
@@ -70,36 +71,36 @@ async::Operation<> log_in(Session& session, std::string userid, std::string pass
         const Json properties = client_properties();
         std::string response;
         response.append(1, '\0').append(userid).append(1, '\0').append(password);
-        amqp_connection_start_ok_t start_ok{tables.table(properties), bytes("PLAIN"), bytes(response), bytes("en_US")};
+        amqp_connection_start_ok_t start_ok{tables.encode(properties), bytes("PLAIN"), bytes(response), bytes("en_US")};
         session.send(0, AMQP_CONNECTION_START_OK_METHOD, &start_ok);
         ::explicit_bzero(response.data(), response.size());
         ::explicit_bzero(password.data(), password.size());
     }
     {
-        const Received tune = co_await control_answer(session, AMQP_CONNECTION_TUNE_METHOD);
+        const ReceivedMethod tune = co_await await_connection_reply(session, AMQP_CONNECTION_TUNE_METHOD);
         const DecodedMethod method{tune.payload};
         const auto& fields = method.as<amqp_connection_tune_t>();
-        session.wipe_output();  // the password was in it, and has been sent
+        session.wipe_output();  // it contained the password, which has been sent
         const std::uint16_t channel_max = fields.channel_max == 0 ? std::uint16_t{65535} : fields.channel_max;
         const std::uint32_t frame_max =
             fields.frame_max == 0 ? 131072 : std::min<std::uint32_t>(fields.frame_max, 131072);
         if (frame_max < min_frame_size)
-            throw ConnectionError(session.peer() + ": the broker wants frames smaller than AMQP allows", 0, false);
-        const auto agreed = agree(heartbeat, std::chrono::seconds{fields.heartbeat});
-        amqp_connection_tune_ok_t tune_ok{channel_max, frame_max, static_cast<std::uint16_t>(agreed.count())};
+            throw ConnectionError(session.peer() + ": the broker's frame size is below AMQP's minimum", 0, false);
+        const auto negotiated = negotiate_heartbeat(heartbeat, std::chrono::seconds{fields.heartbeat});
+        amqp_connection_tune_ok_t tune_ok{channel_max, frame_max, static_cast<std::uint16_t>(negotiated.count())};
         session.send(0, AMQP_CONNECTION_TUNE_OK_METHOD, &tune_ok);
-        session.tuned(channel_max, frame_max, agreed);
+        session.apply_tune(channel_max, frame_max, negotiated);
         amqp_connection_open_t open{bytes(virtual_host), {}, 0};
         session.send(0, AMQP_CONNECTION_OPEN_METHOD, &open);
     }
-    co_await control_answer(session, AMQP_CONNECTION_OPEN_OK_METHOD);
+    co_await await_connection_reply(session, AMQP_CONNECTION_OPEN_OK_METHOD);
 }
 
 async::Operation<> close_connection(Session& session) {
     session.check();
-    amqp_connection_close_t close{200, bytes("goodbye"), 0, 0};
+    amqp_connection_close_t close{200, bytes("Normal shutdown"), 0, 0};
     session.send(0, AMQP_CONNECTION_CLOSE_METHOD, &close);
-    co_await control_answer(session, AMQP_CONNECTION_CLOSE_OK_METHOD);
+    co_await await_connection_reply(session, AMQP_CONNECTION_CLOSE_OK_METHOD);
 }
 
 }  // namespace kombu::amqp

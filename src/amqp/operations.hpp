@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
 #include <kombu/channel.hpp>
@@ -18,22 +19,22 @@
 #include <span>
 #include <string>
 
-/// What can be asked of an AMQP broker, each written once and without I/O. Arguments are taken by value, since an
-/// operation outlives the call that made it; the session and the channel must live as long as it does.
+/// The requests to an AMQP broker, as operations without I/O. Arguments are taken by value, since an operation outlives
+/// the call that creates it. The session must outlive the operation; the operation keeps its channel alive.
 namespace kombu::amqp {
 
 using Channel = std::shared_ptr<ChannelState>;
 
-/// From the protocol header to connection.open-ok. `heartbeat`: what this side wants, zero for none; the broker may
-/// want them more often.
+/// Logs in, from the protocol header to connection.open-ok. `heartbeat` is the interval that this side wants, zero for
+/// none; the negotiated interval may be shorter.
 async::Operation<> log_in(Session& session, std::string userid, std::string password, std::string virtual_host,
                           std::chrono::seconds heartbeat = {});
 async::Operation<> close_connection(Session& session);
 
-/// `confirms`: ask for publisher confirms on the new channel.
+/// Opens a channel, with publisher confirms if `confirms` is set.
 async::Operation<> open_channel(Session& session, Channel channel, bool confirms);
 async::Operation<> close_channel(Session& session, Channel channel);
-/// Asks for the close; the session ignores what still comes.
+/// Sends channel.close and does not wait. The session ignores later frames of the channel.
 void close_channel_nowait(Session& session, ChannelState& channel);
 
 async::Operation<> declare_exchange(Session& session, Channel channel, Exchange exchange);
@@ -47,23 +48,23 @@ async::Operation<std::uint32_t> purge_queue(Session& session, Channel channel, s
 async::Operation<std::uint32_t> delete_queue(Session& session, Channel channel, std::string name, bool if_unused,
                                              bool if_empty);
 
-/// Puts a message into the session's output: nothing to wait for.
+/// Appends a message to the session's output. Does not wait.
 void publish(Session& session, ChannelState& channel, const OutgoingMessage& message);
-/// Waits until the broker takes messages again. Throws Timeout when `until` passes; nothing was sent then.
+/// Waits until the broker accepts messages again. Throws Timeout when `until` passes; nothing was sent then.
 async::Operation<> await_unblocked(Session& session, Deadline until);
 /// Waits until the broker has confirmed message `number`. Throws Nacked, Unroutable, and Timeout when `until` passes.
 async::Operation<> await_confirm(Session& session, Channel channel, std::uint64_t number, Deadline until);
-/// The same for many, in their order, which was that of publishing. `results` has a place for each number, with an
-/// error for what is not known yet; null is put there for what was confirmed, and what was refused. Throws only what
-/// leaves the others unknown.
+/// The same for several messages, in the order of publishing. `results` has an entry for each number, preset with the
+/// error for an unknown outcome. A confirmed message sets its entry to null, a nacked or unroutable one to its error.
+/// Throws only errors that leave the other outcomes unknown.
 async::Operation<> await_confirms(Session& session, Channel channel, std::span<const std::uint64_t> numbers,
                                   std::span<std::exception_ptr> results, Deadline until);
 
 async::Operation<std::optional<Delivery>> get(Session& session, Channel channel, std::string queue, bool no_ack);
-/// Waits for a message until `until`, by a consumer of its own. Nothing when none came.
+/// Waits for a message until `until`, with a temporary consumer. Returns nothing when no message arrived.
 async::Operation<std::optional<Delivery>> wait_for_message(Session& session, Channel channel, Queue queue, bool no_ack,
                                                            Deadline until);
-/// Settlements need no answer.
+/// Acknowledging and rejecting have no reply.
 void acknowledge(Session& session, ChannelState& channel, std::uint64_t delivery_tag);
 void reject(Session& session, ChannelState& channel, std::uint64_t delivery_tag, bool requeue);
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #include "amqp/operations.hpp"
 
 #include <kombu/error.hpp>
@@ -11,18 +12,18 @@
 namespace kombu::amqp {
 
 void publish(Session& session, ChannelState& channel, const OutgoingMessage& message) {
-    ready(session, channel);
+    check_usable(session, channel);
     std::string& output = session.output();
-    const std::size_t before = output.size();
+    const std::size_t size_before = output.size();
     try {
-        amqp_basic_publish_t publish{0, bytes(message.head->exchange), bytes(message.head->routing_key),
-                                     message.head->mandatory, 0};
+        amqp_basic_publish_t publish{0, bytes(message.metadata->exchange), bytes(message.metadata->routing_key),
+                                     message.metadata->mandatory, 0};
         session.send(channel.number(), AMQP_BASIC_PUBLISH_METHOD, &publish);
         TableEncoder tables;
-        amqp_basic_properties_t properties = to_wire(message.head->properties, tables);
+        amqp_basic_properties_t properties = encode_properties(message.metadata->properties, tables);
         session.send_content(channel.number(), properties, message.body);
     } catch (...) {
-        output.resize(before);  // half a message would break the connection for the next one
+        output.resize(size_before);  // a partial message would corrupt the connection for the next one
         throw;
     }
 }
@@ -41,24 +42,24 @@ async::Operation<> await_confirm(Session& session, Channel channel, std::uint64_
     for (;;) {
         session.check();
         const auto outcome = channel->confirms.outcome(number);
-        if (outcome == Confirms::Outcome::refused) throw Nacked("the broker refused the message (basic.nack)");
-        if (outcome == Confirms::Outcome::acknowledged) break;
+        if (outcome == Confirms::Outcome::nacked) throw Nacked("the broker refused the message (basic.nack)");
+        if (outcome == Confirms::Outcome::confirmed) break;
         channel->check();
         const bool in_time = co_await async::AwaitInput{until};
         if (in_time) continue;
         if (const auto& reason = session.blocked())
-            // The connection is well, and the broker says what is wrong: the next message may pass.
+            // The connection is intact and the broker gives the reason: the next message may succeed.
             throw Timeout(
                 session.peer() + ": the broker did not confirm the message in time: it is blocked: " + *reason, false);
         throw Timeout(session.peer() + ": the broker did not confirm the message in time");
     }
     const auto found = channel->unroutable.find(number);
-    std::optional<Received> mine;
-    if (found != channel->unroutable.end()) mine = std::move(found->second);
-    // Those before it belong to calls that are over.
+    std::optional<ReceivedMethod> own_return;
+    if (found != channel->unroutable.end()) own_return = std::move(found->second);
+    // Earlier entries belong to calls that have ended.
     channel->unroutable.erase(channel->unroutable.begin(), channel->unroutable.upper_bound(number));
-    if (!mine) co_return;
-    const Received returned = std::move(*mine);
+    if (!own_return) co_return;
+    const ReceivedMethod returned = std::move(*own_return);
     const DecodedMethod method{returned.payload};
     const auto& fields = method.as<amqp_basic_return_t>();
     throw Unroutable(std::string{view(fields.reply_text)} + " - exchange '" + std::string{view(fields.exchange)} +
@@ -68,11 +69,11 @@ async::Operation<> await_confirm(Session& session, Channel channel, std::uint64_
 
 namespace {
 
-void take_outcome(ChannelState& channel, std::uint64_t number, std::exception_ptr& result) {
+void collect_outcome(ChannelState& channel, std::uint64_t number, std::exception_ptr& result) {
     if (number == 0) return;
     const auto outcome = channel.confirms.outcome(number);
-    if (outcome == Confirms::Outcome::acknowledged) result = nullptr;
-    if (outcome == Confirms::Outcome::refused)
+    if (outcome == Confirms::Outcome::confirmed) result = nullptr;
+    if (outcome == Confirms::Outcome::nacked)
         result = std::make_exception_ptr(Nacked("the broker refused the message (basic.nack)"));
 }
 
@@ -90,8 +91,8 @@ async::Operation<> await_confirms(Session& session, Channel channel, std::span<c
         } catch (const Unroutable&) {
             results[i] = std::current_exception();
         } catch (const OperationalError&) {
-            // Those behind it may have been settled all the same.
-            for (std::size_t k = i; k < numbers.size(); ++k) take_outcome(*channel, numbers[k], results[k]);
+            // Later messages may have been confirmed nevertheless.
+            for (std::size_t k = i; k < numbers.size(); ++k) collect_outcome(*channel, numbers[k], results[k]);
             throw;
         }
     }

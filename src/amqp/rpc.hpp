@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
 #include <kombu/deadline.hpp>
@@ -6,14 +7,16 @@
 #include "amqp/operations.hpp"
 #include "amqp/session.hpp"
 
-/// What all operations on a channel have in common.
+/// Helpers of all operations on a channel.
 namespace kombu::amqp {
 
-/// The next answer of a channel, which must be one of `expected`. Throws Timeout when `by` passes.
-async::Operation<Received> answer(Session& session, Channel channel, amqp_method_number_t expected,
-                                  amqp_method_number_t or_else = 0, Deadline by = Deadline::never());
+/// Awaits the next reply on a channel. Throws Timeout when `deadline` passes, ConnectionError when the reply is neither
+/// `expected` nor `alternative`.
+async::Operation<ReceivedMethod> await_reply(Session& session, Channel channel, amqp_method_number_t expected,
+                                             amqp_method_number_t alternative = 0,
+                                             Deadline deadline = Deadline::never());
 
-/// The channel is there to be used, or throws.
-void ready(Session& session, const ChannelState& channel);
+/// Throws when the session has failed or the channel is closed.
+void check_usable(Session& session, const ChannelState& channel);
 
 }  // namespace kombu::amqp

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #include "amqp/session.hpp"
 
 #include "amqp/table.hpp"
@@ -8,16 +9,16 @@
 namespace kombu::amqp {
 namespace {
 
-/// More than any exchange needs; a peer that sends what nobody asked for meets them before it fills the memory.
-constexpr std::size_t max_unread = 64;
-constexpr std::size_t max_unread_messages = 4;
+/// More than any operation needs. They stop a peer that sends unrequested data before it fills the memory.
+constexpr std::size_t max_queued_replies = 64;
+constexpr std::size_t max_queued_messages = 4;
 
-std::string reply_text(int code, std::string_view text) {
+std::string text_with_code(int code, std::string_view text) {
     return std::string{text} + " (" + std::to_string(code) + ")";
 }
 
-/// Trying again may help after a forced close or a lack of resources, not after a refusal.
-bool worth_retrying(int code) noexcept {
+/// A retry may succeed after a forced close or a lack of resources, not after a refusal.
+bool is_retryable_code(int code) noexcept {
     return code == AMQP_CONNECTION_FORCED || code == AMQP_RESOURCE_ERROR || code == 200;
 }
 
@@ -30,36 +31,37 @@ std::uint64_t read_u64(std::string_view text) noexcept {
 }  // namespace
 
 void ChannelState::check() const {
-    if (refusal && refusal->code == 406 && refusal->of_declaration) throw NotEquivalentError(refusal->text);
-    if (refusal) throw ChannelError(refusal->text, refusal->code);
+    if (close_error && close_error->code == 406 && close_error->from_declare)
+        throw NotEquivalentError(close_error->text);
+    if (close_error) throw ChannelError(close_error->text, close_error->code);
     if (phase == Phase::closed || phase == Phase::closing)
-        throw ChannelError("the channel is closed; what it had delivered and was not settled has been requeued");
+        throw ChannelError("the channel is closed; its unsettled messages have been requeued");
 }
 
 void Session::protocol_error(const std::string& what) const { throw ConnectionError(peer_ + ": " + what, 503, false); }
 
 void Session::send(std::uint16_t channel, amqp_method_number_t method, void* fields) {
     append_method(output_, channel, method, fields, frame_max_);
-    heartbeat_.sent();
+    heartbeat_.on_sent();
 }
 
 void Session::send_content(std::uint16_t channel, amqp_basic_properties_t& properties, std::string_view body) {
     append_content(output_, channel, properties, body, frame_max_);
 }
 
-void Session::tuned(std::uint16_t channel_max, std::uint32_t frame_max, std::chrono::seconds heartbeat) noexcept {
+void Session::apply_tune(std::uint16_t channel_max, std::uint32_t frame_max, std::chrono::seconds heartbeat) noexcept {
     heartbeat_ = Heartbeat{heartbeat, Clock::now()};
     channel_max_ = channel_max;
     frame_max_ = frame_max;
     reader_.set_max_frame_size(frame_max);
 }
 
-void Session::beat(Clock::time_point now) {
+void Session::tick(Clock::time_point now) {
     if (failed()) return;
-    switch (heartbeat_.look(now)) {
-        case Heartbeat::Due::nothing: return;
-        case Heartbeat::Due::frame: return append_heartbeat(output_);
-        case Heartbeat::Due::end:
+    switch (heartbeat_.poll(now)) {
+        case Heartbeat::Action::none: return;
+        case Heartbeat::Action::send: return append_heartbeat(output_);
+        case Heartbeat::Action::time_out:
             throw ConnectionError(peer_ + ": the peer has missed two heartbeats of " +
                                   std::to_string(heartbeat_.interval().count()) + " s");
     }
@@ -84,27 +86,27 @@ std::shared_ptr<ChannelState> Session::new_channel() {
 }
 
 void Session::input_added(std::size_t count) {
-    heartbeat_.received();
+    heartbeat_.on_received();
     reader_.added(count);
     try {
-        while (const auto frame = reader_.next()) take(*frame);
+        while (const auto frame = reader_.next()) on_frame(*frame);
     } catch (const ConnectionError& error) {
-        // The reader does not know whom it reads from.
+        // The reader's errors do not name the peer.
         if (std::string_view{error.what()}.starts_with(peer_)) throw;
         throw ConnectionError(peer_ + ": " + error.what(), error.code(), error.is_retryable());
     }
 }
 
-void Session::take(const Frame& frame) {
+void Session::on_frame(const Frame& frame) {
     if (failed() || frame.type == AMQP_FRAME_HEARTBEAT) return;
-    if (frame.channel == 0) return take_control(frame);
+    if (frame.channel == 0) return on_connection_frame(frame);
     const auto found = channels_.find(frame.channel);
     if (found == channels_.end() || found->second->phase == ChannelState::Phase::closed) {
-        protocol_error("a frame came for a channel that is not open");
+        protocol_error("received a frame for a channel that is not open");
     }
     ChannelState& channel = *found->second;
     if (channel.phase == ChannelState::Phase::closing) {
-        // Only the end of it matters; a close that crossed ours is its end too.
+        // Only close-ok matters. A channel.close that crosses ours is answered, and does not end the wait for close-ok.
         if (frame.type != AMQP_FRAME_METHOD) return;
         const auto method = method_number(frame.payload);
         if (method == AMQP_CHANNEL_CLOSE_OK_METHOD) channel.phase = ChannelState::Phase::closed;
@@ -115,24 +117,24 @@ void Session::take(const Frame& frame) {
         return;
     }
     switch (frame.type) {
-        case AMQP_FRAME_METHOD: return take_method(channel, frame);
-        case AMQP_FRAME_HEADER: return take_header(channel, frame);
-        default: return take_body(channel, frame);
+        case AMQP_FRAME_METHOD: return on_method(channel, frame);
+        case AMQP_FRAME_HEADER: return on_header(channel, frame);
+        default: return on_body(channel, frame);
     }
 }
 
-void Session::take_control(const Frame& frame) {
-    if (frame.type != AMQP_FRAME_METHOD) protocol_error("content came on channel 0");
+void Session::on_connection_frame(const Frame& frame) {
+    if (frame.type != AMQP_FRAME_METHOD) protocol_error("received content on channel 0");
     switch (method_number(frame.payload)) {
         case AMQP_CONNECTION_CLOSE_METHOD: {
             const DecodedMethod method{frame.payload};
             const auto& close = method.as<amqp_connection_close_t>();
             amqp_connection_close_ok_t ok{};
-            wipe_output();  // nothing else is listened to any more, and it may hold a password
+            wipe_output();  // the peer ignores everything else now, and the output may contain a password
             send(0, AMQP_CONNECTION_CLOSE_OK_METHOD, &ok);
-            fail(ConnectionError(
-                peer_ + ": the broker closed the connection: " + reply_text(close.reply_code, view(close.reply_text)),
-                close.reply_code, worth_retrying(close.reply_code)));
+            fail(ConnectionError(peer_ + ": the broker closed the connection: " +
+                                     text_with_code(close.reply_code, view(close.reply_text)),
+                                 close.reply_code, is_retryable_code(close.reply_code)));
             return;
         }
         case AMQP_CONNECTION_BLOCKED_METHOD:
@@ -140,16 +142,16 @@ void Session::take_control(const Frame& frame) {
             return;
         case AMQP_CONNECTION_UNBLOCKED_METHOD: blocked_.reset(); return;
         default:
-            if (control_.size() >= max_unread) protocol_error("answers came that nobody asked for");
-            control_.push_back({method_number(frame.payload), std::string{frame.payload}});
+            if (connection_replies_.size() >= max_queued_replies) protocol_error("received unrequested replies");
+            connection_replies_.push_back({method_number(frame.payload), std::string{frame.payload}});
     }
 }
 
-void Session::take_method(ChannelState& channel, const Frame& frame) {
-    if (channel.incoming_) protocol_error("a method came in the middle of a message");
+void Session::on_method(ChannelState& channel, const Frame& frame) {
+    if (channel.incoming_) protocol_error("received a method in the middle of a message");
     const amqp_method_number_t number = method_number(frame.payload);
     switch (number) {
-        case AMQP_CHANNEL_CLOSE_METHOD: return close_channel(channel, frame);
+        case AMQP_CHANNEL_CLOSE_METHOD: return on_channel_close(channel, frame);
         case AMQP_CHANNEL_FLOW_METHOD: {
             amqp_channel_flow_ok_t ok{DecodedMethod{frame.payload}.as<amqp_channel_flow_t>().active};
             return send(frame.channel, AMQP_CHANNEL_FLOW_OK_METHOD, &ok);
@@ -157,20 +159,20 @@ void Session::take_method(ChannelState& channel, const Frame& frame) {
         case AMQP_BASIC_ACK_METHOD: {
             const DecodedMethod method{frame.payload};
             const auto& ack = method.as<amqp_basic_ack_t>();
-            // A message comes back just before its own confirmation.
-            for (Received& returned : channel.returned)
-                if (const auto owner = channel.confirms.returned_to(ack.delivery_tag, ack.multiple != 0))
-                    channel.unroutable[owner] = std::move(returned);
+            // The broker returns a message just before it confirms it.
+            for (ReceivedMethod& returned : channel.returned)
+                if (const auto returned_number = channel.confirms.match_returned(ack.delivery_tag, ack.multiple != 0))
+                    channel.unroutable[returned_number] = std::move(returned);
             channel.returned.clear();
-            if (!channel.confirms.settle(ack.delivery_tag, ack.multiple != 0, true))
-                protocol_error("a message was confirmed that was never sent");
+            if (!channel.confirms.on_confirm(ack.delivery_tag, ack.multiple != 0, true))
+                protocol_error("the broker confirmed a message that was never sent");
             return;
         }
         case AMQP_BASIC_NACK_METHOD: {
             const DecodedMethod method{frame.payload};
             const auto& nack = method.as<amqp_basic_nack_t>();
-            if (!channel.confirms.settle(nack.delivery_tag, nack.multiple != 0, false))
-                protocol_error("a message was refused that was never sent");
+            if (!channel.confirms.on_confirm(nack.delivery_tag, nack.multiple != 0, false))
+                protocol_error("the broker refused a message that was never sent");
             return;
         }
         case AMQP_BASIC_CANCEL_METHOD:
@@ -180,64 +182,65 @@ void Session::take_method(ChannelState& channel, const Frame& frame) {
         case AMQP_BASIC_RETURN_METHOD:
         case AMQP_BASIC_DELIVER_METHOD:
         case AMQP_BASIC_GET_OK_METHOD:
-            channel.incoming_ = Received{number, std::string{frame.payload}};
+            channel.incoming_ = ReceivedMethod{number, std::string{frame.payload}};
             channel.has_header_ = false;
             return;
         default:
-            if (channel.replies.size() >= max_unread) protocol_error("answers came that nobody asked for");
+            if (channel.replies.size() >= max_queued_replies) protocol_error("received unrequested replies");
             channel.replies.push_back({number, std::string{frame.payload}});
     }
 }
 
-void Session::close_channel(ChannelState& channel, const Frame& frame) {
+void Session::on_channel_close(ChannelState& channel, const Frame& frame) {
     const DecodedMethod method{frame.payload};
     const auto& close = method.as<amqp_channel_close_t>();
-    const std::string text = reply_text(close.reply_code, view(close.reply_text));
-    const auto refused = static_cast<amqp_method_number_t>(close.class_id) << 16 | close.method_id;
-    const bool declaration = refused == AMQP_EXCHANGE_DECLARE_METHOD || refused == AMQP_QUEUE_DECLARE_METHOD;
+    const std::string text = text_with_code(close.reply_code, view(close.reply_text));
+    const auto refused_method = static_cast<amqp_method_number_t>(close.class_id) << 16 | close.method_id;
+    const bool from_declare =
+        refused_method == AMQP_EXCHANGE_DECLARE_METHOD || refused_method == AMQP_QUEUE_DECLARE_METHOD;
     channel.phase = ChannelState::Phase::closed;
     channel.unsettled.clear();
-    channel.refusal = {close.reply_code, text, declaration};
+    channel.close_error = {close.reply_code, text, from_declare};
     amqp_channel_close_ok_t ok{};
     send(frame.channel, AMQP_CHANNEL_CLOSE_OK_METHOD, &ok);
 }
 
-void Session::take_header(ChannelState& channel, const Frame& frame) {
-    if (!channel.incoming_ || channel.has_header_) protocol_error("a content header came without its method");
-    if (frame.payload.size() < 14) protocol_error("a content header is cut short");
+void Session::on_header(ChannelState& channel, const Frame& frame) {
+    if (!channel.incoming_ || channel.has_header_) protocol_error("received a content header without its method");
+    if (frame.payload.size() < 14) protocol_error("received a content header that is cut short");
     channel.body_size_ = read_u64(frame.payload.substr(4));
     if (channel.body_size_ > max_body_size)
         protocol_error("a message of " + std::to_string(channel.body_size_) + " bytes was announced");
     channel.incoming_->properties = decode_properties(frame.payload.substr(12), channel.incoming_->header_error);
     channel.has_header_ = true;
-    if (channel.body_size_ == 0) complete(channel);
+    if (channel.body_size_ == 0) on_message_complete(channel);
 }
 
-void Session::take_body(ChannelState& channel, const Frame& frame) {
-    if (!channel.incoming_ || !channel.has_header_) protocol_error("a part of a message came without its header");
+void Session::on_body(ChannelState& channel, const Frame& frame) {
+    if (!channel.incoming_ || !channel.has_header_) protocol_error("received a content body without its header");
     std::string& body = channel.incoming_->body;
     if (frame.payload.size() > channel.body_size_ - body.size()) protocol_error("a message is longer than announced");
     body.append(frame.payload);
-    if (body.size() == channel.body_size_) complete(channel);
+    if (body.size() == channel.body_size_) on_message_complete(channel);
 }
 
-void Session::complete(ChannelState& channel) {
-    Received message = std::move(*channel.incoming_);
+void Session::on_message_complete(ChannelState& channel) {
+    ReceivedMethod message = std::move(*channel.incoming_);
     channel.incoming_.reset();
-    auto& place = message.method == AMQP_BASIC_RETURN_METHOD    ? channel.returned
-                  : message.method == AMQP_BASIC_DELIVER_METHOD ? channel.deliveries
-                                                                : channel.replies;
+    auto& destination = message.method == AMQP_BASIC_RETURN_METHOD    ? channel.returned
+                        : message.method == AMQP_BASIC_DELIVER_METHOD ? channel.deliveries
+                                                                      : channel.replies;
     if (message.method == AMQP_BASIC_DELIVER_METHOD) {
         const DecodedMethod method{message.payload};
         const auto& deliver = method.as<amqp_basic_deliver_t>();
         if (!channel.consumers.contains(std::string{view(deliver.consumer_tag)})) {
-            // It was under way when its consumer was cancelled.
+            // It was in flight when its consumer was cancelled: requeue it.
             amqp_basic_reject_t reject{deliver.delivery_tag, 1};
             return send(channel.number(), AMQP_BASIC_REJECT_METHOD, &reject);
         }
     }
-    if (place.size() >= max_unread_messages) protocol_error("messages came that nobody asked for");
-    place.push_back(std::move(message));
+    if (destination.size() >= max_queued_messages) protocol_error("received unrequested messages");
+    destination.push_back(std::move(message));
 }
 
 }  // namespace kombu::amqp

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
 #include <kombu/deadline.hpp>
@@ -22,8 +23,8 @@
 
 namespace kombu::amqp {
 
-/// A method that a channel received, with its content when it has one.
-struct Received {
+/// A received method, with its content when it has one.
+struct ReceivedMethod {
     amqp_method_number_t method = 0;
     std::string payload{};
     Properties properties{};
@@ -40,40 +41,41 @@ public:
 
     std::uint16_t number() const noexcept { return number_; }
     bool is_open() const noexcept { return phase == Phase::open; }
-    /// Throws ChannelError when the channel is closed, with the broker's words when it was the broker.
+    /// Throws ChannelError when the channel is closed, with the broker's text when the broker closed it.
     void check() const;
 
     Phase phase = Phase::opening;
-    std::deque<Received> replies{};                  // answers to what was asked
-    std::deque<Received> returned{};                 // mandatory messages that came back and are not confirmed yet
-    std::map<std::uint64_t, Received> unroutable{};  // those that are, by their number
-    std::deque<Received> deliveries{};               // for the consumers below
+    std::deque<ReceivedMethod> replies{};                  // replies to requests
+    std::deque<ReceivedMethod> returned{};                 // returned messages that are not confirmed yet
+    std::map<std::uint64_t, ReceivedMethod> unroutable{};  // returned messages that are confirmed, by sequence number
+    std::deque<ReceivedMethod> deliveries{};               // for the consumers below
     std::set<std::string> consumers{};
     std::uint64_t last_consumer = 0;
-    int cancels_under_way = 0;  // whose messages may still come
+    int pending_cancels = 0;  // messages may arrive until cancel-ok
     Confirms confirms{};
     std::set<std::uint64_t> unsettled{};
-    struct Refusal {
+    struct CloseError {
         int code = 0;
         std::string text{};
-        bool of_declaration = false;
+        bool from_declare = false;
     };
-    std::optional<Refusal> refusal{};  // why the broker closed it
+    std::optional<CloseError> close_error{};  // why the broker closed it
 
 private:
     friend class Session;
     std::uint16_t number_;
-    // A method whose content is on its way.
-    std::optional<Received> incoming_{};
+    // A method whose content has not arrived completely.
+    std::optional<ReceivedMethod> incoming_{};
     bool has_header_ = false;
     std::uint64_t body_size_ = 0;
 };
 
-/// An AMQP 0-9-1 connection without I/O: bytes in, bytes out, and what they mean for the channels. Frames that come
-/// unasked are dealt with here, whenever they come. Operations (operations.hpp) say what to ask for.
+/// An AMQP 0-9-1 connection without I/O: it parses received bytes, keeps the state of the channels and collects the
+/// bytes to send. It handles unrequested frames itself whenever they arrive. Operations (operations.hpp) make the
+/// requests.
 class Session {
 public:
-    /// What a received message may measure.
+    /// The largest body of a received message, in bytes.
     static constexpr std::uint64_t max_body_size = std::uint64_t{128} << 20;
 
     explicit Session(std::string peer) : peer_(std::move(peer)) {}
@@ -83,41 +85,41 @@ public:
     std::pair<char*, std::size_t> input_space() { return reader_.space(); }
     void input_added(std::size_t count);
     void fail(const ConnectionError& error) noexcept { failure_.set(error); }
-    /// From any thread.
+    /// Thread-safe.
     bool failed() const noexcept { return failure_.is_set(); }
-    /// Throws what the session failed with.
+    /// Throws the error that the session failed with, if it has failed.
     void check() const { failure_.check(); }
-    /// What is going on is known to operations only.
-    bool is_quiet() const noexcept { return false; }
-    /// When beat() is to be called; never without heartbeats.
-    Deadline next_heartbeat() const noexcept { return heartbeat_.next(); }
-    void beat(Clock::time_point now);
+    /// Always false: the session cannot tell whether a reply is outstanding.
+    bool is_idle() const noexcept { return false; }
+    /// When to call tick(); never without heartbeats.
+    Deadline next_heartbeat() const noexcept { return heartbeat_.next_poll(); }
+    void tick(Clock::time_point now);
 
     // -- for operations
     const std::string& peer() const noexcept { return peer_; }
     void send(std::uint16_t channel, amqp_method_number_t method, void* fields);
     void send_content(std::uint16_t channel, amqp_basic_properties_t& properties, std::string_view body);
-    /// Answers on channel 0.
-    std::deque<Received>& control() noexcept { return control_; }
-    void tuned(std::uint16_t channel_max, std::uint32_t frame_max, std::chrono::seconds heartbeat) noexcept;
-    /// What was agreed on; zero: none.
+    /// Replies on channel 0.
+    std::deque<ReceivedMethod>& connection_replies() noexcept { return connection_replies_; }
+    void apply_tune(std::uint16_t channel_max, std::uint32_t frame_max, std::chrono::seconds heartbeat) noexcept;
+    /// The negotiated interval; zero: no heartbeats.
     std::chrono::seconds heartbeat() const noexcept { return heartbeat_.interval(); }
 
-    /// A channel number nobody uses. Throws ChannelLimitExceeded.
+    /// Creates a channel with an unused number. Throws ChannelLimitExceeded when there is none.
     std::shared_ptr<ChannelState> new_channel();
-    /// The broker has memory or disk trouble and takes no messages.
+    /// The broker's reason while it accepts no messages (low on memory or disk).
     const std::optional<std::string>& blocked() const noexcept { return blocked_; }
-    /// Bytes of a log-in do not stay in memory.
+    /// Clears the output and overwrites its memory, so that no password stays there.
     void wipe_output() noexcept;
 
 private:
-    void take(const Frame& frame);
-    void take_control(const Frame& frame);
-    void take_method(ChannelState& channel, const Frame& frame);
-    void take_header(ChannelState& channel, const Frame& frame);
-    void take_body(ChannelState& channel, const Frame& frame);
-    void complete(ChannelState& channel);
-    void close_channel(ChannelState& channel, const Frame& frame);
+    void on_frame(const Frame& frame);
+    void on_connection_frame(const Frame& frame);
+    void on_method(ChannelState& channel, const Frame& frame);
+    void on_header(ChannelState& channel, const Frame& frame);
+    void on_body(ChannelState& channel, const Frame& frame);
+    void on_message_complete(ChannelState& channel);
+    void on_channel_close(ChannelState& channel, const Frame& frame);
     [[noreturn]] void protocol_error(const std::string& what) const;
 
     std::string peer_;
@@ -128,7 +130,7 @@ private:
     std::uint16_t channel_max_ = 1;
     std::uint32_t frame_max_ = min_frame_size;
     std::optional<std::string> blocked_;
-    std::deque<Received> control_;
+    std::deque<ReceivedMethod> connection_replies_;
     std::map<std::uint16_t, std::shared_ptr<ChannelState>> channels_;
 };
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #include "amqp/table.hpp"
 
 #include <kombu/error.hpp>
@@ -14,7 +15,7 @@ namespace {
 
 constexpr std::size_t max_encoded_depth = 32;
 
-amqp_field_value_t integer(std::int64_t number) {
+amqp_field_value_t encode_integer(std::int64_t number) {
     amqp_field_value_t field{};
     if (number >= std::numeric_limits<std::int32_t>::min() && number <= std::numeric_limits<std::int32_t>::max()) {
         field.kind = AMQP_FIELD_KIND_I32;
@@ -26,7 +27,7 @@ amqp_field_value_t integer(std::int64_t number) {
     return field;
 }
 
-bool is_printable_utf8(std::string_view text) {
+bool is_valid_utf8(std::string_view text) {
     try {
         (void)Json(std::string{text}).dump();
         return true;
@@ -36,7 +37,7 @@ bool is_printable_utf8(std::string_view text) {
 }
 
 Json text_or_binary(std::string_view text) {
-    if (is_printable_utf8(text)) return Json(std::string{text});
+    if (is_valid_utf8(text)) return Json(std::string{text});
     return Json::binary(std::vector<std::uint8_t>(text.begin(), text.end()));
 }
 
@@ -55,7 +56,7 @@ Json to_json(const amqp_field_value_t& field) {
         case AMQP_FIELD_KIND_F32: return field.value.f32;
         case AMQP_FIELD_KIND_F64: return field.value.f64;
         case AMQP_FIELD_KIND_DECIMAL: {
-            // Exact, as text: a binary fraction would not be.
+            // As text, since a binary fraction would not be exact.
             std::string digits = std::to_string(field.value.decimal.value);
             const std::size_t places = field.value.decimal.decimals;
             if (places == 0) return digits;
@@ -80,31 +81,31 @@ Json to_json(const amqp_field_value_t& field) {
 
 }  // namespace
 
-amqp_table_t TableEncoder::table(const Json& object, std::size_t depth) {
+amqp_table_t TableEncoder::encode(const Json& object, std::size_t depth) {
     if (!object.is_object()) throw EncodeError("headers and arguments must be JSON objects");
     if (depth > max_encoded_depth) throw EncodeError("headers or arguments nest more than 32 levels deep");
     auto& entries = tables_.emplace_back();
     entries.reserve(object.size());
     for (auto item = object.begin(); item != object.end(); ++item) {
         if (item.key().size() > 255) throw EncodeError("a key of headers or arguments is longer than 255 bytes");
-        entries.push_back({bytes(item.key()), value(item.value(), depth + 1)});
+        entries.push_back({bytes(item.key()), encode_value(item.value(), depth + 1)});
     }
     return {static_cast<int>(entries.size()), entries.data()};
 }
 
-amqp_field_value_t TableEncoder::value(const Json& json, std::size_t depth) {
+amqp_field_value_t TableEncoder::encode_value(const Json& json, std::size_t depth) {
     amqp_field_value_t field{};
     switch (json.type()) {
         case Json::value_t::boolean:
             field.kind = AMQP_FIELD_KIND_BOOLEAN;
             field.value.boolean = json.get<bool>() ? 1 : 0;
             return field;
-        case Json::value_t::number_integer: return integer(json.get<std::int64_t>());
+        case Json::value_t::number_integer: return encode_integer(json.get<std::int64_t>());
         case Json::value_t::number_unsigned: {
             const auto number = json.get<std::uint64_t>();
             if (number > static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max()))
                 throw EncodeError("a number in headers or arguments does not fit into 64 signed bits");
-            return integer(static_cast<std::int64_t>(number));
+            return encode_integer(static_cast<std::int64_t>(number));
         }
         case Json::value_t::number_float:
             field.kind = AMQP_FIELD_KIND_F64;
@@ -122,13 +123,13 @@ amqp_field_value_t TableEncoder::value(const Json& json, std::size_t depth) {
         }
         case Json::value_t::object:
             field.kind = AMQP_FIELD_KIND_TABLE;
-            field.value.table = table(json, depth);
+            field.value.table = encode(json, depth);
             return field;
         case Json::value_t::array: {
             if (depth > max_encoded_depth) throw EncodeError("headers or arguments nest more than 32 levels deep");
             auto& values = arrays_.emplace_back();
             values.reserve(json.size());
-            for (const Json& element : json) values.push_back(value(element, depth + 1));
+            for (const Json& element : json) values.push_back(encode_value(element, depth + 1));
             field.kind = AMQP_FIELD_KIND_ARRAY;
             field.value.array = {static_cast<int>(values.size()), values.data()};
             return field;
@@ -144,7 +145,7 @@ Json to_json(const amqp_table_t& table) {
     return object;
 }
 
-amqp_basic_properties_t to_wire(const Properties& from, TableEncoder& tables) {
+amqp_basic_properties_t encode_properties(const Properties& from, TableEncoder& tables) {
     amqp_basic_properties_t to{};
     const auto text = [&](const std::optional<std::string>& value, amqp_bytes_t& field, amqp_flags_t flag) {
         if (!value) return;
@@ -153,7 +154,7 @@ amqp_basic_properties_t to_wire(const Properties& from, TableEncoder& tables) {
     };
     text(from.content_type, to.content_type, AMQP_BASIC_CONTENT_TYPE_FLAG);
     text(from.content_encoding, to.content_encoding, AMQP_BASIC_CONTENT_ENCODING_FLAG);
-    to.headers = tables.table(from.headers);
+    to.headers = tables.encode(from.headers);
     to._flags |= AMQP_BASIC_HEADERS_FLAG;  // Kombu sends the table also when it is empty
     if (from.delivery_mode) {
         to.delivery_mode = static_cast<std::uint8_t>(*from.delivery_mode);
@@ -180,8 +181,8 @@ amqp_basic_properties_t to_wire(const Properties& from, TableEncoder& tables) {
 
 Properties decode_properties(std::string_view encoded, std::optional<std::string>& header_error) {
     std::string stripped;
-    if (const auto headers = find_headers(encoded); !headers.empty() && is_unsafe(headers)) {
-        header_error = "the headers nest more than 64 levels deep, or are broken";
+    if (const auto headers = find_headers(encoded); !headers.empty() && is_malformed_or_too_deep(headers)) {
+        header_error = "the headers are malformed or nest more than 64 levels deep";
         stripped = without_headers(encoded, headers);
         encoded = stripped;
     }
@@ -194,7 +195,7 @@ Properties decode_properties(std::string_view encoded, std::optional<std::string
     } memory;
     void* decoded = nullptr;
     if (amqp_decode_properties(AMQP_BASIC_CLASS, &memory.pool, bytes(encoded), &decoded) < 0 || !decoded)
-        throw ConnectionError("the peer sent a content header whose properties are broken", 502, false);
+        throw ConnectionError("the peer sent a content header with malformed properties", 502, false);
     const auto& from = *static_cast<const amqp_basic_properties_t*>(decoded);
 
     Properties to;

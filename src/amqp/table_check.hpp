@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
 #include <string>
@@ -5,10 +6,10 @@
 
 namespace kombu::amqp {
 
-/// Whether tables and arrays within an encoded table, its length included, nest more than 64 levels deep, or reach
-/// beyond what they stand in. librabbitmq follows them recursively, as deep as they go and as far as the frame goes,
-/// which in a frame of 128 KiB is more than a thread's stack holds.
-bool is_unsafe(std::string_view encoded_table);
+/// Whether the tables and arrays within an encoded table (with its length prefix) nest more than 64 levels deep, or
+/// extend beyond their container. librabbitmq decodes them recursively and without a limit: the depth that a frame of
+/// 128 KiB can hold overflows a thread's stack.
+bool is_malformed_or_too_deep(std::string_view encoded_table);
 
 /// The encoded headers table within encoded basic properties; empty when there is none.
 std::string_view find_headers(std::string_view encoded_properties);

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #include "amqp/transport.hpp"
 
 #include <kombu/error.hpp>
@@ -7,7 +8,7 @@
 namespace kombu::amqp {
 namespace {
 
-void check_short(const std::string& text, const char* field) {
+void check_short_string(const std::string& text, const char* field) {
     if (text.size() > 255) throw ConfigurationError(std::string{field} + ": longer than 255 bytes");
 }
 
@@ -19,8 +20,8 @@ public:
         if (endpoint.userid.empty()) endpoint.userid = "guest";
         if (endpoint.password.empty()) endpoint.password = "guest";
         if (endpoint.virtual_host.empty()) endpoint.virtual_host = "/";
-        check_short(endpoint.userid, "userid");
-        check_short(endpoint.virtual_host, "virtual_host");
+        check_short_string(endpoint.userid, "userid");
+        check_short_string(endpoint.virtual_host, "virtual_host");
     }
 
     std::string default_login_method() const override { return "PLAIN"; }

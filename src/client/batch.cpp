@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #include <kombu/async.hpp>
 #include <kombu/batch.hpp>
 #include <kombu/error.hpp>
@@ -19,48 +20,48 @@ namespace kombu {
 struct Batch::Messages {
     detail::ConnectionRef connection;
     ProducerOptions options;
-    // Beside each other: transports take the messages as they lie here.
+    // Contiguous, since transports take a span of messages.
     std::vector<OutgoingMessage> outgoing{};
-    struct Wish {
+    struct Requirements {
         std::vector<Entity> declare{};
         std::optional<RetryPolicy> retry_policy{};
     };
-    std::vector<Wish> wishes{};
+    std::vector<Requirements> requirements{};
 
-    /// Drops those that have no error.
-    void keep(const std::vector<std::exception_ptr>& errors) {
+    /// Removes the messages that have no error.
+    void retain_failed(const std::vector<std::exception_ptr>& errors) {
         std::size_t kept = 0;
         for (std::size_t i = 0; i < errors.size(); ++i) {
             if (!errors[i]) continue;
             if (kept != i) {
                 outgoing[kept] = std::move(outgoing[i]);
-                wishes[kept] = std::move(wishes[i]);
+                requirements[kept] = std::move(requirements[i]);
             }
             ++kept;
         }
         outgoing.resize(kept);
-        wishes.resize(kept);
+        requirements.resize(kept);
     }
 };
 
 namespace {
 
-/// What became of each message.
+/// The outcome of each message: null when it was confirmed, else its error.
 using Results = std::vector<std::exception_ptr>;
-/// What is to be declared for each.
-using Wishes = std::vector<const std::vector<Entity>*>;
+/// The entities to declare for each message.
+using Declarations = std::vector<const std::vector<Entity>*>;
 
 bool is_retryable(const std::exception_ptr& error) {
     try {
         std::rethrow_exception(error);
-    } catch (const Error& known) {
-        return known.is_retryable();
+    } catch (const Error& kombu_error) {
+        return kombu_error.is_retryable();
     } catch (...) {
         return false;
     }
 }
 
-bool is_refusal(const std::exception_ptr& error) {
+bool is_channel_error(const std::exception_ptr& error) {
     if (!error) return false;
     try {
         std::rethrow_exception(error);
@@ -74,14 +75,14 @@ bool is_refusal(const std::exception_ptr& error) {
 std::string text_of(const std::exception_ptr& error) {
     try {
         std::rethrow_exception(error);
-    } catch (const std::exception& known) {
-        return known.what();
+    } catch (const std::exception& exception) {
+        return exception.what();
     } catch (...) {
         return "unknown";
     }
 }
 
-[[noreturn]] void report(const Results& results) {
+[[noreturn]] void throw_batch_error(const Results& results) {
     std::vector<BatchError::Failure> failures;
     bool retryable = true;
     for (std::size_t i = 0; i < results.size(); ++i) {
@@ -109,11 +110,11 @@ void Batch::add(const Body& body, const PublishOptions& options) {
     Messages& messages = *messages_;
     PreparedMessage message =
         prepare(encode(body, options, messages.options), options, messages.options, messages.connection.checked());
-    messages.wishes.push_back({std::move(message.declare), message.retry_policy});
+    messages.requirements.push_back({std::move(message.declare), message.retry_policy});
     try {
         messages.outgoing.push_back(std::move(message.outgoing));
     } catch (...) {
-        messages.wishes.pop_back();
+        messages.requirements.pop_back();
         throw;
     }
 }
@@ -127,21 +128,22 @@ std::size_t Batch::size() const noexcept { return messages_ ? messages_->outgoin
 void Batch::clear() noexcept {
     if (!messages_) return;
     messages_->outgoing.clear();
-    messages_->wishes.clear();
+    messages_->requirements.clear();
 }
 
 void Batch::commit(OptionalTimeout timeout) { net::run(async::Operations::commit(*this, timeout)); }
 
 namespace {
 
-/// Sends those of the messages that have no error, and says what became of each.
-async::Operation<Results> attempt(detail::ConnectionState& connection, std::span<const OutgoingMessage> messages,
-                                  const Wishes& declare, Deadline deadline) {
+/// Declares and publishes once, and returns the outcome of each message. A message whose declaration is refused is not
+/// published.
+async::Operation<Results> publish_once(detail::ConnectionState& connection, std::span<const OutgoingMessage> messages,
+                                       const Declarations& declare, Deadline deadline) {
     Results results(messages.size());
-    std::exception_ptr broken;
+    std::exception_ptr failure;
     try {
         std::shared_ptr<TransportChannel> channel = co_await connection.default_channel(deadline);
-        bool refused = false;
+        bool declaration_failed = false;
         for (std::size_t i = 0; i < messages.size(); ++i) {
             for (const Entity& entity : *declare[i]) {
                 if (is_declared(connection, entity)) continue;
@@ -150,31 +152,31 @@ async::Operation<Results> attempt(detail::ConnectionState& connection, std::span
                     co_await declare_and_remember(connection, *channel, entity, deadline);
                 } catch (const ChannelError&) {
                     results[i] = std::current_exception();
-                    refused = true;
+                    declaration_failed = true;
                 }
                 if (results[i]) break;
             }
         }
         if (!channel->is_open()) channel = co_await connection.default_channel(deadline);
-        if (!refused) {
+        if (!declaration_failed) {
             results = co_await channel->basic_publish_all(messages, deadline, {});
-            if (std::any_of(results.begin(), results.end(), is_refusal)) connection.forget_declarations();
+            if (std::any_of(results.begin(), results.end(), is_channel_error)) connection.forget_declarations();
             co_return results;
         }
-        std::vector<OutgoingMessage> others;
+        std::vector<OutgoingMessage> remaining;
         for (std::size_t i = 0; i < messages.size(); ++i)
-            if (!results[i]) others.push_back(messages[i]);
-        const Results rest = co_await channel->basic_publish_all(others, deadline, {});
+            if (!results[i]) remaining.push_back(messages[i]);
+        const Results remaining_results = co_await channel->basic_publish_all(remaining, deadline, {});
         for (std::size_t i = 0, at = 0; i < messages.size(); ++i)
-            if (!results[i]) results[i] = rest[at++];
+            if (!results[i]) results[i] = remaining_results[at++];
     } catch (const OperationalError&) {
-        broken = std::current_exception();
+        failure = std::current_exception();
     }
-    if (broken)
+    if (failure)
         for (std::exception_ptr& result : results)
-            if (!result) result = broken;
-    // What is thought to be declared may be what was refused.
-    if (std::any_of(results.begin(), results.end(), is_refusal)) connection.forget_declarations();
+            if (!result) result = failure;
+    // The refused entity may be one that is remembered as declared.
+    if (std::any_of(results.begin(), results.end(), is_channel_error)) connection.forget_declarations();
     co_return results;
 }
 
@@ -184,33 +186,35 @@ async::Operation<> async::Operations::commit(Batch& batch, OptionalTimeout timeo
     if (!batch.messages_) throw LeaseError("the batch was moved from");
     Batch::Messages& messages = *batch.messages_;
     kombu::detail::ConnectionState& connection = messages.connection.checked();
-    const kombu::detail::ConnectionState::Use use{connection};
+    const kombu::detail::ConnectionState::OperationGuard guard{connection};
     const Deadline deadline = connection.deadline(timeout);
     if (messages.outgoing.empty()) co_return;
 
-    Wishes declare;
-    for (const Batch::Messages::Wish& wish : messages.wishes) declare.push_back(&wish.declare);
-    Results results = co_await attempt(connection, messages.outgoing, declare, deadline);
+    Declarations declare;
+    for (const Batch::Messages::Requirements& requirement : messages.requirements)
+        declare.push_back(&requirement.declare);
+    Results results = co_await publish_once(connection, messages.outgoing, declare, deadline);
     std::optional<Backoff> backoff;
     for (;;) {
-        std::vector<std::size_t> again;
-        std::vector<OutgoingMessage> some;
+        std::vector<std::size_t> retry_indices;
+        std::vector<OutgoingMessage> retry_messages;
         declare.clear();
         for (std::size_t i = 0; i < results.size(); ++i) {
-            if (!results[i] || !messages.wishes[i].retry_policy || !is_retryable(results[i])) continue;
-            if (!backoff) backoff.emplace(*messages.wishes[i].retry_policy, deadline);
-            again.push_back(i);
-            some.push_back(messages.outgoing[i]);
-            declare.push_back(&messages.wishes[i].declare);
+            if (!results[i] || !messages.requirements[i].retry_policy || !is_retryable(results[i])) continue;
+            if (!backoff) backoff.emplace(*messages.requirements[i].retry_policy, deadline);
+            retry_indices.push_back(i);
+            retry_messages.push_back(messages.outgoing[i]);
+            declare.push_back(&messages.requirements[i].declare);
         }
-        const auto pause = again.empty() ? std::nullopt : backoff->next();
+        const auto pause = retry_indices.empty() ? std::nullopt : backoff->next();
         if (!pause) break;
-        for (const Deadline next = Deadline::after(*pause); !next.expired();) co_await async::Wait{.until = next};
-        const Results now = co_await attempt(connection, some, declare, deadline);
-        for (std::size_t i = 0; i < again.size(); ++i) results[again[i]] = now[i];
+        for (const Deadline retry_at = Deadline::after(*pause); !retry_at.expired();)
+            co_await async::Wait{.until = retry_at};
+        const Results retry_results = co_await publish_once(connection, retry_messages, declare, deadline);
+        for (std::size_t i = 0; i < retry_indices.size(); ++i) results[retry_indices[i]] = retry_results[i];
     }
-    messages.keep(results);
-    if (!messages.outgoing.empty()) report(results);
+    messages.retain_failed(results);
+    if (!messages.outgoing.empty()) throw_batch_error(results);
 }
 
 }  // namespace kombu

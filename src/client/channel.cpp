@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #include <kombu/channel.hpp>
 #include <kombu/error.hpp>
 #include <kombu/transport.hpp>
@@ -19,8 +20,8 @@ ConnectionRef::ConnectionRef(std::shared_ptr<ConnectionState> state) : state_(st
 }
 
 ConnectionState& ConnectionRef::checked() const {
-    if (!state_) throw LeaseError("there is no connection");
-    if (state_->lease_generation() != lease_generation_) throw LeaseError("the connection was given back to its pool");
+    if (!state_) throw LeaseError("no connection is set");
+    if (state_->lease_generation() != lease_generation_) throw LeaseError("the connection was returned to its pool");
     return *state_;
 }
 
@@ -42,9 +43,9 @@ using detail::ChannelHandle;
 
 /// Runs an operation on the channel, on the caller's thread.
 template <class Start>
-auto perform(const ChannelHandle& handle, OptionalTimeout timeout, Start start) {
+auto run_on_channel(const ChannelHandle& handle, OptionalTimeout timeout, Start start) {
     detail::ConnectionState& connection = handle.connection().checked();
-    const detail::ConnectionState::Use use{connection};
+    const detail::ConnectionState::OperationGuard guard{connection};
     return net::run(start(handle.checked(), connection.deadline(timeout)));
 }
 
@@ -59,24 +60,26 @@ void check_binding(std::string_view queue, std::string_view exchange, std::strin
 bool Channel::is_open() const { return handle_.checked().is_open(); }
 
 void Channel::close(OptionalTimeout timeout) {
-    perform(handle_, timeout, [](TransportChannel& channel, Deadline deadline) { return channel.close(deadline); });
+    run_on_channel(handle_, timeout,
+                   [](TransportChannel& channel, Deadline deadline) { return channel.close(deadline); });
 }
 
 void Channel::exchange_declare(const Exchange& exchange, OptionalTimeout timeout) {
-    perform(handle_, timeout,
-            [&](TransportChannel& channel, Deadline deadline) { return kombu::declare(channel, exchange, deadline); });
+    run_on_channel(handle_, timeout, [&](TransportChannel& channel, Deadline deadline) {
+        return kombu::declare(channel, exchange, deadline);
+    });
 }
 
 void Channel::exchange_delete(std::string_view name, bool if_unused, OptionalTimeout timeout) {
     check_name(name, "exchange name");
     handle_.connection().checked().forget_declarations();
-    perform(handle_, timeout, [&](TransportChannel& channel, Deadline deadline) {
+    run_on_channel(handle_, timeout, [&](TransportChannel& channel, Deadline deadline) {
         return channel.exchange_delete(name, if_unused, deadline);
     });
 }
 
 QueueInfo Channel::queue_declare(const Queue& queue, OptionalTimeout timeout) {
-    return perform(handle_, timeout, [&](TransportChannel& channel, Deadline deadline) {
+    return run_on_channel(handle_, timeout, [&](TransportChannel& channel, Deadline deadline) {
         return channel.queue_declare(queue, deadline);
     });
 }
@@ -84,7 +87,7 @@ QueueInfo Channel::queue_declare(const Queue& queue, OptionalTimeout timeout) {
 void Channel::queue_bind(std::string_view queue, std::string_view exchange, std::string_view routing_key,
                          const Json& arguments, OptionalTimeout timeout) {
     check_binding(queue, exchange, routing_key);
-    perform(handle_, timeout, [&](TransportChannel& channel, Deadline deadline) {
+    run_on_channel(handle_, timeout, [&](TransportChannel& channel, Deadline deadline) {
         return channel.queue_bind(queue, exchange, routing_key, arguments, deadline);
     });
 }
@@ -92,21 +95,22 @@ void Channel::queue_bind(std::string_view queue, std::string_view exchange, std:
 void Channel::queue_unbind(std::string_view queue, std::string_view exchange, std::string_view routing_key,
                            const Json& arguments, OptionalTimeout timeout) {
     check_binding(queue, exchange, routing_key);
-    perform(handle_, timeout, [&](TransportChannel& channel, Deadline deadline) {
+    run_on_channel(handle_, timeout, [&](TransportChannel& channel, Deadline deadline) {
         return channel.queue_unbind(queue, exchange, routing_key, arguments, deadline);
     });
 }
 
 std::uint32_t Channel::queue_purge(std::string_view name, OptionalTimeout timeout) {
     check_name(name, "queue name");
-    return perform(handle_, timeout,
-                   [&](TransportChannel& channel, Deadline deadline) { return channel.queue_purge(name, deadline); });
+    return run_on_channel(handle_, timeout, [&](TransportChannel& channel, Deadline deadline) {
+        return channel.queue_purge(name, deadline);
+    });
 }
 
 std::uint32_t Channel::queue_delete(std::string_view name, bool if_unused, bool if_empty, OptionalTimeout timeout) {
     check_name(name, "queue name");
     handle_.connection().checked().forget_declarations();
-    return perform(handle_, timeout, [&](TransportChannel& channel, Deadline deadline) {
+    return run_on_channel(handle_, timeout, [&](TransportChannel& channel, Deadline deadline) {
         return channel.queue_delete(name, if_unused, if_empty, deadline);
     });
 }
@@ -114,7 +118,7 @@ std::uint32_t Channel::queue_delete(std::string_view name, bool if_unused, bool 
 std::optional<Message> Channel::basic_get(std::string_view queue, bool no_ack, ContentTypes accept,
                                           OptionalTimeout timeout) {
     check_name(queue, "queue name");
-    auto delivery = perform(handle_, timeout, [&](TransportChannel& channel, Deadline deadline) {
+    auto delivery = run_on_channel(handle_, timeout, [&](TransportChannel& channel, Deadline deadline) {
         return channel.basic_get(queue, no_ack, deadline);
     });
     if (!delivery) return std::nullopt;
@@ -122,8 +126,9 @@ std::optional<Message> Channel::basic_get(std::string_view queue, bool no_ack, C
 }
 
 void Channel::declare(const Entity& entity, OptionalTimeout timeout) {
-    perform(handle_, timeout,
-            [&](TransportChannel& channel, Deadline deadline) { return kombu::declare(channel, entity, deadline); });
+    run_on_channel(handle_, timeout, [&](TransportChannel& channel, Deadline deadline) {
+        return kombu::declare(channel, entity, deadline);
+    });
 }
 
 }  // namespace kombu

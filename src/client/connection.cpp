@@ -1,7 +1,9 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #include <kombu/connection.hpp>
 #include <kombu/error.hpp>
 #include <kombu/simple_queue.hpp>
 
+#include "client/client_access.hpp"
 #include "client/connection_config.hpp"
 #include "client/connection_state.hpp"
 #include "net/blocking_driver.hpp"
@@ -16,44 +18,44 @@ using detail::ConnectionState;
 
 namespace {
 
-constexpr std::chrono::seconds longest_goodbye{1};
+constexpr std::chrono::seconds close_timeout{1};
 
-/// What a moved-from connection is used for by mistake.
-ConnectionState& live(const std::shared_ptr<ConnectionState>& state) {
+/// Throws LeaseError for a moved-from connection.
+ConnectionState& require_state(const std::shared_ptr<ConnectionState>& state) {
     if (!state) throw LeaseError("the connection was moved from");
     return *state;
 }
 
 const ConnectionParameters& parameters(const std::shared_ptr<ConnectionState>& state) noexcept {
     static const auto* const none = new ConnectionParameters{.endpoints = {Endpoint{}}};
-    return state ? state->description().parameters : *none;
+    return state ? state->config().parameters : *none;
 }
 
 async::Operation<> connect_by(std::shared_ptr<ConnectionState> state, Deadline deadline) {
-    const ConnectionState::Use use{*state};
+    const ConnectionState::OperationGuard guard{*state};
     co_await state->connect(deadline);
 }
 
-Queue named(std::string_view name) {
+Queue queue_named(std::string_view name) {
     const std::string text{name};
     return {text, Exchange{text}, text};
 }
 
-std::shared_ptr<ConnectionState> unconnected(const Connection& like) {
-    return detail::ClientAccess::state(like)
-               ? std::make_shared<ConnectionState>(detail::ClientAccess::state(like)->shared_description())
+std::shared_ptr<ConnectionState> clone_unconnected(const Connection& other) {
+    return detail::ClientAccess::state(other)
+               ? std::make_shared<ConnectionState>(detail::ClientAccess::state(other)->shared_config())
                : nullptr;
 }
 
 }  // namespace
 
 Connection::Connection(std::string_view url, const ConnectionOptions& options)
-    : state_(std::make_shared<ConnectionState>(detail::describe(url, options))),
+    : state_(std::make_shared<ConnectionState>(detail::parse_connection(url, options))),
       fingerprint_(detail::next_unique_id()) {}
-Connection::Connection(const Connection& other) : state_(unconnected(other)), fingerprint_(other.fingerprint_) {}
+Connection::Connection(const Connection& other) : state_(clone_unconnected(other)), fingerprint_(other.fingerprint_) {}
 Connection& Connection::operator=(const Connection& other) {
     if (this == &other) return *this;
-    state_ = unconnected(other);
+    state_ = clone_unconnected(other);
     fingerprint_ = other.fingerprint_;
     return *this;
 }
@@ -67,12 +69,12 @@ Connection& Connection::connect(OptionalTimeout timeout) {
 }
 
 async::Operation<> async::Operations::connect(Connection& connection, OptionalTimeout timeout) {
-    live(connection.state_);
+    require_state(connection.state_);
     return connect_by(connection.state_, Deadline::after(timeout));
 }
 
 Connection& Connection::ensure_connection(const RetryPolicy& policy, const OnError& on_error) {
-    live(state_);
+    require_state(state_);
     const Deadline deadline = Deadline::after(policy.timeout);
     Backoff backoff{policy, deadline};
     for (;;) {
@@ -91,41 +93,39 @@ Connection& Connection::ensure_connection(const RetryPolicy& policy, const OnErr
 bool Connection::connected() const noexcept { return state_ && state_->connected(); }
 
 void Connection::release() noexcept {
-    if (state_) state_->release(Deadline::after(longest_goodbye));
+    if (state_) state_->release(Deadline::after(close_timeout));
 }
 
 Channel Connection::default_channel() {
-    ConnectionState& state = live(state_);
-    const ConnectionState::Use use{state};
+    ConnectionState& state = require_state(state_);
+    const ConnectionState::OperationGuard guard{state};
     return detail::ClientAccess::channel(
         {detail::ConnectionRef{state_}, net::run(state.default_channel(state.deadline({})))});
 }
 
 Channel Connection::channel() {
-    ConnectionState& state = live(state_);
-    const ConnectionState::Use use{state};
+    ConnectionState& state = require_state(state_);
+    const ConnectionState::OperationGuard guard{state};
     return detail::ClientAccess::channel(
         {detail::ConnectionRef{state_}, net::run(state.open_channel(state.deadline({})))});
 }
 
 SimpleQueue Connection::simple_queue(std::string_view name) { return simple_queue(name, {}); }
 SimpleQueue Connection::simple_queue(std::string_view name, const SimpleQueueOptions& options) {
-    return simple_queue(named(name), options);
+    return simple_queue(queue_named(name), options);
 }
 SimpleQueue Connection::simple_queue(const Queue& queue) { return simple_queue(queue, {}); }
 SimpleQueue Connection::simple_queue(const Queue& queue, const SimpleQueueOptions& options) {
-    live(state_);
+    require_state(state_);
     return SimpleQueue{*this, queue, options};
 }
 
 async::Operation<SimpleQueue> async::Operations::simple_queue(Connection& connection, std::string_view name,
                                                               const SimpleQueueOptions& options) {
-    return simple_queue(connection, named(name), options);
+    return simple_queue(connection, queue_named(name), options);
 }
 
-std::string Connection::as_uri(ShowPassword show) const {
-    return state_ ? detail::to_uri(state_->description(), show) : "";
-}
+std::string Connection::as_uri(ShowPassword show) const { return state_ ? detail::to_uri(state_->config(), show) : ""; }
 
 const std::string& Connection::transport() const noexcept { return parameters(state_).transport; }
 const std::string& Connection::hostname() const noexcept { return parameters(state_).endpoints.front().hostname; }
@@ -138,11 +138,11 @@ std::chrono::nanoseconds Connection::connect_timeout() const noexcept { return p
 std::chrono::nanoseconds Connection::heartbeat() const noexcept { return parameters(state_).heartbeat; }
 const Json& Connection::transport_options() const noexcept { return parameters(state_).transport_options; }
 
-std::size_t Connection::hash() const noexcept { return state_ ? state_->description().hash : 0; }
+std::size_t Connection::hash() const noexcept { return state_ ? state_->config().hash : 0; }
 
 bool operator==(const Connection& a, const Connection& b) noexcept {
     if (!a.state_ || !b.state_) return a.state_ == b.state_;
-    const auto &left = a.state_->description(), &right = b.state_->description();
+    const auto &left = a.state_->config(), &right = b.state_->config();
     return &left == &right || (left.hash == right.hash && left.identity == right.identity);
 }
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #include "client/connection_config.hpp"
 
 #include <kombu/error.hpp>
@@ -23,9 +24,9 @@
 namespace kombu::detail {
 namespace {
 
-constexpr double longest = 3.0e9;  // seconds; see OptionalTimeout
+constexpr double max_seconds = 3.0e9;  // seconds; see OptionalTimeout
 
-std::vector<std::string_view> split(std::string_view list) {
+std::vector<std::string_view> split_list(std::string_view list) {
     std::vector<std::string_view> parts;
     for (std::size_t begin = 0; begin <= list.size();) {
         const std::size_t end = std::min(list.find(';', begin), list.size());
@@ -47,28 +48,28 @@ double parse_number(std::string_view text, const std::string& field) {
 
 std::chrono::nanoseconds parse_seconds(std::string_view text, const std::string& field) {
     const double seconds = parse_number(text, field);
-    if (seconds < 0 || seconds > longest)
+    if (seconds < 0 || seconds > max_seconds)
         throw ConfigurationError(field + ": out of range: " + std::string{text.substr(0, 100)});
     return std::chrono::nanoseconds{static_cast<std::int64_t>(seconds * 1e9)};
 }
 
-/// Text of a query as the type that the option's default has. An option that may be of several types takes text for
-/// what it is only when it is nothing else.
-Json typed(std::string_view text, const Json& like, const std::string& field) {
-    if (like.is_structured()) {
+/// Converts query text to the type of the option's default. Text that is no boolean stays text, for options of several
+/// types.
+Json parse_typed(std::string_view text, const Json& default_value, const std::string& field) {
+    if (default_value.is_structured()) {
         Json parsed = Json::parse(text, nullptr, false);
-        // Not shown: there may be a password in it.
+        // The text is not quoted: it may contain a password.
         if (parsed.is_discarded())
             throw ConfigurationError(field + ": must be JSON, with its special characters percent-encoded");
         return parsed;
     }
-    if (like.is_boolean())
+    if (default_value.is_boolean())
         return text == "true" || text == "1" ? Json(true) : text == "false" || text == "0" ? Json(false) : Json(text);
-    if (like.is_number()) return parse_number(text, field);
+    if (default_value.is_number()) return parse_number(text, field);
     return std::string{text};
 }
 
-/// The options that connections of every transport have.
+/// The options common to all transports, with their defaults.
 const Json& common_options() {
     static const auto* const options =
         new Json{{"confirm_publish", true},       {"operation_timeout", 30.0}, {"max_retries", 0.0},
@@ -85,53 +86,53 @@ void check_common_option(const std::string& name, Json& value) {
     }
     if (!value.is_number()) throw ConfigurationError(field + ": must be a number");
     const double number = value.get<double>();
-    if (name == "operation_timeout" ? !(number > 0) || number > longest : !(number >= 0) || number > longest)
+    if (name == "operation_timeout" ? !(number > 0) || number > max_seconds : !(number >= 0) || number > max_seconds)
         throw ConfigurationError(name + ": must be " +
                                  (name == "operation_timeout" ? "more than 0 seconds" : "0 or more"));
     value = number;
 }
 
-class Builder {
+class ConfigParser {
 public:
-    Builder(std::string_view url, const ConnectionOptions& options) : options_(options) {
-        std::vector<std::string_view> places = split(url);
+    ConfigParser(std::string_view url, const ConnectionOptions& options) : options_(options) {
+        std::vector<std::string_view> endpoint_texts = split_list(url);
         for (const std::string& alternate : options.alternates)
-            for (std::string_view place : split(alternate)) places.push_back(place);
-        if (places.empty()) places.push_back("amqp://");
+            for (std::string_view endpoint_text : split_list(alternate)) endpoint_texts.push_back(endpoint_text);
+        if (endpoint_texts.empty()) endpoint_texts.push_back("amqp://");
 
-        const Url first = parse_place(places.front(), nullptr);
-        const KnownTransport known = choose_transport(first);
-        description_->transport = known.transport;
-        parameters().transport = known.name;
+        const Url first = parse_endpoint(endpoint_texts.front(), nullptr);
+        const RegisteredTransport registered = resolve_transport(first);
+        config_->transport = registered.transport;
+        parameters().transport = registered.name;
         read_options(first.query);
         add_endpoint(first);
-        for (std::size_t i = 1; i < places.size(); ++i) {
-            const Url alternate = parse_place(places[i], &first);
-            if (!is_same_transport(alternate.transport, known.name))
+        for (std::size_t i = 1; i < endpoint_texts.size(); ++i) {
+            const Url alternate = parse_endpoint(endpoint_texts[i], &first);
+            if (!is_same_transport(alternate.transport, registered.name))
                 throw ConfigurationError("alternates: all endpoints of a connection must have one transport, not " +
-                                         known.name + " and " + alternate.transport);
+                                         registered.name + " and " + alternate.transport);
             for (const auto& option : alternate.query)
                 if (std::find(first.query.begin(), first.query.end(), option) == first.query.end())
                     throw ConfigurationError("alternates: the option " + option.first +
-                                             " must stand in the first URL, since it applies to all");
+                                             " must be in the first URL, since it applies to all endpoints");
             add_endpoint(alternate);
         }
-        known.transport->check(parameters());
+        registered.transport->check(parameters());
         if (parameters().ssl && parameters().ssl->cert_reqs == SslOptions::CertReqs::none)
             log(LogLevel::warning, parameters().transport + "://" + parameters().endpoints.front().hostname +
-                                       ": ssl_cert_reqs is none: whoever answers is trusted");
-        description_->identity = identity();
-        description_->hash = std::hash<std::string>{}(description_->identity);
+                                       ": ssl_cert_reqs is none: the server's certificate is not verified");
+        config_->identity = identity();
+        config_->hash = std::hash<std::string>{}(config_->identity);
     }
 
-    std::shared_ptr<const Description> take() { return std::move(description_); }
+    std::shared_ptr<const ConnectionConfig> extract() { return std::move(config_); }
 
 private:
-    ConnectionParameters& parameters() { return description_->parameters; }
+    ConnectionParameters& parameters() { return config_->parameters; }
 
     template <class T>
-    static void apply(const std::optional<T>& option, std::optional<T>& part) {
-        if (option) part = option;
+    static void apply(const std::optional<T>& option, std::optional<T>& target) {
+        if (option) target = option;
     }
 
     static std::uint16_t checked_port(int port) {
@@ -140,14 +141,14 @@ private:
         return static_cast<std::uint16_t>(port);
     }
 
-    /// Encrypted Redis has a scheme of its own, however it is asked for.
-    KnownTransport choose_transport(const Url& url) {
-        KnownTransport known = find_transport(url.transport);
-        parameters().ssl = parse_ssl(options_.ssl, url.query, known.name == "rediss");
-        if (parameters().ssl && !known.transport->supports_ssl())
-            throw ConfigurationError("ssl: TLS is not supported by the transport " + known.name);
-        if (parameters().ssl && known.name == "redis") known = find_transport("rediss");
-        return known;
+    /// Redis over TLS is always the transport rediss, whether the scheme or the options ask for TLS.
+    RegisteredTransport resolve_transport(const Url& url) {
+        RegisteredTransport resolved = find_transport(url.transport);
+        parameters().ssl = parse_ssl(options_.ssl, url.query, resolved.name == "rediss");
+        if (parameters().ssl && !resolved.transport->supports_ssl())
+            throw ConfigurationError("ssl: TLS is not supported by the transport " + resolved.name);
+        if (parameters().ssl && resolved.name == "redis") resolved = find_transport("rediss");
+        return resolved;
     }
 
     static bool is_same_transport(const std::string& alternate, const std::string& chosen) {
@@ -155,10 +156,11 @@ private:
         return name == chosen || (name == "redis" && chosen == "rediss");
     }
 
-    /// A URL, or a host name with or without a port, which takes the rest from the first place.
-    static Url parse_place(std::string_view place, const Url* first) {
-        if (is_url(place)) return with_socket_path(parse_url(place));
-        Url url = parse_url((first ? first->transport : "amqp") + "://" + std::string{place});
+    /// Parses a URL, or a host name with an optional port. A host name takes transport, credentials and, unless it has
+    /// its own, virtual host from the first endpoint.
+    static Url parse_endpoint(std::string_view text, const Url* first) {
+        if (is_url(text)) return with_socket_path(parse_url(text));
+        Url url = parse_url((first ? first->transport : "amqp") + "://" + std::string{text});
         if (!first) return url;
         if (url.userid || url.password)
             throw ConfigurationError(
@@ -170,7 +172,7 @@ private:
         return url;
     }
 
-    /// The path of a unix socket stands where others have a virtual host, which stands in the query then.
+    /// The path of a unix-socket URL is the path of the socket; its virtual host is a query option.
     static Url with_socket_path(Url url) {
         if (!url.transport.ends_with("+socket")) return url;
         url.hostname = '/' + url.virtual_host.value_or("");
@@ -184,7 +186,7 @@ private:
     }
 
     void add_endpoint(Url url) {
-        // What is set explicitly goes for every endpoint.
+        // Explicit options override the URLs of all endpoints, except the port in an alternate's own URL.
         apply(options_.userid, url.userid);
         apply(options_.password, url.password);
         apply(options_.virtual_host, url.virtual_host);
@@ -198,14 +200,14 @@ private:
         endpoint.virtual_host = url.virtual_host.value_or("");
         if (endpoint.userid.find('\0') != std::string::npos || endpoint.virtual_host.find('\0') != std::string::npos)
             throw ConfigurationError("userid and virtual_host: must not contain a NUL character");
-        description_->transport->normalise(endpoint);
+        config_->transport->normalise(endpoint);
         parameters().endpoints.push_back(std::move(endpoint));
     }
 
     void read_options(const Query& query) {
-        Json defaults = description_->transport->option_defaults();
+        Json defaults = config_->transport->option_defaults();
         defaults.update(common_options());
-        Json& chosen = parameters().transport_options = defaults;
+        Json& values = parameters().transport_options = defaults;
         std::optional<std::string> failover, login;
 
         for (const auto& [key, value] : query) {
@@ -218,24 +220,24 @@ private:
             else if (key == "login_method")
                 login = value;
             else if (is_ssl_option(key))
-                continue;  // seen to already
-            else if (const auto known = defaults.find(key); known != defaults.end())
-                chosen[key] = typed(value, *known, key);
+                continue;  // parsed by parse_ssl
+            else if (const auto default_option = defaults.find(key); default_option != defaults.end())
+                values[key] = parse_typed(value, *default_option, key);
             else
-                refuse(key, defaults);
+                throw_unknown_option(key, defaults);
         }
 
         if (!options_.transport_options.is_object() && !options_.transport_options.is_null())
             throw ConfigurationError("transport_options: must be a JSON object");
         for (const auto& [key, value] : options_.transport_options.items()) {
-            if (!defaults.contains(key)) refuse(key, defaults);
-            chosen[key] = value;
+            if (!defaults.contains(key)) throw_unknown_option(key, defaults);
+            values[key] = value;
         }
-        for (auto& [key, value] : chosen.items()) {
+        for (auto& [key, value] : values.items()) {
             if (common_options().contains(key))
                 check_common_option(key, value);
             else
-                description_->transport->check_option(key, value);
+                config_->transport->check_option(key, value);
         }
 
         apply(options_.failover_strategy, failover);
@@ -244,20 +246,20 @@ private:
         if (parameters().failover_strategy != "round-robin" && parameters().failover_strategy != "shuffle")
             throw ConfigurationError("failover_strategy: round-robin or shuffle, not " +
                                      parameters().failover_strategy.substr(0, 100));
-        parameters().login_method = login.value_or(description_->transport->default_login_method());
+        parameters().login_method = login.value_or(config_->transport->default_login_method());
         if (options_.heartbeat.has_value()) parameters().heartbeat = options_.heartbeat.value();
         if (options_.connect_timeout.has_value()) parameters().connect_timeout = options_.connect_timeout.value();
         if (parameters().connect_timeout <= std::chrono::nanoseconds::zero())
             throw ConfigurationError("connect_timeout: must be more than 0");
     }
 
-    [[noreturn]] static void refuse(const std::string& key, const Json& defaults) {
-        std::vector<std::string> known{"connect_timeout", "failover_strategy", "heartbeat", "login_method"};
-        for (const auto& [name, value] : defaults.items()) known.push_back(name);
-        throw ConfigurationError("unknown option: " + key.substr(0, 100) + " (" + suggest(key, known) + ")");
+    [[noreturn]] static void throw_unknown_option(const std::string& key, const Json& defaults) {
+        std::vector<std::string> known_names{"connect_timeout", "failover_strategy", "heartbeat", "login_method"};
+        for (const auto& [name, value] : defaults.items()) known_names.push_back(name);
+        throw ConfigurationError("unknown option: " + key.substr(0, 100) + " (" + suggest(key, known_names) + ")");
     }
 
-    /// Every field with its length, so that no two descriptions run into one.
+    /// Each field is preceded by its length, so that different configurations have different identities.
     std::string identity() {
         std::string text;
         const auto add = [&](const std::string& field) { text += std::to_string(field.size()) + ':' + field; };
@@ -282,11 +284,11 @@ private:
     }
 
     const ConnectionOptions& options_;
-    std::shared_ptr<Description> description_ = std::make_shared<Description>();
+    std::shared_ptr<ConnectionConfig> config_ = std::make_shared<ConnectionConfig>();
 };
 
 template <class CharSet>
-std::string quoted(std::string_view text, const CharSet& allowed) {
+std::string percent_encoded(std::string_view text, const CharSet& allowed) {
     return boost::urls::encode(text, allowed);
 }
 
@@ -297,51 +299,53 @@ std::string seconds_text(std::chrono::nanoseconds time) {
     return {buffer.data(), end};
 }
 
-/// Has a password in it.
+/// Whether the value contains a password.
 bool is_secret_option(std::string_view name) { return name == "sentinel_kwargs"; }
 
 std::string endpoint_uri(const std::string& transport, const Endpoint& endpoint, ShowPassword show) {
-    const auto& plain = boost::urls::unreserved_chars;
-    std::string uri = transport + "://" + quoted(endpoint.userid, plain);
+    const auto& unreserved = boost::urls::unreserved_chars;
+    std::string uri = transport + "://" + percent_encoded(endpoint.userid, unreserved);
     if (!endpoint.password.empty())
-        uri += ':' + (show == ShowPassword::yes ? quoted(endpoint.password.reveal(), plain) : std::string{"**"});
+        uri += ':' + (show == ShowPassword::yes ? percent_encoded(endpoint.password.reveal(), unreserved)
+                                                : std::string{"**"});
     if (!endpoint.userid.empty() || !endpoint.password.empty()) uri += '@';
-    if (transport.ends_with("+socket")) return uri + quoted(endpoint.hostname, plain + '/');
+    if (transport.ends_with("+socket")) return uri + percent_encoded(endpoint.hostname, unreserved + '/');
     const bool ipv6 = endpoint.hostname.find(':') != std::string::npos;
-    uri += ipv6 ? '[' + endpoint.hostname + ']' : quoted(endpoint.hostname, plain);
+    uri += ipv6 ? '[' + endpoint.hostname + ']' : percent_encoded(endpoint.hostname, unreserved);
     if (endpoint.port != 0) uri += ':' + std::to_string(endpoint.port);
-    if (!endpoint.virtual_host.empty()) uri += '/' + quoted(endpoint.virtual_host, plain + '/');
+    if (!endpoint.virtual_host.empty()) uri += '/' + percent_encoded(endpoint.virtual_host, unreserved + '/');
     return uri;
 }
 
 }  // namespace
 
-std::shared_ptr<const Description> describe(std::string_view url, const ConnectionOptions& options) {
-    return Builder{url, options}.take();
+std::shared_ptr<const ConnectionConfig> parse_connection(std::string_view url, const ConnectionOptions& options) {
+    return ConfigParser{url, options}.extract();
 }
 
-std::string to_uri(const Description& description, ShowPassword show) {
-    const ConnectionParameters& parameters = description.parameters;
+std::string to_uri(const ConnectionConfig& config, ShowPassword show) {
+    const ConnectionParameters& parameters = config.parameters;
     std::string uri = endpoint_uri(parameters.transport, parameters.endpoints.front(), show);
 
     std::string query;
     const auto add = [&](const std::string& key, const std::string& value) {
-        query += (query.empty() ? '?' : '&') + key + '=' + quoted(value, boost::urls::unreserved_chars);
+        query += (query.empty() ? '?' : '&') + key + '=' + percent_encoded(value, boost::urls::unreserved_chars);
     };
     if (parameters.heartbeat.count() != 0) add("heartbeat", seconds_text(parameters.heartbeat));
     if (parameters.connect_timeout != std::chrono::seconds{5})
         add("connect_timeout", seconds_text(parameters.connect_timeout));
     if (parameters.failover_strategy != "round-robin") add("failover_strategy", parameters.failover_strategy);
-    if (parameters.login_method != description.transport->default_login_method())
+    if (parameters.login_method != config.transport->default_login_method())
         add("login_method", parameters.login_method);
     const bool is_socket = parameters.transport.ends_with("+socket");
     if (is_socket) add("virtual_host", parameters.endpoints.front().virtual_host);
     if (parameters.ssl) {
-        const bool by_scheme = parameters.transport == "rediss";
-        if (!by_scheme && parameters.ssl->cert_reqs == SslOptions::CertReqs::required) add("ssl_cert_reqs", "required");
+        const bool implied_by_scheme = parameters.transport == "rediss";
+        if (!implied_by_scheme && parameters.ssl->cert_reqs == SslOptions::CertReqs::required)
+            add("ssl_cert_reqs", "required");
         for (const auto& [name, value] : ssl_query(*parameters.ssl)) add(name, value);
     }
-    Json defaults = description.transport->option_defaults();
+    Json defaults = config.transport->option_defaults();
     defaults.update(common_options());
     for (const auto& [key, value] : parameters.transport_options.items())
         if (value != defaults[key] && !is_secret_option(key))

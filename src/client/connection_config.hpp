@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
 #include <kombu/connection.hpp>
@@ -10,17 +11,17 @@
 
 namespace kombu::detail {
 
-/// What a Connection describes, normalised and immutable; shared by its copies.
-struct Description {
+/// The configuration of a Connection, normalised and immutable. Copies of the Connection share it.
+struct ConnectionConfig {
     ConnectionParameters parameters{};
     std::shared_ptr<const Transport> transport{};
-    /// Equal for connections whose sessions would be equal. Holds the passwords: never printed.
+    /// Equal for connections whose sessions would be equal. Contains the passwords, so it must never be printed.
     std::string identity{};
     std::size_t hash = 0;
 };
 
-std::shared_ptr<const Description> describe(std::string_view url, const ConnectionOptions& options);
+std::shared_ptr<const ConnectionConfig> parse_connection(std::string_view url, const ConnectionOptions& options);
 
-std::string to_uri(const Description& description, ShowPassword show);
+std::string to_uri(const ConnectionConfig& config, ShowPassword show);
 
 }  // namespace kombu::detail

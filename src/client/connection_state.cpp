@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #include "client/connection_state.hpp"
 
 #include <kombu/error.hpp>
@@ -18,56 +19,56 @@ namespace kombu::detail {
 
 namespace {
 
-[[noreturn]] void taken_away() {
-    throw ConnectionError("the connection was taken away by a reset of its pool", 0, false);
+[[noreturn]] void throw_interrupted() {
+    throw ConnectionError("the connection was interrupted: its pool was reset", 0, false);
 }
 
 }  // namespace
 
-ConnectionState::ConnectionState(std::shared_ptr<const Description> description)
-    : description_(std::move(description)),
-      heads_(std::make_unique<HeadCache>()),
-      operation_timeout_(description_->parameters.operation_timeout()) {}
+ConnectionState::ConnectionState(std::shared_ptr<const ConnectionConfig> config)
+    : config_(std::move(config)),
+      metadata_cache_(std::make_unique<MetadataCache>()),
+      operation_timeout_(config_->parameters.operation_timeout()) {}
 
 ConnectionState::~ConnectionState() { abandon(); }
 
-ConnectionState::Use::Use(ConnectionState& state) : state_(state) {
+ConnectionState::OperationGuard::OperationGuard(ConnectionState& state) : state_(state) {
     if (state.is_inherited()) state.abandon();
     if (state.in_use_.exchange(true, std::memory_order_acquire))
-        throw LeaseError("the connection is busy with another operation: one at a time, or one connection for each");
+        throw LeaseError("another operation is using the connection: run one at a time, or use more connections");
 }
 
-ConnectionState::Use::~Use() {
+ConnectionState::OperationGuard::~OperationGuard() {
     state_.in_use_.store(false, std::memory_order_release);
-    if (state_.retired_) state_.abandon();
+    if (state_.close_pending_) state_.abandon();
 }
 
-void ConnectionState::retire() noexcept {
+void ConnectionState::close_for_good() noexcept {
     next_lease();
     if (!in_use_) return abandon();
-    retired_ = true;
-    interrupt();  // whoever uses it ends it
+    close_pending_ = true;
+    interrupt();  // the guard of the running operation closes the session
 }
 
 async::Operation<> ConnectionState::connect(Deadline deadline) {
     if (is_inherited()) abandon();
-    if (interrupted_) taken_away();
+    if (interrupted_) throw_interrupted();
     if (connected()) co_return;
     abandon();
-    auto fresh = co_await connect_patiently(deadline);
+    auto session = co_await connect_with_retry(deadline);
     {
         std::lock_guard<ForkSafeMutex> lock{session_mutex_};
-        session_ = std::move(fresh);
+        session_ = std::move(session);
     }
     if (!interrupted_) co_return;
     abandon();
-    taken_away();
+    throw_interrupted();
 }
 
 std::vector<std::size_t> ConnectionState::endpoint_order() const {
-    std::vector<std::size_t> order(description_->parameters.endpoints.size());
+    std::vector<std::size_t> order(config_->parameters.endpoints.size());
     std::iota(order.begin(), order.end(), std::size_t{0});
-    if (description_->parameters.failover_strategy == "shuffle") {
+    if (config_->parameters.failover_strategy == "shuffle") {
         thread_local std::minstd_rand random{std::random_device{}()};
         std::shuffle(order.begin(), order.end(), random);
     } else {
@@ -76,40 +77,41 @@ std::vector<std::size_t> ConnectionState::endpoint_order() const {
     return order;
 }
 
-async::Operation<std::shared_ptr<TransportConnection>> ConnectionState::connect_patiently(Deadline deadline) {
-    const ConnectionParameters& parameters = description_->parameters;
+async::Operation<std::shared_ptr<TransportConnection>> ConnectionState::connect_with_retry(Deadline deadline) {
+    const ConnectionParameters& parameters = config_->parameters;
     const RetryPolicy policy = parameters.connect_policy();
-    const Deadline by = std::min(deadline, Deadline::after(policy.timeout));
-    Backoff backoff{policy, by};
+    const Deadline retry_deadline = std::min(deadline, Deadline::after(policy.timeout));
+    Backoff backoff{policy, retry_deadline};
     for (;;) {
         std::optional<std::chrono::milliseconds> pause;
         try {
-            auto connected = co_await connect_somewhere(by);
-            co_return connected;
+            auto session = co_await connect_any(retry_deadline);
+            co_return session;
         } catch (const ConnectionError& error) {
             if (error.is_retryable() && !interrupted_) pause = backoff.next();
             if (!pause) throw;
         }
-        for (const Deadline again = Deadline::after(*pause); !again.expired();) co_await async::Wait{.until = again};
+        for (const Deadline retry_at = Deadline::after(*pause); !retry_at.expired();)
+            co_await async::Wait{.until = retry_at};
     }
 }
 
-async::Operation<std::shared_ptr<TransportConnection>> ConnectionState::connect_somewhere(Deadline deadline) {
-    const ConnectionParameters& parameters = description_->parameters;
+async::Operation<std::shared_ptr<TransportConnection>> ConnectionState::connect_any(Deadline deadline) {
+    const ConnectionParameters& parameters = config_->parameters;
     std::string failures;
     int code = 0;
     bool retryable = false;
     for (const std::size_t index : endpoint_order()) {
         const Endpoint& endpoint = parameters.endpoints[index];
-        const Deadline attempt = std::min(deadline, Deadline::after(parameters.connect_timeout));
+        const Deadline attempt_deadline = std::min(deadline, Deadline::after(parameters.connect_timeout));
         try {
             const auto start = Clock::now();
-            auto connected = co_await description_->transport->connect(endpoint, parameters, attempt);
+            auto session = co_await config_->transport->connect(endpoint, parameters, attempt_deadline);
             last_endpoint_ = index;
-            if (connect_log_) connect_log_->connected(Clock::now() - start);
-            co_return connected;
+            if (connect_log_) connect_log_->record_connect(Clock::now() - start);
+            co_return session;
         } catch (const ConnectionError& error) {
-            if (connect_log_) connect_log_->failed(error.what());
+            if (connect_log_) connect_log_->record_failure(error.what());
             if (parameters.endpoints.size() == 1) throw;
             failures += (failures.empty() ? "" : "; ") + std::string{error.what()};
             code = error.code();
@@ -125,7 +127,7 @@ async::Operation<std::shared_ptr<TransportChannel>> ConnectionState::open_channe
     co_await connect(deadline);
     const std::shared_ptr<TransportConnection> session = session_;
     auto channel = co_await session->open_channel(deadline);
-    std::erase_if(channels_, [](const auto& known) { return known.expired(); });
+    std::erase_if(channels_, [](const auto& entry) { return entry.expired(); });
     channels_.push_back(channel);
     co_return channel;
 }
@@ -142,7 +144,7 @@ async::Operation<std::shared_ptr<TransportChannel>> ConnectionState::default_cha
     if (const auto& ready = ready_channel()) co_return ready;
     if (default_channel_) {
         default_channel_->close_nowait();
-        declared_.clear();  // it was closed by a refusal, and what is known may be what was refused
+        declared_fingerprints_.clear();  // closed by an error of the broker, maybe for an entity remembered as declared
     }
     co_await connect(deadline);
     const std::shared_ptr<TransportConnection> session = session_;
@@ -150,53 +152,54 @@ async::Operation<std::shared_ptr<TransportChannel>> ConnectionState::default_cha
     co_return default_channel_;
 }
 
-void ConnectionState::forget_inherited() noexcept {
-    // Their destructors would say goodbye on sockets that are the parent's: they are never run.
-    struct Inherited {
+void ConnectionState::leak_inherited_session() noexcept {
+    // Never destroyed: the destructors would send close messages on sockets that belong to the parent.
+    struct LeakedSession {
         std::shared_ptr<TransportConnection> session;
         std::shared_ptr<TransportChannel> channel;
-        const Inherited* earlier;
+        const LeakedSession* next;
     };
-    static std::atomic<const Inherited*> all{nullptr};  // keeps them reachable
-    auto* const inherited = new (std::nothrow) Inherited{std::move(session_), std::move(default_channel_), all.load()};
-    if (!inherited) std::abort();
-    while (!all.compare_exchange_weak(inherited->earlier, inherited)) {
+    static std::atomic<const LeakedSession*> leaked_sessions{nullptr};  // keeps them reachable for leak checkers
+    auto* const leaked =
+        new (std::nothrow) LeakedSession{std::move(session_), std::move(default_channel_), leaked_sessions.load()};
+    if (!leaked) std::abort();
+    while (!leaked_sessions.compare_exchange_weak(leaked->next, leaked)) {
     }
     channels_.clear();
-    declared_.clear();
+    declared_fingerprints_.clear();
     interrupted_ = in_use_ = false;
     epoch_ = fork_epoch();
 }
 
-std::shared_ptr<TransportConnection> ConnectionState::detach() noexcept {
-    if (is_inherited()) forget_inherited();
-    for (const auto& known : channels_)
-        if (const auto channel = known.lock()) channel->close_nowait();
+std::shared_ptr<TransportConnection> ConnectionState::detach_session() noexcept {
+    if (is_inherited()) leak_inherited_session();
+    for (const auto& weak_channel : channels_)
+        if (const auto channel = weak_channel.lock()) channel->close_nowait();
     if (default_channel_) default_channel_->close_nowait();
     default_channel_.reset();
     channels_.clear();
-    declared_.clear();
+    declared_fingerprints_.clear();
     std::lock_guard lock{session_mutex_};
     return std::exchange(session_, nullptr);
 }
 
 void ConnectionState::release(Deadline deadline) noexcept {
-    if (in_use_ && !is_inherited()) {  // by an operation that this ends
+    if (in_use_ && !is_inherited()) {  // by an operation, which the interrupt ends
         const std::lock_guard<ForkSafeMutex> lock{session_mutex_};
         if (session_) session_->interrupt();
         return;
     }
     try {
-        if (const auto session = detach()) net::run(session->close(deadline));
+        if (const auto session = detach_session()) net::run(session->close(deadline));
     } catch (...) {
     }
 }
 
 void ConnectionState::abandon() noexcept {
-    if (const auto session = detach()) session->abandon();
+    if (const auto session = detach_session()) session->abandon();
 }
 
-bool ConnectionState::usable() noexcept {
+bool ConnectionState::is_alive() noexcept {
     return !interrupted_ && (!session_ || (session_->is_open() && session_->is_alive()));
 }
 
@@ -205,10 +208,10 @@ bool ConnectionState::recycle() noexcept {
     if (interrupted_ || in_use_) return false;
     if (!session_) return true;
     if (!session_->is_open()) return false;
-    for (const auto& known : std::exchange(channels_, {}))
-        if (const auto channel = known.lock(); channel && !channel->close_nowait()) return false;
+    for (const auto& weak_channel : std::exchange(channels_, {}))
+        if (const auto channel = weak_channel.lock(); channel && !channel->close_nowait()) return false;
     if (default_channel_ && (default_channel_->unsettled() != 0 || !default_channel_->is_open())) {
-        if (!default_channel_->is_open()) declared_.clear();
+        if (!default_channel_->is_open()) declared_fingerprints_.clear();
         if (!default_channel_->close_nowait()) return false;
         default_channel_.reset();
     }

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
 #include <kombu/channel.hpp>
@@ -21,35 +22,36 @@
 #include <vector>
 
 namespace kombu {
-class HeadCache;
+class MetadataCache;
 }
 
 namespace kombu::detail {
 
-/// How the connections of a pool connected: each does when it is first used, which the pool does not see.
+/// Connect times and the last connect error of a pool's connections. A connection connects at its first use, which the
+/// pool itself does not observe.
 class ConnectLog {
 public:
-    void failed(std::string why) {
-        Entries& own = entries_.get();
-        std::lock_guard lock{own.mutex};
-        own.last_error = std::move(why);
+    void record_failure(std::string error) {
+        Entries& entries = entries_.get();
+        std::lock_guard lock{entries.mutex};
+        entries.last_error = std::move(error);
     }
-    void connected(std::chrono::nanoseconds took) {
-        Entries& own = entries_.get();
-        std::lock_guard lock{own.mutex};
-        own.last_error.clear();
-        own.times.add(took);
+    void record_connect(std::chrono::nanoseconds duration) {
+        Entries& entries = entries_.get();
+        std::lock_guard lock{entries.mutex};
+        entries.last_error.clear();
+        entries.times.add(duration);
     }
-    /// Empty when connecting has worked since.
+    /// Empty when a later connect succeeded.
     std::string last_error() const {
-        Entries& own = entries_.get();
-        std::lock_guard lock{own.mutex};
-        return own.last_error;
+        Entries& entries = entries_.get();
+        std::lock_guard lock{entries.mutex};
+        return entries.last_error;
     }
     DurationHistogram times() const {
-        Entries& own = entries_.get();
-        std::lock_guard lock{own.mutex};
-        return own.times;
+        Entries& entries = entries_.get();
+        std::lock_guard lock{entries.mutex};
+        return entries.times;
     }
 
 private:
@@ -61,111 +63,114 @@ private:
     mutable ForkLocal<Entries> entries_;
 };
 
-/// A connection's inside: its session, its channels, what was declared. Used by one thread at a time, except where
-/// said.
+/// The implementation of Connection: its session, its channels, the declarations made. Used by one thread at a time,
+/// except where documented.
 class ConnectionState : public std::enable_shared_from_this<ConnectionState> {
 public:
-    explicit ConnectionState(std::shared_ptr<const Description> description);
+    explicit ConnectionState(std::shared_ptr<const ConnectionConfig> config);
     ConnectionState(const ConnectionState&) = delete;
     ConnectionState& operator=(const ConnectionState&) = delete;
     ~ConnectionState();
 
-    const Description& description() const noexcept { return *description_; }
-    const std::shared_ptr<const Description>& shared_description() const noexcept { return description_; }
+    const ConnectionConfig& config() const noexcept { return *config_; }
+    const std::shared_ptr<const ConnectionConfig>& shared_config() const noexcept { return config_; }
 
-    /// The deadline of an operation, with or without a timeout of its own.
+    /// The deadline of an operation. Without a timeout, the operation_timeout of the connection applies.
     Deadline deadline(OptionalTimeout timeout) const { return Deadline::after(timeout.or_else(operation_timeout_)); }
 
     bool connected() const noexcept { return !is_inherited() && session_ && session_->is_open(); }
 
-    /// One operation of the connection's user, from its beginning to its end. Throws LeaseError when there is one
-    /// already: their bytes would mix.
-    class Use {
+    /// Marks the connection as in use while one operation runs. Throws LeaseError when another operation is running:
+    /// their bytes would interleave.
+    class OperationGuard {
     public:
-        explicit Use(ConnectionState& state);
-        Use(const Use&) = delete;
-        Use& operator=(const Use&) = delete;
-        ~Use();
+        explicit OperationGuard(ConnectionState& state);
+        OperationGuard(const OperationGuard&) = delete;
+        OperationGuard& operator=(const OperationGuard&) = delete;
+        ~OperationGuard();
 
     private:
         ConnectionState& state_;
     };
 
-    /// Something done at once, which takes no part in what an operation may be doing.
-    class Moment {
+    /// Protects a short access without I/O. Unlike OperationGuard it does not throw while an operation is running.
+    class TryOperationGuard {
     public:
-        explicit Moment(ConnectionState& state) noexcept
-            : state_(state), ours_(!state.in_use_.exchange(true, std::memory_order_acquire)) {}
-        Moment(const Moment&) = delete;
-        Moment& operator=(const Moment&) = delete;
-        ~Moment() {
-            if (ours_) state_.in_use_.store(false, std::memory_order_release);
+        explicit TryOperationGuard(ConnectionState& state) noexcept
+            : state_(state), owns_(!state.in_use_.exchange(true, std::memory_order_acquire)) {}
+        TryOperationGuard(const TryOperationGuard&) = delete;
+        TryOperationGuard& operator=(const TryOperationGuard&) = delete;
+        ~TryOperationGuard() {
+            if (owns_) state_.in_use_.store(false, std::memory_order_release);
         }
-        /// Otherwise an operation is going on.
-        bool is_ours() const noexcept { return ours_; }
+        /// False when an operation is running.
+        bool owns() const noexcept { return owns_; }
 
     private:
         ConnectionState& state_;
-        bool ours_;
+        bool owns_;
     };
-    /// In a Moment, or for an operation.
-    HeadCache& heads() noexcept { return *heads_; }
+    /// Requires an OperationGuard, or a TryOperationGuard that owns.
+    MetadataCache& metadata_cache() noexcept { return *metadata_cache_; }
 
-    /// Connects unless connected. The next three are parts of operations: their callers hold a Use and the state.
+    /// Connects unless connected. This and the next two are parts of operations: their callers hold an OperationGuard
+    /// and a reference to the state.
     async::Operation<> connect(Deadline deadline);
     async::Operation<std::shared_ptr<TransportChannel>> default_channel(Deadline deadline);
     async::Operation<std::shared_ptr<TransportChannel>> open_channel(Deadline deadline);
-    /// The default channel when there is nothing to do to have it, else null.
+    /// The default channel when it is ready without I/O, else null.
     const std::shared_ptr<TransportChannel>& ready_channel() const noexcept;
 
-    /// Ends the session politely.
+    /// Closes the session with the closing handshake of its protocol, by the deadline.
     void release(Deadline deadline) noexcept;
-    /// Ends the session at once.
+    /// Closes the session without waiting for the broker.
     void abandon() noexcept;
-    /// Ends for good: what was made from the connection refuses to work from now on.
-    void retire() noexcept;
-    void report_to(std::shared_ptr<ConnectLog> log) noexcept { connect_log_ = std::move(log); }
+    /// Closes the connection for good: objects made from it throw LeaseError from now on.
+    void close_for_good() noexcept;
+    void set_connect_log(std::shared_ptr<ConnectLog> log) noexcept { connect_log_ = std::move(log); }
 
-    /// Looks whether the peer is still there. True when nothing is connected.
-    bool usable() noexcept;
-    /// The present holder gives the connection back: ends what it left open. False when the connection is not fit for
-    /// the next holder.
+    /// Whether the peer is still there, checked without a round trip. True when not connected, false when interrupted.
+    bool is_alive() noexcept;
+    /// Called at the end of a lease: closes the channels that the holder left open. False when the connection must not
+    /// be leased again.
     bool recycle() noexcept;
-    /// From any thread: ends what the holder waits for, and every later use.
+    /// Makes the holder's current wait and all later operations fail. Safe from any thread.
     void interrupt() noexcept;
 
-    bool declared(const std::string& fingerprint) const { return declared_.contains(fingerprint); }
-    void remember_declaration(const std::string& fingerprint) { declared_.insert(fingerprint); }
-    void forget_declarations() noexcept { declared_.clear(); }
+    bool is_declared(const std::string& fingerprint) const { return declared_fingerprints_.contains(fingerprint); }
+    void remember_declaration(const std::string& fingerprint) { declared_fingerprints_.insert(fingerprint); }
+    void forget_declarations() noexcept { declared_fingerprints_.clear(); }
 
     std::uint64_t lease_generation() const noexcept { return lease_generation_.load(std::memory_order_relaxed); }
 
 private:
-    /// As often as the transport options say; and once.
-    async::Operation<std::shared_ptr<TransportConnection>> connect_patiently(Deadline deadline);
-    async::Operation<std::shared_ptr<TransportConnection>> connect_somewhere(Deadline deadline);
+    /// connect_with_retry() repeats connect_any() by the transport options; connect_any() tries each endpoint once.
+    async::Operation<std::shared_ptr<TransportConnection>> connect_with_retry(Deadline deadline);
+    async::Operation<std::shared_ptr<TransportConnection>> connect_any(Deadline deadline);
     std::vector<std::size_t> endpoint_order() const;
-    std::shared_ptr<TransportConnection> detach() noexcept;
-    /// Only the owner changes it: no read-modify-write, which would cost as much as the rest of a pool's cycle.
+    std::shared_ptr<TransportConnection> detach_session() noexcept;
+    /// Only the holder writes it, so it needs no atomic read-modify-write, which would cost as much as the rest of a
+    /// pool's cycle.
     void next_lease() noexcept { lease_generation_.store(lease_generation() + 1, std::memory_order_relaxed); }
     bool is_inherited() const noexcept { return epoch_ != fork_epoch(); }
-    void forget_inherited() noexcept;
+    void leak_inherited_session() noexcept;
 
-    const std::shared_ptr<const Description> description_;
+    const std::shared_ptr<const ConnectionConfig> config_;
     std::uint32_t epoch_ = fork_epoch();
-    ForkSafeMutex session_mutex_;  // for interrupt(): only the owner writes, under the lock; its own reads need none
+    ForkSafeMutex session_mutex_;  // for interrupt(): only the holder writes, under the lock; its reads need no lock
     std::shared_ptr<TransportConnection> session_;
     std::shared_ptr<TransportChannel> default_channel_;
     std::vector<std::weak_ptr<TransportChannel>> channels_;
-    std::unordered_set<std::string> declared_;
+    std::unordered_set<std::string> declared_fingerprints_;
     std::size_t last_endpoint_ = 0;
     std::atomic<std::uint64_t> lease_generation_{0};
     std::atomic<bool> interrupted_{false};
-    // Of one thread; atomic for those who give a connection back while another thread still uses it, against the rules.
+    // Used by one thread. Atomic in case a lease is released, against the rules, while another thread still uses the
+    // connection.
     std::atomic<bool> in_use_{false};
-    std::atomic<bool> retired_{false};
+    std::atomic<bool> close_pending_{false};
     std::shared_ptr<ConnectLog> connect_log_;
-    const std::unique_ptr<HeadCache> heads_;
+    const std::unique_ptr<MetadataCache> metadata_cache_;
     const std::chrono::nanoseconds operation_timeout_;
 };
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #include "client/declare.hpp"
 
 #include <string>
@@ -6,7 +7,7 @@
 namespace kombu {
 
 async::Operation<> declare(TransportChannel& channel, const Entity& entity, Deadline deadline) {
-    return std::visit([&](const auto& some) { return declare(channel, some, deadline); }, entity);
+    return std::visit([&](const auto& alternative) { return declare(channel, alternative, deadline); }, entity);
 }
 
 async::Operation<> declare(TransportChannel& channel, const Exchange& exchange, Deadline deadline) {
@@ -17,13 +18,13 @@ async::Operation<> declare(TransportChannel& channel, const Exchange& exchange, 
 async::Operation<> declare(TransportChannel& channel, const Queue& queue, Deadline deadline) {
     if (queue.options().no_declare) co_return;
     co_await declare(channel, queue.exchange(), deadline);
-    const QueueInfo declared = co_await channel.queue_declare(queue, deadline);
+    const QueueInfo info = co_await channel.queue_declare(queue, deadline);
     if (!queue.exchange().name().empty())
-        co_await channel.queue_bind(declared.name, queue.exchange().name(), queue.routing_key(),
+        co_await channel.queue_bind(info.name, queue.exchange().name(), queue.routing_key(),
                                     queue.options().binding_arguments, deadline);
     for (const Binding& binding : queue.options().bindings) {
         co_await declare(channel, binding.exchange, deadline);
-        co_await channel.queue_bind(declared.name, binding.exchange.name(), binding.routing_key, binding.arguments,
+        co_await channel.queue_bind(info.name, binding.exchange.name(), binding.routing_key, binding.arguments,
                                     deadline);
     }
 }

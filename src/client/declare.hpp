@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
 #include <kombu/deadline.hpp>
@@ -7,8 +8,7 @@
 
 namespace kombu {
 
-/// Declares an entity with all that belongs to it: a queue with its exchange and bindings. The arguments live until it
-/// is done.
+/// Declares an entity; a queue together with its exchange and bindings. The arguments must outlive the operation.
 async::Operation<> declare(TransportChannel& channel, const Entity& entity, Deadline deadline);
 async::Operation<> declare(TransportChannel& channel, const Queue& queue, Deadline deadline);
 async::Operation<> declare(TransportChannel& channel, const Exchange& exchange, Deadline deadline);

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #include <kombu/entity.hpp>
 #include <kombu/error.hpp>
 
@@ -8,12 +9,12 @@
 namespace kombu {
 namespace {
 
-int known_mode(int mode) {
+int checked_delivery_mode(int mode) {
     if (mode == 1 || mode == 2) return mode;
     throw ConfigurationError("delivery_mode: 1 (transient) or 2 (persistent), not " + std::to_string(mode));
 }
 
-int known_mode(std::string_view name) {
+int checked_delivery_mode(std::string_view name) {
     if (name == "transient") return 1;
     if (name == "persistent") return 2;
     throw ConfigurationError("delivery_mode: transient or persistent, not " + std::string{name.substr(0, 100)});
@@ -23,12 +24,12 @@ void check_object(const Json& value, const char* field) {
     if (!value.is_object()) throw ConfigurationError(std::string{field} + ": must be a JSON object");
 }
 
-std::string dumped(const Json& value) { return value.dump(-1, ' ', false, Json::error_handler_t::replace); }
+std::string fingerprint_text(const Json& fields) { return fields.dump(-1, ' ', false, Json::error_handler_t::replace); }
 
 }  // namespace
 
-DeliveryMode::DeliveryMode(int mode) : value_(known_mode(mode)) {}
-DeliveryMode::DeliveryMode(std::string_view name) : value_(known_mode(name)) {}
+DeliveryMode::DeliveryMode(int mode) : value_(checked_delivery_mode(mode)) {}
+DeliveryMode::DeliveryMode(std::string_view name) : value_(checked_delivery_mode(name)) {}
 
 struct Exchange::Data {
     std::string name, type;
@@ -40,24 +41,25 @@ Exchange::Exchange(std::string name, std::string type, ExchangeOptions options) 
     check_name(name, "exchange name");
     check_name(type, "exchange type");
     check_object(options.arguments, "exchange arguments");
-    const Json identity = {"exchange",
-                           name,
-                           type,
-                           options.durable,
-                           options.auto_delete,
-                           options.passive,
-                           options.no_declare,
-                           options.arguments,
-                           options.delivery_mode ? options.delivery_mode->value() : 0};
-    data_ = std::make_shared<const Data>(Data{std::move(name), std::move(type), std::move(options), dumped(identity)});
+    const Json fingerprint_fields = {"exchange",
+                                     name,
+                                     type,
+                                     options.durable,
+                                     options.auto_delete,
+                                     options.passive,
+                                     options.no_declare,
+                                     options.arguments,
+                                     options.delivery_mode ? options.delivery_mode->value() : 0};
+    data_ = std::make_shared<const Data>(
+        Data{std::move(name), std::move(type), std::move(options), fingerprint_text(fingerprint_fields)});
 }
 
 Exchange::Exchange()
     : Exchange([]() -> const Exchange& {
-          // One for all, since producers are made and reset with it; never destroyed, as other static objects may
-          // outlive it.
-          static const auto* const unnamed = new Exchange{std::string{}};
-          return *unnamed;
+          // Shared, since every default-constructed Producer copies it. Never destroyed, since other static objects
+          // may outlive it.
+          static const auto* const default_exchange = new Exchange{std::string{}};
+          return *default_exchange;
       }()) {}
 
 const std::string& Exchange::name() const noexcept { return data_->name; }
@@ -82,30 +84,31 @@ Queue::Queue(std::string name, Exchange exchange, std::string routing_key, Queue
     if (options.exclusive) options.auto_delete = true;
 
     Json arguments = options.queue_arguments;
-    if (options.expires) arguments["x-expires"] = milliseconds(*options.expires, "expires");
-    if (options.message_ttl) arguments["x-message-ttl"] = milliseconds(*options.message_ttl, "message_ttl");
+    if (options.expires) arguments["x-expires"] = to_milliseconds(*options.expires, "expires");
+    if (options.message_ttl) arguments["x-message-ttl"] = to_milliseconds(*options.message_ttl, "message_ttl");
     if (options.max_length) arguments["x-max-length"] = *options.max_length;
     if (options.max_length_bytes) arguments["x-max-length-bytes"] = *options.max_length_bytes;
     if (options.max_priority) arguments["x-max-priority"] = *options.max_priority;
 
-    Json identity = {"queue",
-                     name,
-                     exchange.fingerprint(),
-                     routing_key,
-                     options.durable,
-                     options.exclusive,
-                     options.auto_delete,
-                     options.passive,
-                     options.no_declare,
-                     arguments,
-                     options.binding_arguments};
+    Json fingerprint_fields = {"queue",
+                               name,
+                               exchange.fingerprint(),
+                               routing_key,
+                               options.durable,
+                               options.exclusive,
+                               options.auto_delete,
+                               options.passive,
+                               options.no_declare,
+                               arguments,
+                               options.binding_arguments};
     for (const Binding& binding : options.bindings) {
         check_name(binding.routing_key, "binding routing_key");
         check_object(binding.arguments, "binding arguments");
-        identity.push_back({binding.exchange.fingerprint(), binding.routing_key, binding.arguments});
+        fingerprint_fields.push_back({binding.exchange.fingerprint(), binding.routing_key, binding.arguments});
     }
     data_ = std::make_shared<const Data>(Data{std::move(name), std::move(exchange), std::move(routing_key),
-                                              std::move(options), std::move(arguments), dumped(identity)});
+                                              std::move(options), std::move(arguments),
+                                              fingerprint_text(fingerprint_fields)});
 }
 
 const std::string& Queue::name() const noexcept { return data_->name; }

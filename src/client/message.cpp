@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #include <kombu/async.hpp>
 #include <kombu/channel.hpp>
 #include <kombu/compression.hpp>
@@ -61,7 +62,7 @@ const std::string& Message::body() const {
 
 const Json& Message::payload() const {
     if (!data().payload) {
-        // Refused before anything is done to the body.
+        // Checked before the body is decompressed.
         if (!data().accept.accepts(content_type().empty() ? "application/data" : content_type()))
             (void)decode_body({}, content_type(), content_encoding(), data().accept);
         data().payload = decode_body(body(), content_type(), content_encoding(), data().accept);
@@ -95,7 +96,7 @@ async::Operation<> async::Operations::settle(Message& message, Settlement settle
     const detail::ChannelHandle handle = data.channel;
     TransportChannel& channel = handle.checked();
     const Deadline deadline = handle.deadline({});
-    const kombu::detail::ConnectionState::Use use{handle.connection().checked()};
+    const kombu::detail::ConnectionState::OperationGuard guard{handle.connection().checked()};
     if (settlement == Settlement::acknowledge)
         co_await channel.basic_ack(data.delivery.info.delivery_tag, deadline);
     else

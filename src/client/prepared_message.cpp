@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #include "client/prepared_message.hpp"
 
 #include <kombu/compression.hpp>
@@ -17,7 +18,7 @@ void check_optional_name(const std::optional<std::string>& text, const char* fie
     if (text) check_name(*text, field);
 }
 
-Properties properties_of(const PublishOptions& options, const Exchange& exchange) {
+Properties make_properties(const PublishOptions& options, const Exchange& exchange) {
     if (!options.headers.is_object() && !options.headers.is_null())
         throw ConfigurationError("headers: must be a JSON object");
     if (options.priority < 0 || options.priority > 255)
@@ -38,7 +39,7 @@ Properties properties_of(const PublishOptions& options, const Exchange& exchange
     properties.priority = options.priority;
     properties.correlation_id = options.correlation_id;
     properties.reply_to = options.reply_to;
-    if (options.expiration) properties.expiration = std::to_string(milliseconds(*options.expiration, "expiration"));
+    if (options.expiration) properties.expiration = std::to_string(to_milliseconds(*options.expiration, "expiration"));
     properties.message_id = options.message_id;
     if (options.timestamp) properties.timestamp = options.timestamp->seconds();
     properties.type = options.type;
@@ -65,13 +66,13 @@ SerializedBody encode(const Json& body, const PublishOptions& options, const Pro
 }
 
 SerializedBody encode(std::string_view body, const PublishOptions& options, const ProducerOptions& producer) {
-    const auto given = [](const std::optional<std::string>& text, std::string_view otherwise) {
+    const auto value_or = [](const std::optional<std::string>& text, std::string_view otherwise) {
         return text ? std::string_view{*text} : otherwise;
     };
     if (options.content_type)
-        return {*options.content_type, given(options.content_encoding, "utf-8"), std::string{body}};
+        return {*options.content_type, value_or(options.content_encoding, "utf-8"), std::string{body}};
     const auto& chosen = options.serializer ? options.serializer : producer.serializer;
-    return encode_with(Json(std::string{body}), given(chosen, "text"));
+    return encode_with(Json(std::string{body}), value_or(chosen, "text"));
 }
 
 SerializedBody encode(std::span<const std::byte> body, const PublishOptions& options, const ProducerOptions&) {
@@ -87,60 +88,63 @@ SerializedBody encode(std::span<const std::byte> body, const PublishOptions& opt
 
 namespace {
 
-/// Whether messages with these options have the same head, when exchange, routing key and body have been seen to.
-bool same_head(const PublishOptions& a, const PublishOptions& b) {
+/// Whether the options give equal metadata. The caller compares exchange, routing key, content type and compression.
+bool same_metadata(const PublishOptions& a, const PublishOptions& b) {
     return a.mandatory == b.mandatory && a.priority == b.priority && a.delivery_mode == b.delivery_mode &&
            a.message_id == b.message_id && a.correlation_id == b.correlation_id && a.expiration == b.expiration &&
            a.reply_to == b.reply_to && a.timestamp == b.timestamp && a.type == b.type && a.user_id == b.user_id &&
            a.app_id == b.app_id && a.headers == b.headers;
 }
 
-bool has(const std::optional<std::string>& text, std::string_view value) { return text && *text == value; }
+bool equals(const std::optional<std::string>& text, std::string_view value) { return text && *text == value; }
 
 }  // namespace
 
-std::shared_ptr<const MessageHead> HeadCache::head_for(const PublishOptions& options, const ProducerOptions& producer,
-                                                       const SerializedBody& body, std::string_view compression) {
+std::shared_ptr<const MessageMetadata> MetadataCache::metadata_for(const PublishOptions& options,
+                                                                   const ProducerOptions& producer,
+                                                                   const SerializedBody& body,
+                                                                   std::string_view compression) {
     const Exchange& exchange = options.exchange ? *options.exchange : producer.exchange;
     const std::string& routing_key = options.routing_key ? *options.routing_key : producer.routing_key;
-    const bool same = head_ && routing_key == routing_key_ && exchange == *exchange_ && same_head(options, options_) &&
-                      has(head_->properties.content_type, body.content_type) &&
-                      has(head_->properties.content_encoding, body.content_encoding) &&
-                      compression == options_.compression.value_or("");
-    if (same) return head_;
+    const bool is_hit = metadata_ && routing_key == routing_key_ && exchange == *exchange_ &&
+                        same_metadata(options, options_) &&
+                        equals(metadata_->properties.content_type, body.content_type) &&
+                        equals(metadata_->properties.content_encoding, body.content_encoding) &&
+                        compression == options_.compression.value_or("");
+    if (is_hit) return metadata_;
     check_name(routing_key, "routing_key");
-    auto head = std::make_shared<MessageHead>();
-    head->exchange = exchange.name();
-    head->exchange_type = exchange.type();
-    head->routing_key = routing_key;
-    head->mandatory = options.mandatory;
-    head->properties = properties_of(options, exchange);
-    head->properties.content_type = body.content_type;
-    head->properties.content_encoding = body.content_encoding;
-    if (!compression.empty()) head->properties.headers["compression"] = compression_type(compression);
-    head_ = nullptr;  // until all of this is in place
+    auto metadata = std::make_shared<MessageMetadata>();
+    metadata->exchange = exchange.name();
+    metadata->exchange_type = exchange.type();
+    metadata->routing_key = routing_key;
+    metadata->mandatory = options.mandatory;
+    metadata->properties = make_properties(options, exchange);
+    metadata->properties.content_type = body.content_type;
+    metadata->properties.content_encoding = body.content_encoding;
+    if (!compression.empty()) metadata->properties.headers["compression"] = compression_type(compression);
+    metadata_ = nullptr;  // the cache is empty until every field is set: a copy may throw
     options_ = options;
     options_.compression = compression;
     options_.declare.clear();
     exchange_ = exchange;
     routing_key_ = routing_key;
-    head_ = std::move(head);
-    return head_;
+    metadata_ = std::move(metadata);
+    return metadata_;
 }
 
 PreparedMessage prepare(SerializedBody body, const PublishOptions& options, const ProducerOptions& producer,
                         detail::ConnectionState& connection) {
-    if (options.mandatory && !connection.description().parameters.confirm_publish())
+    if (options.mandatory && !connection.config().parameters.confirm_publish())
         throw ConfigurationError("mandatory: needs publisher confirms, but confirm_publish is false");
     const auto& compression = options.compression ? options.compression : producer.compression;
-    const std::string_view compressed_by = compression ? std::string_view{*compression} : std::string_view{};
+    const std::string_view method = compression ? std::string_view{*compression} : std::string_view{};
 
     PreparedMessage message;
-    if (const detail::ConnectionState::Moment moment{connection}; moment.is_ours())
-        message.outgoing.head = connection.heads().head_for(options, producer, body, compressed_by);
+    if (const detail::ConnectionState::TryOperationGuard guard{connection}; guard.owns())
+        message.outgoing.metadata = connection.metadata_cache().metadata_for(options, producer, body, method);
     else
-        message.outgoing.head = HeadCache{}.head_for(options, producer, body, compressed_by);
-    message.outgoing.body = compressed_by.empty() ? std::move(body.data) : compress(body.data, compressed_by);
+        message.outgoing.metadata = MetadataCache{}.metadata_for(options, producer, body, method);
+    message.outgoing.body = method.empty() ? std::move(body.data) : compress(body.data, method);
     if (producer.auto_declare && !options.exchange) message.declare.emplace_back(producer.exchange);
     message.declare.insert(message.declare.end(), options.declare.begin(), options.declare.end());
     if (options.retry) message.retry_policy = options.retry_policy;
@@ -148,8 +152,8 @@ PreparedMessage prepare(SerializedBody body, const PublishOptions& options, cons
 }
 
 bool is_declared(const detail::ConnectionState& connection, const Entity& entity) {
-    return std::visit([&](const auto& e) { return e.can_cache_declaration() && connection.declared(e.fingerprint()); },
-                      entity);
+    return std::visit(
+        [&](const auto& e) { return e.can_cache_declaration() && connection.is_declared(e.fingerprint()); }, entity);
 }
 
 async::Operation<> declare_and_remember(detail::ConnectionState& connection, TransportChannel& channel,

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
 #include <kombu/entity.hpp>
@@ -18,37 +19,37 @@
 #include <string_view>
 #include <vector>
 
-/// What lies between the options of a publish and what a transport sends.
+/// Turns PublishOptions into a message ready for a transport: encodes, compresses, validates, caches metadata.
 namespace kombu {
 
-/// A message that is ready to be sent, and what has to be done for it.
+/// A message that is ready to be sent, the entities to declare before it, and its retry policy.
 struct PreparedMessage {
     OutgoingMessage outgoing{};
     std::vector<Entity> declare{};
-    std::optional<RetryPolicy> retry_policy{};  // only when it is to be retried
+    std::optional<RetryPolicy> retry_policy{};  // set only when the publish is retried
 };
 
-/// The last head that was made, for the next message with the same options. Making one costs much of a publish, and
-/// options rarely change from one to the next.
-class HeadCache {
+/// Caches the metadata of the last message for the next one with the same options. Building it takes a large part of a
+/// publish, and the options rarely change from one message to the next.
+class MetadataCache {
 public:
-    std::shared_ptr<const MessageHead> head_for(const PublishOptions& options, const ProducerOptions& producer,
-                                                const SerializedBody& body, std::string_view compression);
+    std::shared_ptr<const MessageMetadata> metadata_for(const PublishOptions& options, const ProducerOptions& producer,
+                                                        const SerializedBody& body, std::string_view compression);
 
 private:
-    std::shared_ptr<const MessageHead> head_{};
+    std::shared_ptr<const MessageMetadata> metadata_{};
     PublishOptions options_{};
     std::optional<Exchange> exchange_{};
     std::string routing_key_{};
 };
 
-/// The bytes of a body, by the options of the publish, else of the producer. Throws EncodeError,
-/// SerializerNotInstalled and ConfigurationError.
+/// Encodes a body by the options of the publish, else of the producer. Throws EncodeError, SerializerNotInstalled and
+/// ConfigurationError.
 SerializedBody encode(const Json& body, const PublishOptions& options, const ProducerOptions& producer);
 SerializedBody encode(std::string_view body, const PublishOptions& options, const ProducerOptions& producer);
 SerializedBody encode(std::span<const std::byte> body, const PublishOptions& options, const ProducerOptions& producer);
 
-/// Throws ConfigurationError, naming the field, for options that cannot be.
+/// Throws ConfigurationError that names the field when an option is invalid.
 PreparedMessage prepare(SerializedBody body, const PublishOptions& options, const ProducerOptions& producer,
                         detail::ConnectionState& connection);
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #include <kombu/async.hpp>
 #include <kombu/batch.hpp>
 #include <kombu/error.hpp>
@@ -17,7 +18,8 @@
 namespace kombu {
 namespace {
 
-/// A retry without bounds is what the caller asked for; everything else ends by the operation timeout.
+/// Retries without max_retries and without a timeout have no deadline, as the caller asked. Any other publish without a
+/// timeout ends by the operation timeout.
 Deadline total_deadline(const PublishOptions& options, const detail::ConnectionState& connection) {
     const bool bounded_by_policy = options.retry && options.retry_policy.timeout.has_value();
     const Deadline policy = bounded_by_policy ? Deadline::after(options.retry_policy.timeout) : Deadline::never();
@@ -33,32 +35,33 @@ struct PendingPublish {
     Deadline deadline = Deadline::never();
 };
 
-/// A coroutine of its own: what precedes it is done, and throws, at once.
+/// Separate from start_publish(), so that encoding and its errors come at the call and not when the operation runs.
 async::Operation<> send(PendingPublish pending) {
     const PreparedMessage& message = pending.message;
     detail::ConnectionState& connection = pending.connection.checked();
-    const detail::ConnectionState::Use use{connection};
+    const detail::ConnectionState::OperationGuard guard{connection};
     const Deadline deadline = pending.deadline;
     const bool retries = message.retry_policy.has_value();
     Backoff backoff{retries ? *message.retry_policy : RetryPolicy{}, deadline};
     for (;;) {
-        // Each of several attempts ends by itself, also when the caller wants to try for ever.
-        const Deadline by = retries ? std::min(deadline, connection.deadline({})) : deadline;
+        // The operation timeout bounds each attempt, even when the number of retries is unlimited.
+        const Deadline attempt_deadline = retries ? std::min(deadline, connection.deadline({})) : deadline;
         std::optional<std::chrono::milliseconds> pause;
         try {
             std::shared_ptr<TransportChannel> channel = connection.ready_channel();
-            if (!channel) channel = co_await connection.default_channel(by);
+            if (!channel) channel = co_await connection.default_channel(attempt_deadline);
             for (const Entity& entity : message.declare)
-                if (!is_declared(connection, entity)) co_await declare_and_remember(connection, *channel, entity, by);
-            co_await channel->basic_publish(message.outgoing, by, pending.confirm_timeout);
+                if (!is_declared(connection, entity))
+                    co_await declare_and_remember(connection, *channel, entity, attempt_deadline);
+            co_await channel->basic_publish(message.outgoing, attempt_deadline, pending.confirm_timeout);
             co_return;
         } catch (const OperationalError& error) {
             if (dynamic_cast<const ChannelError*>(&error)) connection.forget_declarations();
             pause = retries && error.is_retryable() ? backoff.next() : std::nullopt;
             if (!pause) throw;
         }
-        for (const Deadline again = std::min(Deadline::after(*pause), deadline); !again.expired();)
-            co_await async::Wait{.until = again};
+        for (const Deadline retry_at = std::min(Deadline::after(*pause), deadline); !retry_at.expired();)
+            co_await async::Wait{.until = retry_at};
     }
 }
 
@@ -94,10 +97,9 @@ Batch Producer::batch() const { return Batch{connection_, options_}; }
 
 bool Producer::maybe_declare(const Entity& entity, OptionalTimeout timeout) {
     detail::ConnectionState& connection = connection_.checked();
-    const detail::ConnectionState::Use use{connection};
+    const detail::ConnectionState::OperationGuard guard{connection};
     const Deadline deadline = connection.deadline(timeout);
-    // Asked first: a new session knows nothing, and what was refused on the old channel may be what is thought to be
-    // known.
+    // The channel comes first: a new session, or a new channel after an error, clears the remembered declarations.
     const auto channel = net::run(connection.default_channel(deadline));
     if (is_declared(connection, entity)) return false;
     net::run(declare_and_remember(connection, *channel, entity, deadline));

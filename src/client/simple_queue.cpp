@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #include <kombu/async.hpp>
 #include <kombu/error.hpp>
 #include <kombu/simple_queue.hpp>
@@ -15,13 +16,13 @@
 namespace kombu {
 namespace {
 
-/// What a broker that is well, however far away, needs to answer.
-constexpr std::chrono::seconds round_trip{1};
+/// Bounds one round trip to a healthy broker at any distance.
+constexpr std::chrono::seconds max_round_trip{1};
 
 /// Declares in every case, as Kombu does: the queue may have been deleted since this session declared it.
 async::Operation<> declare_always(detail::ConnectionRef connection, Queue queue) {
     detail::ConnectionState& state = connection.checked();
-    const detail::ConnectionState::Use use{state};
+    const detail::ConnectionState::OperationGuard guard{state};
     const Deadline deadline = state.deadline({});
     const auto channel = co_await state.default_channel(deadline);
     co_await declare(*channel, queue, deadline);
@@ -31,17 +32,18 @@ async::Operation<> declare_always(detail::ConnectionRef connection, Queue queue)
 async::Operation<Message> get_message(detail::ConnectionRef connection, Queue queue, SimpleQueueOptions options,
                                       GetOptions get) {
     detail::ConnectionState& state = connection.checked();
-    const detail::ConnectionState::Use use{state};
+    const detail::ConnectionState::OperationGuard guard{state};
     const bool no_ack = options.no_ack.value_or(queue.options().no_ack);
-    const Deadline until = Deadline::after(get.timeout);
-    // The timeout is for waiting on a message. Requests to the broker take a round trip, however short it is.
-    const Deadline by = std::min(std::max(until, Deadline::after(round_trip)), state.deadline({}));
-    const auto channel = co_await state.default_channel(by);
+    const Deadline wait_deadline = Deadline::after(get.timeout);
+    // The timeout bounds the wait for a message. Requests to the broker need a round trip, however short it is.
+    const Deadline request_deadline =
+        std::min(std::max(wait_deadline, Deadline::after(max_round_trip)), state.deadline({}));
+    const auto channel = co_await state.default_channel(request_deadline);
     std::optional<Delivery> delivery;
     if (get.block)
-        delivery = co_await channel->wait_for_message(queue, no_ack, until);
+        delivery = co_await channel->wait_for_message(queue, no_ack, wait_deadline);
     else
-        delivery = co_await channel->basic_get(queue.name(), no_ack, by);
+        delivery = co_await channel->basic_get(queue.name(), no_ack, request_deadline);
     if (!delivery) throw Empty("the queue " + queue.name() + " is empty");
     co_return detail::ClientAccess::message(std::move(*delivery), {connection, channel}, no_ack, options.accept);
 }
@@ -49,11 +51,11 @@ async::Operation<Message> get_message(detail::ConnectionRef connection, Queue qu
 }  // namespace
 
 SimpleQueue::SimpleQueue(Connection& connection, Queue queue, SimpleQueueOptions options) {
-    set_up(connection, std::move(queue), std::move(options));
+    initialise(connection, std::move(queue), std::move(options));
     net::run(declare_always(connection_, queue_));
 }
 
-void SimpleQueue::set_up(Connection& connection, Queue queue, SimpleQueueOptions options) {
+void SimpleQueue::initialise(Connection& connection, Queue queue, SimpleQueueOptions options) {
     if (queue.name().empty()) throw ConfigurationError("simple_queue: the queue needs a name");
     connection_ = detail::ConnectionRef{detail::ClientAccess::state(connection)};
     queue_ = std::move(queue);
@@ -65,7 +67,7 @@ void SimpleQueue::set_up(Connection& connection, Queue queue, SimpleQueueOptions
                           .compression = options_.compression}};
 }
 
-PublishOptions SimpleQueue::addressed(PublishOptions options) const {
+PublishOptions SimpleQueue::with_routing_key(PublishOptions options) const {
     if (!options.routing_key)
         options.routing_key = queue_.exchange().name().empty() ? queue_.name() : queue_.routing_key();
     return options;
@@ -75,7 +77,7 @@ Message SimpleQueue::get(const GetOptions& options) { return net::run(async::Ope
 
 std::uint32_t SimpleQueue::clear(OptionalTimeout timeout) {
     detail::ConnectionState& connection = connection_.checked();
-    const detail::ConnectionState::Use use{connection};
+    const detail::ConnectionState::OperationGuard guard{connection};
     const Deadline deadline = connection.deadline(timeout);
     const auto channel = net::run(connection.default_channel(deadline));
     return net::run(channel->queue_purge(queue_.name(), deadline));
@@ -83,7 +85,7 @@ std::uint32_t SimpleQueue::clear(OptionalTimeout timeout) {
 
 std::uint32_t SimpleQueue::qsize(OptionalTimeout timeout) {
     detail::ConnectionState& connection = connection_.checked();
-    const detail::ConnectionState::Use use{connection};
+    const detail::ConnectionState::OperationGuard guard{connection};
     const Deadline deadline = connection.deadline(timeout);
     const Queue passive{queue_.name(), {}, {}, {.passive = true}};
     const auto channel = net::run(connection.default_channel(deadline));
@@ -97,7 +99,7 @@ async::Operation<Message> async::Operations::get(SimpleQueue& queue, const GetOp
 async::Operation<SimpleQueue> async::Operations::simple_queue(Connection& connection, const Queue& queue,
                                                               const SimpleQueueOptions& options) {
     SimpleQueue opened;
-    opened.set_up(connection, queue, options);
+    opened.initialise(connection, queue, options);
     return [](SimpleQueue result) -> Operation<SimpleQueue> {
         co_await declare_always(result.connection_, result.queue_);
         co_return result;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #include "client/transport_registry.hpp"
 
 #include <kombu/detail/fork_local.hpp>
@@ -24,18 +25,18 @@ public:
         transports_.set(std::move(transports));
     }
 
-    detail::KnownTransport find(std::string_view name) const {
+    detail::RegisteredTransport find(std::string_view name) const {
         const auto lock = transports_.lock();
         const Map& transports = transports_.get();
         const auto alias = aliases_.find(name);
         const auto found = transports.find(alias == aliases_.end() ? name : std::string_view{alias->second});
         if (found != transports.end()) return {found->first, found->second};
         if (name == "amqps") throw ConfigurationError("transport amqps: TLS is not supported yet");
-        std::vector<std::string> known;
-        for (const auto& [key, transport] : transports) known.push_back(key);
-        for (const auto& [key, target] : aliases_) known.push_back(key);
+        std::vector<std::string> names;
+        for (const auto& [key, transport] : transports) names.push_back(key);
+        for (const auto& [key, target] : aliases_) names.push_back(key);
         throw ConfigurationError("no such transport: " + std::string{name.substr(0, 100)} + " (" +
-                                 suggest(name, known) + ")");
+                                 suggest(name, names) + ")");
     }
 
 private:
@@ -49,7 +50,7 @@ private:
     const std::map<std::string, std::string, std::less<>> aliases_{{"pyamqp", "amqp"}, {"librabbitmq", "amqp"}};
 };
 
-/// Never destroyed: connections in other static objects may outlive it otherwise.
+/// Never destroyed, since connections in other static objects may outlive it.
 Registry& registry() {
     static auto* const instance = new Registry;
     return *instance;
@@ -57,7 +58,7 @@ Registry& registry() {
 
 }  // namespace
 
-detail::KnownTransport detail::find_transport(std::string_view name) { return registry().find(name); }
+detail::RegisteredTransport detail::find_transport(std::string_view name) { return registry().find(name); }
 
 void register_transport(std::string name, std::shared_ptr<const Transport> transport) {
     if (name.empty() || !transport) throw ConfigurationError("register_transport: name and transport must be set");

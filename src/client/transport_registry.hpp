@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
 #include <kombu/transport.hpp>
@@ -8,13 +9,13 @@
 
 namespace kombu::detail {
 
-struct KnownTransport {
-    /// The name without aliases.
+struct RegisteredTransport {
+    /// The registered name; aliases are resolved.
     std::string name{};
     std::shared_ptr<const Transport> transport{};
 };
 
-/// Throws ConfigurationError that names the known transports and the nearest spelling.
-KnownTransport find_transport(std::string_view name);
+/// Throws ConfigurationError that lists the known transports and suggests the closest name.
+RegisteredTransport find_transport(std::string_view name);
 
 }  // namespace kombu::detail

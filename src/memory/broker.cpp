@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #include "memory/broker.hpp"
 
 #include <kombu/error.hpp>
@@ -8,8 +9,8 @@
 #include <utility>
 
 namespace kombu::memory {
-using routing::not_found;
-using routing::precondition_failed;
+using routing::throw_not_found;
+using routing::throw_precondition_failed;
 
 Broker::Broker() {
     for (const char* type : {"direct", "topic", "fanout", "headers"}) {
@@ -21,7 +22,7 @@ Broker::Broker() {
 
 Broker::QueueState& Broker::queue(std::string_view name, const Client& client) {
     const auto found = queues_.find(name);
-    if (found == queues_.end()) not_found("queue", name);
+    if (found == queues_.end()) throw_not_found("queue", name);
     if (found->second.owner && found->second.owner != &client)
         throw ChannelError("RESOURCE_LOCKED - queue '" + std::string{name} + "' is exclusive to another connection",
                            405);
@@ -30,7 +31,7 @@ Broker::QueueState& Broker::queue(std::string_view name, const Client& client) {
 
 Broker::ExchangeState& Broker::exchange(std::string_view name) {
     const auto found = exchanges_.find(name);
-    if (found == exchanges_.end()) not_found("exchange", name);
+    if (found == exchanges_.end()) throw_not_found("exchange", name);
     return found->second;
 }
 
@@ -38,9 +39,9 @@ void Broker::exchange_declare(const Exchange& wanted) {
     std::lock_guard lock{mutex_};
     const auto found = exchanges_.find(wanted.name());
     if (found == exchanges_.end()) {
-        if (wanted.options().passive) not_found("exchange", wanted.name());
+        if (wanted.options().passive) throw_not_found("exchange", wanted.name());
         if (!routing::is_exchange_type(wanted.type()))
-            precondition_failed("unknown exchange type '" + wanted.type() + "'");
+            throw_precondition_failed("unknown exchange type '" + wanted.type() + "'");
         exchanges_.emplace(wanted.name(), ExchangeState{wanted, routing::Bindings{wanted.type()}});
     } else if (!wanted.options().passive) {
         routing::check_equivalent(found->second.declared, wanted);
@@ -54,15 +55,16 @@ void Broker::exchange_delete(std::string_view name, bool if_unused) {
     if (name.starts_with("amq."))
         throw ChannelError("ACCESS_REFUSED - exchange '" + std::string{name} + "' cannot be deleted", 403);
     if (if_unused && !found->second.bindings.empty())
-        precondition_failed("exchange '" + std::string{name} + "' is in use");
+        throw_precondition_failed("exchange '" + std::string{name} + "' is in use");
     exchanges_.erase(found);
 }
 
 QueueInfo Broker::queue_declare(const Queue& wanted, const Client& client) {
     std::lock_guard lock{mutex_};
-    const std::string name = wanted.name().empty() ? "amq.gen-" + std::to_string(++names_) : wanted.name();
+    const std::string name =
+        wanted.name().empty() ? "amq.gen-" + std::to_string(++last_generated_name_) : wanted.name();
     if (!queues_.contains(name)) {
-        if (wanted.options().passive) not_found("queue", name);
+        if (wanted.options().passive) throw_not_found("queue", name);
         queues_.emplace(name, QueueState{wanted, wanted.exclusive() ? &client : nullptr});
     }
     const QueueState& state = queue(name, client);
@@ -88,10 +90,10 @@ void Broker::queue_unbind(std::string_view queue_name, std::string_view exchange
 }
 
 std::uint32_t Broker::queue_purge(std::string_view name, const Client& client) {
-    std::deque<Stored> gone;  // destroyed without the lock
+    std::deque<QueuedMessage> purged;  // destroyed after the mutex is released
     std::lock_guard lock{mutex_};
-    gone.swap(queue(name, client).messages);
-    return static_cast<std::uint32_t>(gone.size());
+    purged.swap(queue(name, client).messages);
+    return static_cast<std::uint32_t>(purged.size());
 }
 
 std::uint32_t Broker::queue_delete(std::string_view name, bool if_unused, bool if_empty, const Client& client) {
@@ -100,8 +102,8 @@ std::uint32_t Broker::queue_delete(std::string_view name, bool if_unused, bool i
     if (found == queues_.end()) return 0;
     const QueueState& state = queue(name, client);
     const auto count = static_cast<std::uint32_t>(state.messages.size());
-    if (if_empty && count != 0) precondition_failed("queue '" + std::string{name} + "' is not empty");
-    if (if_unused && !state.waiters.empty()) precondition_failed("queue '" + std::string{name} + "' is in use");
+    if (if_empty && count != 0) throw_precondition_failed("queue '" + std::string{name} + "' is not empty");
+    if (if_unused && !state.waiters.empty()) throw_precondition_failed("queue '" + std::string{name} + "' is in use");
     erase_queue(found);
     return count;
 }
@@ -109,35 +111,35 @@ std::uint32_t Broker::queue_delete(std::string_view name, bool if_unused, bool i
 void Broker::erase_queue(std::map<std::string, QueueState, std::less<>>::iterator found) {
     for (Waiter* waiter : found->second.waiters) {
         waiter->queue_deleted = true;
-        waiter->waits = false;
+        waiter->is_waiting = false;
         waiter->waker.wake();
     }
-    for (auto at = exchanges_.begin(); at != exchanges_.end();) {
-        const bool had = !at->second.bindings.empty();
-        at->second.bindings.remove_queue(found->first);
-        const bool vanishes = had && at->second.bindings.empty() && at->second.declared.auto_delete();
-        at = vanishes ? exchanges_.erase(at) : std::next(at);
+    for (auto it = exchanges_.begin(); it != exchanges_.end();) {
+        const bool had_bindings = !it->second.bindings.empty();
+        it->second.bindings.remove_queue(found->first);
+        const bool is_auto_deleted = had_bindings && it->second.bindings.empty() && it->second.declared.auto_delete();
+        it = is_auto_deleted ? exchanges_.erase(it) : std::next(it);
     }
     queues_.erase(found);
 }
 
-void Broker::hand_over(QueueState& queue, Stored message) {
+void Broker::deliver(QueueState& queue, QueuedMessage message) {
     Waiter* const waiter = queue.waiters.front();
     queue.waiters.pop_front();
     waiter->message = std::move(message);
-    waiter->waits = false;
+    waiter->is_waiting = false;
     waiter->waker.wake();
 }
 
-void Broker::append(QueueState& queue, Stored message) {
+void Broker::append(QueueState& queue, QueuedMessage message) {
     message.position = queue.next_position++;
-    if (!queue.waiters.empty()) return hand_over(queue, std::move(message));
+    if (!queue.waiters.empty()) return deliver(queue, std::move(message));
     queue.messages.push_back(std::move(message));
 }
 
 std::size_t Broker::publish(std::shared_ptr<const OutgoingMessage> message) {
     std::lock_guard lock{mutex_};
-    const MessageHead& head = *message->head;
+    const MessageMetadata& head = *message->metadata;
     if (head.exchange.empty()) {
         const auto found = queues_.find(head.routing_key);
         if (found == queues_.end()) return 0;
@@ -157,45 +159,47 @@ void Client::check() const {
 Broker::Waiter::~Waiter() {
     if (client.is_inherited()) return;
     std::unique_lock lock{broker.mutex_};
-    if (waits) std::erase(broker.queues_.find(queue)->second.waiters, this);
+    if (is_waiting) std::erase(broker.queues_.find(queue)->second.waiters, this);
     lock.unlock();
-    if (message) broker.give_back({queue, std::move(*message)});
+    if (message) broker.requeue({queue, std::move(*message)});
 }
 
-async::Operation<std::optional<Taken>> Broker::take(std::string name, const Client& client, Deadline deadline) {
+async::Operation<std::optional<ReservedMessage>> Broker::reserve(std::string name, const Client& client,
+                                                                 Deadline deadline) {
     Waiter waiter{*this, name, client, co_await async::this_waker};
-    std::optional<Taken> taken;
+    std::optional<ReservedMessage> reserved;
     {
         std::lock_guard lock{mutex_};
         QueueState& from = queue(name, client);
         if (!from.messages.empty()) {
-            taken = Taken{name, std::move(from.messages.front())};
+            reserved = ReservedMessage{name, std::move(from.messages.front())};
             from.messages.pop_front();
         }
-        if (taken || deadline.expired()) co_return taken;
+        if (reserved || deadline.expired()) co_return reserved;
         from.waiters.push_back(&waiter);
-        waiter.waits = true;
+        waiter.is_waiting = true;
     }
     for (;;) {
         co_await async::Wait{.signal = true, .until = deadline};
         client.check();
         std::lock_guard lock{mutex_};
-        if (waiter.queue_deleted) not_found("queue", name);
-        if (waiter.message) taken = Taken{name, *std::exchange(waiter.message, std::nullopt)};
-        if (taken || deadline.expired()) co_return taken;
+        if (waiter.queue_deleted) throw_not_found("queue", name);
+        if (waiter.message) reserved = ReservedMessage{name, *std::exchange(waiter.message, std::nullopt)};
+        if (reserved || deadline.expired()) co_return reserved;
     }
 }
 
-void Broker::give_back(Taken taken) {
+void Broker::requeue(ReservedMessage reserved) {
     std::lock_guard lock{mutex_};
-    const auto found = queues_.find(taken.queue);
+    const auto found = queues_.find(reserved.queue);
     if (found == queues_.end()) return;
     QueueState& queue = found->second;
-    taken.message.redelivered = true;
-    if (!queue.waiters.empty()) return hand_over(queue, std::move(taken.message));
-    const auto place = std::find_if(queue.messages.begin(), queue.messages.end(),
-                                    [&](const Stored& other) { return other.position > taken.message.position; });
-    queue.messages.insert(place, std::move(taken.message));
+    reserved.message.redelivered = true;
+    if (!queue.waiters.empty()) return deliver(queue, std::move(reserved.message));
+    const auto position = std::find_if(queue.messages.begin(), queue.messages.end(), [&](const QueuedMessage& other) {
+        return other.position > reserved.message.position;
+    });
+    queue.messages.insert(position, std::move(reserved.message));
 }
 
 void Broker::interrupt(const Client& client) {
@@ -205,12 +209,12 @@ void Broker::interrupt(const Client& client) {
             if (&waiter->client == &client) waiter->waker.wake();
 }
 
-void Broker::forget(const Client& client) {
+void Broker::disconnect(const Client& client) {
     std::lock_guard lock{mutex_};
-    for (auto at = queues_.begin(); at != queues_.end();) {
-        const auto next = std::next(at);
-        if (at->second.owner == &client) erase_queue(at);
-        at = next;
+    for (auto it = queues_.begin(); it != queues_.end();) {
+        const auto next = std::next(it);
+        if (it->second.owner == &client) erase_queue(it);
+        it = next;
     }
 }
 

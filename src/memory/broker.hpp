@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
 #include <kombu/channel.hpp>
@@ -22,30 +23,30 @@
 namespace kombu::memory {
 
 /// One copy of a message in a queue. The content is shared between the copies.
-struct Stored {
+struct QueuedMessage {
     std::shared_ptr<const OutgoingMessage> content{};
     std::uint64_t position = 0;
     bool redelivered = false;
 };
 
-/// A message taken from a queue, and where it goes back to.
-struct Taken {
+/// A message removed from a queue, and the queue to which it is requeued.
+struct ReservedMessage {
     std::string queue{};
-    Stored message{};
+    QueuedMessage message{};
 };
 
-/// Who calls: exclusive queues belong to one client, and a client can be interrupted.
+/// A connection, as the broker sees it. An exclusive queue belongs to one client, and a client can be interrupted.
 struct Client {
     std::atomic<bool> interrupted{false};
     const std::uint32_t epoch = kombu::detail::fork_epoch();
-    /// In a forked child, where the broker may be half changed: nothing of it may be touched.
+    /// True in a forked child. The broker may be inconsistent there and must not be touched.
     bool is_inherited() const noexcept { return epoch != kombu::detail::fork_epoch(); }
     /// Throws ConnectionError when the client may not use the broker.
     void check() const;
 };
 
-/// An in-process broker. Every operation is atomic, under one mutex: bodies are neither copied nor encoded under it.
-/// Throws ChannelError with AMQP's codes, as RabbitMQ would answer.
+/// An in-process broker. Every operation is atomic under one mutex; bodies are neither copied nor encoded under it.
+/// Throws ChannelError with the AMQP code that RabbitMQ would send.
 class Broker {
 public:
     Broker();
@@ -60,35 +61,37 @@ public:
     std::uint32_t queue_purge(std::string_view name, const Client& client);
     std::uint32_t queue_delete(std::string_view name, bool if_unused, bool if_empty, const Client& client);
 
-    /// Returns the number of queues that took the message.
+    /// Returns the number of queues that received the message.
     std::size_t publish(std::shared_ptr<const OutgoingMessage> message);
-    /// Takes the next message, waiting until `deadline` when there is none. Nothing when none came.
-    async::Operation<std::optional<Taken>> take(std::string queue, const Client& client, Deadline deadline);
-    /// Puts a message back to where it was in its queue, marked redelivered. Dropped when the queue is gone.
-    void give_back(Taken taken);
+    /// Removes the next message of a queue, waiting until `deadline` when there is none. Returns nothing when none
+    /// arrived.
+    async::Operation<std::optional<ReservedMessage>> reserve(std::string queue, const Client& client,
+                                                             Deadline deadline);
+    /// Puts a message back at its position in its queue, marked redelivered. Drops it when the queue no longer exists.
+    void requeue(ReservedMessage reserved);
 
     /// Wakes the client's waiting calls, which then throw ConnectionError.
     void interrupt(const Client& client);
-    /// The client is gone: deletes its exclusive queues.
-    void forget(const Client& client);
+    /// Deletes the exclusive queues of a client that disconnects.
+    void disconnect(const Client& client);
 
 private:
-    /// An operation that waits for a message. It leaves when it ends, and what it was handed and did not take goes
-    /// back.
+    /// An operation that waits for a message. The destructor removes it from its queue and requeues a message that was
+    /// delivered to it and not used.
     struct Waiter {
         Broker& broker;
         const std::string& queue;
         const Client& client;
         async::Waker& waker;
-        bool waits = false;
+        bool is_waiting = false;
         bool queue_deleted = false;
-        std::optional<Stored> message{};
+        std::optional<QueuedMessage> message{};
         ~Waiter();
     };
     struct QueueState {
         Queue declared;
         const Client* owner = nullptr;
-        std::deque<Stored> messages{};
+        std::deque<QueuedMessage> messages{};
         std::list<Waiter*> waiters{};
         std::uint64_t next_position = 1;
     };
@@ -100,13 +103,13 @@ private:
     QueueState& queue(std::string_view name, const Client& client);
     ExchangeState& exchange(std::string_view name);
     void erase_queue(std::map<std::string, QueueState, std::less<>>::iterator found);
-    void append(QueueState& queue, Stored message);
-    static void hand_over(QueueState& queue, Stored message);
+    void append(QueueState& queue, QueuedMessage message);
+    static void deliver(QueueState& queue, QueuedMessage message);
 
     std::mutex mutex_;
     std::map<std::string, QueueState, std::less<>> queues_;
     std::map<std::string, ExchangeState, std::less<>> exchanges_;
-    std::uint64_t names_ = 0;
+    std::uint64_t last_generated_name_ = 0;
 };
 
 }  // namespace kombu::memory

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #include "memory/transport.hpp"
 
 #include <kombu/detail/fork_local.hpp>
@@ -21,7 +22,7 @@ class MemoryChannel final : public TransportChannel {
         if (!open_) throw ChannelError("the channel is closed");
     }
 
-    /// Runs a step as a broker would: one that it refuses costs the channel.
+    /// Runs a step. When it throws ChannelError, the channel is closed, as by a real broker.
     template <class Step>
     auto guarded(Step step) {
         check();
@@ -47,8 +48,8 @@ public:
     bool close_nowait() noexcept override {
         open_ = false;
         if (client_->is_inherited()) return true;
-        // The last one first, so that each finds its place at the front.
-        for (auto at = unsettled_.rbegin(); at != unsettled_.rend(); ++at) broker_->give_back(std::move(at->second));
+        // In reverse order, so that each message is inserted at the front.
+        for (auto it = unsettled_.rbegin(); it != unsettled_.rend(); ++it) broker_->requeue(std::move(it->second));
         unsettled_.clear();
         return true;
     }
@@ -85,57 +86,57 @@ public:
     async::Operation<> basic_publish(const OutgoingMessage& message, Deadline, OptionalTimeout) override {
         const std::size_t routed =
             guarded([&] { return broker_->publish(std::make_shared<const OutgoingMessage>(message)); });
-        if (routed == 0 && message.head->mandatory)
-            routing::no_route(message.head->exchange, message.head->routing_key);
+        if (routed == 0 && message.metadata->mandatory)
+            routing::throw_unroutable(message.metadata->exchange, message.metadata->routing_key);
         co_return;
     }
     async::Operation<std::optional<Delivery>> basic_get(std::string_view queue, bool no_ack, Deadline) override {
-        return take(std::string{queue}, no_ack, Deadline::at({}));
+        return receive(std::string{queue}, no_ack, Deadline::at({}));
     }
     async::Operation<std::optional<Delivery>> wait_for_message(const Queue& queue, bool no_ack,
                                                                Deadline wait_until) override {
-        return take(queue.name(), no_ack, wait_until);
+        return receive(queue.name(), no_ack, wait_until);
     }
     async::Operation<> basic_ack(std::uint64_t delivery_tag, Deadline) override {
         settle(delivery_tag);
         co_return;
     }
     async::Operation<> basic_reject(std::uint64_t delivery_tag, bool requeue, Deadline) override {
-        Taken taken = settle(delivery_tag);
-        if (requeue) broker_->give_back(std::move(taken));
+        ReservedMessage reserved = settle(delivery_tag);
+        if (requeue) broker_->requeue(std::move(reserved));
         co_return;
     }
 
 private:
-    async::Operation<std::optional<Delivery>> take(std::string queue, bool no_ack, Deadline deadline) {
+    async::Operation<std::optional<Delivery>> receive(std::string queue, bool no_ack, Deadline deadline) {
         check();
-        std::optional<Taken> taken;
+        std::optional<ReservedMessage> reserved;
         try {
-            taken = co_await broker_->take(std::move(queue), *client_, deadline);
+            reserved = co_await broker_->reserve(std::move(queue), *client_, deadline);
         } catch (const ChannelError&) {
             close_nowait();
             throw;
         }
         std::optional<Delivery> delivery;
-        if (taken) {
-            const OutgoingMessage& content = *taken->message.content;
-            delivery =
-                Delivery{content.body,
-                         content.head->properties,
-                         {++last_tag_, taken->message.redelivered, content.head->exchange, content.head->routing_key}};
-            if (!no_ack) unsettled_.emplace(last_tag_, std::move(*taken));
+        if (reserved) {
+            const OutgoingMessage& content = *reserved->message.content;
+            delivery = Delivery{content.body,
+                                content.metadata->properties,
+                                {++last_tag_, reserved->message.redelivered, content.metadata->exchange,
+                                 content.metadata->routing_key}};
+            if (!no_ack) unsettled_.emplace(last_tag_, std::move(*reserved));
         }
         co_return delivery;
     }
 
-    Taken settle(std::uint64_t delivery_tag) {
+    ReservedMessage settle(std::uint64_t delivery_tag) {
         return guarded([&] {
             const auto found = unsettled_.find(delivery_tag);
             if (found == unsettled_.end())
                 throw ChannelError("PRECONDITION_FAILED - unknown delivery tag " + std::to_string(delivery_tag), 406);
-            Taken taken = std::move(found->second);
+            ReservedMessage reserved = std::move(found->second);
             unsettled_.erase(found);
-            return taken;
+            return reserved;
         });
     }
 
@@ -143,7 +144,7 @@ private:
     std::shared_ptr<Client> client_;
     bool open_ = true;
     std::uint64_t last_tag_ = 0;
-    std::map<std::uint64_t, Taken> unsettled_;
+    std::map<std::uint64_t, ReservedMessage> unsettled_;
 };
 
 class MemoryConnection final : public TransportConnection {
@@ -166,9 +167,9 @@ public:
     }
     void abandon() noexcept override {
         if (!std::exchange(open_, false) || client_->is_inherited()) return;
-        for (const auto& known : channels_)
-            if (const auto channel = known.lock()) channel->close_nowait();
-        broker_->forget(*client_);
+        for (const auto& weak_channel : channels_)
+            if (const auto channel = weak_channel.lock()) channel->close_nowait();
+        broker_->disconnect(*client_);
     }
     void interrupt() noexcept override {
         client_->interrupted = true;
@@ -184,7 +185,7 @@ private:
 
 class MemoryTransport final : public Transport {
 public:
-    /// Only the name counts; a path belongs to it.
+    /// Only the host name and the virtual host identify a broker.
     void normalise(Endpoint& endpoint) const override {
         endpoint.port = 0;
         endpoint.userid.clear();
@@ -202,7 +203,7 @@ public:
     }
 
 private:
-    /// A broker stays when its clients leave, as brokers do. A forked child has brokers of its own, without messages.
+    /// A broker outlives its clients. A forked child has brokers of its own, without messages.
     struct Brokers {
         std::mutex mutex{};
         std::map<std::pair<std::string, std::string>, std::shared_ptr<Broker>> by_name{};

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #include <kombu/compression.hpp>
 #include <kombu/error.hpp>
 
@@ -12,8 +13,8 @@
 namespace kombu {
 namespace {
 
-/// zlib counts in 32 bits; feeding it in pieces makes larger bodies no special case.
-constexpr std::size_t piece = std::size_t{1} << 30;
+/// zlib counts in 32 bits, so that bodies are passed to it in chunks.
+constexpr std::size_t chunk_size = std::size_t{1} << 30;
 
 struct Deflater {
     Deflater() {
@@ -36,7 +37,7 @@ struct Inflater {
 };
 
 void feed(z_stream& stream, std::string_view& data) {
-    const std::size_t size = std::min(data.size(), piece);
+    const std::size_t size = std::min(data.size(), chunk_size);
     // zlib's interface predates const.
     stream.next_in = reinterpret_cast<Bytef*>(const_cast<char*>(data.data()));
     stream.avail_in = static_cast<uInt>(size);
@@ -66,21 +67,20 @@ std::string inflated(std::string_view data, std::size_t limit) {
     int status = Z_OK;
     while (status != Z_STREAM_END) {
         if (zlib.stream.avail_in == 0) {
-            if (data.empty()) throw DecodeError("the compressed body is cut short");
+            if (data.empty()) throw DecodeError("the compressed body is truncated");
             feed(zlib.stream, data);
         }
         zlib.stream.next_out = reinterpret_cast<Bytef*>(buffer.data());
         zlib.stream.avail_out = buffer.size();
         status = inflate(&zlib.stream, Z_NO_FLUSH);
         if (status != Z_OK && status != Z_STREAM_END && status != Z_BUF_ERROR)
-            throw DecodeError("the compressed body is broken");
-        const std::size_t made = buffer.size() - zlib.stream.avail_out;
-        if (made > limit - out.size())
-            throw DecodeError("the compressed body would grow beyond " + std::to_string(limit) + " bytes");
-        out.append(buffer.data(), made);
+            throw DecodeError("the compressed body is corrupt");
+        const std::size_t produced = buffer.size() - zlib.stream.avail_out;
+        if (produced > limit - out.size())
+            throw DecodeError("the decompressed body would exceed " + std::to_string(limit) + " bytes");
+        out.append(buffer.data(), produced);
     }
-    if (zlib.stream.avail_in != 0 || !data.empty())
-        throw DecodeError("the compressed body has something behind its end");
+    if (zlib.stream.avail_in != 0 || !data.empty()) throw DecodeError("the compressed body is followed by other data");
     return out;
 }
 

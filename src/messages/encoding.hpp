@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
 #include <kombu/json.hpp>
@@ -9,16 +10,16 @@
 
 namespace kombu {
 
-/// A body as it travels, and its type as whoever encoded it knows it.
+/// An encoded body. Its type names are views of constants, of the serializer's strings or of those in PublishOptions.
 struct SerializedBody {
     std::string_view content_type{};
     std::string_view content_encoding{};
     std::string data{};
-    /// Whose the types are, when they are a serializer's.
+    /// Owns the strings behind the type names when they are the serializer's.
     std::shared_ptr<const Serializer> serializer{};
 };
 
-/// As encode_body, without copies of what the serializer has.
+/// Encodes as encode_body does, without copying the type names of the serializer.
 SerializedBody encode_with(const Json& body, std::string_view serializer);
 
 }  // namespace kombu

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #include "messages/json_writer.hpp"
 
 #include <kombu/error.hpp>
@@ -15,12 +16,17 @@
 namespace kombu::json_text {
 namespace {
 
-/// More than anybody means; much of what is done to Json values recurses.
-constexpr std::size_t deepest = 256;
-constexpr char hex[] = "0123456789abcdef";
+/// Bounds recursion: many operations on Json values recurse.
+constexpr std::size_t max_nesting = 256;
+constexpr char hex_digits[] = "0123456789abcdef";
 
-void append_unit(std::string& out, std::uint32_t unit) {
-    const char text[] = {'\\', 'u', hex[unit >> 12 & 15], hex[unit >> 8 & 15], hex[unit >> 4 & 15], hex[unit & 15]};
+void append_unicode_escape(std::string& out, std::uint32_t unit) {
+    const char text[] = {'\\',
+                         'u',
+                         hex_digits[unit >> 12 & 15],
+                         hex_digits[unit >> 8 & 15],
+                         hex_digits[unit >> 4 & 15],
+                         hex_digits[unit & 15]};
     out.append(text, sizeof text);
 }
 
@@ -33,18 +39,18 @@ void append_escaped(std::string& out, unsigned char c) {
         case '\t': out += "\\t"; return;
         case '\b': out += "\\b"; return;
         case '\f': out += "\\f"; return;
-        default: append_unit(out, c); return;
+        default: append_unicode_escape(out, c); return;
     }
 }
 
-/// The code point at `at`, which moves behind it, of text that is UTF-8.
-std::uint32_t take_code_point(std::string_view text, std::size_t& at) {
+/// Decodes the multi-byte code point at `at` of valid UTF-8, and advances `at` past it.
+std::uint32_t read_code_point(std::string_view text, std::size_t& at) {
     const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(text[i]); };
     const unsigned char first = byte(at++);
-    const std::size_t more = first >= 0xf0 ? 3 : first >= 0xe0 ? 2 : 1;
-    std::uint32_t code = first & (0x3fu >> more);
-    for (std::size_t i = 0; i < more; ++i) code = code << 6 | (byte(at + i) & 0x3fu);
-    at += more;
+    const std::size_t continuation_bytes = first >= 0xf0 ? 3 : first >= 0xe0 ? 2 : 1;
+    std::uint32_t code = first & (0x3fu >> continuation_bytes);
+    for (std::size_t i = 0; i < continuation_bytes; ++i) code = code << 6 | (byte(at + i) & 0x3fu);
+    at += continuation_bytes;
     return code;
 }
 
@@ -55,8 +61,8 @@ void append_number(std::string& out, Number number) {
     out.append(text.data(), static_cast<std::size_t>(end - text.data()));
 }
 
-/// Numbers as people write them, of few decimals, without the search for the shortest form: n / 100 is the double that
-/// its decimal notation stands for, both being rounded once.
+/// Fast path for numbers of at most two decimals, without the search for the shortest form. It is exact: n / 100 and
+/// the parsed decimal notation are rounded once each, to the same double. Returns false for other numbers.
 bool append_short_decimal(std::string& out, double number) {
     const double hundredfold = number * 100;
     if (!(std::abs(hundredfold) < 1e15)) return false;
@@ -74,7 +80,7 @@ bool append_short_decimal(std::string& out, double number) {
 }
 
 void append_real(std::string& out, double number) {
-    if (!std::isfinite(number)) throw EncodeError("there is a number that is not finite, which JSON cannot write");
+    if (!std::isfinite(number)) throw EncodeError("JSON cannot represent a number that is not finite");
     if (append_short_decimal(out, number)) return;
     const std::size_t before = out.size();
     append_number(out, number);
@@ -90,7 +96,7 @@ std::size_t skip_string(std::string_view text, std::size_t at) {
     for (++at;; ++at) {
         at = std::min(text.find('"', at), text.size());
         std::size_t backslashes = 0;
-        while (text[at - backslashes - 1] == '\\') ++backslashes;  // the quote that begins it ends this
+        while (text[at - backslashes - 1] == '\\') ++backslashes;  // stops at the opening quote
         if (at == text.size() || backslashes % 2 == 0) return at + 1;
     }
 }
@@ -120,17 +126,17 @@ std::size_t skip_value(std::string_view text, std::size_t at) {
 
 }  // namespace
 
-void append_string(std::string& out, std::string_view text) {
-    if (!is_utf8(text)) throw EncodeError("there is text that is not UTF-8");
+void append_python_string(std::string& out, std::string_view text) {
+    if (!is_utf8(text)) throw EncodeError("a text in the JSON value is not valid UTF-8");
     out += '"';
-    std::size_t plain = 0;  // from here on nothing has needed to be escaped
+    std::size_t unescaped_begin = 0;  // start of the text that is not yet appended
     for (std::size_t at = 0; at < text.size();) {
         const auto c = static_cast<unsigned char>(text[at]);
         if (c >= 0x20 && c < 0x7f && c != '"' && c != '\\') {
             ++at;
             continue;
         }
-        out.append(text, plain, at - plain);
+        out.append(text, unescaped_begin, at - unescaped_begin);
         if (c == 0x7f) {
             out += '\x7f';
             ++at;
@@ -138,24 +144,24 @@ void append_string(std::string& out, std::string_view text) {
             ++at;
             append_escaped(out, c);
         } else {
-            const std::uint32_t code = take_code_point(text, at);
+            const std::uint32_t code = read_code_point(text, at);
             if (code >= 0x10000) {
-                append_unit(out, 0xd800 + ((code - 0x10000) >> 10));
-                append_unit(out, 0xdc00 + ((code - 0x10000) & 0x3ff));
+                append_unicode_escape(out, 0xd800 + ((code - 0x10000) >> 10));
+                append_unicode_escape(out, 0xdc00 + ((code - 0x10000) & 0x3ff));
             } else {
-                append_unit(out, code);
+                append_unicode_escape(out, code);
             }
         }
-        plain = at;
+        unescaped_begin = at;
     }
-    out.append(text, plain);
+    out.append(text, unescaped_begin);
     out += '"';
 }
 
 namespace {
 
-/// How many characters stand at the beginning that JSON takes as they are, ASCII only; looked at eight at a time.
-std::size_t plain_prefix(std::string_view text) {
+/// The length of the prefix of ASCII characters that need no escape, tested eight characters at a time.
+std::size_t unescaped_prefix(std::string_view text) {
     constexpr std::uint64_t ones = 0x0101010101010101, highs = 0x8080808080808080;
     std::size_t at = 0;
     for (; text.size() - at >= 8; at += 8) {
@@ -174,16 +180,16 @@ std::size_t plain_prefix(std::string_view text) {
 }
 
 void append_raw_string(std::string& out, std::string_view text) {
-    const std::size_t plain_size = plain_prefix(text), before = out.size();
-    out.resize(before + plain_size + 2);
+    const std::size_t prefix_size = unescaped_prefix(text), before = out.size();
+    out.resize(before + prefix_size + 2);
     char* const to = out.data() + before;
     to[0] = '"';
-    std::memcpy(to + 1, text.data(), plain_size);
-    to[plain_size + 1] = '"';
-    if (plain_size == text.size()) return;
-    if (!is_utf8(text)) throw EncodeError("there is text that is not UTF-8");
+    std::memcpy(to + 1, text.data(), prefix_size);
+    to[prefix_size + 1] = '"';
+    if (prefix_size == text.size()) return;
+    if (!is_utf8(text)) throw EncodeError("a text in the JSON value is not valid UTF-8");
     out.pop_back();
-    for (std::size_t at = plain_size; at < text.size(); ++at) {
+    for (std::size_t at = prefix_size; at < text.size(); ++at) {
         const auto c = static_cast<unsigned char>(text[at]);
         if (c < 0x20 || c == '"' || c == '\\')
             append_escaped(out, c);
@@ -199,31 +205,31 @@ void append_scalar(std::string& out, const Json& value) {
         case Json::value_t::number_integer: return append_number(out, value.get<std::int64_t>());
         case Json::value_t::number_unsigned: return append_number(out, value.get<std::uint64_t>());
         case Json::value_t::number_float: return append_real(out, value.get<double>());
-        case Json::value_t::binary: throw EncodeError("there are bytes within JSON, which JSON cannot write");
+        case Json::value_t::binary: throw EncodeError("JSON cannot represent bytes");
         default: out += "null"; return;
     }
 }
 
-std::size_t deeper(std::size_t depth_left) {
-    if (depth_left == 0) throw EncodeError("there is JSON that nests more than 256 levels deep");
+std::size_t descend(std::size_t depth_left) {
+    if (depth_left == 0) throw EncodeError("the JSON value nests more than 256 levels deep");
     return depth_left - 1;
 }
 
 void append_spaced_value(std::string& out, const Json& value, std::size_t depth_left) {
     const char* separator = "";
     if (value.is_object()) {
-        const std::size_t left = deeper(depth_left);
+        const std::size_t left = descend(depth_left);
         out += '{';
         for (const auto& [name, inner] : value.get_ref<const Json::object_t&>()) {
             out += separator;
-            append_string(out, name);
+            append_python_string(out, name);
             out += ": ";
             append_spaced_value(out, inner, left);
             separator = ", ";
         }
         out += '}';
     } else if (value.is_array()) {
-        const std::size_t left = deeper(depth_left);
+        const std::size_t left = descend(depth_left);
         out += '[';
         for (const Json& inner : value) {
             out += separator;
@@ -232,7 +238,7 @@ void append_spaced_value(std::string& out, const Json& value, std::size_t depth_
         }
         out += ']';
     } else if (value.is_string()) {
-        append_string(out, value.get_ref<const std::string&>());
+        append_python_string(out, value.get_ref<const std::string&>());
     } else {
         append_scalar(out, value);
     }
@@ -241,7 +247,7 @@ void append_spaced_value(std::string& out, const Json& value, std::size_t depth_
 void append_compact_value(std::string& out, const Json& value, std::size_t depth_left) {
     switch (value.type()) {
         case Json::value_t::object: {
-            const std::size_t left = deeper(depth_left);
+            const std::size_t left = descend(depth_left);
             char separator = '{';
             for (const auto& [name, inner] : value.get_ref<const Json::object_t&>()) {
                 out += separator;
@@ -255,7 +261,7 @@ void append_compact_value(std::string& out, const Json& value, std::size_t depth
             return;
         }
         case Json::value_t::array: {
-            const std::size_t left = deeper(depth_left);
+            const std::size_t left = descend(depth_left);
             char separator = '[';
             for (const Json& inner : value.get_ref<const Json::array_t&>()) {
                 out += separator;
@@ -275,10 +281,10 @@ void append_compact_value(std::string& out, const Json& value, std::size_t depth
 
 void append_compact(std::string& out, const Json& value) {
     out.reserve(out.size() + 128);
-    append_compact_value(out, value, deepest);
+    append_compact_value(out, value, max_nesting);
 }
 
-void append(std::string& out, const Json& value) { append_spaced_value(out, value, deepest); }
+void append_python_json(std::string& out, const Json& value) { append_spaced_value(out, value, max_nesting); }
 
 std::optional<Span> member(std::string_view text, std::size_t object, std::string_view name) {
     std::optional<Span> found;
@@ -287,10 +293,10 @@ std::optional<Span> member(std::string_view text, std::size_t object, std::strin
     at = skip_space(text, at + 1);
     while (at < text.size() && text[at] == '"') {
         const std::size_t key_end = skip_string(text, at);
-        const bool wanted = text.substr(at + 1, key_end - at - 2) == name;
-        const std::size_t begin = skip_space(text, skip_space(text, key_end) + 1);  // behind the colon
+        const bool is_match = text.substr(at + 1, key_end - at - 2) == name;
+        const std::size_t begin = skip_space(text, skip_space(text, key_end) + 1);  // after the colon
         const std::size_t end = skip_value(text, begin);
-        if (wanted) found = Span{begin, end};
+        if (is_match) found = Span{begin, end};
         at = skip_space(text, end);
         if (at < text.size() && text[at] == ',') at = skip_space(text, at + 1);
     }

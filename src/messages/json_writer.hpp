@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
 #include <kombu/json.hpp>
@@ -7,29 +8,30 @@
 #include <string>
 #include <string_view>
 
-/// JSON as text: written in less time than a general library takes, and found one's way around in without being taken
-/// apart, so that what others wrote can be passed on to the letter.
+/// JSON as text. The writers are faster than a general library. The look-ups find members and elements without parsing,
+/// so that JSON of others can be passed on byte for byte.
 namespace kombu::json_text {
 
-// Both throw EncodeError for what JSON cannot write (bytes, numbers that are not finite, text that is not UTF-8), and
-// for what nests more than 256 levels deep.
+// The writers throw EncodeError for bytes, numbers that are not finite, text that is not UTF-8, and values nested more
+// than 256 levels deep.
 
-/// Without spaces, and with escapes only where there must be some.
+/// Writes without spaces, and escapes only what JSON requires.
 void append_compact(std::string& out, const Json& value);
-/// To the letter as Python's json.dumps writes it, in ASCII.
-void append(std::string& out, const Json& value);
-void append_string(std::string& out, std::string_view text);
+/// Writes in the format of Python's json.dumps, in ASCII. The notation of some doubles differs, their value does not:
+/// 1e-04 where Python writes 0.0001.
+void append_python_json(std::string& out, const Json& value);
+void append_python_string(std::string& out, std::string_view text);
 
-/// Part of a text, from `begin` up to `end`.
+/// The range [begin, end) of a text.
 struct Span {
     std::size_t begin = 0, end = 0;
     std::string_view of(std::string_view text) const { return text.substr(begin, end - begin); }
 };
 
-/// The value of a member of the object that begins at `object`. The text must be well-formed; the last of several
-/// members of one name counts, as everywhere.
+/// The value of a member of the object that begins at offset `object`. The text must be well-formed JSON. Of several
+/// members with one name the last counts, as in other parsers.
 std::optional<Span> member(std::string_view text, std::size_t object, std::string_view name);
-/// The n-th element of the array that begins at `array`.
+/// The n-th element, counted from 0, of the array that begins at offset `array`.
 std::optional<Span> element(std::string_view text, std::size_t array, std::size_t n);
 
 }  // namespace kombu::json_text

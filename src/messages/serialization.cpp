@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #include <kombu/detail/fork_local.hpp>
 #include <kombu/error.hpp>
 #include <kombu/serialization.hpp>
@@ -18,7 +19,7 @@ constexpr std::string_view data_type = "application/data";
 constexpr std::string_view text_type = "application/text";
 constexpr std::size_t max_depth = 256;
 
-/// Refuses what nests too deep before a parser builds it: much of what is done to Json values recurses.
+/// Rejects deep nesting before parsing: many operations on Json values recurse.
 void check_depth(std::string_view json) {
     std::size_t depth = 0;
     bool in_string = false;
@@ -37,10 +38,10 @@ void check_depth(std::string_view json) {
     }
 }
 
-Json binary(std::string_view data) { return Json::binary(std::vector<std::uint8_t>(data.begin(), data.end())); }
+Json to_binary(std::string_view data) { return Json::binary(std::vector<std::uint8_t>(data.begin(), data.end())); }
 
 std::string encode_text(const Json& body) {
-    if (!body.is_string()) throw EncodeError("the text serializer takes text only");
+    if (!body.is_string()) throw EncodeError("the text serializer accepts only text");
     const auto& text = body.get_ref<const std::string&>();
     if (!is_utf8(text)) throw EncodeError("the text is not valid UTF-8");
     return text;
@@ -48,7 +49,7 @@ std::string encode_text(const Json& body) {
 
 std::string encode_bytes(const Json& body) {
     if (body.is_string()) return body.get_ref<const std::string&>();
-    if (!body.is_binary()) throw EncodeError("the bytes serializer takes bytes or text only");
+    if (!body.is_binary()) throw EncodeError("the bytes serializer accepts only bytes or text");
     return {body.get_binary().begin(), body.get_binary().end()};
 }
 
@@ -73,52 +74,52 @@ public:
     Registry() {
         add({"json", "application/json", "utf-8", encode_json, decode_json});
         add({"text", "text/plain", "utf-8", encode_text, decode_text});
-        add({"bytes", std::string{data_type}, "binary", encode_bytes, binary});
-        add({"raw", std::string{data_type}, "binary", encode_bytes, binary});
+        add({"bytes", std::string{data_type}, "binary", encode_bytes, to_binary});
+        add({"raw", std::string{data_type}, "binary", encode_bytes, to_binary});
     }
 
     void add(Serializer serializer) {
-        const auto lock = known_.lock();
-        Known known = known_.get();
+        const auto lock = serializers_.lock();
+        Serializers serializers = serializers_.get();
         auto shared = std::make_shared<const Serializer>(std::move(serializer));
-        known.by_type[shared->content_type] = shared;
-        known.by_name[shared->name] = std::move(shared);
-        known_.set(std::move(known));
+        serializers.by_type[shared->content_type] = shared;
+        serializers.by_name[shared->name] = std::move(shared);
+        serializers_.set(std::move(serializers));
     }
 
-    std::shared_ptr<const Serializer> by_name(std::string_view name) const { return find(&Known::by_name, name); }
-    std::shared_ptr<const Serializer> by_type(std::string_view type) const { return find(&Known::by_type, type); }
+    std::shared_ptr<const Serializer> by_name(std::string_view name) const { return find(&Serializers::by_name, name); }
+    std::shared_ptr<const Serializer> by_type(std::string_view type) const { return find(&Serializers::by_type, type); }
 
     std::vector<std::string> names() const {
-        const auto lock = known_.lock();
+        const auto lock = serializers_.lock();
         std::vector<std::string> names;
-        for (const auto& [name, serializer] : known_.get().by_name) names.push_back(name);
+        for (const auto& [name, serializer] : serializers_.get().by_name) names.push_back(name);
         return names;
     }
 
 private:
     using Map = std::map<std::string, std::shared_ptr<const Serializer>, std::less<>>;
-    struct Known {
+    struct Serializers {
         Map by_name, by_type;
     };
-    std::shared_ptr<const Serializer> find(Map Known::*which, std::string_view key) const {
-        const auto lock = known_.lock();
-        const Map& map = known_.get().*which;
+    std::shared_ptr<const Serializer> find(Map Serializers::*index, std::string_view key) const {
+        const auto lock = serializers_.lock();
+        const Map& map = serializers_.get().*index;
         const auto found = map.find(key);
         return found == map.end() ? nullptr : found->second;
     }
 
-    detail::CopyOnWrite<Known> known_{{}};
+    detail::CopyOnWrite<Serializers> serializers_{{}};
 };
 
-/// Never destroyed: producers in other static objects may outlive it otherwise.
+/// Never destroyed, since producers in other static objects may outlive it.
 Registry& registry() {
     static auto* const instance = new Registry;
     return *instance;
 }
 
-/// The serializer of that name, or an exception that names the known ones.
-std::shared_ptr<const Serializer> named(std::string_view name) {
+/// Throws SerializerNotInstalled that lists the known names.
+std::shared_ptr<const Serializer> find_serializer(std::string_view name) {
     if (auto serializer = registry().by_name(name)) return serializer;
     throw SerializerNotInstalled("no such serializer: " + std::string{name.substr(0, 100)} + " (" +
                                  suggest(name, registry().names()) + ")");
@@ -128,7 +129,8 @@ std::shared_ptr<const Serializer> named(std::string_view name) {
 
 ContentTypes::ContentTypes(std::initializer_list<std::string_view> names) {
     for (std::string_view name : names)
-        types_.emplace(name.find('/') != std::string_view::npos ? std::string{name} : named(name)->content_type);
+        types_.emplace(name.find('/') != std::string_view::npos ? std::string{name}
+                                                                : find_serializer(name)->content_type);
 }
 
 bool ContentTypes::accepts(std::string_view content_type) const {
@@ -142,7 +144,7 @@ void register_serializer(Serializer serializer) {
 }
 
 SerializedBody encode_with(const Json& body, std::string_view serializer) {
-    auto chosen = named(serializer);
+    auto chosen = find_serializer(serializer);
     try {
         std::string data = chosen->encode(body);
         return {chosen->content_type, chosen->content_encoding, std::move(data), std::move(chosen)};
@@ -167,14 +169,15 @@ Json decode_body(std::string_view data, std::string_view content_type, std::stri
     const auto serializer = registry().by_type(content_type);
     try {
         if (serializer) return serializer->decode(data);
-        // As in Kombu: what is accepted and has no decoder is text, unless its encoding says otherwise.
+        // As in Kombu, an accepted type without a serializer is text unless its encoding is binary; data that is not
+        // UTF-8 is bytes.
         return content_encoding == "binary" || content_encoding == "ascii-8bit" || !is_utf8(data)
-                   ? binary(data)
+                   ? to_binary(data)
                    : Json(std::string{data});
     } catch (const DecodeError&) {
         throw;
     } catch (const Json::parse_error& error) {
-        // Its text quotes the body, which is the sender's and may be anything.
+        // The parser's text is not used: it quotes the body, which is untrusted.
         throw DecodeError("the body is not valid JSON (at byte " + std::to_string(error.byte) + ")");
     } catch (const std::exception& error) {
         throw DecodeError("the body cannot be decoded as " + std::string{content_type.substr(0, 100)} + ": " +

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #include "net/blocking_driver.hpp"
 
 #include <kombu/detail/process.hpp>
@@ -17,41 +18,41 @@
 namespace kombu::net {
 namespace {
 
-/// Which of the events came; none at the deadline.
+/// Returns the events that occurred; 0 when the deadline passed.
 short poll_until(int descriptor, short events, Deadline deadline) {
     for (;;) {
-        pollfd waiting{descriptor, events, 0};
-        timespec left{};
+        pollfd entry{descriptor, events, 0};
+        timespec timeout{};
         if (!deadline.is_never()) {
             const auto remaining = deadline.remaining();
             const auto seconds = std::chrono::floor<std::chrono::seconds>(remaining);
-            left = {static_cast<time_t>(seconds.count()), static_cast<long>((remaining - seconds).count())};
+            timeout = {static_cast<time_t>(seconds.count()), static_cast<long>((remaining - seconds).count())};
         }
-        const int count = ::ppoll(&waiting, 1, deadline.is_never() ? nullptr : &left, nullptr);
-        if (count > 0) return waiting.revents;
+        const int count = ::ppoll(&entry, 1, deadline.is_never() ? nullptr : &timeout, nullptr);
+        if (count > 0) return entry.revents;
         if (count == 0) return 0;
         if (errno != EINTR) throw ConnectionError("poll: " + std::generic_category().message(errno));
     }
 }
 
-/// Reads as it waits, which saves the waiting: nothing when that cannot be done, or nothing came for a while.
-std::optional<std::size_t> receive(const async::Wait& wait) {
-    const bool worth_it =
+/// Waits by a blocking read, which saves the poll. Returns nothing when that is not possible, or the read failed.
+std::optional<std::size_t> try_receive(const async::Wait& wait) {
+    const bool can_receive =
         wait.into && !wait.write && !wait.signal && (wait.until.is_never() || wait.until.remaining() > receive_timeout);
-    if (!worth_it) return std::nullopt;
+    if (!can_receive) return std::nullopt;
     const ssize_t count = ::recv(wait.handle->descriptor, wait.into, wait.size, 0);
     if (count < 0) return std::nullopt;
     return static_cast<std::size_t>(count);
 }
 
-/// Wakes a thread. Only its address counts once the thread may have gone on.
+/// Wakes a thread. After the store it uses only the address of woken_: the object may be destroyed by then.
 class ThreadWaker final : public async::Waker {
 public:
     void wake() noexcept override {
         woken_.store(1, std::memory_order_release);
         kombu::detail::futex_wake(&woken_);
     }
-    /// Whether it was woken. With `signal` false it is the time that is waited for.
+    /// Returns whether it was woken. With `signal` false it waits until the deadline.
     bool wait(bool signal, Deadline until) noexcept {
         const std::int64_t when =
             until.is_never() ? -1 : std::max<std::int64_t>(until.when().time_since_epoch().count(), 0);
@@ -78,14 +79,14 @@ void drive(async::OperationHandle operation) {
             ready = {.signal = waker.wait(wait.signal, wait.until)};
             continue;
         }
-        wait.handle->registration.reset();  // an event loop that had it before would only be disturbed
-        if (const auto received = receive(wait)) {
+        wait.handle->registration.reset();  // an event loop that registered it must not be woken
+        if (const auto received = try_receive(wait)) {
             ready = {.read = true, .received = received};
             continue;
         }
         const auto wanted = static_cast<short>(POLLIN | (wait.write ? POLLOUT : 0));
         const short events = poll_until(wait.handle->descriptor, wanted, wait.until);
-        // Errors and hang-ups show themselves when the descriptor is read.
+        // The next read reports errors and hang-ups.
         ready = {.read = (events & ~POLLOUT) != 0, .write = (events & POLLOUT) != 0};
     }
 }

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
 #include <kombu/operation.hpp>
@@ -6,10 +7,10 @@
 
 namespace kombu::net {
 
-/// A socket that may be read as it is waited for (Wait::into) blocks for so long at most (SO_RCVTIMEO).
+/// SO_RCVTIMEO of the sockets: the longest time that a read in place of a wait (Wait::into) blocks.
 constexpr std::chrono::seconds receive_timeout{1};
 
-/// Runs an operation to its end on the caller's thread, and waits there for what it waits for.
+/// Runs an operation to its end on the caller's thread, which blocks while the operation waits.
 void drive(async::OperationHandle operation);
 
 template <class T>

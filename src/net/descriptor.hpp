@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
 #include <kombu/detail/process.hpp>
@@ -8,26 +9,26 @@
 
 namespace kombu::net {
 
-/// A socket's entry in the list of those that a forked child closes first thing. One that an event loop has registered
-/// is replaced by something that is always ready: the child's copy of the loop can register it again, and whoever waits
-/// for it finds out at once.
+/// A socket's entry in the list of sockets that a forked child closes before anything else. A descriptor that an event
+/// loop has registered is replaced by one that is always ready: the child's copy of the loop can register it again, and
+/// its waiter is woken at once.
 class Descriptor {
 public:
     Descriptor() = default;
     Descriptor(const Descriptor&) = delete;
     Descriptor& operator=(const Descriptor&) = delete;
 
-    /// After the descriptor was made. A fork in between leaves the child a copy that it does not use.
-    void opened(async::WaitHandle& handle);
-    /// Before close(2), so that the child never closes a number that stands for something else by then.
-    void closing() noexcept;
-    /// Closed by now: it was the parent's.
+    /// Call it after the descriptor was opened. After a fork in between, the child has a copy that it does not use.
+    void after_open(async::WaitHandle& handle);
+    /// Call it before close(2), so that a child never closes a descriptor number that has been reused.
+    void before_close() noexcept;
+    /// True in a forked child, which has closed the parent's descriptor.
     bool is_inherited() const noexcept { return epoch_ != kombu::detail::fork_epoch(); }
 
 private:
     std::uint32_t epoch_ = kombu::detail::fork_epoch();
-    struct Entry* entry_ = nullptr;
-    friend struct Entry;
+    struct DescriptorEntry* entry_ = nullptr;
+    friend struct DescriptorEntry;
 };
 
 }  // namespace kombu::net

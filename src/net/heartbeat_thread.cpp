@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #include "net/heartbeat_thread.hpp"
 
 #include <kombu/detail/fork_local.hpp>

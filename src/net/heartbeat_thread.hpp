@@ -1,11 +1,12 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
 #include <kombu/detail/periodic_thread.hpp>
 
 namespace kombu::net {
 
-/// The thread that keeps sessions alive which nobody uses at the moment: one for all of the process, from the first
-/// session with heartbeats to the last.
+/// The thread that keeps sessions alive while no operation uses them. There is one per process, from the first session
+/// with heartbeats to the last.
 kombu::detail::PeriodicThread& heartbeat_thread();
 
 }  // namespace kombu::net

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #include "net/resolver.hpp"
 
 #include <kombu/detail/process.hpp>
@@ -16,19 +17,19 @@
 namespace kombu::net {
 namespace {
 
-struct Answer {
+struct LookupResult {
     int error = 0;
     std::vector<Address> addresses{};
 };
 
-Answer ask(const std::string& host, std::uint16_t port, int flags) {
+LookupResult getaddrinfo_all(const std::string& host, std::uint16_t port, int flags) {
     addrinfo hints{};
     hints.ai_family = AF_UNSPEC;
     hints.ai_socktype = SOCK_STREAM;
     hints.ai_flags = flags | AI_NUMERICSERV;
     addrinfo* list = nullptr;
-    Answer answer;
-    answer.error = ::getaddrinfo(host.c_str(), std::to_string(port).c_str(), &hints, &list);
+    LookupResult result;
+    result.error = ::getaddrinfo(host.c_str(), std::to_string(port).c_str(), &hints, &list);
     const std::unique_ptr<addrinfo, void (*)(addrinfo*)> owner{list, [](addrinfo* info) {
                                                                    if (info) ::freeaddrinfo(info);
                                                                }};
@@ -36,56 +37,56 @@ Answer ask(const std::string& host, std::uint16_t port, int flags) {
         Address address;
         std::memcpy(&address.storage, info->ai_addr, info->ai_addrlen);
         address.size = info->ai_addrlen;
-        answer.addresses.push_back(address);
+        result.addresses.push_back(address);
     }
-    return answer;
+    return result;
 }
 
-/// Asked by an operation, answered by a thread; it outlives whoever loses patience first.
-class Question {
+/// A look-up that a thread performs for an operation. Shared by both, since either may end first.
+class HostLookup {
 public:
-    explicit Question(async::Waker& asker) : asker_(&asker) {}
+    explicit HostLookup(async::Waker& waker) : waker_(&waker) {}
 
-    void answered(Answer answer) {
+    void complete(LookupResult result) {
         std::lock_guard lock{mutex_};
-        answer_ = std::move(answer);
-        if (asker_) asker_->wake();
+        result_ = std::move(result);
+        if (waker_) waker_->wake();
     }
-    std::optional<Answer> take() {
+    std::optional<LookupResult> extract_result() {
         std::lock_guard lock{mutex_};
-        return std::exchange(answer_, std::nullopt);
+        return std::exchange(result_, std::nullopt);
     }
-    void forget_asker() {
+    void detach() {
         std::lock_guard lock{mutex_};
-        asker_ = nullptr;
+        waker_ = nullptr;
     }
 
 private:
     std::mutex mutex_{};
-    async::Waker* asker_;
-    std::optional<Answer> answer_{};
+    async::Waker* waker_;
+    std::optional<LookupResult> result_{};
 };
 
-async::Operation<Answer> ask_system(std::string host, std::uint16_t port, Deadline deadline) {
+async::Operation<LookupResult> resolve_on_thread(std::string host, std::uint16_t port, Deadline deadline) {
     const std::uint32_t epoch = kombu::detail::fork_epoch();
-    auto question = std::make_shared<Question>(co_await async::this_waker);
-    struct Asking {
-        Question& question;
+    auto lookup = std::make_shared<HostLookup>(co_await async::this_waker);
+    struct LookupGuard {
+        HostLookup& lookup;
         std::uint32_t epoch;
-        ~Asking() {
-            if (epoch == kombu::detail::fork_epoch()) question.forget_asker();
+        ~LookupGuard() {
+            if (epoch == kombu::detail::fork_epoch()) lookup.detach();
         }
-    } asking{*question, epoch};
+    } guard{*lookup, epoch};
     try {
-        std::thread{[question, host, port] { question->answered(ask(host, port, 0)); }}.detach();
+        std::thread{[lookup, host, port] { lookup->complete(getaddrinfo_all(host, port, 0)); }}.detach();
     } catch (const std::system_error& error) {
-        throw ConnectionError(host + ": no thread to look it up with: " + error.what());
+        throw ConnectionError(host + ": cannot start a thread for the look-up: " + error.what());
     }
     for (;;) {
         co_await async::Wait{.signal = true, .until = deadline};
-        if (epoch != kombu::detail::fork_epoch()) throw ConnectionError(host + ": the process forked meanwhile");
-        std::optional<Answer> answer = question->take();
-        if (answer) co_return std::move(*answer);
+        if (epoch != kombu::detail::fork_epoch()) throw ConnectionError(host + ": forked during the look-up");
+        std::optional<LookupResult> result = lookup->extract_result();
+        if (result) co_return std::move(*result);
         if (deadline.expired()) throw Timeout(host + ": the name was not resolved in time");
     }
 }
@@ -93,11 +94,11 @@ async::Operation<Answer> ask_system(std::string host, std::uint16_t port, Deadli
 }  // namespace
 
 async::Operation<std::vector<Address>> resolve(std::string host, std::uint16_t port, Deadline deadline) {
-    // What every machine knows by itself is not worth a thread.
-    Answer answer = ask(host, port, host == "localhost" ? 0 : AI_NUMERICHOST);
-    if (answer.error != 0 && host != "localhost") answer = co_await ask_system(host, port, deadline);
-    if (answer.error != 0) throw ConnectionError(host + ": " + ::gai_strerror(answer.error));
-    co_return std::move(answer.addresses);
+    // localhost and numeric addresses need no name server, and so no thread.
+    LookupResult result = getaddrinfo_all(host, port, host == "localhost" ? 0 : AI_NUMERICHOST);
+    if (result.error != 0 && host != "localhost") result = co_await resolve_on_thread(host, port, deadline);
+    if (result.error != 0) throw ConnectionError(host + ": " + ::gai_strerror(result.error));
+    co_return std::move(result.addresses);
 }
 
 }  // namespace kombu::net

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
 #include <kombu/operation.hpp>
@@ -17,8 +18,8 @@ struct Address {
     const sockaddr* get() const noexcept { return reinterpret_cast<const sockaddr*>(&storage); }
 };
 
-/// The addresses of a host. Numbers need no look-up; names are looked up on a thread of their own, since the system's
-/// resolver knows no deadline. Throws Timeout, and ConnectionError when there is no such host.
+/// Resolves a host name. Names other than localhost are looked up on a thread of their own, since the system's resolver
+/// has no deadline. Throws Timeout, and ConnectionError when there is no such host.
 async::Operation<std::vector<Address>> resolve(std::string host, std::uint16_t port, Deadline deadline);
 
 }  // namespace kombu::net

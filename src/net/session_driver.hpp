@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
 #include <kombu/error.hpp>
@@ -17,144 +18,147 @@
 
 namespace kombu::net {
 
-/// Runs operations that speak to a session's peer: writes what they have put out, feeds the session with what comes,
-/// and waits for the stream on their behalf.
+/// Runs operations on a session: sends their output, feeds received bytes to the session, and waits for the stream.
 ///
-/// A session has: `output()`, the bytes to send next; `input_space()` and `input_added(n)`, where bytes received go and
-/// how they are taken in, throwing ConnectionError for what no peer may send; `fail(error)`, after which it takes no
-/// more part; `failed()`, and `check()`, which throws what it failed with; `is_quiet()`, whether the peer owes it no
-/// answer and it owes the peer nothing, in the middle of an exchange too. Heartbeats: `next_heartbeat()` is when to
-/// call `beat(now)`, which puts one out when it is due and throws when the peer has been silent for too long.
+/// A session provides:
+/// * `output()`: the bytes to send next.
+/// * `input_space()`, `input_added(n)`: the buffer for received bytes, and their processing, which throws
+///   ConnectionError for invalid data.
+/// * `fail(error)`, `failed()`, `check()`: ends the session with an error, tells whether it has failed, throws that
+///   error.
+/// * `is_idle()`: whether neither side owes the other anything, also within a request.
+/// * `next_heartbeat()`: when to call `tick(now)`, which appends a heartbeat to the output when one is due, and throws
+///   when the peer has been silent for too long.
 template <class Session>
 class SessionDriver {
 public:
     SessionDriver(Stream& stream, Session& session) : stream_(stream), session_(session) {}
 
-    /// The session's use for one exchange with the peer. When it is dropped before it has ended, with anything said or
-    /// about to be said, the session fails: what the peer answers must not reach whoever uses it next.
-    class Exchange {
+    /// Exclusive use of the session for one request. If it is destroyed before end(), with bytes sent or queued and the
+    /// session not idle, the session fails: the peer's reply must not reach the next user.
+    class RequestScope {
     public:
-        explicit Exchange(SessionDriver& driver) noexcept : driver_(&driver) {
-            driver.turn_.take();
-            said_ = driver.said_;
-            unsaid_ = driver.session_.output().size();
+        explicit RequestScope(SessionDriver& driver) noexcept : driver_(&driver) {
+            driver.lock_.lock();
+            sent_ = driver.bytes_sent_;
+            pending_ = driver.session_.output().size();
         }
-        Exchange(Exchange&& other) noexcept
-            : driver_(std::exchange(other.driver_, nullptr)), said_(other.said_), unsaid_(other.unsaid_) {}
-        Exchange(const Exchange&) = delete;
-        Exchange& operator=(const Exchange&) = delete;
-        Exchange& operator=(Exchange&&) = delete;
-        ~Exchange() {
+        RequestScope(RequestScope&& other) noexcept
+            : driver_(std::exchange(other.driver_, nullptr)), sent_(other.sent_), pending_(other.pending_) {}
+        RequestScope(const RequestScope&) = delete;
+        RequestScope& operator=(const RequestScope&) = delete;
+        RequestScope& operator=(RequestScope&&) = delete;
+        ~RequestScope() {
             if (!driver_) return;
-            const bool touched = driver_->said_ != said_ || driver_->session_.output().size() != unsaid_;
-            if (touched && !driver_->session_.is_quiet())
-                driver_->fail(ConnectionError(driver_->stream_.peer() + ": cancelled in the middle of an exchange"));
-            driver_->turn_.give();
+            const bool started = driver_->bytes_sent_ != sent_ || driver_->session_.output().size() != pending_;
+            if (started && !driver_->session_.is_idle())
+                driver_->fail(ConnectionError(driver_->stream_.peer() + ": cancelled in the middle of a request"));
+            driver_->lock_.unlock();
         }
         void end() noexcept {
             if (!driver_) return;
             driver_->last_used_ = Clock::now();
-            std::exchange(driver_, nullptr)->turn_.give();
+            std::exchange(driver_, nullptr)->lock_.unlock();
         }
 
     private:
         SessionDriver* driver_;
-        std::uint64_t said_;
-        std::size_t unsaid_;
+        std::uint64_t sent_;
+        std::size_t pending_;
     };
 
-    /// Runs an operation to its end. Whatever goes wrong on the way to the peer, a passed deadline included, fails the
-    /// session: what the peer has understood is then unknown.
+    /// Runs an operation to its end. A communication error, a passed deadline included, fails the session: it is
+    /// unknown then what the peer has processed.
     template <class T>
     async::Operation<T> run(async::Operation<T> operation, Deadline deadline) {
-        return run(std::move(operation), deadline, Exchange{*this});
+        return run(std::move(operation), deadline, RequestScope{*this});
     }
     template <class T>
-    async::Operation<T> run(async::Operation<T> operation, Deadline deadline, Exchange exchange) {
+    async::Operation<T> run(async::Operation<T> operation, Deadline deadline, RequestScope request) {
         try {
             bool input = true;
             while (!operation.resume({.read = input})) {
-                const Deadline wanted = operation.wait().until;
-                input = co_await exchange_bytes(true, std::min(wanted, deadline));
-                if (!input && wanted > deadline) throw Timeout(stream_.peer() + ": no answer in time");
+                const Deadline operation_deadline = operation.wait().until;
+                input = co_await transfer_bytes(true, std::min(operation_deadline, deadline));
+                if (!input && operation_deadline > deadline) throw Timeout(stream_.peer() + ": no answer in time");
             }
-            // What the last step sent may matter even when it threw (the answer to a close).
-            if (!write()) co_await exchange_bytes(false, deadline);
+            // The output of the last step is sent even when it threw: it may be the reply to a close.
+            if (!write()) co_await transfer_bytes(false, deadline);
         } catch (const ConnectionError& error) {
             fail(error);
-            exchange.end();
+            request.end();
             throw;
         }
         if (session_.failed()) stream_.close();
         try {
             if constexpr (std::is_void_v<T>) {
                 operation.result();
-                exchange.end();
+                request.end();
             } else {
                 T result = operation.result();
-                exchange.end();
+                request.end();
                 co_return result;
             }
         } catch (const ConnectionError& error) {
             if (error.poisons_connection()) fail(error);
-            exchange.end();
+            request.end();
             throw;
         } catch (...) {
-            exchange.end();
+            request.end();
             throw;
         }
     }
 
-    /// Sends what the session has to send, within an exchange.
+    /// Sends the session's output, within a request.
     async::Operation<> flush(Deadline deadline) {
         try {
-            co_await exchange_bytes(false, deadline);
+            co_await transfer_bytes(false, deadline);
         } catch (const ConnectionError& error) {
             fail(error);
             throw;
         }
     }
 
-    /// Takes in what has arrived, without waiting.
-    void take_in() {
-        on_the_wire([&] { absorb(); });
+    /// Reads and processes what has arrived, without waiting.
+    void poll() {
+        fail_on_error([&] { read_available(); });
     }
 
-    /// Sends what can be sent without waiting. False when something is left.
+    /// Sends as much output as is possible without waiting. Returns false when some is left.
     bool try_send() {
         bool all = false;
-        on_the_wire([&] { all = write(); });
+        fail_on_error([&] { all = write(); });
         return all;
     }
 
-    /// What keeps the session alive while nobody uses it; when somebody does, their waiting does that. From the
-    /// keeper's thread. False when the session has failed.
+    /// Serves heartbeats while no operation uses the session; an operation serves them while it waits. Called by the
+    /// heartbeat thread. Returns false when the session has failed.
     bool keep_alive(Clock::time_point now) noexcept {
-        if (!turn_.try_keep()) return true;
+        if (!lock_.try_lock_background()) return true;
         try {
-            absorb();
-            session_.beat(now);
+            read_available();
+            session_.tick(now);
             write();
         } catch (const ConnectionError& error) {
             session_.fail(error);
         } catch (const std::exception& error) {
             session_.fail(ConnectionError(error.what()));
         }
-        const bool lives = !session_.failed();
-        if (!lives) stream_.shut_down();  // closing is its user's
-        turn_.end_keep();
-        return lives;
+        const bool is_alive = !session_.failed();
+        if (!is_alive) stream_.shutdown();  // only the user closes the stream
+        lock_.unlock_background();
+        return is_alive;
     }
 
-    Turn& turn() noexcept { return turn_; }
+    SessionLock& session_lock() noexcept { return lock_; }
 
-    /// How long ago the last exchange ended.
+    /// How long ago the last request ended.
     Clock::duration idle_time() const noexcept { return Clock::now() - last_used_; }
 
 private:
     static constexpr int max_reads = 1024;
-    /// What an idle session may keep of the memory that a large message took.
-    static constexpr std::size_t kept_capacity = std::size_t{1} << 20;
+    /// The largest output buffer, in bytes, that is kept after sending; a larger one is freed.
+    static constexpr std::size_t max_kept_capacity = std::size_t{1} << 20;
 
     void fail(const ConnectionError& error) noexcept {
         session_.fail(error);
@@ -162,7 +166,7 @@ private:
     }
 
     template <class Step>
-    void on_the_wire(Step step) {
+    void fail_on_error(Step step) {
         try {
             step();
         } catch (const ConnectionError& error) {
@@ -171,13 +175,12 @@ private:
         }
     }
 
-    void absorb() {
+    void read_available() {
         for (int reads = 0; read(); ++reads)
-            if (reads == max_reads)
-                throw ConnectionError(stream_.peer() + ": the peer sends without end what nobody asked for");
+            if (reads == max_reads) throw ConnectionError(stream_.peer() + ": the peer keeps sending unrequested data");
     }
 
-    /// Writes what can be written now. Whether that was all.
+    /// Writes what can be written now. Returns whether that was all.
     bool write() {
         std::string& output = session_.output();
         if (output.empty()) return true;
@@ -187,19 +190,19 @@ private:
             if (!count) break;
             sent += *count;
         }
-        said_ += sent;
+        bytes_sent_ += sent;
         if (sent != output.size()) {
             output.erase(0, sent);
             return false;
         }
-        if (output.capacity() > kept_capacity)
+        if (output.capacity() > max_kept_capacity)
             std::string{}.swap(output);
         else
             output.clear();
         return true;
     }
 
-    void take(std::size_t count) {
+    void on_bytes(std::size_t count) {
         if (count == 0) throw ConnectionError(stream_.peer() + ": the peer closed the connection");
         session_.input_added(count);
     }
@@ -210,58 +213,58 @@ private:
     }
 
     bool read() {
-        bool any = false;
+        bool any_read = false;
         do {
             const auto [data, size] = session_.input_space();
             const auto count = stream_.read_some(data, size);
-            if (!count) return any;
-            take(*count);
-            any = true;
+            if (!count) return any_read;
+            on_bytes(*count);
+            any_read = true;
         } while (stream_.has_buffered());
-        return any;
+        return any_read;
     }
 
-    /// Sends everything, and when `for_input` waits for something to come. False when nothing came until `until`. Keeps
-    /// the session alive meanwhile.
-    async::Operation<bool> exchange_bytes(bool for_input, Deadline until) {
-        bool fed = false;
+    /// Sends all output and, if `for_input` is set, waits for input. Returns false when none arrived until `until`.
+    /// Serves heartbeats meanwhile.
+    async::Operation<bool> transfer_bytes(bool for_input, Deadline until) {
+        bool received_input = false;
         for (;;) {
             const bool flushed = write();
-            if (flushed && (fed || !for_input)) co_return true;
-            // Asked first: a peer that keeps sending what nobody waits for must not put the deadline off.
+            if (flushed && (received_input || !for_input)) co_return true;
+            // Checked first: a peer that keeps sending unrequested data must not postpone the deadline.
             if (until.expired()) {
-                if (!flushed) throw Timeout(stream_.peer() + ": the peer does not take what is sent");
+                if (!flushed) throw Timeout(stream_.peer() + ": the peer did not read the sent data in time");
                 co_return false;
             }
-            const Deadline beat = session_.next_heartbeat();
-            const Deadline first = std::min(until, beat);
+            const Deadline next_heartbeat = session_.next_heartbeat();
+            const Deadline wake_at = std::min(until, next_heartbeat);
             const async::Ready ready =
-                co_await (flushed ? until_readable(first) : stream_.until_readable_or_writable(first));
+                co_await (flushed ? until_readable(wake_at) : stream_.until_readable_or_writable(wake_at));
             if (ready.received) {
-                take(*ready.received);
-                fed = true;
+                on_bytes(*ready.received);
+                received_input = true;
             }
-            const bool beats = !beat.is_never() && beat.expired();
-            // Looked once more before the peer's silence is judged: this side may have been the one that slept.
-            const bool comes = !ready.received && (ready.read || beats || (flushed && ready.write));
-            if (comes && read()) {
-                fed = true;
-                // A peer that closes, or waits for us to read, does not read either.
+            const bool heartbeat_due = !next_heartbeat.is_never() && next_heartbeat.expired();
+            // Read once more before the peer's silence is judged: this process may have been suspended.
+            const bool may_have_input = !ready.received && (ready.read || heartbeat_due || (flushed && ready.write));
+            if (may_have_input && read()) {
+                received_input = true;
+                // A peer that closes the session, or waits for this side to read, does not read either.
                 if (!flushed) session_.check();
             }
-            if (beats) {
-                // What it puts out is no part of the exchange.
+            if (heartbeat_due) {
+                // Its output is not part of the request.
                 const std::size_t before = session_.output().size();
-                session_.beat(Clock::now());
-                said_ -= session_.output().size() - before;
+                session_.tick(Clock::now());
+                bytes_sent_ -= session_.output().size() - before;
             }
         }
     }
 
     Stream& stream_;
     Session& session_;
-    Turn turn_;
-    std::uint64_t said_ = 0;  // bytes written so far
+    SessionLock lock_;
+    std::uint64_t bytes_sent_ = 0;  // bytes written so far
     Clock::time_point last_used_{};
 };
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
 #include <kombu/error.hpp>
@@ -7,7 +8,7 @@
 
 namespace kombu::net {
 
-/// What a session failed with: the first error, which everything later throws.
+/// The first error of a session, which every later use throws.
 class SessionFailure {
 public:
     void set(const ConnectionError& error) noexcept {
@@ -20,7 +21,7 @@ public:
         }
         set_.store(true, std::memory_order_release);
     }
-    /// From any thread.
+    /// Thread-safe.
     bool is_set() const noexcept { return set_.load(std::memory_order_acquire); }
     void check() const {
         if (is_set()) std::rethrow_exception(error_);

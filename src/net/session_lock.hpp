@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
 #include <kombu/detail/process.hpp>
@@ -8,50 +9,50 @@
 
 namespace kombu::net {
 
-/// Whose turn it is to touch a session: that of its user, one thread at a time and maybe nested, or of the thread that
-/// keeps it alive meanwhile. The keeper never waits; the user waits for the keeper, who takes some microseconds.
-class Turn {
+/// Mutual exclusion between a session's user (one thread at a time, recursive) and the heartbeat thread. The heartbeat
+/// thread never waits; the user waits for the heartbeat thread, for some microseconds.
+class SessionLock {
 public:
-    /// From now on there may be a keeper. Before it knows of the session.
-    void share() noexcept {
-        shared_ = true;
+    /// Enables locking by the heartbeat thread. Call it before that thread knows the session.
+    void enable_background() noexcept {
+        background_enabled_ = true;
         if (depth_ != 0) state_.store(user, std::memory_order_relaxed);
     }
 
-    void take() noexcept {
-        if (depth_++ != 0 || !shared_) return;
+    void lock() noexcept {
+        if (depth_++ != 0 || !background_enabled_) return;
         for (auto expected = free; !state_.compare_exchange_weak(expected, user, std::memory_order_acquire);
              expected = free) {
-            if (epoch_ != kombu::detail::fork_epoch()) return;  // the keeper is the parent's, and so is the session
+            if (epoch_ != kombu::detail::fork_epoch()) return;  // the heartbeat thread and the session are the parent's
             std::this_thread::yield();
         }
     }
-    void give() noexcept {
-        if (--depth_ == 0 && shared_) state_.store(free, std::memory_order_release);
+    void unlock() noexcept {
+        if (--depth_ == 0 && background_enabled_) state_.store(free, std::memory_order_release);
     }
 
-    bool try_keep() noexcept {
+    bool try_lock_background() noexcept {
         auto expected = free;
-        return state_.compare_exchange_strong(expected, keeper, std::memory_order_acquire);
+        return state_.compare_exchange_strong(expected, background, std::memory_order_acquire);
     }
-    void end_keep() noexcept { state_.store(free, std::memory_order_release); }
+    void unlock_background() noexcept { state_.store(free, std::memory_order_release); }
 
-    /// For the user.
-    class Held {
+    /// Locks for the session's user.
+    class Guard {
     public:
-        explicit Held(Turn& turn) noexcept : turn_(turn) { turn_.take(); }
-        Held(const Held&) = delete;
-        Held& operator=(const Held&) = delete;
-        ~Held() { turn_.give(); }
+        explicit Guard(SessionLock& lock) noexcept : lock_(lock) { lock_.lock(); }
+        Guard(const Guard&) = delete;
+        Guard& operator=(const Guard&) = delete;
+        ~Guard() { lock_.unlock(); }
 
     private:
-        Turn& turn_;
+        SessionLock& lock_;
     };
 
 private:
-    enum State : std::uint8_t { free, user, keeper };
+    enum State : std::uint8_t { free, user, background };
     std::atomic<State> state_{free};
-    bool shared_ = false;
+    bool background_enabled_ = false;
     int depth_ = 0;
     const std::uint32_t epoch_ = kombu::detail::fork_epoch();
 };

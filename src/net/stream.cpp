@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #include "net/stream.hpp"
 
 #include <kombu/error.hpp>
@@ -21,7 +22,7 @@
 namespace kombu::net {
 namespace {
 
-std::string text_of(int error) { return std::generic_category().message(error); }
+std::string error_text(int error) { return std::generic_category().message(error); }
 
 void set_option(int fd, int level, int name, int value) noexcept {
     ::setsockopt(fd, level, name, &value, sizeof value);
@@ -35,7 +36,7 @@ void set_tcp_options(int fd, const KeepAlive& keep_alive) noexcept {
     set_option(fd, IPPROTO_TCP, TCP_KEEPCNT, keep_alive.count);
 }
 
-std::string name_of(const StreamTarget& target) {
+std::string peer_name(const StreamTarget& target) {
     if (target.port == 0) return target.host;
     const bool ipv6 = target.host.find(':') != std::string::npos;
     return (ipv6 ? '[' + target.host + ']' : target.host) + ':' + std::to_string(target.port);
@@ -43,33 +44,34 @@ std::string name_of(const StreamTarget& target) {
 
 }  // namespace
 
-Stream::Stream(StreamTarget target) : target_(std::move(target)), peer_(name_of(target_)) {}
+Stream::Stream(StreamTarget target) : target_(std::move(target)), peer_(peer_name(target_)) {}
 
 async::Operation<> Stream::connect(Deadline deadline) {
     if (target_.port == 0)
         co_await connect_unix(deadline);
     else
         co_await connect_tcp(deadline);
-    // From now on whoever waits may do so by reading; everything else says by itself that it must not block.
+    // From here on a driver may wait by a blocking read; all other calls pass MSG_DONTWAIT.
     ::fcntl(handle_.descriptor, F_SETFL, ::fcntl(handle_.descriptor, F_GETFL) & ~O_NONBLOCK);
-    const timeval longest{receive_timeout.count(), 0};
-    ::setsockopt(handle_.descriptor, SOL_SOCKET, SO_RCVTIMEO, &longest, sizeof longest);
-    if (target_.tls) co_await shake_hands(deadline);
+    const timeval timeout{receive_timeout.count(), 0};
+    ::setsockopt(handle_.descriptor, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof timeout);
+    if (target_.tls) co_await handshake(deadline);
 }
 
 async::Operation<> Stream::connect_tcp(Deadline deadline) {
     const auto addresses = co_await resolve(target_.host, target_.port, deadline);
     int error = 0;
     for (std::size_t i = 0; i < addresses.size(); ++i) {
-        const auto rest = static_cast<std::int64_t>(addresses.size() - i);
-        const Deadline attempt =
-            deadline.is_never() ? deadline : std::min(deadline, Deadline::after(deadline.remaining() / rest));
-        error = co_await try_connect(addresses[i], attempt);
+        const auto remaining_addresses = static_cast<std::int64_t>(addresses.size() - i);
+        const Deadline attempt_deadline =
+            deadline.is_never() ? deadline
+                                : std::min(deadline, Deadline::after(deadline.remaining() / remaining_addresses));
+        error = co_await try_connect(addresses[i], attempt_deadline);
         if (error == 0) co_return;
         close();
-        if (deadline.expired()) throw Timeout(peer_ + ": no answer to the attempt to connect");
+        if (deadline.expired()) throw Timeout(peer_ + ": the connection attempt timed out");
     }
-    throw ConnectionError(peer_ + ": " + (addresses.empty() ? "no address" : text_of(error)));
+    throw ConnectionError(peer_ + ": " + (addresses.empty() ? "no address" : error_text(error)));
 }
 
 async::Operation<> Stream::connect_unix(Deadline deadline) {
@@ -85,19 +87,19 @@ async::Operation<> Stream::connect_unix(Deadline deadline) {
     const int error = co_await try_connect(address, deadline);
     if (error == 0) co_return;
     close();
-    throw ConnectionError(peer_ + ": " + text_of(error));
+    throw ConnectionError(peer_ + ": " + error_text(error));
 }
 
 async::Operation<int> Stream::try_connect(const Address& address, Deadline deadline) {
     const int fd = ::socket(address.storage.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0) co_return errno;
     handle_.descriptor = fd;
-    descriptor_.opened(handle_);
+    descriptor_.after_open(handle_);
     if (address.storage.ss_family != AF_UNIX) set_tcp_options(fd, target_.keep_alive);
     int error = ::connect(fd, address.get(), address.size) == 0 ? 0 : errno;
     if (error != EINPROGRESS && error != EINTR) co_return error;
     const async::Ready ready = co_await until_readable_or_writable(deadline);
-    if (!is_open()) co_return EBADF;  // forked meanwhile
+    if (!is_open()) co_return EBADF;  // the process has forked
     if (!ready) co_return ETIMEDOUT;
     socklen_t size = sizeof error;
     if (::getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &size) != 0) error = errno;
@@ -105,7 +107,7 @@ async::Operation<int> Stream::try_connect(const Address& address, Deadline deadl
 }
 
 template <class Step>
-auto Stream::encrypted(Step step) {
+auto Stream::with_tls(Step step) {
     try {
         return step(*tls_);
     } catch (const ConnectionError& error) {
@@ -113,25 +115,25 @@ auto Stream::encrypted(Step step) {
     }
 }
 
-async::Operation<> Stream::shake_hands(Deadline deadline) {
+async::Operation<> Stream::handshake(Deadline deadline) {
     tls_ = std::make_unique<Tls>(*target_.tls, target_.host, handle_.descriptor);
     for (;;) {
         if (!is_open()) fail("TLS handshake", EBADF);
-        const Tls::Blocked blocked = encrypted([](Tls& tls) { return tls.handshake(); });
+        const Tls::Blocked blocked = with_tls([](Tls& tls) { return tls.handshake(); });
         if (blocked == Tls::Blocked::no) co_return;
         co_await (blocked == Tls::Blocked::on_write ? until_readable_or_writable(deadline) : until_readable(deadline));
-        if (deadline.expired()) throw Timeout(peer_ + ": the TLS handshake was not over in time");
+        if (deadline.expired()) throw Timeout(peer_ + ": the TLS handshake timed out");
     }
 }
 
 void Stream::fail(const char* what, int error) const {
-    throw ConnectionError(peer_ + ": " + what + ": " + text_of(error));
+    throw ConnectionError(peer_ + ": " + what + ": " + error_text(error));
 }
 
 std::optional<std::size_t> Stream::read_some(char* data, std::size_t size) {
     for (;;) {
         if (!is_open()) fail("reading", EBADF);
-        if (tls_) return encrypted([&](Tls& tls) { return tls.read_some(data, size); });
+        if (tls_) return with_tls([&](Tls& tls) { return tls.read_some(data, size); });
         const ssize_t count = ::recv(handle_.descriptor, data, size, MSG_DONTWAIT);
         if (count >= 0) return static_cast<std::size_t>(count);
         if (errno == EAGAIN || errno == EWOULDBLOCK) return std::nullopt;
@@ -142,7 +144,7 @@ std::optional<std::size_t> Stream::read_some(char* data, std::size_t size) {
 std::optional<std::size_t> Stream::write_some(std::string_view data) {
     for (;;) {
         if (!is_open()) fail("writing", EBADF);
-        if (tls_) return encrypted([&](Tls& tls) { return tls.write_some(data); });
+        if (tls_) return with_tls([&](Tls& tls) { return tls.write_some(data); });
         const ssize_t count = ::send(handle_.descriptor, data.data(), data.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
         if (count >= 0) return static_cast<std::size_t>(count);
         if (errno == EAGAIN || errno == EWOULDBLOCK) return std::nullopt;
@@ -150,12 +152,12 @@ std::optional<std::size_t> Stream::write_some(std::string_view data) {
     }
 }
 
-async::Wait Stream::ready(bool write, Deadline deadline) {
+async::Wait Stream::make_wait(bool write, Deadline deadline) {
     if (!is_open()) fail("waiting", EBADF);
     return {.handle = &handle_, .write = write, .until = deadline};
 }
 
-void Stream::shut_down() noexcept {
+void Stream::shutdown() noexcept {
     std::lock_guard lock{close_mutex_};
     if (is_open()) ::shutdown(handle_.descriptor, SHUT_RDWR);
 }
@@ -163,11 +165,11 @@ void Stream::shut_down() noexcept {
 void Stream::close() noexcept {
     std::lock_guard lock{close_mutex_};
     if (handle_.descriptor < 0 || descriptor_.is_inherited()) return;
-    if (tls_) tls_->say_goodbye();
+    if (tls_) tls_->send_close_notify();
     handle_.registration.reset();
     const int fd = std::exchange(handle_.descriptor, -1);
-    ::shutdown(fd, SHUT_RDWR);  // the peer hears of it, also when a forked child has yet to close its copy
-    descriptor_.closing();
+    ::shutdown(fd, SHUT_RDWR);  // notifies the peer even while a forked child still has a copy
+    descriptor_.before_close();
     ::close(fd);
 }
 

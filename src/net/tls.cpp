@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #include "net/tls.hpp"
 
 #include <kombu/error.hpp>
@@ -46,18 +47,18 @@ int bio_read(BIO* bio, char* data, int size) {
 long bio_control(BIO*, int command, long, void*) { return command == BIO_CTRL_FLUSH ? 1 : 0; }
 
 const BIO_METHOD* bio_method() {
-    // Made once and kept: streams in static objects may outlive it otherwise.
+    // Created once and never freed: streams in static objects may outlive it otherwise.
     static const BIO_METHOD* const method = [] {
-        BIO_METHOD* const made = BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "kombu socket");
-        BIO_meth_set_write(made, bio_write);
-        BIO_meth_set_read(made, bio_read);
-        BIO_meth_set_ctrl(made, bio_control);
-        return made;
+        BIO_METHOD* const created = BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "kombu socket");
+        BIO_meth_set_write(created, bio_write);
+        BIO_meth_set_read(created, bio_read);
+        BIO_meth_set_ctrl(created, bio_control);
+        return created;
     }();
     return method;
 }
 
-/// What went wrong in this thread's last OpenSSL call.
+/// The error text of this thread's last OpenSSL call.
 std::string last_error() {
     const unsigned long code = ERR_peek_last_error();
     if (code == 0) return errno != 0 ? std::generic_category().message(errno) : "the peer closed the connection";
@@ -67,7 +68,7 @@ std::string last_error() {
     return text.data();
 }
 
-[[noreturn]] void unusable(const char* option, const std::string& file) {
+[[noreturn]] void throw_unusable_file(const char* option, const std::string& file) {
     throw ConfigurationError(std::string{option} + ": " + file + ": " + last_error());
 }
 
@@ -77,52 +78,53 @@ bool is_address(const std::string& host) {
            ::inet_pton(AF_INET6, host.c_str(), bytes.data()) == 1;
 }
 
-int as_int(std::size_t size) { return static_cast<int>(std::min<std::size_t>(size, INT_MAX)); }
+int clamp_to_int(std::size_t size) { return static_cast<int>(std::min<std::size_t>(size, INT_MAX)); }
 
 }  // namespace
 
-struct Tls::Parts {
-    struct Free {
+struct Tls::Impl {
+    struct Deleter {
         void operator()(SSL_CTX* context) const noexcept { SSL_CTX_free(context); }
         void operator()(SSL* ssl) const noexcept { SSL_free(ssl); }
     };
     int descriptor;
-    std::unique_ptr<SSL_CTX, Free> context{};
-    std::unique_ptr<SSL, Free> ssl{};
-    bool verifies = false;
+    std::unique_ptr<SSL_CTX, Deleter> context{};
+    std::unique_ptr<SSL, Deleter> ssl{};
+    bool verifies_peer = false;
     bool established = false;
     bool failed = false;
 };
 
 Tls::Tls(const SslOptions& options, const std::string& host, int descriptor)
-    : parts_(new Parts{.descriptor = descriptor}) {
+    : impl_(new Impl{.descriptor = descriptor}) {
     ERR_clear_error();
     errno = 0;
-    parts_->context.reset(SSL_CTX_new(TLS_client_method()));
-    SSL_CTX* const context = parts_->context.get();
+    impl_->context.reset(SSL_CTX_new(TLS_client_method()));
+    SSL_CTX* const context = impl_->context.get();
     if (!context) throw ConnectionError("TLS cannot be initialised: " + last_error());
     SSL_CTX_set_min_proto_version(context, TLS1_2_VERSION);
     SSL_CTX_set_options(context, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION);
     SSL_CTX_set_mode(context, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
     if (!options.certfile.empty()) {
         if (SSL_CTX_use_certificate_chain_file(context, options.certfile.c_str()) != 1)
-            unusable("ssl_certfile", options.certfile);
+            throw_unusable_file("ssl_certfile", options.certfile);
         const std::string& key = options.keyfile.empty() ? options.certfile : options.keyfile;
-        if (SSL_CTX_use_PrivateKey_file(context, key.c_str(), SSL_FILETYPE_PEM) != 1) unusable("ssl_keyfile", key);
+        if (SSL_CTX_use_PrivateKey_file(context, key.c_str(), SSL_FILETYPE_PEM) != 1)
+            throw_unusable_file("ssl_keyfile", key);
     }
     if (options.cert_reqs == SslOptions::CertReqs::required) {
         SSL_CTX_set_verify(context, SSL_VERIFY_PEER, nullptr);
-        parts_->verifies = true;
+        impl_->verifies_peer = true;
         if (options.ca_certs.empty())
             SSL_CTX_set_default_verify_paths(context);
         else if (SSL_CTX_load_verify_locations(context, options.ca_certs.c_str(), nullptr) != 1)
-            unusable("ssl_ca_certs", options.ca_certs);
+            throw_unusable_file("ssl_ca_certs", options.ca_certs);
     }
-    parts_->ssl.reset(SSL_new(context));
-    SSL* const ssl = parts_->ssl.get();
+    impl_->ssl.reset(SSL_new(context));
+    SSL* const ssl = impl_->ssl.get();
     BIO* const bio = ssl ? BIO_new(bio_method()) : nullptr;
     if (!bio) throw ConnectionError("TLS cannot be initialised: " + last_error());
-    BIO_set_data(bio, &parts_->descriptor);
+    BIO_set_data(bio, &impl_->descriptor);
     BIO_set_init(bio, 1);
     SSL_set_bio(ssl, bio, bio);
     SSL_set_connect_state(ssl);
@@ -131,27 +133,27 @@ Tls::Tls(const SslOptions& options, const std::string& host, int descriptor)
     if (options.cert_reqs == SslOptions::CertReqs::required && options.check_hostname) {
         const bool set = address ? X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(ssl), host.c_str()) == 1
                                  : SSL_set1_host(ssl, host.c_str()) == 1;
-        // Without a name nothing would be compared.
+        // Without a name the certificate would not be checked against any.
         if (!set || host.empty()) throw ConfigurationError("ssl_check_hostname: there is no host name to check");
     }
 }
 
 Tls::~Tls() = default;
 
-bool Tls::end_or_blocked(int result, const char* what) {
-    SSL* const ssl = parts_->ssl.get();
+bool Tls::handle_failed_call(int result, const char* what) {
+    SSL* const ssl = impl_->ssl.get();
     switch (SSL_get_error(ssl, result)) {
         case SSL_ERROR_WANT_READ: blocked_ = Blocked::on_read; return false;
         case SSL_ERROR_WANT_WRITE: blocked_ = Blocked::on_write; return false;
         case SSL_ERROR_ZERO_RETURN: return true;
         default: break;
     }
-    parts_->failed = true;
-    const long verified = SSL_get_verify_result(ssl);
-    if (!parts_->established && parts_->verifies && verified != X509_V_OK)
-        throw ConnectionError(
-            std::string{what} + ": the peer's certificate is not trusted: " + X509_verify_cert_error_string(verified),
-            0, false);
+    impl_->failed = true;
+    const long verify_result = SSL_get_verify_result(ssl);
+    if (!impl_->established && impl_->verifies_peer && verify_result != X509_V_OK)
+        throw ConnectionError(std::string{what} + ": the peer's certificate is not trusted: " +
+                                  X509_verify_cert_error_string(verify_result),
+                              0, false);
     throw ConnectionError(std::string{what} + ": " + last_error());
 }
 
@@ -159,10 +161,10 @@ Tls::Blocked Tls::handshake() {
     ERR_clear_error();
     errno = 0;
     blocked_ = Blocked::no;
-    const int result = SSL_do_handshake(parts_->ssl.get());
+    const int result = SSL_do_handshake(impl_->ssl.get());
     if (result == 1)
-        parts_->established = true;
-    else if (end_or_blocked(result, "TLS handshake"))
+        impl_->established = true;
+    else if (handle_failed_call(result, "TLS handshake"))
         throw ConnectionError("TLS handshake: the peer closed the connection");
     return blocked_;
 }
@@ -171,9 +173,9 @@ std::optional<std::size_t> Tls::read_some(char* data, std::size_t size) {
     ERR_clear_error();
     errno = 0;
     blocked_ = Blocked::no;
-    const int count = SSL_read(parts_->ssl.get(), data, as_int(size));
+    const int count = SSL_read(impl_->ssl.get(), data, clamp_to_int(size));
     if (count > 0) return static_cast<std::size_t>(count);
-    if (end_or_blocked(count, "reading")) return std::size_t{0};
+    if (handle_failed_call(count, "reading")) return std::size_t{0};
     return std::nullopt;
 }
 
@@ -181,18 +183,18 @@ std::optional<std::size_t> Tls::write_some(std::string_view data) {
     ERR_clear_error();
     errno = 0;
     blocked_ = Blocked::no;
-    const int count = SSL_write(parts_->ssl.get(), data.data(), as_int(data.size()));
+    const int count = SSL_write(impl_->ssl.get(), data.data(), clamp_to_int(data.size()));
     if (count > 0) return static_cast<std::size_t>(count);
-    if (end_or_blocked(count, "writing")) throw ConnectionError("writing: the peer closed the connection");
+    if (handle_failed_call(count, "writing")) throw ConnectionError("writing: the peer closed the connection");
     return std::nullopt;
 }
 
-bool Tls::has_buffered() const noexcept { return SSL_pending(parts_->ssl.get()) > 0; }
+bool Tls::has_buffered() const noexcept { return SSL_pending(impl_->ssl.get()) > 0; }
 
-void Tls::say_goodbye() noexcept {
-    if (!parts_->established || parts_->failed) return;
+void Tls::send_close_notify() noexcept {
+    if (!impl_->established || impl_->failed) return;
     ERR_clear_error();
-    SSL_shutdown(parts_->ssl.get());
+    SSL_shutdown(impl_->ssl.get());
 }
 
 }  // namespace kombu::net

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
 #include <kombu/ssl.hpp>
@@ -11,39 +12,42 @@
 
 namespace kombu::net {
 
-/// What TLS makes of the bytes on a descriptor. Never blocks, raises no SIGPIPE, and says nothing at its end: what was
-/// inherited by a forked child is still the parent's.
+/// A TLS client on a descriptor. Never blocks and raises no SIGPIPE. The destructor sends nothing, since a forked child
+/// inherits a session that is still the parent's.
 class Tls {
 public:
-    /// `host`: whom the certificate must name. Throws ConfigurationError when a file cannot be used.
+    /// `host` is the name that the certificate must have. Throws ConfigurationError when a file cannot be used, or
+    /// there is no host name to check.
     Tls(const SslOptions& options, const std::string& host, int descriptor);
     Tls(const Tls&) = delete;
     Tls& operator=(const Tls&) = delete;
     ~Tls();
 
-    /// Which way a step could not go on.
+    /// What a step must wait for.
     enum class Blocked : std::uint8_t { no, on_read, on_write };
 
-    /// One step of the handshake; done when it is not blocked. Throws ConnectionError, also for a certificate that is
-    /// not trusted: that one is not retryable.
+    /// Performs a step of the handshake, which is complete when it returns Blocked::no. Throws ConnectionError; for a
+    /// certificate that is not trusted, one that is not retryable.
     Blocked handshake();
-    /// As of a socket: nothing when it would block; reading gives 0 at the peer's end. Throws ConnectionError.
+    /// As for a socket: nothing when the call would block; read_some returns 0 when the peer has closed. Throw
+    /// ConnectionError.
     std::optional<std::size_t> read_some(char* data, std::size_t size);
     std::optional<std::size_t> write_some(std::string_view data);
-    /// Whether there is something to read that the descriptor does not know of any more.
+    /// Whether received data is buffered, which waiting for the descriptor does not report.
     bool has_buffered() const noexcept;
-    /// Whether the last step waits for the descriptor to become writable, whatever it was about.
+    /// Whether the last step, a read or a write, waits for the descriptor to become writable.
     bool wants_write() const noexcept { return blocked_ == Blocked::on_write; }
-    /// Says goodbye, as far as it can be said without waiting.
-    void say_goodbye() noexcept;
+    /// Sends close_notify, if that is possible without waiting.
+    void send_close_notify() noexcept;
 
 private:
-    struct Parts;
-    std::unique_ptr<Parts> parts_;
+    struct Impl;
+    std::unique_ptr<Impl> impl_;
     Blocked blocked_ = Blocked::no;
 
-    /// What a failed call means: blocked, or an exception. True at the peer's end.
-    bool end_or_blocked(int result, const char* what);
+    /// Evaluates a failed call. Returns true when the peer has closed, false (and sets blocked_) when the call would
+    /// block; throws ConnectionError otherwise.
+    bool handle_failed_call(int result, const char* what);
 };
 
 }  // namespace kombu::net

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #include <kombu/pools.hpp>
 
 #include <kombu/pool/async.hpp>
@@ -17,33 +18,33 @@ using kombu::detail::ConnectionState;
 
 constexpr std::size_t default_limit = 200;
 
-std::string pool_name(const Connection& connection, const char* kind, const std::string& given) {
-    return (given.empty() ? kind : given) + "@" + connection.as_uri();
+std::string pool_name(const Connection& connection, const char* kind, const std::string& base_name) {
+    return (base_name.empty() ? kind : base_name) + "@" + connection.as_uri();
 }
 
-/// Null for a connection that its user moved away; such a one is of no more use.
+/// Null for a moved-from connection, which the pool does not keep.
 ConnectionState* state_of(const Connection& connection) noexcept {
     return kombu::detail::ClientAccess::state(connection).get();
 }
 
-ResourceFactory<Connection> connection_factory(std::shared_ptr<const Connection> like,
+ResourceFactory<Connection> connection_factory(std::shared_ptr<const Connection> prototype,
                                                std::shared_ptr<kombu::detail::ConnectLog> connect_log) {
     ResourceFactory<Connection> factory;
-    factory.create = [like, connect_log](const Acquisition& acquisition) {
-        auto connection = std::make_shared<Connection>(*like);
+    factory.create = [prototype, connect_log](const Acquisition& acquisition) {
+        auto connection = std::make_shared<Connection>(*prototype);
         if (state_of(*connection)) {
-            state_of(*connection)->report_to(connect_log);
+            state_of(*connection)->set_connect_log(connect_log);
             if (acquisition.preloading) kombu::net::run(state_of(*connection)->connect(acquisition.deadline));
         }
         return connection;
     };
-    factory.validate = [](Connection& connection) { return state_of(connection) && state_of(connection)->usable(); };
-    // A holder may have assigned another connection to this one: that is not what the pool lends.
-    factory.recycle = [like](Connection& connection, bool) {
-        return state_of(connection) && connection == *like && state_of(connection)->recycle();
+    factory.validate = [](Connection& connection) { return state_of(connection) && state_of(connection)->is_alive(); };
+    // A holder may have assigned a different connection to this one, which the pool must not lease out.
+    factory.recycle = [prototype](Connection& connection, bool) {
+        return state_of(connection) && connection == *prototype && state_of(connection)->recycle();
     };
     factory.close = [](Connection& connection) {
-        if (state_of(connection)) state_of(connection)->retire();
+        if (state_of(connection)) state_of(connection)->close_for_good();
     };
     factory.last_error = [connect_log] { return connect_log->last_error(); };
     factory.interrupt = [](Connection& connection) {
@@ -56,33 +57,33 @@ ResourceFactory<Connection> connection_factory(std::shared_ptr<const Connection>
     return factory;
 }
 
-/// A producer and the connection it has while it is leased.
+/// A producer, and the connection that it holds while it is leased.
 struct PooledProducer : Producer {
     Lease<Connection> connection{};
-    std::mutex mutex{};  // interrupt() comes from other threads
-    std::shared_ptr<ConnectionState> leased{};
+    std::mutex mutex{};  // interrupt() is called from other threads
+    std::shared_ptr<ConnectionState> leased_state{};
 
     void assign(Lease<Connection> lease) {
         revive(*lease);
         connection = std::move(lease);
         std::lock_guard lock{mutex};
-        leased = kombu::detail::ClientAccess::state(*connection);
+        leased_state = kombu::detail::ClientAccess::state(*connection);
     }
 
     void end_lease(bool discard) noexcept {
         {
             std::lock_guard lock{mutex};
-            leased.reset();
+            leased_state.reset();
         }
-        // Whatever its holder made of it, the next one gets a plain producer.
+        // Drops what the holder assigned: the next holder gets a producer with default options.
         static_cast<Producer&>(*this) = Producer{};
         discard ? connection.discard() : connection.release();
     }
 
     void interrupt() noexcept {
-        // Under the lock, or the connection might belong to somebody else by then. It does not block.
+        // Called under the lock: without it another holder could have leased the connection by then. It does not block.
         std::lock_guard lock{mutex};
-        if (leased) leased->interrupt();
+        if (leased_state) leased_state->interrupt();
     }
 };
 
@@ -92,7 +93,7 @@ ResourceFactory<Producer> producer_factory(std::shared_ptr<const ProducerPool::S
     ResourceFactory<Producer> factory;
     factory.create = [](const Acquisition&) -> std::shared_ptr<Producer> { return std::make_shared<PooledProducer>(); };
     factory.prepare = [connections](Producer& producer, const Acquisition& acquisition) {
-        // The options of the one acquire go for both: a caller who does not want to wait waits for neither.
+        // The options of the acquire apply to producer and connection: a non-blocking caller waits for neither.
         const Deadline deadline = acquisition.deadline;
         const std::shared_ptr<ConnectionPool> pool = (*connections)();
         pooled(producer).assign(
@@ -124,7 +125,7 @@ ResourceFactory<Producer> producer_factory(std::shared_ptr<const ProducerPool::S
     return factory;
 }
 
-PoolOptions named(PoolOptions options, const Connection& connection, const char* kind) {
+PoolOptions with_pool_name(PoolOptions options, const Connection& connection, const char* kind) {
     options.name = pool_name(connection, kind, options.name);
     return options;
 }
@@ -144,7 +145,8 @@ PoolStats ConnectionPool::stats() const {
 std::string ConnectionPool::last_connect_error() const { return connect_log_->last_error(); }
 
 ConnectionPool::ConnectionPool(std::shared_ptr<const Connection> connection, Log connect_log, PoolOptions options)
-    : ResourcePool(connection_factory(connection, connect_log), named(std::move(options), *connection, "connections")),
+    : ResourcePool(connection_factory(connection, connect_log),
+                   with_pool_name(std::move(options), *connection, "connections")),
       connection_(std::move(connection)),
       connect_log_(std::move(connect_log)) {}
 
@@ -158,7 +160,8 @@ ProducerPool::ProducerPool(Source connections, PoolOptions options)
     : ProducerPool(std::make_shared<const Source>(std::move(connections)), std::move(options)) {}
 
 ProducerPool::ProducerPool(std::shared_ptr<const Source> source, PoolOptions options)
-    : ResourcePool(producer_factory(source), named(std::move(options), (*source)()->connection(), "producers")),
+    : ResourcePool(producer_factory(source),
+                   with_pool_name(std::move(options), (*source)()->connection(), "producers")),
       source_(std::move(source)) {}
 
 void ProducerPool::warm_up(std::size_t count, Deadline deadline, const std::source_location& site) {
@@ -175,7 +178,7 @@ Producers::Producers(ProducersOptions options)
     : PoolGroup(
           [group = options.connections ? options.connections : &kombu::detail::global_connections()](
               const Connection& connection, const PoolOptions& pool) {
-              // Looked up at each use: the pool of an erased key is not held on to.
+              // Looked up at each use, so that the pool of an erased key is not kept alive.
               auto key = std::make_shared<const Connection>(connection);
               ProducerPool::Source source = [group, key] { return group->share(*key); };
               return std::make_unique<ProducerPool>(std::move(source), pool);
@@ -186,7 +189,7 @@ namespace {
 
 constexpr std::chrono::seconds close_timeout{1};
 
-/// Says goodbye on what is idle, and leaves what somebody uses alone: other threads may still be running.
+/// Closes idle connections with the closing handshake. Leased ones stay open: other threads may still be running.
 void close_idle_connections() noexcept try {
     const Deadline deadline = Deadline::after(close_timeout);
     kombu::detail::global_connections().for_each([&](const Connection&, ConnectionPool& pool) {

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #include "redis/bindings.hpp"
 
 #include "virtual/routing.hpp"
@@ -9,32 +10,32 @@
 namespace kombu::redis {
 
 BoundQueue BoundQueue::make(std::string_view exchange_type, std::string_view routing_key, std::string_view queue) {
-    return {std::string{routing_key}, exchange_type == "topic" ? routing::python_pattern(routing_key) : "",
+    return {std::string{routing_key}, exchange_type == "topic" ? routing::kombu_topic_regex(routing_key) : "",
             std::string{queue}};
 }
 
-std::string BoundQueue::member(std::string_view separator) const {
+std::string BoundQueue::to_set_member(std::string_view separator) const {
     std::string text = routing_key;
     text.append(separator).append(pattern).append(separator).append(queue);
     return text;
 }
 
 BoundQueue BoundQueue::parse(std::string_view member, std::string_view separator) {
-    const auto word = [&] {
+    const auto next_field = [&] {
         const std::size_t end = std::min(member.find(separator), member.size());
         std::string text{member.substr(0, end)};
         member.remove_prefix(std::min(end + separator.size(), member.size()));
         return text;
     };
     BoundQueue bound;
-    bound.routing_key = word();
-    bound.pattern = word();
+    bound.routing_key = next_field();
+    bound.pattern = next_field();
     bound.queue = member;
     return bound;
 }
 
-std::vector<std::string> route(const std::vector<BoundQueue>& bindings, std::string_view exchange_type,
-                               std::string_view routing_key) {
+std::vector<std::string> matching_queues(const std::vector<BoundQueue>& bindings, std::string_view exchange_type,
+                                         std::string_view routing_key) {
     std::vector<std::string> queues;
     for (const BoundQueue& bound : bindings) {
         if (bound.queue.empty()) continue;
@@ -52,9 +53,9 @@ const BindingCache::Entry* BindingCache::find(std::string_view key) const {
     return found == entries_.end() || !found->second.loaded ? nullptr : &found->second;
 }
 
-std::uint64_t BindingCache::begin_reading(std::string key) {
-    entries_.insert_or_assign(std::move(key), Entry{.version = ++versions_});
-    return versions_;
+std::uint64_t BindingCache::begin_load(std::string key) {
+    entries_.insert_or_assign(std::move(key), Entry{.version = ++last_version_});
+    return last_version_;
 }
 
 const BindingCache::Entry& BindingCache::store(std::string_view key, std::uint64_t version,
@@ -70,7 +71,7 @@ bool BindingCache::is_current(std::string_view key, std::uint64_t version) const
     return entry && entry->version == version;
 }
 
-void BindingCache::forget(std::string_view key) {
+void BindingCache::invalidate(std::string_view key) {
     if (const auto found = entries_.find(key); found != entries_.end()) entries_.erase(found);
 }
 

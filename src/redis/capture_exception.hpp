@@ -1,12 +1,13 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
 #include <exception>
 
 namespace kombu::redis {
 
-/// What a call throws, or null.
+/// Returns the exception that `call` throws, or null.
 template <class Call>
-std::exception_ptr caught(Call call) {
+std::exception_ptr capture_exception(Call call) {
     try {
         call();
     } catch (...) {

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #include "redis/channel.hpp"
 
 #include <kombu/error.hpp>
@@ -11,11 +12,11 @@
 namespace kombu::redis {
 namespace {
 
-/// What a server that is well needs to answer, however far away. Giving up earlier could leave a message with nobody
+/// Time for the reply to a last poll. With less, a message that Redis has already handed out could remain undelivered
 /// until its visibility timeout.
-constexpr std::chrono::seconds round_trip{1};
+constexpr std::chrono::seconds round_trip_allowance{1};
 
-bool costs_the_channel(const ChannelError& error) {
+bool closes_channel(const ChannelError& error) {
     return !dynamic_cast<const Unroutable*>(&error) && !dynamic_cast<const OutOfMemoryError*>(&error) &&
            !dynamic_cast<const BusyError*>(&error);
 }
@@ -25,139 +26,141 @@ bool costs_the_channel(const ChannelError& error) {
 RedisChannel::RedisChannel(std::shared_ptr<RedisConnection> connection) : connection_(std::move(connection)) {}
 
 RedisChannel::~RedisChannel() {
-    if (!ended_) RedisChannel::close_nowait();
+    if (!close_called_) RedisChannel::close_nowait();
 }
 
 bool RedisChannel::is_open() const noexcept { return open_ && connection_->is_open(); }
 
 void RedisChannel::check() const {
     connection_->check_open();
-    if (!open_) throw ChannelError("the channel is closed; what it had delivered and was not settled went back");
+    if (!open_) throw ChannelError("the channel is closed; its unsettled messages were requeued");
 }
 
 template <class T>
-async::Operation<T> RedisChannel::guarded(async::Operation<T> operation, Deadline deadline) {
+async::Operation<T> RedisChannel::run_on_channel(async::Operation<T> operation, Deadline deadline) {
     check();
     try {
         co_return co_await connection_->run(std::move(operation), deadline);
     } catch (const ChannelError& error) {
-        if (costs_the_channel(error)) close_nowait();
+        if (closes_channel(error)) close_nowait();
         throw;
     }
 }
 
 async::Operation<> RedisChannel::close(Deadline deadline) {
-    ended_ = true;
+    close_called_ = true;
     if (!is_open()) co_return;
     close_nowait();
-    // Until it is answered nobody knows that what was held has gone back.
-    co_await connection_->run(settle(connection_->link().session), deadline);
+    // Only the replies confirm that the unacknowledged messages were requeued.
+    co_await connection_->run(drain_replies(connection_->context().session), deadline);
 }
 
 bool RedisChannel::close_nowait() noexcept try {
-    ended_ = true;
+    close_called_ = true;
     if (!std::exchange(open_, false)) return connection_->is_open();
     if (!connection_->is_open()) return false;
-    // The last one first, so that they are served in their old order.
-    for (auto at = held_.rbegin(); at != held_.rend(); ++at)
-        if (!at->second.inbox) give_back_nowait(connection_->link(), at->second.taken);
-    held_.clear();
-    for (auto& [queue, inbox] : inboxes_) stop_listening(connection_->link(), inbox);
-    inboxes_.clear();
+    // The last one first, so that they are served in their original order.
+    for (auto at = unacked_.rbegin(); at != unacked_.rend(); ++at)
+        if (!at->second.requeue_buffer) requeue_message_nowait(connection_->context(), at->second.message);
+    unacked_.clear();
+    for (auto& [queue, buffer] : fanout_buffers_) unsubscribe(connection_->context(), buffer);
+    fanout_buffers_.clear();
     return connection_->try_send();
 } catch (const std::exception&) {
     return false;
 }
 
 async::Operation<> RedisChannel::exchange_declare(const Exchange& exchange, Deadline deadline) {
-    return guarded(declare_exchange(connection_->link(), exchange), deadline);
+    return run_on_channel(declare_exchange(connection_->context(), exchange), deadline);
 }
 
 async::Operation<> RedisChannel::exchange_delete(std::string_view name, bool if_unused, Deadline deadline) {
-    return guarded(delete_exchange(connection_->link(), std::string{name}, if_unused), deadline);
+    return run_on_channel(delete_exchange(connection_->context(), std::string{name}, if_unused), deadline);
 }
 
 async::Operation<QueueInfo> RedisChannel::queue_declare(const Queue& queue, Deadline deadline) {
-    return guarded(declare_queue(connection_->link(), queue), deadline);
+    return run_on_channel(declare_queue(connection_->context(), queue), deadline);
 }
 
 async::Operation<> RedisChannel::queue_bind(std::string_view queue, std::string_view exchange,
                                             std::string_view routing_key, const Json& arguments, Deadline deadline) {
-    return guarded(
-        bind_queue(connection_->link(), std::string{queue}, std::string{exchange}, std::string{routing_key}, arguments),
-        deadline);
+    return run_on_channel(bind_queue(connection_->context(), std::string{queue}, std::string{exchange},
+                                     std::string{routing_key}, arguments),
+                          deadline);
 }
 
 async::Operation<> RedisChannel::queue_unbind(std::string_view queue, std::string_view exchange,
                                               std::string_view routing_key, const Json&, Deadline deadline) {
-    return guarded(
-        unbind_queue(connection_->link(), std::string{queue}, std::string{exchange}, std::string{routing_key}),
+    return run_on_channel(
+        unbind_queue(connection_->context(), std::string{queue}, std::string{exchange}, std::string{routing_key}),
         deadline);
 }
 
 async::Operation<std::uint32_t> RedisChannel::queue_purge(std::string_view name, Deadline deadline) {
-    return guarded(purge_queue(connection_->link(), std::string{name}), deadline);
+    return run_on_channel(purge_queue(connection_->context(), std::string{name}), deadline);
 }
 
 async::Operation<std::uint32_t> RedisChannel::queue_delete(std::string_view name, bool, bool if_empty,
                                                            Deadline deadline) {
-    return guarded(delete_queue(connection_->link(), std::string{name}, if_empty), deadline);
+    return run_on_channel(delete_queue(connection_->context(), std::string{name}, if_empty), deadline);
 }
 
 async::Operation<> RedisChannel::basic_publish(const OutgoingMessage& message, Deadline deadline,
                                                OptionalTimeout confirm_timeout) {
-    return guarded(publish(connection_->link(), ways_, message),
-                   confirm_timeout.has_value() ? std::min(deadline, Deadline::after(confirm_timeout)) : deadline);
+    return run_on_channel(
+        publish(connection_->context(), route_cache_, message),
+        confirm_timeout.has_value() ? std::min(deadline, Deadline::after(confirm_timeout)) : deadline);
 }
 
 async::Operation<std::vector<std::exception_ptr>> RedisChannel::basic_publish_all(
     std::span<const OutgoingMessage> messages, Deadline deadline, OptionalTimeout confirm_timeout) {
-    const auto unknown = std::make_exception_ptr(ConnectionError("the message was not confirmed"));
-    std::vector<std::exception_ptr> results(messages.size(), unknown);
-    std::exception_ptr broken;
+    const auto unconfirmed = std::make_exception_ptr(ConnectionError("the message was not confirmed"));
+    std::vector<std::exception_ptr> results(messages.size(), unconfirmed);
+    std::exception_ptr failure;
     try {
         check();
-        const Deadline by =
+        const Deadline confirm_deadline =
             confirm_timeout.has_value() ? std::min(deadline, Deadline::after(confirm_timeout)) : deadline;
-        co_await connection_->run(publish_all(connection_->link(), ways_, messages, results), by);
+        co_await connection_->run(publish_all(connection_->context(), route_cache_, messages, results),
+                                  confirm_deadline);
     } catch (const OperationalError&) {
-        broken = std::current_exception();
+        failure = std::current_exception();
     }
-    if (broken) std::replace(results.begin(), results.end(), unknown, broken);
+    if (failure) std::replace(results.begin(), results.end(), unconfirmed, failure);
     co_return results;
 }
 
-Inbox* RedisChannel::inbox_of(std::string_view queue) {
-    const Declared::QueueRecord* const record = connection_->link().declared.queue(queue);
-    return record && !record->fanouts.empty() ? &inboxes_[std::string{queue}] : nullptr;
+SubscriptionBuffer* RedisChannel::fanout_buffer(std::string_view queue) {
+    const DeclaredEntities::QueueRecord* const record = connection_->context().declared.queue(queue);
+    return record && !record->fanout_bindings.empty() ? &fanout_buffers_[std::string{queue}] : nullptr;
 }
 
 async::Operation<> RedisChannel::prepare_to_receive(const Queue& queue, Deadline deadline) {
     check();
-    if (Inbox* const inbox = inbox_of(queue.name()))
-        co_await guarded(listen(connection_->link(), queue.name(), *inbox), deadline);
+    if (SubscriptionBuffer* const buffer = fanout_buffer(queue.name()))
+        co_await run_on_channel(subscribe(connection_->context(), queue.name(), *buffer), deadline);
 }
 
-Delivery RedisChannel::hand_over(Taken taken, bool no_ack, Inbox* inbox) {
-    Delivery delivery = std::move(taken.delivery);
-    taken.delivery = {};
-    delivery.info.delivery_tag = ++last_tag_;
-    Inbox* const back_to = taken.list.empty() ? inbox : nullptr;
-    if (!no_ack) held_.emplace(last_tag_, Held{std::move(taken), back_to});
+Delivery RedisChannel::deliver(ReceivedMessage message, bool no_ack, SubscriptionBuffer* buffer) {
+    Delivery delivery = std::move(message.delivery);
+    message.delivery = {};
+    delivery.info.delivery_tag = ++last_delivery_tag_;
+    SubscriptionBuffer* const requeue_buffer = message.source_list.empty() ? buffer : nullptr;
+    if (!no_ack) unacked_.emplace(last_delivery_tag_, UnackedMessage{std::move(message), requeue_buffer});
     return delivery;
 }
 
-async::Operation<std::optional<Delivery>> RedisChannel::receive(std::string queue, bool no_ack, Deadline until,
+async::Operation<std::optional<Delivery>> RedisChannel::receive(std::string queue, bool no_ack, Deadline wait_until,
                                                                 Deadline deadline) {
     check();
-    Link& link = connection_->link();
-    Inbox* const inbox = inbox_of(queue);
-    if (inbox) co_await guarded(listen(link, queue, *inbox), deadline);
-    const bool record = !no_ack && link.options.ack_emulation;
-    std::optional<Taken> taken =
-        co_await guarded(redis::wait_for_message(link, std::move(queue), record, inbox, until), deadline);
+    SessionContext& context = connection_->context();
+    SubscriptionBuffer* const buffer = fanout_buffer(queue);
+    if (buffer) co_await run_on_channel(subscribe(context, queue, *buffer), deadline);
+    const bool track_unacked = !no_ack && context.options.ack_emulation;
+    std::optional<ReceivedMessage> message = co_await run_on_channel(
+        redis::wait_for_message(context, std::move(queue), track_unacked, buffer, wait_until), deadline);
     std::optional<Delivery> delivery;
-    if (taken) delivery = hand_over(std::move(*taken), no_ack, inbox);
+    if (message) delivery = deliver(std::move(*message), no_ack, buffer);
     co_return delivery;
 }
 
@@ -168,35 +171,38 @@ async::Operation<std::optional<Delivery>> RedisChannel::basic_get(std::string_vi
 
 async::Operation<std::optional<Delivery>> RedisChannel::wait_for_message(const Queue& queue, bool no_ack,
                                                                          Deadline wait_until) {
-    const Deadline deadline =
-        wait_until.is_never() ? wait_until : Deadline::at(std::max(wait_until.when(), Clock::now()) + round_trip);
+    const Deadline deadline = wait_until.is_never()
+                                  ? wait_until
+                                  : Deadline::at(std::max(wait_until.when(), Clock::now()) + round_trip_allowance);
     return receive(queue.name(), no_ack, wait_until, deadline);
 }
 
-RedisChannel::Held& RedisChannel::held(std::uint64_t delivery_tag) {
+RedisChannel::UnackedMessage& RedisChannel::unacked_message(std::uint64_t delivery_tag) {
     check();
-    const auto found = held_.find(delivery_tag);
-    if (found != held_.end()) return found->second;
+    const auto found = unacked_.find(delivery_tag);
+    if (found != unacked_.end()) return found->second;
     close_nowait();
     throw ChannelError("PRECONDITION_FAILED - unknown delivery tag " + std::to_string(delivery_tag), 406);
 }
 
 async::Operation<> RedisChannel::basic_ack(std::uint64_t delivery_tag, Deadline deadline) {
-    const Held& message = held(delivery_tag);
-    if (!message.taken.tag.empty()) co_await guarded(acknowledge(connection_->link(), message.taken.tag), deadline);
-    held_.erase(delivery_tag);
+    const UnackedMessage& unacked = unacked_message(delivery_tag);
+    if (!unacked.message.unacked_tag.empty())
+        co_await run_on_channel(acknowledge(connection_->context(), unacked.message.unacked_tag), deadline);
+    unacked_.erase(delivery_tag);
 }
 
 async::Operation<> RedisChannel::basic_reject(std::uint64_t delivery_tag, bool requeue, Deadline deadline) {
-    const Held& message = held(delivery_tag);
+    const UnackedMessage& unacked = unacked_message(delivery_tag);
     if (!requeue) {
-        if (!message.taken.tag.empty()) co_await guarded(acknowledge(connection_->link(), message.taken.tag), deadline);
-    } else if (message.inbox) {
-        message.inbox->put_back(redelivered(message.taken));
+        if (!unacked.message.unacked_tag.empty())
+            co_await run_on_channel(acknowledge(connection_->context(), unacked.message.unacked_tag), deadline);
+    } else if (unacked.requeue_buffer) {
+        unacked.requeue_buffer->push_front(redelivered_envelope(unacked.message));
     } else {
-        co_await guarded(give_back(connection_->link(), message.taken), deadline);
+        co_await run_on_channel(requeue_message(connection_->context(), unacked.message), deadline);
     }
-    held_.erase(delivery_tag);
+    unacked_.erase(delivery_tag);
 }
 
 }  // namespace kombu::redis

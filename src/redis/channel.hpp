@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
 #include <kombu/transport.hpp>
@@ -15,14 +16,14 @@ namespace kombu::redis {
 
 class RedisConnection;
 
-/// A channel of a RedisConnection: what its user holds, and what AMQP would know of it. Redis has no channels.
+/// A channel of a RedisConnection: its unacknowledged messages and its subscriptions. Redis itself has no channels.
 class RedisChannel final : public TransportChannel {
 public:
     explicit RedisChannel(std::shared_ptr<RedisConnection> connection);
     ~RedisChannel() override;
 
     bool is_open() const noexcept override;
-    std::size_t unsettled() const noexcept override { return held_.size() + inboxes_.size(); }
+    std::size_t unsettled() const noexcept override { return unacked_.size() + fanout_buffers_.size(); }
     async::Operation<> close(Deadline deadline) override;
     bool close_nowait() noexcept override;
 
@@ -51,32 +52,34 @@ public:
     async::Operation<> basic_reject(std::uint64_t delivery_tag, bool requeue, Deadline deadline) override;
 
 private:
-    /// A message with the user, without what the user got of it.
-    struct Held {
-        Taken taken{};
-        Inbox* inbox = nullptr;
+    /// A delivered message that is not settled yet; its `delivery` has moved to the user. `requeue_buffer` is null for
+    /// a message that came from a list.
+    struct UnackedMessage {
+        ReceivedMessage message{};
+        SubscriptionBuffer* requeue_buffer = nullptr;
     };
 
     void check() const;
-    /// Runs an operation; what it is refused costs the channel, as with AMQP, but for what may pass.
+    /// Runs an operation. As with AMQP, a ChannelError closes the channel, except Unroutable, OutOfMemoryError and
+    /// BusyError.
     template <class T>
-    async::Operation<T> guarded(async::Operation<T> operation, Deadline deadline);
-    /// Null for a queue that is bound to no fanout exchange here.
-    Inbox* inbox_of(std::string_view queue);
-    async::Operation<std::optional<Delivery>> receive(std::string queue, bool no_ack, Deadline until,
+    async::Operation<T> run_on_channel(async::Operation<T> operation, Deadline deadline);
+    /// Creates the buffer on first use. Returns null if this session has not bound the queue to a fanout exchange.
+    SubscriptionBuffer* fanout_buffer(std::string_view queue);
+    async::Operation<std::optional<Delivery>> receive(std::string queue, bool no_ack, Deadline wait_until,
                                                       Deadline deadline);
-    Delivery hand_over(Taken taken, bool no_ack, Inbox* inbox);
-    Held& held(std::uint64_t delivery_tag);
+    Delivery deliver(ReceivedMessage message, bool no_ack, SubscriptionBuffer* buffer);
+    UnackedMessage& unacked_message(std::uint64_t delivery_tag);
 
     std::shared_ptr<RedisConnection> connection_;
-    WayCache ways_{};
-    std::map<std::uint64_t, Held> held_{};
-    std::map<std::string, Inbox, std::less<>> inboxes_{};
-    std::uint64_t last_tag_ = 0;
+    RouteCache route_cache_{};
+    std::map<std::uint64_t, UnackedMessage> unacked_{};
+    std::map<std::string, SubscriptionBuffer, std::less<>> fanout_buffers_{};
+    std::uint64_t last_delivery_tag_ = 0;
     bool open_ = true;
-    // The last handle to a channel may go on another thread, long after its connection has passed on to another holder.
-    // It must not look at the session then; whoever ends the channel in time says so here.
-    bool ended_ = false;
+    // The last handle to a channel may be destroyed on another thread, long after its connection has passed to another
+    // user. The destructor must not touch the session then; close() and close_nowait() set this flag.
+    bool close_called_ = false;
 };
 
 }  // namespace kombu::redis

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
 #include <kombu/entity.hpp>
@@ -18,37 +19,37 @@
 
 namespace kombu::redis {
 
-/// What a session has declared. Redis itself knows of exchanges and queues only what is bound, and what is in them.
-struct Declared {
-    struct Bound {
+/// The exchanges and queues declared in a session. Redis itself stores only bindings and messages.
+struct DeclaredEntities {
+    struct QueueBinding {
         std::string exchange{};
         BoundQueue to{};
     };
     struct QueueRecord {
         Queue queue;
-        std::vector<Bound> bindings{};
-        /// Whether it has been bound: from then on Redis knows whether it is there.
-        bool was_bound = false;
-        /// Bindings to fanout exchanges: (exchange, key).
-        std::vector<std::pair<std::string, std::string>> fanouts{};
-        /// How long its lists live without use (x-expires); zero: for ever.
+        std::vector<QueueBinding> bindings{};
+        /// Whether it has ever been bound. From then on its bindings in Redis tell whether the queue exists.
+        bool ever_bound = false;
+        /// Bindings to fanout exchanges: (exchange, routing key).
+        std::vector<std::pair<std::string, std::string>> fanout_bindings{};
+        /// Time to live of its lists, renewed by each publish (x-expires); zero means unlimited.
         std::chrono::milliseconds expires{0};
     };
     std::map<std::string, Exchange, std::less<>> exchanges{};
     std::map<std::string, QueueRecord, std::less<>> queues{};
-    /// Grows with each change of the above.
-    std::uint64_t changes = 0;
+    /// Incremented by each change of the above.
+    std::uint64_t version = 0;
 
     void add(Exchange exchange) {
-        ++changes;
+        ++version;
         exchanges.insert_or_assign(exchange.name(), exchange);
     }
     void add(const std::string& name, QueueRecord record) {
-        ++changes;
+        ++version;
         queues.insert_or_assign(name, std::move(record));
     }
-    void remove_exchange(const std::string& name) { changes += exchanges.erase(name); }
-    void remove_queue(const std::string& name) { changes += queues.erase(name); }
+    void remove_exchange(const std::string& name) { version += exchanges.erase(name); }
+    void remove_queue(const std::string& name) { version += queues.erase(name); }
 
     const Exchange* exchange(std::string_view name) const {
         const auto found = exchanges.find(name);
@@ -58,31 +59,31 @@ struct Declared {
         const auto found = queues.find(name);
         return found == queues.end() ? nullptr : &found->second;
     }
-    /// To be changed.
-    QueueRecord* change_queue(std::string_view name) {
+    /// For modification: increments `version`. Returns null for an unknown queue.
+    QueueRecord* mutable_queue(std::string_view name) {
         const auto found = queues.find(name);
         if (found == queues.end()) return nullptr;
-        ++changes;
+        ++version;
         return &found->second;
     }
 };
 
-/// When messages that were held for too long are looked for: by a consumer, every unacked_restore_interval, and of
-/// those times the first and then each unacked_restore_throttle-th.
+/// Schedules a consumer's search for messages whose visibility timeout has expired: every unacked_restore_interval, and
+/// of those occasions the first and then each unacked_restore_throttle-th.
 class RestoreTimer {
 public:
     explicit RestoreTimer(const Options& options)
         : interval_(options.unacked_restore_interval), throttle_(options.unacked_restore_throttle) {}
     Deadline next() const noexcept { return next_; }
-    /// Whether to look now.
-    bool due() {
+    /// Returns whether to search now, and advances the schedule.
+    bool check_due() {
         if (!next_.expired()) return false;
         next_ = Deadline::after(interval_);
         return count_++ % throttle_ == 0;
     }
 
-    /// There is more to give back than there was time for.
-    void not_done() noexcept {
+    /// Makes the next check_due() return true: the time did not suffice to restore every expired message.
+    void set_due_now() noexcept {
         next_ = Deadline::at({});
         count_ = 0;
     }
@@ -94,21 +95,21 @@ private:
     Deadline next_ = Deadline::at({});
 };
 
-/// A session and what its operations need to know beside it.
-struct Link {
-    Link(std::string peer, Options chosen, int db)
+/// A session with the state that its operations share.
+struct SessionContext {
+    SessionContext(std::string peer, Options chosen, int db)
         : options(std::move(chosen)),
           database(db),
           keys(options, db),
           session(std::move(peer), options),
-          restoring(options) {}
+          restore_timer(options) {}
 
     const Options options;
     const int database;
     const Keys keys;
     Session session;
-    Declared declared{};
-    RestoreTimer restoring;
+    DeclaredEntities declared{};
+    RestoreTimer restore_timer;
 };
 
 }  // namespace kombu::redis

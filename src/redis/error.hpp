@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
 #include "redis/resp.hpp"
@@ -7,14 +8,14 @@
 
 namespace kombu::redis {
 
-/// Throws what an error reply means; does nothing for any other. Refusals of this command alone are ChannelError; what
-/// makes the connection useless is ConnectionError.
+/// Throws the exception for an error reply; does nothing for any other reply. The exception is a ChannelError if only
+/// this command was refused, and a ConnectionError if the connection is unusable.
 void throw_if_error(const Reply& reply, const std::string& peer);
 
-/// The word that an error begins with.
-std::string_view error_kind(const Reply& reply) noexcept;
+/// The first word of an error reply, such as `OOM`; empty for any other reply.
+std::string_view error_prefix(const Reply& reply) noexcept;
 
-/// An answer of another kind than the command has.
-[[noreturn]] void unexpected(const std::string& peer, const char* command);
+/// Throws ConnectionError: the reply does not have the form that `command` requires.
+[[noreturn]] void unexpected_reply(const std::string& peer, const char* command);
 
 }  // namespace kombu::redis

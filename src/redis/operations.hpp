@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
 #include <kombu/channel.hpp>
@@ -22,129 +23,135 @@
 #include <utility>
 #include <vector>
 
-/// What can be asked of Redis, each written once and without I/O. Arguments are taken by value where an operation
-/// outlives the call that made it; what it is given by reference must live as long as it does.
+/// The operations on Redis, each written once and without I/O. Arguments that might die before the operation ends are
+/// passed by value; those passed by reference must outlive it.
 namespace kombu::redis {
 
 // -- login.cpp
 
-/// Logs in, selects the database and has changes told about, in one round trip where the server speaks RESP 3. Throws
-/// ReadOnlyError when a master is wanted and this is none.
-async::Operation<> log_in(Link& link, std::string userid, std::string password, bool must_be_master);
-/// The same session with another password.
-async::Operation<> log_in_again(Session& session, std::string userid, std::string password);
+/// Logs in, selects the database and enables client-side caching, in one round trip if the server speaks RESP 3. Throws
+/// ReadOnlyError if `must_be_master` and the server is not a master.
+async::Operation<> log_in(SessionContext& link, std::string userid, std::string password, bool must_be_master);
+/// Authenticates a session again, with another password.
+async::Operation<> reauthenticate(Session& session, std::string userid, std::string password);
 async::Operation<> ping(Session& session);
-/// Waits for the answers to everything that was said.
-async::Operation<> settle(Session& session);
+/// Waits for the replies to all commands sent so far.
+async::Operation<> drain_replies(Session& session);
 
-// -- scripts.cpp
+// -- run_script.cpp
 
-/// Calls a script, with its text when the server does not know it.
+/// Calls a script, by its text if the server has not loaded it.
 async::Operation<Reply> run_script(Session& session, const Script& script, std::vector<std::string> keys,
                                    std::vector<std::string> arguments);
 
 // -- declaring.cpp
 
-async::Operation<> declare_exchange(Link& link, Exchange exchange);
-async::Operation<> delete_exchange(Link& link, std::string name, bool if_unused);
-async::Operation<QueueInfo> declare_queue(Link& link, Queue queue);
-async::Operation<> bind_queue(Link& link, std::string queue, std::string exchange, std::string routing_key,
+async::Operation<> declare_exchange(SessionContext& link, Exchange exchange);
+async::Operation<> delete_exchange(SessionContext& link, std::string name, bool if_unused);
+async::Operation<QueueInfo> declare_queue(SessionContext& link, Queue queue);
+async::Operation<> bind_queue(SessionContext& link, std::string queue, std::string exchange, std::string routing_key,
                               Json arguments);
-async::Operation<> unbind_queue(Link& link, std::string queue, std::string exchange, std::string routing_key);
-async::Operation<std::uint32_t> purge_queue(Link& link, std::string name);
-async::Operation<std::uint32_t> delete_queue(Link& link, std::string name, bool if_empty);
-/// Deletes the session's exclusive queues without waiting for it.
-void delete_exclusive_queues(Link& link);
-/// What is bound to an exchange, from memory when that is still true. `entry` is good until the next co_await.
-async::Operation<const BindingCache::Entry*> bindings_of(Link& link, std::string key, bool fresh);
+async::Operation<> unbind_queue(SessionContext& link, std::string queue, std::string exchange, std::string routing_key);
+async::Operation<std::uint32_t> purge_queue(SessionContext& link, std::string name);
+async::Operation<std::uint32_t> delete_queue(SessionContext& link, std::string name, bool if_empty);
+/// Deletes the session's exclusive queues without waiting for the replies.
+void delete_exclusive_queues(SessionContext& link);
+/// Returns the bindings in the set `key`, from the cache unless `force_reload`. The entry is valid until the next
+/// co_await.
+async::Operation<const BindingCache::Entry*> load_bindings(SessionContext& link, std::string key, bool fresh);
 
-// -- ways.cpp and publishing.cpp
+// -- routes.cpp and publishing.cpp
 
-/// Where messages with one head go, and what their envelopes have in common.
-struct Way {
+/// Where messages with the same head are sent, and what their envelopes have in common.
+struct Route {
     struct List {
         std::string key{};
         std::chrono::milliseconds expires{0};
     };
-    std::shared_ptr<const MessageHead> head;
-    /// Not there when the head cannot be written, which the refusal says then.
-    std::optional<envelope::Frame> frame{};
-    /// By which state of the session's declarations,
-    std::uint64_t declarations = 0;
-    /// and of the exchange's bindings; no key when those do not matter.
+    std::shared_ptr<const MessageMetadata> head;
+    /// Empty if the head cannot be encoded; `refusal` is the error then.
+    std::optional<envelope::EnvelopeTemplate> envelope_template{};
+    /// The DeclaredEntities::version that this route was resolved with.
+    std::uint64_t declarations_version = 0;
+    /// The set of the exchange's bindings, and the version of its entry; empty if the bindings do not matter.
     std::string bindings_key{};
-    std::uint64_t version = 0;
+    std::uint64_t bindings_version = 0;
 
     std::vector<List> lists{};
     bool fanout = false;
-    std::string channel{};
-    /// No queue takes it: it is dropped, or goes to the dead letters, or is refused.
-    bool is_lost = false;
+    std::string fanout_channel{};
+    /// No queue matches, or the message is refused. Without a `refusal` it is dead-lettered or dropped.
+    bool is_unroutable = false;
     std::exception_ptr refusal{};
 };
 
-/// The last way that was found, for the next message like the last.
-struct WayCache {
-    std::shared_ptr<const Way> last{};
+/// The route of the last message, for the next message with the same head.
+struct RouteCache {
+    std::shared_ptr<const Route> last{};
 };
 
-/// Whether a way is still the right one. Asked after an answer it tells whether it was so when that was given: see
-/// BindingCache.
-bool is_current(const Link& link, const Way& way);
-/// `again`: what is known of the bindings is not true any more.
-async::Operation<std::shared_ptr<const Way>> find_way(Link& link, WayCache& cache,
-                                                      std::shared_ptr<const MessageHead> head, bool again);
+/// Whether a route is still correct. After a reply: whether it was correct when Redis executed the command (see
+/// BindingCache).
+bool is_current(const SessionContext& link, const Route& route);
+/// Resolves the route of messages with `head`. `reload_bindings` bypasses the cached bindings.
+async::Operation<std::shared_ptr<const Route>> resolve_route(SessionContext& link, RouteCache& cache,
+                                                             std::shared_ptr<const MessageMetadata> head,
+                                                             bool reload_bindings);
 
-/// Publishes messages in one go. `results` has a place for each, with an error for what is not known yet. Null is put
-/// there for what was stored, or dropped as one that is not mandatory may be, and what was refused. Throws only what
-/// leaves the others unknown. Messages of one list that follow one another are stored together or not at all.
-async::Operation<> publish_all(Link& link, WayCache& cache, std::span<const OutgoingMessage> messages,
+/// Publishes messages in one pipeline. `results` has an element for each, preset to the error for an unknown outcome.
+/// An element becomes null if the message was stored, or dropped because it is not mandatory; it becomes the error if
+/// the message was refused. Throws only errors that leave the other outcomes unknown. Consecutive messages for one list
+/// are sent in batches, each of which is stored completely or not at all.
+async::Operation<> publish_all(SessionContext& link, RouteCache& cache, std::span<const OutgoingMessage> messages,
                                std::span<std::exception_ptr> results);
-/// The same for one, whose error is thrown.
-async::Operation<> publish(Link& link, WayCache& cache, const OutgoingMessage& message);
+/// Publishes one message, and throws its error.
+async::Operation<> publish(SessionContext& link, RouteCache& cache, const OutgoingMessage& message);
 
 // -- receiving.cpp
 
-/// A message that was taken, and what it takes to give it back.
-struct Taken {
+/// A received message, with what is needed to requeue it.
+struct ReceivedMessage {
     Delivery delivery{};
-    /// The list it was taken from; empty for one that came by a fanout exchange.
-    std::string list{};
-    /// Its name among the messages that are held, and since when it is; empty for one that is not recorded.
-    std::string tag{}, since{};
-    /// Where in the envelope it is marked as redelivered.
-    std::vector<envelope::Insertion> marks{};
+    /// The list that it came from; empty for a message of a fanout exchange.
+    std::string source_list{};
+    /// Its field in the unacked hash and its score in unacked_index; empty if it is not tracked there.
+    std::string unacked_tag{}, unacked_since{};
+    /// The insertions that mark the envelope as redelivered.
+    std::vector<envelope::Insertion> redelivered_marks{};
     std::size_t envelope_size = 0;
-    /// Only of one that is not recorded.
+    /// Only of a message that is not tracked.
     std::string envelope{};
 };
 
-/// What an envelope may measure: consumers must be able to read it, beside its record.
-constexpr std::size_t max_envelope = ReplyReader::max_text - (std::size_t{1} << 20);
+/// Maximum size of an envelope, in bytes: consumers must be able to read it as part of its unacked record.
+constexpr std::size_t max_envelope_size = ReplyReader::max_text - (std::size_t{1} << 20);
 
-/// The next message of a queue, when there is one. Gives back first what was held for too long, when it is time for
-/// that, for as long as `until` allows.
-async::Operation<std::optional<Taken>> take(Link& link, std::string queue, bool record, Deadline until);
-/// Waits for a message until `until`; from the queue, or from `inbox` when there is one.
-async::Operation<std::optional<Taken>> wait_for_message(Link& link, std::string queue, bool record, Inbox* inbox,
-                                                        Deadline until);
-std::optional<Taken> take_from(Inbox& inbox, const std::string& peer);
-/// Has what is published to a queue's fanout exchanges come in, from before the operation's end.
-async::Operation<> listen(Link& link, std::string queue, Inbox& inbox);
-/// No more of it.
-void stop_listening(Link& link, Inbox& inbox);
+/// Returns the next message of a queue, if there is one. First restores messages whose visibility timeout has expired,
+/// if that is due; stops restoring at `wait_until`.
+async::Operation<std::optional<ReceivedMessage>> try_receive(SessionContext& link, std::string queue,
+                                                             bool track_unacked, Deadline wait_until);
+/// Waits until `wait_until` for a message from the queue, or from `buffer` unless that is null.
+async::Operation<std::optional<ReceivedMessage>> wait_for_message(SessionContext& link, std::string queue,
+                                                                  bool track_unacked, SubscriptionBuffer* buffer,
+                                                                  Deadline wait_until);
+std::optional<ReceivedMessage> pop_message(SubscriptionBuffer& buffer, const std::string& peer);
+/// Subscribes `buffer` to a queue's fanout exchanges. The subscriptions are active when the operation ends.
+async::Operation<> subscribe(SessionContext& link, std::string queue, SubscriptionBuffer& buffer);
+/// Ends the subscriptions of `buffer`, and clears it.
+void unsubscribe(SessionContext& link, SubscriptionBuffer& buffer);
 
 // -- settling.cpp
 
-async::Operation<> acknowledge(Link& link, std::string tag);
-/// Puts a message back, where it is served next, marked as redelivered. Nothing when somebody else has done so since.
-async::Operation<> give_back(Link& link, const Taken& taken);
-/// The same without waiting for it.
-void give_back_nowait(Link& link, const Taken& taken);
-/// Gives back, to their queues, what consumers have held for too long. One consumer at a time does so. When `until`
-/// passes it stops, and goes on at the next time that it is asked.
-async::Operation<> restore_expired(Link& link, Deadline until);
-/// The envelope of a message that comes again.
-std::string redelivered(const Taken& taken);
+async::Operation<> acknowledge(SessionContext& link, std::string tag);
+/// Requeues a message, marked as redelivered, to where it is served next. Does nothing if another client has restored
+/// it in the meantime.
+async::Operation<> requeue_message(SessionContext& link, const ReceivedMessage& message);
+/// Requeues a message without waiting for the reply.
+void requeue_message_nowait(SessionContext& link, const ReceivedMessage& message);
+/// Restores messages whose visibility timeout has expired to their queues. A mutex in Redis admits one consumer at a
+/// time. Stops when `until` passes, and makes the restore timer due at once for the rest.
+async::Operation<> restore_expired(SessionContext& link, Deadline until);
+/// The envelope, marked as redelivered, of a message that is not tracked as unacked.
+std::string redelivered_envelope(const ReceivedMessage& message);
 
 }  // namespace kombu::redis

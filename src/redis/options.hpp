@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
 #include <kombu/json.hpp>
@@ -16,13 +17,13 @@
 
 namespace kombu::redis {
 
-/// The transport options of Kombu's Redis transport. Zero and "" mean that there is none.
+/// The transport options of Kombu's Redis transport. Zero and "" mean "not set".
 struct Options {
-    using Time = std::chrono::nanoseconds;
+    using Duration = std::chrono::nanoseconds;
 
     envelope::BodyEncoding body_encoding = envelope::BodyEncoding::base64;
     std::string deadletter_queue{};
-    Time polling_interval = std::chrono::seconds{1};
+    Duration polling_interval = std::chrono::seconds{1};
     std::string separator{"\x06\x16"};
     std::vector<int> priority_steps{0, 3, 6, 9};
     std::string global_keyprefix{};
@@ -31,22 +32,22 @@ struct Options {
     std::string unacked_key{"unacked"};
     std::string unacked_index_key{"unacked_index"};
     std::string unacked_mutex_key{"unacked_mutex"};
-    Time unacked_mutex_expire = std::chrono::seconds{300};
-    Time visibility_timeout = std::chrono::hours{1};
+    Duration unacked_mutex_expire = std::chrono::seconds{300};
+    Duration visibility_timeout = std::chrono::hours{1};
     std::size_t unacked_restore_limit = 0;
-    Time unacked_restore_interval = std::chrono::seconds{10};
+    Duration unacked_restore_interval = std::chrono::seconds{10};
     std::size_t unacked_restore_throttle = 1;
 
-    /// Before the exchange's name in the channels of fanout exchanges; `{db}` stands for the database.
+    /// Prefix of the channel names of fanout exchanges; `{db}` is replaced by the number of the database.
     std::string fanout_prefix{"/{db}."};
     bool fanout_patterns = true;
 
-    Time socket_timeout{0};
-    Time socket_connect_timeout{0};
+    Duration socket_timeout{0};
+    Duration socket_connect_timeout{0};
     net::KeepAlive keep_alive{};
     bool retry_on_timeout = false;
-    Time health_check_interval = std::chrono::seconds{25};
-    Time reauth_check_interval = std::chrono::seconds{10};
+    Duration health_check_interval = std::chrono::seconds{25};
+    Duration reauth_check_interval = std::chrono::seconds{10};
     std::string client_name{};
 
     // sentinel:// only
@@ -57,11 +58,13 @@ struct Options {
     std::size_t min_other_sentinels = 0;
 };
 
-/// The options with their defaults, as a user may give them.
+/// The options that a user may set, with their defaults.
 Json option_defaults(bool sentinel);
-/// Throws ConfigurationError, naming the option, for a value that it cannot have; Kombu's None stands for no value.
+/// Checks the value of an option, and normalises it: null (Kombu's None) becomes "not set". Throws ConfigurationError,
+/// naming the option, if the value is invalid.
 void check_option(const std::string& name, Json& value);
-/// From checked ones. Throws ConfigurationError when one does not go with another.
+/// Converts options that check_option() has accepted. Throws ConfigurationError if `sentinel://` lacks its
+/// `master_name`.
 Options parse_options(const Json& chosen);
 
 }  // namespace kombu::redis

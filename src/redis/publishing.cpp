@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #include <kombu/error.hpp>
 
 #include "redis/capture_exception.hpp"
@@ -13,88 +14,92 @@
 namespace kombu::redis {
 namespace {
 
-constexpr int max_corrections = 5;
-/// What goes out in one command at most.
-constexpr std::size_t max_together = 512;
-constexpr std::size_t max_bytes_together = std::size_t{1} << 20;
+constexpr int max_reroutes = 5;
+/// Limits of a batch, which is one command. A larger message is a batch of its own.
+constexpr std::size_t max_batch_messages = 512;
+constexpr std::size_t max_batch_bytes = std::size_t{1} << 20;
 
-/// A copy of a message in one list, on its way.
-struct Copy {
+/// A copy of a message, for one list or one Pub/Sub channel.
+struct MessageCopy {
     std::size_t message = 0;
-    const Way* way = nullptr;
-    /// Which of the way's lists; none of them is published to by a fanout exchange.
+    const Route* route = nullptr;
+    /// Index into the route's lists; unused with a fanout exchange.
     std::size_t list = 0;
-    std::array<char, uuid_size> tag{};
+    std::array<char, uuid_size> delivery_tag{};
 
-    std::string_view key() const { return way->fanout ? way->channel : way->lists[list].key; }
-    bool expires() const { return !way->fanout && way->lists[list].expires.count() != 0; }
-    std::string_view tag_text() const { return {tag.data(), tag.size()}; }
-    bool goes_where(const Copy& other) const { return way->fanout == other.way->fanout && key() == other.key(); }
+    std::string_view key() const { return route->fanout ? route->fanout_channel : route->lists[list].key; }
+    bool expires() const { return !route->fanout && route->lists[list].expires.count() != 0; }
+    std::string_view delivery_tag_text() const { return {delivery_tag.data(), delivery_tag.size()}; }
+    bool same_target(const MessageCopy& other) const {
+        return route->fanout == other.route->fanout && key() == other.key();
+    }
 };
 
-/// As an argument of a command.
-void append_envelope(std::string& out, const Copy& copy, std::string_view body, std::string& memory) {
-    const envelope::Frame& frame = *copy.way->frame;
-    const std::string_view prepared = frame.prepare(body, memory);
-    append_argument_header(out, frame.size(prepared, copy.tag.size()));
-    frame.append(out, prepared, copy.tag_text());
+/// Appends the envelope as an argument of a command.
+void append_envelope(std::string& out, const MessageCopy& copy, std::string_view body, std::string& scratch) {
+    const envelope::EnvelopeTemplate& envelope_template = *copy.route->envelope_template;
+    const std::string_view prepared = envelope_template.prepare(body, scratch);
+    append_argument_header(out, envelope_template.size(prepared, copy.delivery_tag.size()));
+    envelope_template.append(out, prepared, copy.delivery_tag_text());
     out += "\r\n";
 }
 
-/// Throws EncodeError for what no consumer could read, or cannot be written as it should be.
-void check_size(const envelope::Frame& frame, std::string_view body, std::string& memory) {
-    if (frame.size(frame.prepare(body, memory), uuid_size) > max_envelope)
-        throw EncodeError("the message is larger than " + std::to_string(max_envelope >> 20) + " MiB");
+/// Throws EncodeError if the envelope is too large for consumers, or the body cannot have the encoding of the options.
+void check_envelope_size(const envelope::EnvelopeTemplate& envelope_template, std::string_view body,
+                         std::string& scratch) {
+    if (envelope_template.size(envelope_template.prepare(body, scratch), uuid_size) > max_envelope_size)
+        throw EncodeError("the message is larger than " + std::to_string(max_envelope_size >> 20) + " MiB");
 }
 
-/// A command that puts out several copies: of messages that have no other, or one of those in a transaction.
-struct Group {
+/// Copies that one command sends: of messages with a single copy each, or one copy within a transaction.
+struct CommandBatch {
     std::size_t first = 0, count = 0;
     bool in_transaction = false;
 };
 
-enum class Answer : std::uint8_t { of_group, queued, of_transaction };
+enum class ReplyKind : std::uint8_t { command, queued, exec };
 
-class Publishing {
+class PublishOperation {
 public:
-    Publishing(Link& link, WayCache& cache, std::span<const OutgoingMessage> messages,
-               std::span<std::exception_ptr> results)
-        : link_(link), cache_(cache), messages_(messages), results_(results), failed_(messages.size()) {}
+    PublishOperation(SessionContext& context, RouteCache& cache, std::span<const OutgoingMessage> messages,
+                     std::span<std::exception_ptr> results)
+        : context_(context), route_cache_(cache), messages_(messages), results_(results), failed_(messages.size()) {}
 
     async::Operation<> run() {
-        ways_.reserve(messages_.size());
+        routes_.reserve(messages_.size());
         for (std::size_t i = 0; i < messages_.size(); ++i) {
-            std::shared_ptr<const Way> way = known_way(i);
-            if (!way) way = co_await find_way(link_, cache_, messages_[i].head, false);
-            ways_.push_back(std::move(way));
+            std::shared_ptr<const Route> route = cached_route(i);
+            if (!route) route = co_await resolve_route(context_, route_cache_, messages_[i].metadata, false);
+            routes_.push_back(std::move(route));
         }
-        std::vector<Copy> copies;
+        std::vector<MessageCopy> copies;
         copies.reserve(messages_.size());
-        for (std::size_t i = 0; i < messages_.size(); ++i) add_copies(copies, i, *ways_[i]);
+        for (std::size_t i = 0; i < messages_.size(); ++i) add_copies(copies, i, *routes_[i]);
         if (!copies.empty()) co_await send(copies);
-        co_await put_right(copies);
+        co_await reroute(copies);
         for (std::size_t i = 0; i < messages_.size(); ++i)
             if (!failed_[i]) results_[i] = nullptr;
     }
 
-    /// After the answers.
-    async::Operation<> put_right(std::vector<Copy>& copies) {
-        for (int n = 0; n < max_corrections && !all_current(); ++n) co_await correct(copies);
+    /// Call after the replies. Reroutes until all routes were current, at most max_reroutes times.
+    async::Operation<> reroute(std::vector<MessageCopy>& copies) {
+        for (int n = 0; n < max_reroutes && !all_routes_current(); ++n) co_await reroute_once(copies);
     }
 
-    /// For a single message that has been stored already.
-    async::Operation<> put_right(std::shared_ptr<const Way> way, Copy copy) {
-        ways_.push_back(std::move(way));
-        std::vector<Copy> copies{copy};
-        co_await put_right(copies);
+    /// The same for a single message that has already been stored.
+    async::Operation<> reroute(std::shared_ptr<const Route> route, MessageCopy copy) {
+        routes_.push_back(std::move(route));
+        std::vector<MessageCopy> copies{copy};
+        co_await reroute(copies);
     }
 
 private:
-    /// The way of the message before, or the last one of the call before, when it is still right.
-    std::shared_ptr<const Way> known_way(std::size_t i) const {
-        const auto& head = messages_[i].head;
-        if (i != 0 && ways_[i - 1]->head == head) return ways_[i - 1];
-        if (cache_.last && cache_.last->head == head && is_current(link_, *cache_.last)) return cache_.last;
+    /// The route of the previous message, or the cached one if that is current. Null if neither has the same head.
+    std::shared_ptr<const Route> cached_route(std::size_t i) const {
+        const auto& head = messages_[i].metadata;
+        if (i != 0 && routes_[i - 1]->head == head) return routes_[i - 1];
+        if (route_cache_.last && route_cache_.last->head == head && is_current(context_, *route_cache_.last))
+            return route_cache_.last;
         return nullptr;
     }
 
@@ -103,227 +108,232 @@ private:
         failed_[message] = true;
     }
 
-    void add_copies(std::vector<Copy>& copies, std::size_t i, const Way& way) {
+    void add_copies(std::vector<MessageCopy>& copies, std::size_t i, const Route& route) {
         if (failed_[i]) return;
-        if (way.refusal) return fail(i, way.refusal);
-        if (auto error = caught([&] { check_size(*way.frame, messages_[i].body, escaped_); })) return fail(i, error);
-        const std::size_t lists = way.fanout ? 1 : way.lists.size();
+        if (route.refusal) return fail(i, route.refusal);
+        if (auto error =
+                capture_exception([&] { check_envelope_size(*route.envelope_template, messages_[i].body, scratch_); }))
+            return fail(i, error);
+        const std::size_t lists = route.fanout ? 1 : route.lists.size();
         for (std::size_t list = 0; list < lists; ++list) {
-            Copy& copy = copies.emplace_back(Copy{.message = i, .way = &way, .list = list});
-            write_uuid(copy.tag.data());
+            MessageCopy& copy = copies.emplace_back(MessageCopy{.message = i, .route = &route, .list = list});
+            write_uuid(copy.delivery_tag.data());
         }
     }
 
-    static std::vector<Group> groups_of(const std::vector<Copy>& copies, std::span<const OutgoingMessage> messages) {
-        std::vector<Group> groups;
+    static std::vector<CommandBatch> make_batches(const std::vector<MessageCopy>& copies,
+                                                  std::span<const OutgoingMessage> messages) {
+        std::vector<CommandBatch> batches;
         std::size_t bytes = 0;
         for (std::size_t i = 0; i < copies.size(); ++i) {
-            const Copy& copy = copies[i];
-            const bool alone = (i == 0 || copies[i - 1].message != copy.message) &&
-                               (i + 1 == copies.size() || copies[i + 1].message != copy.message);
-            const bool in_transaction = !alone || copy.expires();
+            const MessageCopy& copy = copies[i];
+            const bool only_copy = (i == 0 || copies[i - 1].message != copy.message) &&
+                                   (i + 1 == copies.size() || copies[i + 1].message != copy.message);
+            const bool in_transaction = !only_copy || copy.expires();
             const std::size_t size = messages[copy.message].body.size();
-            if (!in_transaction && !copy.way->fanout && !groups.empty() && !groups.back().in_transaction &&
-                groups.back().count < max_together && bytes + size <= max_bytes_together &&
-                copies[i - 1].goes_where(copy)) {
-                ++groups.back().count;
+            if (!in_transaction && !copy.route->fanout && !batches.empty() && !batches.back().in_transaction &&
+                batches.back().count < max_batch_messages && bytes + size <= max_batch_bytes &&
+                copies[i - 1].same_target(copy)) {
+                ++batches.back().count;
                 bytes += size;
             } else {
-                groups.push_back({i, 1, in_transaction});
+                batches.push_back({i, 1, in_transaction});
                 bytes = size;
             }
         }
-        return groups;
+        return batches;
     }
 
-    /// Copies of one message in several lists come into all of them or into none.
-    async::Operation<> send(const std::vector<Copy>& copies) {
-        Session& session = link_.session;
-        const std::size_t before = session.output().size();
-        const std::vector<Group> groups = groups_of(copies, messages_);
-        std::vector<Answer> answers;
+    /// Copies of one message for several lists are stored in all of them or in none.
+    async::Operation<> send(const std::vector<MessageCopy>& copies) {
+        Session& session = context_.session;
+        const std::size_t output_size = session.output().size();
+        const std::vector<CommandBatch> batches = make_batches(copies, messages_);
+        std::vector<ReplyKind> reply_kinds;
         try {
-            put_out(copies, groups, answers);
+            write_commands(copies, batches, reply_kinds);
         } catch (...) {
-            session.output().resize(before);  // half a command would be the beginning of the next one
+            session.output().resize(output_size);  // a partial command would corrupt the next one
             throw;
         }
-        for (std::size_t i = 0; i < answers.size(); ++i) session.expect(true);
-        std::size_t group = 0;
-        std::optional<Reply> refusal;
-        for (const Answer answer : answers) {
-            Reply reply = co_await session.reply();
-            if (answer == Answer::queued) {
-                if (reply.is(Reply::Type::error) && !refusal) refusal = std::move(reply);
-            } else if (answer == Answer::of_group) {
-                settle(reply, copies, groups[group++]);
+        for (std::size_t i = 0; i < reply_kinds.size(); ++i) session.expect_reply(true);
+        std::size_t batch = 0;
+        std::optional<Reply> first_error;
+        for (const ReplyKind kind : reply_kinds) {
+            Reply reply = co_await session.await_reply();
+            if (kind == ReplyKind::queued) {
+                if (reply.is(Reply::Type::error) && !first_error) first_error = std::move(reply);
+            } else if (kind == ReplyKind::command) {
+                apply_reply(reply, copies, batches[batch++]);
             } else {
-                // The first refusal says why, EXEC only that.
-                const std::size_t message = copies[groups[group].first].message;
-                for (; group < groups.size() && copies[groups[group].first].message == message; ++group)
-                    settle(refusal ? *refusal : reply, copies, groups[group]);
-                refusal.reset();
+                // The first error has the reason; that of EXEC says only that the transaction was discarded.
+                const std::size_t message = copies[batches[batch].first].message;
+                for (; batch < batches.size() && copies[batches[batch].first].message == message; ++batch)
+                    apply_reply(first_error ? *first_error : reply, copies, batches[batch]);
+                first_error.reset();
             }
         }
     }
 
-    void put_out(const std::vector<Copy>& copies, const std::vector<Group>& groups, std::vector<Answer>& answers) {
-        std::string& out = link_.session.output();
-        for (const Group& group : groups) {
-            const Copy& first = copies[group.first];
-            const std::size_t next = group.first + group.count;
-            const bool begins = group.first == 0 || copies[group.first - 1].message != first.message;
-            const bool ends = next == copies.size() || copies[next].message != first.message;
-            if (group.in_transaction && begins) {
+    void write_commands(const std::vector<MessageCopy>& copies, const std::vector<CommandBatch>& batches,
+                        std::vector<ReplyKind>& reply_kinds) {
+        std::string& out = context_.session.output();
+        for (const CommandBatch& batch : batches) {
+            const MessageCopy& first = copies[batch.first];
+            const std::size_t next = batch.first + batch.count;
+            const bool first_of_message = batch.first == 0 || copies[batch.first - 1].message != first.message;
+            const bool last_of_message = next == copies.size() || copies[next].message != first.message;
+            if (batch.in_transaction && first_of_message) {
                 append_command(out, {"MULTI"});
-                answers.push_back(Answer::queued);
+                reply_kinds.push_back(ReplyKind::queued);
             }
-            append_command_header(out, 2 + group.count);
-            append_argument(out, first.way->fanout ? "PUBLISH" : "LPUSH");
+            append_command_header(out, 2 + batch.count);
+            append_argument(out, first.route->fanout ? "PUBLISH" : "LPUSH");
             append_argument(out, first.key());
-            for (std::size_t i = group.first; i < next; ++i)
-                append_envelope(out, copies[i], messages_[copies[i].message].body, escaped_);
-            answers.push_back(group.in_transaction ? Answer::queued : Answer::of_group);
+            for (std::size_t i = batch.first; i < next; ++i)
+                append_envelope(out, copies[i], messages_[copies[i].message].body, scratch_);
+            reply_kinds.push_back(batch.in_transaction ? ReplyKind::queued : ReplyKind::command);
             if (first.expires()) {
-                append_command(out,
-                               {"PEXPIRE", first.key(), std::to_string(first.way->lists[first.list].expires.count())});
-                answers.push_back(Answer::queued);
+                append_command(
+                    out, {"PEXPIRE", first.key(), std::to_string(first.route->lists[first.list].expires.count())});
+                reply_kinds.push_back(ReplyKind::queued);
             }
-            if (group.in_transaction && ends) {
+            if (batch.in_transaction && last_of_message) {
                 append_command(out, {"EXEC"});
-                answers.push_back(Answer::of_transaction);
+                reply_kinds.push_back(ReplyKind::exec);
             }
         }
     }
 
-    /// What a group's reply, or that of the transaction around it, says of its messages.
-    void settle(const Reply& reply, const std::vector<Copy>& copies, const Group& group) {
-        std::exception_ptr error = caught([&] {
-            throw_if_error(reply, link_.session.peer());
-            for (const Reply& each : reply.elements) throw_if_error(each, link_.session.peer());
+    /// Sets the results of a batch's messages from its reply, or from that of its transaction.
+    void apply_reply(const Reply& reply, const std::vector<MessageCopy>& copies, const CommandBatch& batch) {
+        std::exception_ptr error = capture_exception([&] {
+            throw_if_error(reply, context_.session.peer());
+            for (const Reply& each : reply.elements) throw_if_error(each, context_.session.peer());
         });
-        if (!error && !reply.is(group.in_transaction ? Reply::Type::array : Reply::Type::integer))
-            unexpected(link_.session.peer(), group.in_transaction ? "EXEC" : "LPUSH");
-        for (std::size_t i = group.first; i < group.first + group.count; ++i) {
+        if (!error && !reply.is(batch.in_transaction ? Reply::Type::array : Reply::Type::integer))
+            unexpected_reply(context_.session.peer(), batch.in_transaction ? "EXEC" : "LPUSH");
+        for (std::size_t i = batch.first; i < batch.first + batch.count; ++i) {
             const std::size_t message = copies[i].message;
             if (failed_[message]) continue;
-            const MessageHead& head = *copies[i].way->head;
+            const MessageMetadata& head = *copies[i].route->head;
             if (error)
                 fail(message, error);
-            else if (copies[i].way->fanout && reply.integer == 0 && head.mandatory)
-                fail(message, caught([&] { routing::no_route(head.exchange, head.routing_key); }));
-            else if (is_current(link_, *copies[i].way))
+            else if (copies[i].route->fanout && reply.integer == 0 && head.mandatory)
+                fail(message, capture_exception([&] { routing::throw_unroutable(head.exchange, head.routing_key); }));
+            else if (is_current(context_, *copies[i].route))
                 results_[message] = nullptr;
         }
     }
 
-    /// Whether the messages went where they should, judged after the answers: see BindingCache.
-    bool all_current() const {
-        if (!link_.session.is_tracking()) return true;
-        for (std::size_t i = 0; i < ways_.size(); ++i)
-            if ((i == 0 || ways_[i] != ways_[i - 1]) && !is_current(link_, *ways_[i])) return false;
+    /// Call after the replies. Whether all routes were current when Redis executed the commands (see BindingCache).
+    bool all_routes_current() const {
+        if (!context_.session.is_tracking()) return true;
+        for (std::size_t i = 0; i < routes_.size(); ++i)
+            if ((i == 0 || routes_[i] != routes_[i - 1]) && !is_current(context_, *routes_[i])) return false;
         return true;
     }
 
-    /// Bindings were changed before the messages were stored: those that went the wrong way are put right, as if the
-    /// bindings had been read last.
-    async::Operation<> correct(std::vector<Copy>& copies) {
-        std::vector<Copy> missing, right, wrong;
-        auto next = copies.begin();  // those of the messages from i on
+    /// Reroutes the messages whose bindings were changed before they were stored, as if the new bindings had been read
+    /// first: sends missing copies, then removes misrouted ones.
+    async::Operation<> reroute_once(std::vector<MessageCopy>& copies) {
+        std::vector<MessageCopy> missing, correct_copies, misrouted;
+        auto next = copies.begin();  // first copy of the messages from i on
         for (std::size_t i = 0; i < messages_.size(); ++i) {
             const auto first = next;
             while (next != copies.end() && next->message == i) ++next;
-            if (failed_[i] || is_current(link_, *ways_[i])) {
-                right.insert(right.end(), first, next);
+            if (failed_[i] || is_current(context_, *routes_[i])) {
+                correct_copies.insert(correct_copies.end(), first, next);
                 continue;
             }
-            outdated_.push_back(ways_[i]);  // copies refer to it
-            const bool as_before = i != 0 && ways_[i - 1]->head == ways_[i]->head && is_current(link_, *ways_[i - 1]);
-            if (as_before)
-                ways_[i] = ways_[i - 1];
+            outdated_routes_.push_back(routes_[i]);  // the copies refer to it
+            const bool reuse_previous =
+                i != 0 && routes_[i - 1]->head == routes_[i]->head && is_current(context_, *routes_[i - 1]);
+            if (reuse_previous)
+                routes_[i] = routes_[i - 1];
             else
-                ways_[i] = co_await find_way(link_, cache_, ways_[i]->head, true);
-            std::vector<Copy> wanted;
-            add_copies(wanted, i, *ways_[i]);
+                routes_[i] = co_await resolve_route(context_, route_cache_, routes_[i]->head, true);
+            std::vector<MessageCopy> wanted;
+            add_copies(wanted, i, *routes_[i]);
             for (auto copy = first; copy != next; ++copy) {
-                const auto same = [&](const Copy& other) { return other.goes_where(*copy); };
-                const auto kept = std::find_if(wanted.begin(), wanted.end(), same);
-                if (kept == wanted.end()) {
-                    wrong.push_back(*copy);
+                const auto same = [&](const MessageCopy& other) { return other.same_target(*copy); };
+                const auto match = std::find_if(wanted.begin(), wanted.end(), same);
+                if (match == wanted.end()) {
+                    misrouted.push_back(*copy);
                 } else {
-                    right.push_back(*copy);
-                    wanted.erase(kept);
+                    correct_copies.push_back(*copy);
+                    wanted.erase(match);
                 }
             }
             missing.insert(missing.end(), wanted.begin(), wanted.end());
         }
-        // In this order: a message that is in no queue any more, and in none yet, would be lost with the connection.
+        // In this order: if the connection failed in between, a message removed first would be in no queue at all.
         if (!missing.empty()) co_await send(missing);
-        for (const Copy& copy : wrong) co_await take_back(copy);
-        copies = std::move(right);
+        for (const MessageCopy& copy : misrouted) co_await remove_copy(copy);
+        copies = std::move(correct_copies);
         copies.insert(copies.end(), missing.begin(), missing.end());
         std::stable_sort(copies.begin(), copies.end(),
-                         [](const Copy& a, const Copy& b) { return a.message < b.message; });
+                         [](const MessageCopy& a, const MessageCopy& b) { return a.message < b.message; });
     }
 
-    async::Operation<> take_back(const Copy& copy) {
-        std::string& out = link_.session.output();
+    async::Operation<> remove_copy(const MessageCopy& copy) {
+        std::string& out = context_.session.output();
         append_command_header(out, 4);
         append_argument(out, "LREM");
         append_argument(out, copy.key());
         append_argument(out, "1");
-        append_envelope(out, copy, messages_[copy.message].body, escaped_);
-        link_.session.expect(true);
-        co_await link_.session.reply(Reply::Type::integer, "LREM");
+        append_envelope(out, copy, messages_[copy.message].body, scratch_);
+        context_.session.expect_reply(true);
+        co_await context_.session.await_reply(Reply::Type::integer, "LREM");
     }
 
-    Link& link_;
-    WayCache& cache_;
+    SessionContext& context_;
+    RouteCache& route_cache_;
     std::span<const OutgoingMessage> messages_;
     std::span<std::exception_ptr> results_;
     std::vector<bool> failed_;
-    std::vector<std::shared_ptr<const Way>> ways_{};  // of each message
-    std::vector<std::shared_ptr<const Way>> outdated_{};
-    std::string escaped_{};
+    std::vector<std::shared_ptr<const Route>> routes_{};  // of each message
+    std::vector<std::shared_ptr<const Route>> outdated_routes_{};
+    std::string scratch_{};
 };
 
 }  // namespace
 
-async::Operation<> publish_all(Link& link, WayCache& cache, std::span<const OutgoingMessage> messages,
+async::Operation<> publish_all(SessionContext& context, RouteCache& cache, std::span<const OutgoingMessage> messages,
                                std::span<std::exception_ptr> results) {
-    Publishing publishing{link, cache, messages, results};
-    co_await publishing.run();
+    PublishOperation operation{context, cache, messages, results};
+    co_await operation.run();
 }
 
-async::Operation<> publish(Link& link, WayCache& cache, const OutgoingMessage& message) {
-    const std::shared_ptr<const Way> way = cache.last;
+async::Operation<> publish(SessionContext& context, RouteCache& cache, const OutgoingMessage& message) {
+    const std::shared_ptr<const Route> route = cache.last;
     std::exception_ptr result;
-    Publishing publishing{link, cache, {&message, 1}, {&result, 1}};
-    const bool is_plain = way && way->head == message.head && way->lists.size() == 1 &&
-                          way->lists[0].expires.count() == 0 && is_current(link, *way);
+    PublishOperation operation{context, cache, {&message, 1}, {&result, 1}};
+    const bool is_plain = route && route->head == message.metadata && route->lists.size() == 1 &&
+                          route->lists[0].expires.count() == 0 && is_current(context, *route);
     if (is_plain) {
-        // The same as below, in few steps: this is what programs do all day.
-        Session& session = link.session;
-        Copy copy{.way = way.get()};
-        write_uuid(copy.tag.data());
-        std::string memory;
-        const std::size_t before = session.output().size();
-        check_size(*way->frame, message.body, memory);
+        // The commonest case: the same as run(), in fewer steps.
+        Session& session = context.session;
+        MessageCopy copy{.route = route.get()};
+        write_uuid(copy.delivery_tag.data());
+        std::string scratch;
+        const std::size_t output_size = session.output().size();
+        check_envelope_size(*route->envelope_template, message.body, scratch);
         try {
             append_command_header(session.output(), 3);
             append_argument(session.output(), "LPUSH");
             append_argument(session.output(), copy.key());
-            append_envelope(session.output(), copy, message.body, memory);
+            append_envelope(session.output(), copy, message.body, scratch);
         } catch (...) {
-            session.output().resize(before);
+            session.output().resize(output_size);
             throw;
         }
-        session.expect(true);
-        co_await session.reply(Reply::Type::integer, "LPUSH");
-        if (!link.session.is_tracking() || is_current(link, *way)) co_return;
-        co_await publishing.put_right(way, copy);
+        session.expect_reply(true);
+        co_await session.await_reply(Reply::Type::integer, "LPUSH");
+        if (!context.session.is_tracking() || is_current(context, *route)) co_return;
+        co_await operation.reroute(route, copy);
     } else {
-        co_await publishing.run();
+        co_await operation.run();
     }
     if (result) std::rethrow_exception(result);
 }

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #include "redis/resp.hpp"
 
 #include <kombu/error.hpp>
@@ -12,15 +13,15 @@ namespace {
 constexpr std::size_t least_space = std::size_t{16} << 10;
 constexpr std::size_t kept_capacity = std::size_t{1} << 20;
 
-[[noreturn]] void violated(const char* what) {
-    throw ConnectionError(std::string{"the peer does not speak as Redis does: "} + what, 0, false);
+[[noreturn]] void protocol_error(const char* what) {
+    throw ConnectionError(std::string{"invalid RESP data from the peer: "} + what, 0, false);
 }
 
 std::int64_t number(std::string_view text) {
     std::int64_t value = 0;
     if (text.starts_with('+')) text.remove_prefix(1);
     const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-    if (error != std::errc{} || end != text.data() + text.size()) violated("a number is not one");
+    if (error != std::errc{} || end != text.data() + text.size()) protocol_error("invalid number");
     return value;
 }
 
@@ -28,8 +29,8 @@ std::int64_t number(std::string_view text) {
 std::optional<std::size_t> length(std::string_view text, std::size_t most, bool may_be_nil) {
     const std::int64_t value = number(text);
     if (value == -1 && may_be_nil) return std::nullopt;
-    if (value < 0) violated("a length is negative");
-    if (static_cast<std::uint64_t>(value) > most) violated("a reply is announced that is too large");
+    if (value < 0) protocol_error("a length is negative");
+    if (static_cast<std::uint64_t>(value) > most) protocol_error("reply too large");
     return static_cast<std::size_t>(value);
 }
 
@@ -81,9 +82,9 @@ bool ReplyReader::scan() {
         const std::size_t available = end_ - scanned_;
         const auto* const found = static_cast<const char*>(std::memchr(start, '\n', available));
         const std::size_t line = found ? static_cast<std::size_t>(found - start) : available;
-        if (line > max_line) violated("a line has no end");
+        if (line > max_line) protocol_error("a line has no end");
         if (!found) return false;
-        if (line < 2 || start[line - 1] != '\r') violated("a line does not end as lines do");
+        if (line < 2 || start[line - 1] != '\r') protocol_error("a line does not end with CRLF");
         const char type = start[0];
         const std::string_view rest{start + 1, line - 2};
         std::size_t size = line + 1;
@@ -91,20 +92,20 @@ bool ReplyReader::scan() {
         if (is_text(type)) {
             if (const auto text = length(rest, max_text, type == '$')) {
                 if (available - size < *text + 2) return false;
-                if (std::memcmp(start + size + *text, "\r\n", 2) != 0) violated("a text is longer than announced");
+                if (std::memcmp(start + size + *text, "\r\n", 2) != 0) protocol_error("no CRLF after a bulk string");
                 size += *text + 2;
             }
         } else if (is_aggregate(type)) {
             inner = length(rest, max_elements, type == '*').value_or(0) * (type == '%' ? 2 : 1);
-            if (expected_.size() == max_depth) violated("a reply nests too deep");
+            if (expected_.size() == max_depth) protocol_error("a reply nests too deep");
         } else if (type == ':') {
             number(rest);
         } else if (type == '_' ? !rest.empty() : std::strchr("+-,#(", type) == nullptr || type == '\0') {
-            violated("an unknown type of reply");
+            protocol_error("an unknown type of reply");
         }
-        if (type == '>' && expected_.size() != 1) violated("a push within a reply");
+        if (type == '>' && expected_.size() != 1) protocol_error("a push within a reply");
         elements_ += 1 + inner;
-        if (elements_ > max_elements) violated("a reply has too many elements");
+        if (elements_ > max_elements) protocol_error("a reply has too many elements");
         --expected_.back();
         scanned_ += size;
         if (inner != 0) expected_.push_back(inner);

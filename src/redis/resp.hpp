@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
 #include <array>
@@ -26,11 +27,11 @@ struct Reply {
     bool is(Type of) const noexcept { return type == of; }
 };
 
-/// Cuts replies out of what arrives, in pieces of any size. Lengths are judged when they are announced, and memory
-/// grows with what has arrived, not with what was announced. Throws ConnectionError for what no server may send.
+/// Parses replies from input that arrives in pieces of any size. Lengths are checked when they are announced, and
+/// memory grows with the input received, not with announced lengths. Throws ConnectionError on a protocol violation.
 class ReplyReader {
 public:
-    /// A message with its envelope, generously.
+    /// Maximum size of a bulk string in bytes: a message with its envelope, generously.
     static constexpr std::size_t max_text = std::size_t{256} << 20;
     static constexpr std::size_t max_line = std::size_t{64} << 10;
     static constexpr std::size_t max_elements = std::size_t{1} << 20;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #include <kombu/error.hpp>
 #include <kombu/log.hpp>
 
@@ -9,86 +10,90 @@
 
 namespace kombu::redis {
 
-bool is_current(const Link& link, const Way& way) {
-    return way.declarations == link.declared.changes &&
-           (way.bindings_key.empty() || link.session.bindings().is_current(way.bindings_key, way.version));
+bool is_current(const SessionContext& context, const Route& way) {
+    return way.declarations_version == context.declared.version &&
+           (way.bindings_key.empty() || context.session.bindings().is_current(way.bindings_key, way.bindings_version));
 }
 
 namespace {
 
-const std::string& exchange_type(const Link& link, const MessageHead& head) {
-    const Exchange* const known = link.declared.exchange(head.exchange);
-    return known ? known->type() : head.exchange_type;
+const std::string& exchange_type(const SessionContext& context, const MessageMetadata& head) {
+    const Exchange* const declared = context.declared.exchange(head.exchange);
+    return declared ? declared->type() : head.exchange_type;
 }
 
-void add_list(const Link& link, Way& way, const std::string& queue) {
-    const auto* const record = link.declared.queue(queue);
-    way.lists.push_back({link.keys.queue(queue, way.head->properties.priority.value_or(0)),
-                         record ? record->expires : std::chrono::milliseconds{0}});
+void add_list(const SessionContext& context, Route& route, const std::string& queue) {
+    const auto* const record = context.declared.queue(queue);
+    route.lists.push_back({context.keys.queue(queue, route.head->properties.priority.value_or(0)),
+                           record ? record->expires : std::chrono::milliseconds{0}});
 }
 
-/// An exchange without bindings is there when it was declared here and this session has bound nothing to it: what
-/// it had bound somebody else has undone.
-bool is_known(const Link& link, const std::string& exchange) {
-    if (!link.declared.exchange(exchange)) return false;
-    for (const auto& [name, record] : link.declared.queues)
-        for (const Declared::Bound& bound : record.bindings)
+/// Whether an exchange without bindings exists: if this session has declared it and has bound nothing to it. A binding
+/// of this session that is missing in Redis was removed by another client.
+bool exchange_exists(const SessionContext& context, const std::string& exchange) {
+    if (!context.declared.exchange(exchange)) return false;
+    for (const auto& [name, record] : context.declared.queues)
+        for (const DeclaredEntities::QueueBinding& bound : record.bindings)
             if (bound.exchange == exchange) return false;
     return true;
 }
 
-async::Operation<> find_queues(Link& link, Way& way, bool again) {
-    const MessageHead& head = *way.head;
-    way.bindings_key = link.keys.bindings(head.exchange);
+async::Operation<> resolve_queues(SessionContext& context, Route& route, bool reload_bindings) {
+    const MessageMetadata& head = *route.head;
+    route.bindings_key = context.keys.bindings(head.exchange);
     std::vector<std::string> queues;
     bool nothing_bound = false;
-    for (bool fresh = again;; fresh = true) {
-        const BindingCache::Entry* const entry = co_await bindings_of(link, way.bindings_key, fresh);
-        queues = route(entry->bindings, exchange_type(link, head), head.routing_key);
+    for (bool force_reload = reload_bindings;; force_reload = true) {
+        const BindingCache::Entry* const entry = co_await load_bindings(context, route.bindings_key, force_reload);
+        queues = matching_queues(entry->bindings, exchange_type(context, head), head.routing_key);
         nothing_bound = entry->bindings.empty();
-        way.version = entry->version;
-        // That nobody takes it must be true now, not only when the bindings were read.
-        if (!queues.empty() || fresh) break;
+        route.bindings_version = entry->version;
+        // "No queue matches" must be true now, not only when the cached bindings were read.
+        if (!queues.empty() || force_reload) break;
     }
-    way.is_lost = queues.empty();
-    if (const std::string& dead = link.options.deadletter_queue; way.is_lost && !dead.empty()) {
-        queues = {dead};
-        log(LogLevel::warning, link.session.peer() + ": exchange '" + head.exchange + "' has no queue for '" +
-                                   head.routing_key + "': the message goes to " + dead);
-    } else if (way.is_lost && nothing_bound && !is_known(link, head.exchange)) {
-        way.refusal = caught([&] { routing::not_found("exchange", head.exchange); });
-    } else if (way.is_lost && head.mandatory) {
-        way.refusal = caught([&] { routing::no_route(head.exchange, head.routing_key); });
+    route.is_unroutable = queues.empty();
+    if (const std::string& deadletter_queue = context.options.deadletter_queue;
+        route.is_unroutable && !deadletter_queue.empty()) {
+        queues = {deadletter_queue};
+        log(LogLevel::warning, context.session.peer() + ": exchange '" + head.exchange + "' has no queue for '" +
+                                   head.routing_key + "': the message is sent to the dead-letter queue " +
+                                   deadletter_queue);
+    } else if (route.is_unroutable && nothing_bound && !exchange_exists(context, head.exchange)) {
+        route.refusal = capture_exception([&] { routing::throw_not_found("exchange", head.exchange); });
+    } else if (route.is_unroutable && head.mandatory) {
+        route.refusal = capture_exception([&] { routing::throw_unroutable(head.exchange, head.routing_key); });
     }
-    for (const std::string& queue : queues) add_list(link, way, queue);
+    for (const std::string& queue : queues) add_list(context, route, queue);
 }
 
 }  // namespace
 
-async::Operation<std::shared_ptr<const Way>> find_way(Link& link, WayCache& cache,
-                                                      std::shared_ptr<const MessageHead> head, bool again) {
-    auto way = std::make_shared<Way>(Way{.head = head, .declarations = link.declared.changes});
-    way->refusal = caught(
-        [&] { way->frame.emplace(head->properties, head->exchange, head->routing_key, link.options.body_encoding); });
-    if (way->refusal) {
-        way->is_lost = true;
+async::Operation<std::shared_ptr<const Route>> resolve_route(SessionContext& context, RouteCache& cache,
+                                                             std::shared_ptr<const MessageMetadata> head, bool again) {
+    auto route = std::make_shared<Route>(Route{.head = head, .declarations_version = context.declared.version});
+    route->refusal = capture_exception([&] {
+        route->envelope_template.emplace(head->properties, head->exchange, head->routing_key,
+                                         context.options.body_encoding);
+    });
+    if (route->refusal) {
+        route->is_unroutable = true;
     } else if (head->exchange.empty()) {
-        add_list(link, *way, head->routing_key);
-    } else if (exchange_type(link, *head) == "fanout") {
-        way->fanout = true;
-        way->channel = link.keys.fanout(head->exchange, head->routing_key);
+        add_list(context, *route, head->routing_key);
+    } else if (exchange_type(context, *head) == "fanout") {
+        route->fanout = true;
+        route->fanout_channel = context.keys.fanout_channel(head->exchange, head->routing_key);
     } else {
         try {
-            co_await find_queues(link, *way, again);
-        } catch (const ChannelError&) {  // it costs the messages of this exchange, not the others
-            way->is_lost = true;
-            way->refusal = std::current_exception();
+            co_await resolve_queues(context, *route, again);
+        } catch (const ChannelError&) {  // fails the messages of this exchange, not the others
+            route->is_unroutable = true;
+            route->refusal = std::current_exception();
         }
     }
-    // Where nobody takes it now somebody may at any time.
-    const bool lasting = !way->is_lost && (way->bindings_key.empty() || link.session.is_tracking());
-    cache.last = lasting ? way : nullptr;
-    co_return way;
+    // Not cached while unroutable: a queue may be bound at any time.
+    const bool cacheable = !route->is_unroutable && (route->bindings_key.empty() || context.session.is_tracking());
+    cache.last = cacheable ? route : nullptr;
+    co_return route;
 }
 
 }  // namespace kombu::redis

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #include "redis/error.hpp"
 #include "redis/operations.hpp"
 
@@ -6,11 +7,11 @@ namespace kombu::redis {
 async::Operation<Reply> run_script(Session& session, const Script& script, std::vector<std::string> keys,
                                    std::vector<std::string> arguments) {
     session.send_script(script, keys, arguments);
-    Reply reply = co_await session.reply();
-    if (error_kind(reply) == "NOSCRIPT") {
-        session.forget_scripts();
+    Reply reply = co_await session.await_reply();
+    if (error_prefix(reply) == "NOSCRIPT") {
+        session.clear_loaded_scripts();
         session.send_script(script, keys, arguments);
-        reply = co_await session.reply();
+        reply = co_await session.await_reply();
     }
     throw_if_error(reply, session.peer());
     co_return reply;

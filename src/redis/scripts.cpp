@@ -1,11 +1,12 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #include "redis/scripts.hpp"
 
 #include <openssl/evp.h>
 
 #include <array>
 
-// What fails within a script is not undone. So each makes sure of where a message will be before it takes it away from
-// where it is: an error in between leaves it in two places, never in none.
+// Redis does not roll back a script that fails. So each script adds a message to its new place before it removes it
+// from the old one: an error in between leaves the message in both places, never in none.
 namespace kombu::redis {
 
 Script::Script(std::string_view lua) : text(lua) {
@@ -14,12 +15,12 @@ Script::Script(std::string_view lua) : text(lua) {
     EVP_Digest(lua.data(), lua.size(), digest.data(), &size, EVP_sha1(), nullptr);
     constexpr char hex[] = "0123456789abcdef";
     for (unsigned i = 0; i < size; ++i) {
-        sha += hex[digest[i] >> 4];
-        sha += hex[digest[i] & 15];
+        sha1 += hex[digest[i] >> 4];
+        sha1 += hex[digest[i] & 15];
     }
 }
 
-const Script& take_script() {
+const Script& receive_script() {
     static const auto* const script = new Script{R"lua(
 local function tag_of(item)
     local ok, message = pcall(cjson.decode, item)
@@ -36,7 +37,7 @@ local limit = tonumber(ARGV[3])
 for list = 4, #KEYS do
     local item = redis.call('LINDEX', KEYS[list], -1)
     while item do
-        -- Changes nothing; what writes first is what a server without memory judges a script by.
+        -- No effect. A server out of memory judges a script by its first write, and always allows ZREM.
         redis.call('ZREM', KEYS[2], '')
         local tag = #item <= limit and tag_of(item)
         if tag then
@@ -68,7 +69,7 @@ return {aside}
     return *script;
 }
 
-const Script& restore_script() {
+const Script& requeue_script() {
     static const auto* const script = new Script{R"lua(
 if ARGV[2] ~= '' and redis.call('ZSCORE', KEYS[2], ARGV[1]) ~= ARGV[2] then return 0 end
 local record = redis.call('HGET', KEYS[1], ARGV[1])
@@ -135,7 +136,7 @@ return count
     return *script;
 }
 
-const Script& release_script() {
+const Script& unlock_script() {
     static const auto* const script = new Script{R"lua(
 if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end
 return 0

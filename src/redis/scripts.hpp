@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
 #include <string>
@@ -5,43 +6,46 @@
 
 namespace kombu::redis {
 
-/// A Lua script: what must happen at once in Redis.
+/// A Lua script, which Redis executes atomically.
 struct Script {
     explicit Script(std::string_view text);
     std::string_view text;
-    /// By which EVALSHA knows it.
-    std::string sha;
+    /// SHA-1 of the text in hexadecimal, for EVALSHA.
+    std::string sha1;
 };
 
-/// Takes the next message of a queue and records that it is held, so that it is nowhere for no moment. What could
-/// never be delivered is set aside, and whatever it hides is taken.
+/// Moves the next message of a queue from its list to the unacked hash atomically, so that a crash cannot lose it.
+/// Undeliverable messages are moved to the poison list, at most 100 a call, until a deliverable one is found.
 ///
 /// KEYS: unacked, unacked_index, poison, then the queue's lists in their order.
-/// ARGV: 1 to record it or 0; what follows the envelope in the record; how large a message may be.
-/// Returns the number of messages set aside, and when there is one: the message, its list's number, its tag, when.
-const Script& take_script();
+/// ARGV: 1 to track the message as unacked, 0 only to remove it; the text after the envelope in the unacked record; the
+/// maximum size of a message in bytes.
+/// Returns the number of messages moved to the poison list. If there is a message also: its envelope, the index of its
+/// list, its tag in unacked, its score in unacked_index.
+const Script& receive_script();
 
-/// Gives back a message that is held.
+/// Moves a message from the unacked hash to lists.
 ///
 /// KEYS: unacked, unacked_index, then the lists that it goes to.
-/// ARGV: the tag; since when it is held, or "" for whenever; where in the record the message begins and ends; then, in
-/// turn, behind which byte of the record to put in what text.
-/// Returns whether it was held.
-const Script& restore_script();
+/// ARGV: the tag; its score in unacked_index, or "" for any; the first and the last byte of the message in the record,
+/// counted from 1; then pairs: a byte of the record, and the text to insert after it.
+/// Returns 1 if the message was in the unacked hash, else 0.
+const Script& requeue_script();
 
-/// Looks for messages that have been held for too long, if nobody else does so.
+/// Finds messages whose visibility timeout has expired, unless another client is doing so.
 ///
 /// KEYS: unacked, unacked_index, unacked_mutex.
-/// ARGV: a token for the mutex; how long that is held at most, in milliseconds; for how long a message may be held, in
-/// seconds; how many to return; 1 to take the mutex or 0 when it is held already; how many bytes of records to return,
-/// but for one that is larger. Returns false when somebody else looks, else the tag, time and record of each. When
-/// there are none the mutex is free again: it is never held by one who has nothing to do, and might die with it.
+/// ARGV: a token for the mutex; the mutex's expiry in milliseconds; the visibility timeout in seconds; the maximum
+/// number of messages to return; 1 to lock the mutex, 0 if the token holds it already; the maximum size of the returned
+/// records in bytes (a single larger record is returned alone).
+/// Returns false if another client holds the mutex, else the tag, score and record of each message. If there are none
+/// the mutex is unlocked: a client that has nothing to do and dies must not leave it locked.
 const Script& expired_script();
 
-/// Deletes lists. Returns how many messages were in them.
+/// Deletes lists. Returns the number of messages in them.
 const Script& purge_script();
 
-/// Deletes a key that has a given value.
-const Script& release_script();
+/// Unlocks the mutex: deletes a key if it has the given value.
+const Script& unlock_script();
 
 }  // namespace kombu::redis

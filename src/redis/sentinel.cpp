@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #include "redis/sentinel.hpp"
 
 #include <kombu/error.hpp>
@@ -16,26 +17,25 @@ namespace {
 
 using Fields = std::map<std::string, std::string, std::less<>>;
 
-async::Operation<Fields> ask_for_master(Session& session, std::string userid, std::string password,
-                                        std::string master) {
+async::Operation<Fields> query_master(Session& session, std::string userid, std::string password, std::string master) {
     if (!password.empty()) {
         if (userid.empty())
             session.send({"AUTH", password});
         else
             session.send({"AUTH", userid, password});
-        const Reply reply = co_await session.reply();
+        const Reply reply = co_await session.await_reply();
         session.wipe_output();
         throw_if_error(reply, session.peer());
     }
     session.send({"SENTINEL", "MASTER", master});
-    const Reply reply = co_await session.reply(Reply::Type::array, "SENTINEL MASTER");
+    const Reply reply = co_await session.await_reply(Reply::Type::array, "SENTINEL MASTER");
     Fields fields;
     for (std::size_t i = 0; i + 1 < reply.elements.size(); i += 2)
         fields[reply.elements[i].text] = reply.elements[i + 1].text;
     co_return fields;
 }
 
-std::size_t number(const Fields& fields, std::string_view name) {
+std::size_t field_number(const Fields& fields, std::string_view name) {
     const auto found = fields.find(name);
     std::size_t value = 0;
     if (found != fields.end())
@@ -43,23 +43,23 @@ std::size_t number(const Fields& fields, std::string_view name) {
     return value;
 }
 
-std::string text(const Fields& fields, std::string_view name) {
+std::string field_text(const Fields& fields, std::string_view name) {
     const auto found = fields.find(name);
     return found == fields.end() ? std::string{} : found->second;
 }
 
-/// Throws when this sentinel's word is not good enough.
-void check(const Fields& fields, const Options& options, const std::string& peer) {
-    const std::string flags = text(fields, "flags");
-    const auto refuse = [&](const std::string& why) {
-        throw ConnectionError(peer + ": no master " + options.master_name + ": " + why);
+/// Throws ConnectionError unless the sentinel reports a usable master.
+void check_master(const Fields& fields, const Options& options, const std::string& peer) {
+    const std::string flags = field_text(fields, "flags");
+    const auto fail = [&](const std::string& why) {
+        throw ConnectionError(peer + ": no usable master " + options.master_name + ": " + why);
     };
-    if (text(fields, "ip").empty() || number(fields, "port") == 0 || number(fields, "port") > 65535)
-        refuse("the sentinel does not say where it is");
-    if (flags.find("master") == std::string::npos) refuse("the sentinel says it is " + flags.substr(0, 100));
-    if (flags.find("_down") != std::string::npos) refuse("the sentinel says it is down");
-    if (number(fields, "num-other-sentinels") < options.min_other_sentinels)
-        refuse("the sentinel sees fewer than " + std::to_string(options.min_other_sentinels) + " others");
+    if (field_text(fields, "ip").empty() || field_number(fields, "port") == 0 || field_number(fields, "port") > 65535)
+        fail("the sentinel reports no valid address");
+    if (flags.find("master") == std::string::npos) fail("the sentinel reports it as " + flags.substr(0, 100));
+    if (flags.find("_down") != std::string::npos) fail("the sentinel reports that it is down");
+    if (field_number(fields, "num-other-sentinels") < options.min_other_sentinels)
+        fail("the sentinel sees fewer than " + std::to_string(options.min_other_sentinels) + " others");
 }
 
 }  // namespace
@@ -69,24 +69,24 @@ async::Operation<std::shared_ptr<TransportConnection>> connect_to_master(const E
                                                                          Deadline deadline) {
     const Options options = parse_options(parameters.transport_options);
     const std::optional<SslOptions> ssl = options.sentinel_ssl ? parameters.ssl : std::nullopt;
-    net::Stream stream{target_of(sentinel.hostname, sentinel.port, options, ssl)};
+    net::Stream stream{stream_target(sentinel.hostname, sentinel.port, options, ssl)};
     Session session{stream.peer(), options};
     net::SessionDriver<Session> driver{stream, session};
     Fields fields;
     try {
         co_await stream.connect(deadline);
-        auto question =
-            ask_for_master(session, options.sentinel_userid, options.sentinel_password.reveal(), options.master_name);
-        fields = co_await driver.run(std::move(question), deadline);
+        auto query =
+            query_master(session, options.sentinel_userid, options.sentinel_password.reveal(), options.master_name);
+        fields = co_await driver.run(std::move(query), deadline);
     } catch (const ChannelError& error) {
         throw ConnectionError(error.what());
     }
-    check(fields, options, stream.peer());
+    check_master(fields, options, stream.peer());
     stream.close();
 
     Endpoint master = sentinel;
-    master.hostname = text(fields, "ip");
-    master.port = static_cast<std::uint16_t>(number(fields, "port"));
+    master.hostname = field_text(fields, "ip");
+    master.port = static_cast<std::uint16_t>(field_number(fields, "port"));
     auto connection = co_await RedisConnection::open(master, parameters, deadline, true);
     co_return connection;
 }

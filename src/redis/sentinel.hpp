@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
 #include <kombu/operation.hpp>
@@ -7,8 +8,9 @@
 
 namespace kombu::redis {
 
-/// Asks a sentinel who the master is, and connects to that. The arguments live until it is done. Throws ConnectionError
-/// when the sentinel does not know, ReadOnlyError when whom it names is no master (any more).
+/// Asks a sentinel for the address of the master, and connects to it. The arguments must outlive the operation. Throws
+/// ConnectionError if the sentinel reports no usable master, ReadOnlyError if the server there is not a master (any
+/// more).
 async::Operation<std::shared_ptr<TransportConnection>> connect_to_master(const Endpoint& sentinel,
                                                                          const ConnectionParameters& parameters,
                                                                          Deadline deadline);

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
 #include <kombu/deadline.hpp>
@@ -25,8 +26,8 @@
 
 namespace kombu::redis {
 
-/// A connection to Redis without I/O: bytes in, bytes out, and what they mean. What comes unasked (RESP 3's pushes) is
-/// dealt with here, whenever it comes. Operations (operations.hpp) say what to ask for.
+/// A connection to Redis as the protocol sees it, without I/O: parses received bytes, and collects bytes to send. It
+/// handles RESP 3 pushes whenever they arrive. Operations (operations.hpp) send the commands.
 class Session {
 public:
     Session(std::string peer, const Options& options) : peer_(std::move(peer)), options_(options) {}
@@ -36,92 +37,96 @@ public:
     std::pair<char*, std::size_t> input_space() { return reader_.space(); }
     void input_added(std::size_t count);
     void fail(const ConnectionError& error) noexcept { failure_.set(error); }
-    /// From any thread.
+    /// Thread-safe.
     bool failed() const noexcept { return failure_.is_set(); }
-    /// Throws what the session failed with.
+    /// Throws the error that the session failed with, if it has failed.
     void check() const { failure_.check(); }
     Deadline next_heartbeat() const noexcept { return Deadline::never(); }
-    void beat(Clock::time_point) noexcept {}
+    void tick(Clock::time_point) noexcept {}
 
-    /// Whether there is nothing half-said between the two.
-    bool is_quiet() const noexcept { return expected_.empty() && subscribing_ == 0 && output_.empty(); }
+    /// Whether no reply is outstanding and no output is pending.
+    bool is_idle() const noexcept {
+        return expected_replies_.empty() && pending_subscriptions_ == 0 && output_.empty();
+    }
 
     // -- for operations
-    /// Before each: what an earlier one has asked for and not waited for (it was refused something) is nobody's.
-    void begin();
+    /// Call before each operation: discards the replies that an earlier, failed operation has not waited for.
+    void begin_operation();
     const std::string& peer() const noexcept { return peer_; }
     const Options& options() const noexcept { return options_; }
 
-    /// Puts out a command. Its reply is the one that reply() returns after those of the commands before it.
+    /// Appends a command to the output. await_reply() returns the replies in the order of their commands.
     void send(std::initializer_list<std::string_view> command) {
         append_command(output_, command);
-        expect(true);
+        expect_reply(true);
     }
     void send(std::span<const std::string> command);
-    /// For a command that its caller puts out by itself.
-    void expect(bool wanted) { expected_.push_back(wanted); }
-    /// Puts out a command whose reply nobody waits for. What it refuses is logged.
-    void send_and_forget(std::initializer_list<std::string_view> command) {
+    /// For a command that its caller has appended to output().
+    void expect_reply(bool awaited) { expected_replies_.push_back(awaited); }
+    /// Appends a command whose reply is discarded; an error is logged.
+    void send_ignoring_reply(std::initializer_list<std::string_view> command) {
         append_command(output_, command);
-        expect(false);
+        expect_reply(false);
     }
-    void send_and_forget(std::span<const std::string> command);
-    /// Puts out a script's call, by its number once the server has learnt it.
+    void send_ignoring_reply(std::span<const std::string> command);
+    /// Appends a call of a script, by its SHA-1 once the server has loaded it; always by its text if `ignore_reply`.
     void send_script(const Script& script, std::span<const std::string> keys, std::span<const std::string> arguments,
-                     bool forget = false);
-    /// After an answer that the server knows no such script.
-    void forget_scripts() noexcept { known_scripts_.clear(); }
+                     bool ignore_reply = false);
+    /// Call after NOSCRIPT: the server does not have the scripts any more.
+    void clear_loaded_scripts() noexcept { loaded_scripts_.clear(); }
 
-    /// The next reply that came, if it has come.
-    std::optional<Reply> take_reply();
-    /// The next reply. Waits no longer than `socket_timeout`, when there is one.
-    async::Operation<Reply> reply();
-    /// The next reply, which is no error, nor anything but what is named.
-    async::Operation<Reply> reply(Reply::Type type, const char* command);
-    /// How many replies have yet to come, those that nobody waits for included.
-    std::size_t outstanding() const noexcept { return expected_.size(); }
+    /// Returns the next reply if it has arrived.
+    std::optional<Reply> pop_reply();
+    /// Waits for the next reply. Throws Timeout after `socket_timeout`, if that is set; after twice that time with
+    /// `retry_on_timeout`.
+    async::Operation<Reply> await_reply();
+    /// Waits for the next reply of that type. Throws the exception for an error reply, ConnectionError for a reply of
+    /// another type.
+    async::Operation<Reply> await_reply(Reply::Type type, const char* command);
+    /// The number of replies that have not arrived, including those to be discarded.
+    std::size_t outstanding_replies() const noexcept { return expected_replies_.size(); }
 
-    /// Whether the server tells about changes of keys that were read after CLIENT CACHING YES.
+    /// Whether client-side caching is on: the server reports changes of keys that were read after CLIENT CACHING YES.
     bool is_tracking() const noexcept { return tracking_; }
     void set_tracking(bool on) noexcept { tracking_ = on; }
     BindingCache& bindings() noexcept { return bindings_; }
     const BindingCache& bindings() const noexcept { return bindings_; }
     Subscriptions& subscriptions() noexcept { return subscriptions_; }
-    /// From now on changes of these keys are noticed.
+    /// Replaces the watched keys, and clears watched_key_changed().
     void watch(const std::vector<std::string>& keys);
-    /// Whether one of them may have been changed since.
-    bool watched_key_changed() const noexcept { return watched_changed_; }
-    /// Has the channels that match a pattern listened to. It is answered by a push.
+    /// Whether a watched key may have changed since watch().
+    bool watched_key_changed() const noexcept { return watched_key_changed_; }
+    /// Subscribes to the channels that match a pattern. Redis confirms it by a push, not by a reply.
     void subscribe(const std::string& pattern);
     void unsubscribe(const std::string& pattern);
-    /// Whether some of that has not been answered yet.
-    bool is_subscribing() const noexcept { return subscribing_ != 0; }
-    /// Why the last of it was refused, when it was; asked once.
-    std::optional<Reply> take_refusal() { return std::exchange(subscription_refusal_, std::nullopt); }
+    /// Whether a subscription is neither confirmed nor refused yet.
+    bool has_pending_subscriptions() const noexcept { return pending_subscriptions_ != 0; }
+    /// Returns the error of the last refused subscription, if there was one, and clears it.
+    std::optional<Reply> pop_subscription_error() { return std::exchange(subscription_error_, std::nullopt); }
 
-    /// Bytes of a log-in do not stay in memory.
+    /// Overwrites the output buffer, so that credentials do not stay in memory.
     void wipe_output() noexcept;
 
 private:
-    void take(Reply reply);
-    void take_push(Reply push);
-    void invalidated(std::string_view key);
+    void on_reply(Reply reply);
+    void on_push(Reply push);
+    void on_invalidated(std::string_view key);
 
     std::string peer_;
     const Options& options_;
     ReplyReader reader_;
     std::string output_;
     net::SessionFailure failure_;
-    std::deque<bool> expected_;  // for each reply to come, whether somebody waits for it
+    std::deque<bool> expected_replies_;  // for each outstanding reply, whether an operation waits for it
     std::deque<Reply> replies_;
-    std::set<const Script*> known_scripts_;
+    std::set<const Script*> loaded_scripts_;
     bool tracking_ = false;
     BindingCache bindings_;
     Subscriptions subscriptions_;
-    std::set<std::string, std::less<>> watched_;
-    bool watched_changed_ = false;
-    std::size_t subscribing_ = 0;
-    std::optional<Reply> subscription_refusal_;
+    std::set<std::string, std::less<>> watched_keys_;
+    bool watched_key_changed_ = false;
+    std::size_t pending_subscriptions_ = 0;
+    std::optional<Reply> subscription_error_;
 };
 
 }  // namespace kombu::redis

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #include <kombu/error.hpp>
 #include <kombu/log.hpp>
 
@@ -11,21 +12,23 @@
 namespace kombu::redis {
 namespace {
 
-/// How many messages are given back in one go.
+/// Limits of the messages that one call of expired_script() returns.
 constexpr std::size_t page_size = 100;
 constexpr std::size_t page_bytes = std::size_t{1} << 20;
 
-struct Call {
+struct ScriptCall {
     std::vector<std::string> keys{}, arguments{};
 };
 
-/// What restore_script() needs to give back the part of a record that is an envelope. Marks count from its beginning.
-Call restore_call(const Link& link, std::vector<std::string> lists, std::string tag, std::string since,
-                  json_text::Span envelope, const std::vector<envelope::Insertion>& marks) {
-    Call call;
-    call.keys = {link.keys.unacked(), link.keys.unacked_index()};
+/// Arguments of requeue_script() to requeue the envelope within a record. Positions of marks are relative to the
+/// envelope.
+ScriptCall requeue_call(const SessionContext& context, std::vector<std::string> lists, std::string unacked_tag,
+                        std::string unacked_since, json_text::Span envelope,
+                        const std::vector<envelope::Insertion>& marks) {
+    ScriptCall call;
+    call.keys = {context.keys.unacked(), context.keys.unacked_index()};
     call.keys.insert(call.keys.end(), lists.begin(), lists.end());
-    call.arguments = {std::move(tag), std::move(since), std::to_string(envelope.begin + 1),
+    call.arguments = {std::move(unacked_tag), std::move(unacked_since), std::to_string(envelope.begin + 1),
                       std::to_string(envelope.end)};
     for (const envelope::Insertion& mark : marks) {
         call.arguments.push_back(std::to_string(envelope.begin + mark.at));
@@ -34,152 +37,159 @@ Call restore_call(const Link& link, std::vector<std::string> lists, std::string 
     return call;
 }
 
-Call restore_call(const Link& link, const Taken& taken) {
-    // The record is the envelope with one bracket before it.
-    return restore_call(link, {taken.list}, taken.tag, taken.since, {1, 1 + taken.envelope_size}, taken.marks);
+ScriptCall requeue_call(const SessionContext& context, const ReceivedMessage& message) {
+    // In the record one bracket precedes the envelope.
+    return requeue_call(context, {message.source_list}, message.unacked_tag, message.unacked_since,
+                        {1, 1 + message.envelope_size}, message.redelivered_marks);
 }
 
 }  // namespace
 
-std::string redelivered(const Taken& taken) {
+std::string redelivered_envelope(const ReceivedMessage& taken) {
     std::string text;
     std::size_t from = 0;
-    for (const envelope::Insertion& mark : taken.marks) {
+    for (const envelope::Insertion& mark : taken.redelivered_marks) {
         text.append(taken.envelope, from, mark.at - from).append(mark.text);
         from = mark.at;
     }
     return text.append(taken.envelope, from);
 }
 
-async::Operation<> acknowledge(Link& link, std::string tag) {
-    Session& session = link.session;
-    // Not by a transaction: a server without memory takes none, and needs to be emptied. A name without a record is
-    // nothing, and is removed by whoever comes across it.
-    session.send({"HDEL", link.keys.unacked(), tag});
-    session.send({"ZREM", link.keys.unacked_index(), tag});
-    const Reply record = co_await session.reply();
-    const Reply name = co_await session.reply();
-    throw_if_error(record, session.peer());
-    throw_if_error(name, session.peer());
+async::Operation<> acknowledge(SessionContext& context, std::string tag) {
+    Session& session = context.session;
+    // Not in a transaction: a server that is out of memory refuses those, and acknowledging must be possible to free
+    // memory. An index entry without a record is harmless; expired_script() removes it.
+    session.send({"HDEL", context.keys.unacked(), tag});
+    session.send({"ZREM", context.keys.unacked_index(), tag});
+    const Reply record_reply = co_await session.await_reply();
+    const Reply index_reply = co_await session.await_reply();
+    throw_if_error(record_reply, session.peer());
+    throw_if_error(index_reply, session.peer());
 }
 
-async::Operation<> give_back(Link& link, const Taken& taken) {
-    if (taken.tag.empty()) {
-        link.session.send({"RPUSH", taken.list, redelivered(taken)});
-        co_await link.session.reply(Reply::Type::integer, "RPUSH");
+async::Operation<> requeue_message(SessionContext& context, const ReceivedMessage& taken) {
+    if (taken.unacked_tag.empty()) {
+        context.session.send({"RPUSH", taken.source_list, redelivered_envelope(taken)});
+        co_await context.session.await_reply(Reply::Type::integer, "RPUSH");
     } else {
-        Call call = restore_call(link, taken);
-        co_await run_script(link.session, restore_script(), std::move(call.keys), std::move(call.arguments));
+        ScriptCall call = requeue_call(context, taken);
+        co_await run_script(context.session, requeue_script(), std::move(call.keys), std::move(call.arguments));
     }
 }
 
-void give_back_nowait(Link& link, const Taken& taken) {
-    if (taken.tag.empty()) {
-        link.session.send_and_forget({"RPUSH", taken.list, redelivered(taken)});
+void requeue_message_nowait(SessionContext& context, const ReceivedMessage& taken) {
+    if (taken.unacked_tag.empty()) {
+        context.session.send_ignoring_reply({"RPUSH", taken.source_list, redelivered_envelope(taken)});
     } else {
-        const Call call = restore_call(link, taken);
-        link.session.send_script(restore_script(), call.keys, call.arguments, true);
+        const ScriptCall call = requeue_call(context, taken);
+        context.session.send_script(requeue_script(), call.keys, call.arguments, true);
     }
 }
 
 namespace {
 
-/// Where a message goes back to that somebody has held for too long. One that was taken here names its queue by way of
-/// the default exchange. Of another only the exchange is known, as in Kombu.
-async::Operation<std::vector<std::string>> way_back(Link& link, const envelope::Held& held) {
+/// The lists to which a message is restored. The record of a message received by this library names its queue, through
+/// the default exchange. Another record names only the exchange and the routing key, as in Kombu.
+async::Operation<std::vector<std::string>> requeue_targets(SessionContext& context,
+                                                           const envelope::UnackedRecord& record) {
     std::vector<std::string> queues;
-    if (held.exchange.empty()) {
-        if (!held.routing_key.empty()) queues.push_back(held.routing_key);
+    if (record.exchange.empty()) {
+        if (!record.routing_key.empty()) queues.push_back(record.routing_key);
     } else {
-        const auto* const bindings = co_await bindings_of(link, link.keys.bindings(held.exchange), false);
-        const Exchange* const known = link.declared.exchange(held.exchange);
-        queues = route(bindings->bindings, known ? known->type() : "direct", held.routing_key);
+        const auto* const bindings = co_await load_bindings(context, context.keys.bindings(record.exchange), false);
+        const Exchange* const declared = context.declared.exchange(record.exchange);
+        queues = matching_queues(bindings->bindings, declared ? declared->type() : "direct", record.routing_key);
     }
     std::vector<std::string> lists;
-    for (const std::string& queue : queues) lists.push_back(link.keys.queue(queue, held.priority));
+    for (const std::string& queue : queues) lists.push_back(context.keys.queue(queue, record.priority));
     co_return lists;
 }
 
-async::Operation<> restore_one(Link& link, std::string tag, std::string since, std::string record) {
-    const auto held = envelope::parse_held(record);
+async::Operation<> restore_one(SessionContext& context, std::string tag, std::string since, std::string record) {
+    const auto parsed = envelope::parse_unacked_record(record);
     std::vector<std::string> lists;
-    if (held) lists = co_await way_back(link, *held);
-    Call call;
+    if (parsed) lists = co_await requeue_targets(context, *parsed);
+    ScriptCall call;
     if (!lists.empty()) {
-        std::vector<envelope::Insertion> marks = envelope::redelivery(record, held->envelope.begin);
-        for (envelope::Insertion& mark : marks) mark.at -= held->envelope.begin;
-        call = restore_call(link, std::move(lists), tag, since, held->envelope, marks);
+        std::vector<envelope::Insertion> marks = envelope::redelivered_marks(record, parsed->envelope.begin);
+        for (envelope::Insertion& mark : marks) mark.at -= parsed->envelope.begin;
+        call = requeue_call(context, std::move(lists), tag, since, parsed->envelope, marks);
     } else {
-        const std::string poison = link.keys.poison(held ? held->routing_key : link.options.unacked_key);
-        log(LogLevel::error, link.session.peer() + ": a message that was held for too long " +
-                                 (held ? "has no queue to go back to" : "is recorded in a way that nobody can read") +
-                                 " and was set aside in the list " + poison);
-        call = restore_call(link, {poison}, tag, since, held ? held->envelope : json_text::Span{0, record.size()}, {});
+        const std::string poison = context.keys.poison(parsed ? parsed->routing_key : context.options.unacked_key);
+        log(LogLevel::error, context.session.peer() + ": a message whose visibility timeout has expired " +
+                                 (parsed ? "has no queue to return to" : "has an unreadable record") +
+                                 " and was moved to the list " + poison);
+        call = requeue_call(context, {poison}, tag, since,
+                            parsed ? parsed->envelope : json_text::Span{0, record.size()}, {});
     }
-    co_await run_script(link.session, restore_script(), std::move(call.keys), std::move(call.arguments));
+    co_await run_script(context.session, requeue_script(), std::move(call.keys), std::move(call.arguments));
 }
 
-/// A record that cannot be given back stays, and keeps none of the others from it.
-async::Operation<> try_to_restore(Link& link, const Reply& tag, const Reply& since, const Reply& record) {
+/// A record that cannot be restored stays where it is, and does not prevent the others from being restored.
+async::Operation<> try_restore(SessionContext& context, const Reply& tag, const Reply& since, const Reply& record) {
     try {
-        co_await restore_one(link, tag.text, since.text, record.text);
+        co_await restore_one(context, tag.text, since.text, record.text);
     } catch (const ChannelError& error) {
-        link.session.begin();  // nobody waits for what it had still to be told
+        context.session.begin_operation();  // discards the outstanding replies
         log(LogLevel::error,
-            link.session.peer() + ": a message that was held for too long cannot be given back: " + error.what());
+            context.session.peer() +
+                ": a message whose visibility timeout has expired cannot be restored: " + error.what());
     }
 }
 
-async::Operation<> restore_pages(Link& link, const std::string& token, Deadline until) {
-    const std::size_t limit = link.options.unacked_restore_limit;
-    const auto expire = std::chrono::duration_cast<std::chrono::milliseconds>(link.options.unacked_mutex_expire);
-    const std::string timeout = std::to_string(std::chrono::duration<double>(link.options.visibility_timeout).count());
+async::Operation<> restore_pages(SessionContext& context, const std::string& token, Deadline until) {
+    const std::size_t limit = context.options.unacked_restore_limit;
+    const auto expire = std::chrono::duration_cast<std::chrono::milliseconds>(context.options.unacked_mutex_expire);
+    const std::string timeout =
+        std::to_string(std::chrono::duration<double>(context.options.visibility_timeout).count());
     std::size_t restored = 0;
-    std::string last_failed;
+    std::string previous_first_tag;
     for (bool first = true;; first = false) {
-        const std::size_t most = limit == 0 ? page_size : std::min(page_size, limit - restored);
-        std::vector<std::string> keys{link.keys.unacked(), link.keys.unacked_index(), link.keys.unacked_mutex()};
+        const std::size_t page_limit = limit == 0 ? page_size : std::min(page_size, limit - restored);
+        std::vector<std::string> keys{context.keys.unacked(), context.keys.unacked_index(),
+                                      context.keys.unacked_mutex()};
         std::vector<std::string> arguments{token,
                                            std::to_string(std::max<std::int64_t>(expire.count(), 1)),
                                            timeout,
-                                           std::to_string(most),
+                                           std::to_string(page_limit),
                                            first ? "1" : "0",
                                            std::to_string(page_bytes)};
-        const Reply page = co_await run_script(link.session, expired_script(), std::move(keys), std::move(arguments));
-        if (!page.is(Reply::Type::array) || page.elements.empty()) co_return;  // somebody else does it, or all is done
+        const Reply page =
+            co_await run_script(context.session, expired_script(), std::move(keys), std::move(arguments));
+        if (!page.is(Reply::Type::array) || page.elements.empty()) co_return;  // mutex locked, or nothing left
         const auto& found = page.elements;
-        if (found[0].text == last_failed) break;  // what is left cannot be given back
-        last_failed = found[0].text;
+        if (found[0].text == previous_first_tag) break;  // the rest cannot be restored
+        previous_first_tag = found[0].text;
         for (std::size_t i = 0; i + 2 < found.size(); i += 3)
-            co_await try_to_restore(link, found[i], found[i + 1], found[i + 2]);
+            co_await try_restore(context, found[i], found[i + 1], found[i + 2]);
         restored += found.size() / 3;
         if (limit != 0 && restored >= limit) break;
         if (until.expired()) {
-            link.restoring.not_done();
+            context.restore_timer.set_due_now();
             break;
         }
     }
-    std::vector<std::string> mutex{link.keys.unacked_mutex()}, held_by{token};
-    co_await run_script(link.session, release_script(), std::move(mutex), std::move(held_by));
+    std::vector<std::string> mutex{context.keys.unacked_mutex()}, token_argument{token};
+    co_await run_script(context.session, unlock_script(), std::move(mutex), std::move(token_argument));
 }
 
 }  // namespace
 
-async::Operation<> restore_expired(Link& link, Deadline until) {
+async::Operation<> restore_expired(SessionContext& context, Deadline until) {
     const std::string token = make_uuid();
-    std::string refusal;
+    std::string error_text;
     try {
-        co_await restore_pages(link, token, until);
+        co_await restore_pages(context, token, until);
         co_return;
     } catch (const ChannelError& error) {
-        // An innocent consumer asked for something else.
-        refusal = error.what();
+        // Must not fail the consumer's receive, which this is only a part of.
+        error_text = error.what();
     }
-    link.session.begin();
+    context.session.begin_operation();
     log(LogLevel::error,
-        link.session.peer() + ": messages that were held for too long cannot be given back: " + refusal);
-    const std::vector<std::string> mutex{link.keys.unacked_mutex()}, held_by{token};
-    link.session.send_script(release_script(), mutex, held_by, true);
+        context.session.peer() + ": messages whose visibility timeout has expired cannot be restored: " + error_text);
+    const std::vector<std::string> mutex{context.keys.unacked_mutex()}, token_argument{token};
+    context.session.send_script(unlock_script(), mutex, token_argument, true);
 }
 
 }  // namespace kombu::redis

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
 #include <cstddef>
@@ -10,19 +11,19 @@
 
 namespace kombu::redis {
 
-/// What has been published to the fanout exchanges that one channel's queue is bound to, and has not been taken yet.
-/// Redis keeps nothing for subscribers; neither does an inbox that nobody empties: the oldest messages go.
-class Inbox {
+/// Messages of a queue's fanout exchanges that one channel has not received yet. Redis stores nothing for subscribers.
+/// A buffer that exceeds its limits drops its oldest messages.
+class SubscriptionBuffer {
 public:
     static constexpr std::size_t max_messages = 100'000;
     static constexpr std::size_t max_bytes = std::size_t{64} << 20;
 
-    /// False when an older message had to go.
-    bool put(std::string message);
-    void put_back(std::string message);
+    /// Returns false if an older message was dropped.
+    bool push(std::string message);
+    void push_front(std::string message);
     bool empty() const noexcept { return messages_.empty(); }
     std::size_t size() const noexcept { return messages_.size(); }
-    std::string take();
+    std::string pop();
     void clear() noexcept;
 
 private:
@@ -30,18 +31,18 @@ private:
     std::size_t bytes_ = 0;
 };
 
-/// Which inboxes of a session listen to which patterns of channels.
+/// Maps patterns of Pub/Sub channels to the buffers of a session that are subscribed to them.
 class Subscriptions {
 public:
-    /// Whether Redis has to be told.
-    bool add(const std::string& pattern, Inbox& inbox);
-    /// The patterns that nobody listens to any more.
-    std::vector<std::string> remove(const Inbox& inbox);
-    /// False when a message was dropped.
+    /// Returns whether PSUBSCRIBE must be sent.
+    bool add(const std::string& pattern, SubscriptionBuffer& buffer);
+    /// Returns the patterns that are no longer used, for PUNSUBSCRIBE.
+    std::vector<std::string> remove(const SubscriptionBuffer& buffer);
+    /// Returns false if a buffer dropped a message.
     bool deliver(std::string_view pattern, const std::string& message);
 
 private:
-    std::map<std::string, std::vector<Inbox*>, std::less<>> listeners_{};
+    std::map<std::string, std::vector<SubscriptionBuffer*>, std::less<>> buffers_{};
 };
 
 }  // namespace kombu::redis

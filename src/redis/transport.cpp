@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #include "redis/transport.hpp"
 
 #include <kombu/error.hpp>
@@ -18,8 +19,7 @@ int database_of(const Endpoint& endpoint) {
     int number = 0;
     const auto [end, error] = std::from_chars(name.data(), name.data() + name.size(), number);
     if (error != std::errc{} || end != name.data() + name.size() || number < 0)
-        throw ConfigurationError("virtual_host: must be the number of a database, not " +
-                                 std::string{name.substr(0, 100)});
+        throw ConfigurationError("virtual_host: must be a database number, not " + std::string{name.substr(0, 100)});
     return number;
 }
 
@@ -46,9 +46,9 @@ public:
 
     void check(const ConnectionParameters& parameters) const override {
         (void)parse_options(parameters.transport_options);
-        if (!parameters.login_method.empty()) throw ConfigurationError("login_method: Redis knows only one");
+        if (!parameters.login_method.empty()) throw ConfigurationError("login_method: cannot be chosen on Redis");
         if (parameters.heartbeat.count() != 0)
-            throw ConfigurationError("heartbeat: Redis has none; health_check_interval and TCP keep-alive do its work");
+            throw ConfigurationError("heartbeat: not supported on Redis; use health_check_interval and TCP keep-alive");
     }
 
     async::Operation<std::shared_ptr<TransportConnection>> connect(const Endpoint& endpoint,

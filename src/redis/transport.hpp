@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
 #include <kombu/transport.hpp>
@@ -12,7 +13,7 @@ enum class Kind : std::uint8_t { plain, encrypted, unix_socket, sentinel };
 /// `redis://`, `rediss://`, `redis+socket://` and `sentinel://`.
 std::shared_ptr<const Transport> make_transport(Kind kind);
 
-/// The number of the database that a virtual host names. Throws ConfigurationError for one that names none.
+/// The database number in an endpoint's virtual host; 0 if that is empty. Throws ConfigurationError if it is no number.
 int database_of(const Endpoint& endpoint);
 
 }  // namespace kombu::redis

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #include "support/suggestion.hpp"
 
 #include <algorithm>
@@ -24,11 +25,11 @@ std::size_t edit_distance(std::string_view a, std::string_view b) {
 
 }  // namespace
 
-std::string suggest(std::string_view word, const std::vector<std::string>& known) {
+std::string suggest(std::string_view word, const std::vector<std::string>& candidates) {
     std::string text = "known: ";
     std::string_view nearest;
     std::size_t best = std::string_view::npos;
-    for (const std::string& candidate : known) {
+    for (const std::string& candidate : candidates) {
         text += (text.size() > 7 ? ", " : "") + candidate;
         const std::size_t distance = word.size() <= 64 ? edit_distance(word, candidate) : word.size();
         if (distance < best) {

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
 #include <string>
@@ -7,6 +8,6 @@
 namespace kombu {
 
 /// "known: a, b, c" and, when one of them is close to `word`, "; did you mean a?"
-std::string suggest(std::string_view word, const std::vector<std::string>& known);
+std::string suggest(std::string_view word, const std::vector<std::string>& candidates);
 
 }  // namespace kombu

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #include "support/utf8.hpp"
 
 #include <cstddef>

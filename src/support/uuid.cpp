@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #include "support/uuid.hpp"
 
 #include <kombu/detail/process.hpp>
@@ -13,24 +14,24 @@
 namespace kombu {
 namespace {
 
-constexpr std::size_t bytes_each = 16;
+constexpr std::size_t uuid_bytes = 16;
 
 class RandomBytes {
 public:
-    const unsigned char* take() {
+    const unsigned char* next_block() {
         if (next_ == bytes_.size() || epoch_ != detail::fork_epoch()) refill();
-        const unsigned char* const taken = bytes_.data() + next_;
-        next_ += bytes_each;
-        return taken;
+        const unsigned char* const block = bytes_.data() + next_;
+        next_ += uuid_bytes;
+        return block;
     }
 
 private:
     void refill() {
         detail::install_fork_handler();
-        for (std::size_t have = 0; have < bytes_.size();) {
-            const ssize_t count = ::getrandom(bytes_.data() + have, bytes_.size() - have, 0);
+        for (std::size_t filled = 0; filled < bytes_.size();) {
+            const ssize_t count = ::getrandom(bytes_.data() + filled, bytes_.size() - filled, 0);
             if (count > 0)
-                have += static_cast<std::size_t>(count);
+                filled += static_cast<std::size_t>(count);
             else if (errno != EINTR)
                 throw std::system_error(errno, std::generic_category(), "getrandom");
         }
@@ -38,7 +39,7 @@ private:
         epoch_ = detail::fork_epoch();
     }
 
-    std::array<unsigned char, 256 * bytes_each> bytes_{};
+    std::array<unsigned char, 256 * uuid_bytes> bytes_{};
     std::size_t next_ = bytes_.size();
     std::uint32_t epoch_ = 0;
 };
@@ -54,11 +55,11 @@ constexpr auto hex_pairs = [] {
 
 void write_uuid(char* to) {
     thread_local RandomBytes random;
-    std::array<unsigned char, bytes_each> bytes;
-    std::memcpy(bytes.data(), random.take(), bytes.size());
+    std::array<unsigned char, uuid_bytes> bytes;
+    std::memcpy(bytes.data(), random.next_block(), bytes.size());
     bytes[6] = static_cast<unsigned char>((bytes[6] & 0x0f) | 0x40);
     bytes[8] = static_cast<unsigned char>((bytes[8] & 0x3f) | 0x80);
-    std::array<char, 2 * bytes_each> digits;
+    std::array<char, 2 * uuid_bytes> digits;
     for (std::size_t i = 0; i < bytes.size(); ++i) std::memcpy(digits.data() + 2 * i, hex_pairs[bytes[i]].data(), 2);
     std::memcpy(to, digits.data(), 8);
     std::memcpy(to + 9, digits.data() + 8, 4);

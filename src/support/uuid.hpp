@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
 #include <cstddef>
@@ -7,8 +8,8 @@ namespace kombu {
 
 constexpr std::size_t uuid_size = 36;
 
-/// Writes a random UUID (version 4), uuid_size characters as Python's str(uuid4()) writes it. The system's random
-/// numbers are fetched for many at once; a forked child never repeats its parent's.
+/// Writes a random UUID (version 4): uuid_size characters in the format of Python's str(uuid4()). Random bytes are read
+/// from the system for many UUIDs at once; a forked child never repeats its parent's.
 void write_uuid(char* to);
 
 inline std::string make_uuid() {

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
 #include <kombu/error.hpp>
@@ -16,16 +17,16 @@ inline bool is_one_of(std::string_view text, std::initializer_list<std::string_v
     return std::find(candidates.begin(), candidates.end(), text) != candidates.end();
 }
 
-/// Names travel as AMQP short strings. Throws ConfigurationError that names the field.
+/// Checks that a name fits into an AMQP short string. Throws ConfigurationError that names the field.
 inline void check_name(std::string_view name, const char* field) {
     if (name.size() > 255) throw ConfigurationError(std::string{field} + ": longer than 255 bytes");
     if (name.find('\0') != std::string_view::npos)
         throw ConfigurationError(std::string{field} + ": contains a NUL character");
 }
 
-/// Whole milliseconds, as brokers count. Throws ConfigurationError, naming the field, for what is negative, no number,
-/// or more than 32 bits hold.
-inline std::int64_t milliseconds(std::chrono::duration<double> time, const char* field) {
+/// Rounds to whole milliseconds, the unit of brokers. Throws ConfigurationError that names the field when the time is
+/// negative, not a number, or more than 32 bits can hold.
+inline std::int64_t to_milliseconds(std::chrono::duration<double> time, const char* field) {
     const double count = std::round(time.count() * 1000);
     if (!(count >= 0 && count <= 4294967295.0))
         throw ConfigurationError(std::string{field} + ": must be from 0 to 4294967 seconds");

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
 #include <kombu/deadline.hpp>
@@ -8,15 +9,15 @@
 
 namespace kombu {
 
-/// Walks through a RetryPolicy, within a deadline.
+/// Computes the pauses between the attempts of a RetryPolicy, within a deadline.
 class Backoff {
 public:
     Backoff(RetryPolicy policy, Deadline deadline) : policy_(policy), deadline_(deadline) {}
 
-    /// How long to wait before the next attempt; nothing when there is none left.
+    /// The pause before the next attempt. Null when no attempt is left, or the pause would reach the deadline.
     std::optional<std::chrono::milliseconds> next();
 
-    /// Waits, but not beyond the deadline.
+    /// Sleeps for the pause, at most until the deadline.
     void sleep(std::chrono::milliseconds pause) const;
 
 private:

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
 #include <kombu/json.hpp>
@@ -12,15 +13,16 @@ namespace kombu::detail {
 
 using Query = std::vector<std::pair<std::string, std::string>>;
 
-/// The names that options of TLS have in a URL, `ssl_ca_certs` and so on.
+/// Whether a URL option is one of TLS: `ssl_ca_certs` and so on.
 bool is_ssl_option(std::string_view name);
 
-/// What a connection asks for, in its options (`given`: true, false, null, or an object by Kombu's names, with or
-/// without `ssl_`), in its URL's query, or by its scheme (`implied`). Throws ConfigurationError, naming the field, for
-/// what is not known and for what contradicts the scheme.
-std::optional<SslOptions> parse_ssl(const Json& given, const Query& query, bool implied);
+/// The TLS options of a connection; null without TLS. They come from `options` (true, false, null, or an object with
+/// Kombu's names, with or without `ssl_`), from the query of the URL, or from its scheme (`implied_by_scheme`). Throws
+/// ConfigurationError that names the field for unknown options, invalid values, and `options` that are false when the
+/// URL asks for TLS.
+std::optional<SslOptions> parse_ssl(const Json& options, const Query& query, bool implied_by_scheme);
 
-/// What differs from the defaults, as it stands in a URL's query.
+/// The options that differ from their defaults, in the form of a URL's query.
 Query ssl_query(const SslOptions& ssl);
 
 }  // namespace kombu::detail

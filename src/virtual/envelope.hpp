@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
 #include <kombu/message.hpp>
@@ -10,66 +11,67 @@
 #include <string_view>
 #include <vector>
 
-/// How a message travels where there is nothing but texts to carry it: one JSON object with the members body,
-/// content-encoding, content-type, headers and properties, to the letter as Kombu writes it.
+/// The envelope of a message on a broker that stores only text: one JSON object with the members body,
+/// content-encoding, content-type, headers and properties, in Kombu's format.
 namespace kombu::envelope {
 
-/// How bodies stand in the envelope: in base64, or as the text they are.
+/// The encoding of the body in the envelope: base64, or none (a JSON string).
 enum class BodyEncoding : bool { base64, none };
 
-/// What all envelopes of messages with the same properties and the same address have in common. Rendering it is most
-/// of the work, and from one message to the next it is rarely different.
-class Frame {
+/// The part that the envelopes of messages with the same properties and the same address have in common. Rendering it
+/// is most of the work, and it rarely changes from one message to the next.
+class EnvelopeTemplate {
 public:
-    Frame(const Properties& properties, std::string_view exchange, std::string_view routing_key, BodyEncoding encoding);
+    EnvelopeTemplate(const Properties& properties, std::string_view exchange, std::string_view routing_key,
+                     BodyEncoding encoding);
 
-    /// The body as append() and size() take it: in base64 it stays what it is and is encoded where it goes. Throws
-    /// EncodeError for a body that is not the text it would have to be.
-    std::string_view prepare(std::string_view body, std::string& memory) const;
-    /// How long the envelope of that body will be, with a tag of `tag` bytes.
-    std::size_t size(std::string_view prepared, std::size_t tag) const noexcept;
-    /// `tag` is one delivery's own, and needs no escapes.
+    /// Returns the body as append() and size() take it: with base64 the body itself, which append() encodes; otherwise
+    /// a JSON string in `scratch`. Throws EncodeError if the encoding is none and the body is not UTF-8.
+    std::string_view prepare(std::string_view body, std::string& scratch) const;
+    /// The size of the envelope in bytes, with a delivery tag of `tag_size` bytes.
+    std::size_t size(std::string_view prepared, std::size_t tag_size) const noexcept;
+    /// Appends the envelope to `out`. `tag` is the delivery tag, unique to this copy; it must need no JSON escapes.
     void append(std::string& out, std::string_view prepared, std::string_view tag) const;
 
 private:
     BodyEncoding encoding_;
-    std::string behind_body_;
+    std::string suffix_;
 };
 
-/// An envelope taken apart.
-struct Opened {
+/// The contents of an envelope.
+struct ParsedEnvelope {
     Delivery delivery{};
-    /// As text, though some senders number their messages.
-    std::string tag{};
+    /// As text; some senders use numbers.
+    std::string delivery_tag{};
 };
 
-/// Nothing for what cannot be delivered: not JSON, or one of body, properties, their delivery_tag, delivery_info and
-/// its exchange and routing_key is missing. `why` says which then. A body that is not what its encoding says is
-/// delivered, with an error in place of its headers.
-std::optional<Opened> open(std::string_view text, std::string& why);
+/// Parses an envelope. Returns nothing if it cannot be delivered: it is not a JSON object, or lacks body, properties,
+/// their delivery_tag or delivery_info, or the latter's exchange or routing_key; `error` says which. A body that does
+/// not have its declared encoding is delivered with `header_error` set.
+std::optional<ParsedEnvelope> parse(std::string_view text, std::string& error);
 
-/// A text put into another one.
+/// A text to insert at an offset of another text.
 struct Insertion {
     std::size_t at = 0;
     std::string_view text{};
 };
 
-/// What makes the envelope at `begin` of a well-formed text one of a message that comes again: `redelivered` in its
-/// headers and its delivery_info. Nothing is said twice.
-std::vector<Insertion> redelivery(std::string_view text, std::size_t begin = 0);
+/// The insertions that mark the envelope at `begin` of a well-formed text as redelivered, in its headers and in its
+/// delivery_info. What is marked already is not marked again.
+std::vector<Insertion> redelivered_marks(std::string_view text, std::size_t begin = 0);
 
-/// A delivery that a consumer holds, as all consumers record it: `[envelope, exchange, routing_key]`.
-struct Held {
+/// The record of an unacknowledged message, in the format of all consumers: `[envelope, exchange, routing_key]`.
+struct UnackedRecord {
     json_text::Span envelope{};
     std::string exchange{};
     std::string routing_key{};
     int priority = 0;
 };
 
-/// What follows the envelope in the record of a delivery from `queue`. It names the queue itself, by way of the default
-/// exchange: giving it back reaches no other queue that it was routed to.
-std::string held_suffix(std::string_view queue);
-/// Nothing for what is no such record.
-std::optional<Held> parse_held(std::string_view text);
+/// The text after the envelope in the record of a message from `queue`. It names the queue itself, through the default
+/// exchange, so that restoring the message reaches no other queue that it was routed to.
+std::string unacked_suffix(std::string_view queue);
+/// Returns nothing if the text is not such a record.
+std::optional<UnackedRecord> parse_unacked_record(std::string_view text);
 
 }  // namespace kombu::envelope

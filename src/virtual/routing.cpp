@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #include "virtual/routing.hpp"
 
 #include <algorithm>
@@ -7,7 +8,7 @@
 namespace kombu::routing {
 namespace {
 
-std::vector<std::string_view> words(std::string_view text) {
+std::vector<std::string_view> split_words(std::string_view text) {
     std::vector<std::string_view> result;
     if (text.empty()) return result;
     for (std::size_t begin = 0;;) {
@@ -21,20 +22,20 @@ std::vector<std::string_view> words(std::string_view text) {
 }  // namespace
 
 bool topic_matches(std::string_view pattern_text, std::string_view key_text) {
-    const auto pattern = words(pattern_text), key = words(key_text);
-    // Greedy with one point of return, as for shell wildcards: a later '#' makes the earlier ones settled. Linear
-    // memory and at most pattern x key steps, whatever a hostile pattern looks like.
+    const auto pattern = split_words(pattern_text), key = split_words(key_text);
+    // Greedy with one point to backtrack to, as for shell wildcards: only the last '#' is ever retried. Linear memory
+    // and at most pattern x key steps, for hostile patterns too.
     std::size_t p = 0, k = 0;
-    std::size_t hash = pattern.size(), resume = 0;
+    std::size_t last_hash = pattern.size(), resume = 0;
     while (k < key.size()) {
         if (p < pattern.size() && pattern[p] == "#") {
-            hash = p++;
+            last_hash = p++;
             resume = k;
         } else if (p < pattern.size() && (pattern[p] == "*" || pattern[p] == key[k])) {
             ++p;
             ++k;
-        } else if (hash < pattern.size()) {
-            p = hash + 1;
+        } else if (last_hash < pattern.size()) {
+            p = last_hash + 1;
             k = ++resume;
         } else {
             return false;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
 #include <kombu/json.hpp>
@@ -12,10 +13,10 @@ namespace kombu::routing {
 bool topic_matches(std::string_view pattern, std::string_view key);
 
 /// AMQP's headers match. `x-match` is `all` (the default), `any`, `all-with-x` or `any-with-x`; without `-with-x`,
-/// arguments that begin with `x-` do not take part. A null argument asks only that the header is there.
+/// arguments that begin with `x-` are ignored. A null argument matches any value of the header.
 bool headers_match(const Json& arguments, const Json& headers);
 
-/// Whether routing knows exchanges of that type.
+/// Whether `type` is direct, topic, fanout or headers.
 bool is_exchange_type(std::string_view type);
 
 struct Binding {
@@ -32,13 +33,13 @@ public:
 
     const std::string& type() const noexcept { return type_; }
     bool empty() const noexcept { return bindings_.empty(); }
-    /// Binding twice does nothing.
+    /// Does nothing if the binding exists.
     void bind(Binding binding);
-    /// False when it was not bound.
+    /// Returns false if there was no such binding.
     bool unbind(const Binding& binding);
-    /// Forgets every binding of that queue.
+    /// Removes every binding of that queue.
     void remove_queue(std::string_view queue);
-    /// The queues that a message goes to, each once.
+    /// The queues that a message is routed to, without duplicates.
     std::vector<std::string> route(std::string_view routing_key, const Json& headers) const;
 
 private:

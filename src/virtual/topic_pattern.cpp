@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #include "virtual/topic_pattern.hpp"
 
 #include <cstddef>
@@ -5,9 +6,9 @@
 namespace kombu::routing {
 namespace {
 
-bool is_plain(unsigned char c) {
-    // Kombu escapes what is neither letter nor digit, but for the wildcards, also within a word. Beyond ASCII it tells
-    // letters from other characters; those match the same with and without a backslash.
+bool needs_no_escape(unsigned char c) {
+    // Kombu escapes every character that is neither letter nor digit, except the wildcards, also within a word. Beyond
+    // ASCII it escapes those that are not letters; they match the same with and without a backslash.
     return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || c == '*' || c == '#' ||
            c >= 0x80;
 }
@@ -19,7 +20,7 @@ void append_word(std::string& out, std::string_view word) {
         out += ".*?";
     } else {
         for (const char c : word) {
-            if (!is_plain(static_cast<unsigned char>(c))) out += '\\';
+            if (!needs_no_escape(static_cast<unsigned char>(c))) out += '\\';
             if (c == '\0')
                 out += "000";
             else
@@ -30,7 +31,7 @@ void append_word(std::string& out, std::string_view word) {
 
 }  // namespace
 
-std::string python_pattern(std::string_view key) {
+std::string kombu_topic_regex(std::string_view key) {
     std::string out = "^";
     for (std::size_t begin = 0;;) {
         const std::size_t end = key.find('.', begin);

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
 #include <string>
@@ -5,8 +6,8 @@
 
 namespace kombu::routing {
 
-/// The regular expression that Kombu makes of a topic binding's key, for publishers in Python to match with. It is
-/// written with the binding; here keys are matched by AMQP's rules (topic_matches), from which it differs.
-std::string python_pattern(std::string_view key);
+/// The regular expression that Kombu derives from a topic binding's key. It is stored with the binding, for publishers
+/// in Python. This library matches by AMQP's rules instead (topic_matches), which differ.
+std::string kombu_topic_regex(std::string_view key);
 
 }  // namespace kombu::routing

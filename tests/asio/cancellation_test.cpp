@@ -1,5 +1,6 @@
-// Cancellation at whatever point an operation happens to wait, on the broker of KOMBU_TEST_URL.
-// KOMBU_TEST_CANCELLATIONS says how often.
+// SPDX-License-Identifier: BSD-3-Clause
+// Cancellation at any point where an operation waits, on the broker of KOMBU_TEST_URL. KOMBU_TEST_CANCELLATIONS is the
+// number of cancellations.
 #include "support/catch.hpp"
 #include "support/messaging_fixture.hpp"
 
@@ -19,32 +20,32 @@ namespace asio = boost::asio;
 
 namespace {
 
-/// Operations that are really cut short, in each of the tests.
+/// The number of operations that must end cancelled.
 int cancellations() {
     const char* const wanted = std::getenv("KOMBU_TEST_CANCELLATIONS");
     return wanted ? std::atoi(wanted) : 10000;
 }
 
 struct Counts {
-    std::atomic<int> ended{0}, cancelled{0}, begun{0}, confirmed{0}, got{0}, wrong{0};
+    std::atomic<int> ended{0}, cancelled{0}, begun{0}, confirmed{0}, got{0}, failures{0};
 };
 
-/// Pools under test, and what is done with them.
-struct Bed {
+/// The pools under test, and the operations on them.
+struct Workload {
     static constexpr std::size_t limit = 4;
     Messaging messaging;
     Connection connection{broker_url()};
     pools::Connections connections{{.limit = limit}};
     pools::Producers producers{{.limit = limit, .connections = &connections}};
-    PublishOptions here = messaging.here();
-    Queue queue = messaging.place.queue;
+    PublishOptions to_queue = messaging.to_queue();
+    Queue queue = messaging.topology.queue;
     Counts counts;
 
-    Bed() { messaging.queue(); }
+    Workload() { messaging.queue(); }
 
     asio::awaitable<void> publish(int number) {
         auto producer = co_await producers[connection].async_acquire({.timeout = 60s}, asio::use_awaitable);
-        PublishOptions options = here;
+        PublishOptions options = to_queue;
         options.message_id = std::to_string(number);
         const Json body = number;
         ++counts.begun;
@@ -58,7 +59,7 @@ struct Bed {
         auto [error, message] = co_await from.async_get(shortly, asio::as_tuple(asio::use_awaitable));
         if (error == errc::empty) co_return;
         if (error) throw boost::system::system_error(error);
-        if (message.payload() != Json(std::stoi(*message.properties().message_id))) ++counts.wrong;
+        if (message.payload() != Json(std::stoi(*message.properties().message_id))) ++counts.failures;
         co_await message.async_ack(asio::use_awaitable);
         ++counts.got;
     }
@@ -66,7 +67,7 @@ struct Bed {
         auto lease = co_await connections[connection].async_acquire({.timeout = 60s}, asio::use_awaitable);
         co_await lease->async_connect(asio::use_awaitable);
     }
-    asio::awaitable<void> something(int number) {
+    asio::awaitable<void> nth_operation(int number) {
         switch (number % 8) {
             case 0: return connect();
             case 1:
@@ -75,13 +76,13 @@ struct Bed {
             default: return publish(number);
         }
     }
-    auto end() {
+    auto completion_handler() {
         return [this](std::exception_ptr error) {
             ++counts.ended;
             if (!error) return;
             const auto code = to_error_code(error);
             if (code != asio::error::operation_aborted) {
-                ++counts.wrong;
+                ++counts.failures;
                 UNSCOPED_INFO(code.message());
             }
             ++counts.cancelled;
@@ -93,8 +94,8 @@ struct Bed {
         return true;
     }
 
-    /// After everything has ended.
-    void check_whole() {
+    /// Called after all operations have ended.
+    void check_consistent() {
         for (const PoolStats& stats : connections.stats()) {
             CHECK(stats.in_use == 0);
             CHECK(stats.waiting == 0);
@@ -104,7 +105,7 @@ struct Bed {
             CHECK(stats.in_use == 0);
             CHECK(stats.waiting == 0);
         }
-        // Each connection that is left serves its next user, who finds no answer to somebody else's question.
+        // Each remaining connection serves its next user, and holds no reply to an earlier request.
         std::vector<Lease<Connection>> all;
         for (std::size_t i = 0; i < limit; ++i) {
             all.push_back(connections[connection].acquire());
@@ -117,43 +118,44 @@ struct Bed {
         const int left = static_cast<int>(messaging.queue().qsize());
         CHECK(left + counts.got >= counts.confirmed);
         CHECK(left <= counts.begun);
-        CHECK(counts.wrong == 0);
+        CHECK(counts.failures == 0);
     }
 };
 
 }  // namespace
 
-TEST_CASE("random cancellations leave the pools whole and nothing of an exchange behind", "[asio][cancellation]") {
-    Bed bed;
+TEST_CASE("random cancellations leave the pools consistent and no exchange unfinished", "[asio][cancellation]") {
+    Workload workload;
     const int total = cancellations();
     std::mt19937 random{20261123};
     asio::io_context io;
     std::vector<std::unique_ptr<asio::cancellation_signal>> signals;
-    const auto some_steps = [&] {
+    const auto run_some_handlers = [&] {
         for (auto steps = random() % (random() % 2 == 0 ? 3 : 24); steps != 0; --steps) io.run_one_for(20us);
     };
     int number = 0;
-    for (; bed.counts.cancelled < total; ++number) {
+    for (; workload.counts.cancelled < total; ++number) {
         REQUIRE(number < 10 * total);
         signals.push_back(std::make_unique<asio::cancellation_signal>());
-        asio::co_spawn(io, bed.something(number), asio::bind_cancellation_slot(signals.back()->slot(), bed.end()));
-        some_steps();
-        // Some wait for others to be over; the latest is cancelled wherever it is, or the one before.
+        asio::co_spawn(io, workload.nth_operation(number),
+                       asio::bind_cancellation_slot(signals.back()->slot(), workload.completion_handler()));
+        run_some_handlers();
+        // Cancels one of the latest four, wherever it waits.
         const std::size_t victim = signals.size() - 1 - random() % std::min<std::size_t>(signals.size(), 4);
         signals[victim]->emit(asio::cancellation_type::terminal);
-        if (number % 16 == 0) REQUIRE(bed.is_within_limits());
+        if (number % 16 == 0) REQUIRE(workload.is_within_limits());
         io.restart();
     }
     for (const auto& signal : signals) signal->emit(asio::cancellation_type::terminal);
     io.run();
-    CHECK(bed.counts.ended == number);
-    CHECK(bed.counts.confirmed > 0);
-    CHECK(bed.counts.got > 0);
-    bed.check_whole();
+    CHECK(workload.counts.ended == number);
+    CHECK(workload.counts.confirmed > 0);
+    CHECK(workload.counts.got > 0);
+    workload.check_consistent();
 }
 
 TEST_CASE("random cancellations while several threads run the context", "[asio][cancellation]") {
-    Bed bed;
+    Workload workload;
     const int total = cancellations() / 4;
     asio::io_context io;
     std::vector<std::unique_ptr<asio::cancellation_signal>> signals;
@@ -162,22 +164,23 @@ TEST_CASE("random cancellations while several threads run the context", "[asio][
     for (int i = 0; i < 3; ++i) threads.emplace_back([&] { io.run(); });
     std::mt19937 random{4};
     int number = 0;
-    for (; bed.counts.cancelled < total && number < 20 * total; ++number) {
+    for (; workload.counts.cancelled < total && number < 20 * total; ++number) {
         auto strand = asio::make_strand(io);
         signals.push_back(std::make_unique<asio::cancellation_signal>());
         auto& signal = *signals.back();
-        asio::co_spawn(strand, bed.something(number), asio::bind_cancellation_slot(signal.slot(), bed.end()));
+        asio::co_spawn(strand, workload.nth_operation(number),
+                       asio::bind_cancellation_slot(signal.slot(), workload.completion_handler()));
         auto timer = std::make_shared<asio::steady_timer>(strand, std::chrono::microseconds{random() % 300});
         timer->async_wait(
             [timer, &signal](boost::system::error_code) { signal.emit(asio::cancellation_type::terminal); });
         if (number % 64 == 0) {
-            CHECK(bed.is_within_limits());
-            while (number - bed.counts.ended > 64) std::this_thread::yield();
+            CHECK(workload.is_within_limits());
+            while (number - workload.counts.ended > 64) std::this_thread::yield();
         }
     }
     work.reset();
     for (auto& thread : threads) thread.join();
-    CHECK(bed.counts.ended == number);
-    CHECK(bed.counts.cancelled >= total);
-    bed.check_whole();
+    CHECK(workload.counts.ended == number);
+    CHECK(workload.counts.cancelled >= total);
+    workload.check_consistent();
 }

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 // Completion tokens, executors, allocators and errors, on the broker of KOMBU_TEST_URL.
 #include "support/catch.hpp"
 #include "support/eventually.hpp"
@@ -23,7 +24,7 @@ struct Setup {
     Connection connection{broker_url()};
     pools::Connections connections{{.limit = 2}};
     pools::Producers producers{{.limit = 2, .connections = &connections}};
-    PublishOptions here = messaging.here();
+    PublishOptions to_queue = messaging.to_queue();
     asio::io_context io;
 
     template <class Work>
@@ -36,16 +37,16 @@ struct Setup {
     }
 };
 
-/// Counts what is allocated through it.
+/// Counts its allocations: those that are `live`, and the `total`.
 template <class T>
 struct CountingAllocator {
     using value_type = T;
     explicit CountingAllocator(int& count) : live(&count) {}
     template <class U>
-    CountingAllocator(const CountingAllocator<U>& other) : live(other.live), ever(other.ever) {}
+    CountingAllocator(const CountingAllocator<U>& other) : live(other.live), total(other.total) {}
     T* allocate(std::size_t count) {
         ++*live;
-        ++*ever;
+        ++*total;
         return std::allocator<T>{}.allocate(count);
     }
     void deallocate(T* memory, std::size_t count) {
@@ -54,7 +55,7 @@ struct CountingAllocator {
     }
     friend bool operator==(const CountingAllocator& a, const CountingAllocator& b) { return a.live == b.live; }
     int* live;
-    std::shared_ptr<int> ever = std::make_shared<int>(0);
+    std::shared_ptr<int> total = std::make_shared<int>(0);
 };
 
 }  // namespace
@@ -65,14 +66,14 @@ TEST_CASE("a coroutine acquires, publishes, gets and acknowledges", "[asio]") {
         {
             auto producer =
                 co_await setup.producers[setup.connection].async_acquire({.timeout = 10s}, asio::use_awaitable);
-            co_await producer->async_publish(Json("json"), setup.here, asio::use_awaitable);
-            co_await producer->async_publish("text", setup.here, asio::use_awaitable);
-            co_await producer->async_publish(std::as_bytes(std::span{"b", 1}), setup.here, asio::use_awaitable);
+            co_await producer->async_publish(Json("json"), setup.to_queue, asio::use_awaitable);
+            co_await producer->async_publish("text", setup.to_queue, asio::use_awaitable);
+            co_await producer->async_publish(std::as_bytes(std::span{"b", 1}), setup.to_queue, asio::use_awaitable);
         }
         auto lease = co_await setup.connections[setup.connection].async_acquire(asio::use_awaitable);
         co_await lease->async_connect(asio::use_awaitable);
         CHECK(lease->connected());
-        auto queue = co_await lease->async_simple_queue(setup.messaging.place.queue, asio::use_awaitable);
+        auto queue = co_await lease->async_simple_queue(setup.messaging.topology.queue, asio::use_awaitable);
         for (const Json& expected : {Json("json"), Json("text"), Json(Json::binary({'b'}))}) {
             Message message = co_await queue.async_get(soon, asio::use_awaitable);
             CHECK(message.payload() == expected);
@@ -93,18 +94,18 @@ TEST_CASE("a coroutine acquires, publishes, gets and acknowledges", "[asio]") {
     });
 }
 
-TEST_CASE("a coroutine commits a batch, and is told what failed by an exception or a code", "[asio][batch]") {
+TEST_CASE("a coroutine commits a batch, and gets failures as an exception or a code", "[asio][batch]") {
     Setup setup;
     setup.run([&]() -> asio::awaitable<void> {
         auto producer = co_await setup.producers[setup.connection].async_acquire({.timeout = 10s}, asio::use_awaitable);
         Batch batch = producer->batch();
-        for (int i = 0; i < 10; ++i) batch.publish(i, setup.here);
+        for (int i = 0; i < 10; ++i) batch.publish(i, setup.to_queue);
         co_await batch.async_commit(10s, asio::use_awaitable);
         CHECK(batch.empty());
-        PublishOptions lost = setup.here;
+        PublishOptions lost = setup.to_queue;
         lost.routing_key = "nobody";
         lost.mandatory = true;
-        batch.publish(10, setup.here);
+        batch.publish(10, setup.to_queue);
         batch.publish(11, lost);
         CHECK_THROWS_AS(co_await batch.async_commit(asio::use_awaitable), BatchError);
         CHECK(batch.size() == 1);
@@ -136,7 +137,7 @@ TEST_CASE("a coroutine sends a Celery task, and bad arguments are errors as any 
     connection.default_channel().exchange_delete(tasks);
 }
 
-TEST_CASE("what Redis refuses has codes of its own", "[asio]") {
+TEST_CASE("errors of Redis have their own error codes", "[asio]") {
     const auto code_of = [](const auto& error) { return to_error_code(std::make_exception_ptr(error)); };
     CHECK(code_of(AuthenticationError("")) == errc::authentication);
     CHECK(code_of(LoadingError("")) == errc::loading);
@@ -146,10 +147,10 @@ TEST_CASE("what Redis refuses has codes of its own", "[asio]") {
     CHECK(code_of(BusyError("")) == errc::busy);
     CHECK(code_of(ConnectionError("")) == errc::connection);
     CHECK(code_of(ChannelError("")) == errc::channel);
-    CHECK(code_of(AuthenticationError("")).message() == "the broker does not let this user in");
+    CHECK(code_of(AuthenticationError("")).message() == "authentication failed");
 }
 
-TEST_CASE("callbacks get error codes or exceptions, as they ask, and never within the initiating function", "[asio]") {
+TEST_CASE("callbacks get error codes or exceptions by their signature, never within the initiating call", "[asio]") {
     Setup setup;
     auto& pool = setup.producers[setup.connection];
     int called = 0;
@@ -163,7 +164,7 @@ TEST_CASE("callbacks get error codes or exceptions, as they ask, and never withi
     setup.io.run();
     setup.io.restart();
     REQUIRE(called == 1);
-    first->async_publish(Json(1), setup.here, asio::bind_executor(setup.io, [&](std::exception_ptr error) {
+    first->async_publish(Json(1), setup.to_queue, asio::bind_executor(setup.io, [&](std::exception_ptr error) {
                              CHECK(error == nullptr);
                              ++called;
                          }));
@@ -191,13 +192,13 @@ TEST_CASE("futures, without any executor, complete and throw the library's excep
     auto& pool = setup.producers[setup.connection];
     std::future<Lease<Producer>> future = pool.async_acquire({}, asio::use_future);
     Lease<Producer> lease = future.get();
-    lease->async_publish(Json(1), setup.here, asio::use_future).get();
+    lease->async_publish(Json(1), setup.to_queue, asio::use_future).get();
     auto other = pool.acquire();
     CHECK_THROWS_AS(pool.async_acquire({.timeout = 5ms}, asio::use_future).get(), LimitExceeded);
     auto queue = setup.messaging.queue();
     Message message = queue.async_get(soon, asio::use_future).get();
     message.async_ack(asio::use_future).get();
-    // A function is told in the way that it asks for.
+    // The type of the error parameter selects how errors are reported.
     CHECK(
         pool.async_acquire({.timeout = 1ms}, asio::use_future([](error_code error, Lease<Producer>) { return error; }))
             .get() == errc::limit_exceeded);
@@ -217,13 +218,13 @@ TEST_CASE("a callback without an executor is called on the library's own thread"
     CHECK(thread.get_future().get() != std::this_thread::get_id());
 }
 
-TEST_CASE("the library's own thread is there only while somebody needs it", "[asio]") {
+TEST_CASE("the library's own thread runs only while it is needed", "[asio]") {
     Setup setup;
     const auto is_running = [] { return kombu::detail::runtime().is_running(); };
     REQUIRE(eventually([&] { return !is_running(); }));
     setup.run([&]() -> asio::awaitable<void> {
         auto lease = co_await setup.producers[setup.connection].async_acquire({}, asio::use_awaitable);
-        co_await lease->async_publish(Json(1), setup.here, asio::use_awaitable);
+        co_await lease->async_publish(Json(1), setup.to_queue, asio::use_awaitable);
     });
     CHECK_FALSE(is_running());
     for (int i = 0; i < 2; ++i) {
@@ -249,7 +250,7 @@ TEST_CASE("as_tuple and redirect_error get error codes, in coroutines too", "[as
         const Json body = 1;
         co_await lease->async_publish(body, nowhere, asio::redirect_error(asio::use_awaitable, refused));
         CHECK(refused == errc::channel);
-        PublishOptions unknown = setup.here;
+        PublishOptions unknown = setup.to_queue;
         unknown.serializer = "no-such";
         co_await lease->async_publish(body, unknown, asio::redirect_error(asio::use_awaitable, refused));
         CHECK(refused == errc::serializer);
@@ -267,7 +268,7 @@ TEST_CASE("one deadline covers a producer and its connection", "[asio]") {
     CHECK(setup.producers[setup.connection].stats().in_use == 0);
 }
 
-TEST_CASE("a token within another one still says how errors are told", "[asio]") {
+TEST_CASE("an adapted token still selects how errors are reported", "[asio]") {
     Setup setup;
     setup.run([&]() -> asio::awaitable<void> {
         auto& pool = setup.producers[setup.connection];
@@ -282,7 +283,7 @@ TEST_CASE("a token within another one still says how errors are told", "[asio]")
     });
 }
 
-TEST_CASE("deferred operations take the token of their end, and begin with it", "[asio]") {
+TEST_CASE("deferred operations take their final token when they start", "[asio]") {
     Setup setup;
     setup.run([&]() -> asio::awaitable<void> {
         auto& pool = setup.producers[setup.connection];
@@ -290,7 +291,7 @@ TEST_CASE("deferred operations take the token of their end, and begin with it", 
         CHECK(pool.in_use() == 0);
         Lease<Producer> first = co_await acquire(asio::use_awaitable);
         Lease<Producer> second = co_await std::move(acquire);
-        auto publish = first->async_publish(Json(1), setup.here, asio::deferred);
+        auto publish = first->async_publish(Json(1), setup.to_queue, asio::deferred);
         co_await std::move(publish)(asio::use_awaitable);
         auto third = pool.async_acquire({.timeout = 1ms}, asio::deferred);
         auto [error, none] = co_await third(asio::as_tuple(asio::use_awaitable));
@@ -305,14 +306,14 @@ TEST_CASE("deferred operations take the token of their end, and begin with it", 
     });
 }
 
-TEST_CASE("the executor and the allocator of a handler are used, and its memory is free when it is called", "[asio]") {
+TEST_CASE("the handler's executor and allocator are used, and its memory is freed before the call", "[asio]") {
     Setup setup;
     auto strand = asio::make_strand(setup.io);
     int live = 0;
     const CountingAllocator<int> allocator{live};
     auto lease = setup.producers[setup.connection].acquire();
     bool called = false;
-    lease->async_publish(Json(1), setup.here,
+    lease->async_publish(Json(1), setup.to_queue,
                          asio::bind_allocator(allocator, asio::bind_executor(strand, [&](error_code error) {
                                                   CHECK_FALSE(error);
                                                   CHECK(strand.running_in_this_thread());
@@ -321,16 +322,15 @@ TEST_CASE("the executor and the allocator of a handler are used, and its memory 
                                               })));
     setup.io.run();
     CHECK(called);
-    CHECK(*allocator.ever > 0);
+    CHECK(*allocator.total > 0);
     CHECK(live == 0);
 }
 
-TEST_CASE("two operations at once on one connection are an error, and a lease given back early ends its operation",
-          "[asio]") {
+TEST_CASE("two operations at once on one connection are an error, and releasing a lease ends its operation", "[asio]") {
     Setup setup;
     auto& pool = setup.connections[setup.connection];
     auto lease = pool.acquire();
-    auto queue = lease->simple_queue(setup.messaging.place.queue);
+    auto queue = lease->simple_queue(setup.messaging.topology.queue);
     std::optional<error_code> waiting, second;
     queue.async_get({}, asio::bind_executor(setup.io, [&](error_code error, Message) { waiting = error; }));
     setup.io.poll();
@@ -345,10 +345,10 @@ TEST_CASE("two operations at once on one connection are an error, and a lease gi
     REQUIRE(waiting.has_value());
     CHECK(*waiting == errc::connection);
     auto next = pool.acquire();
-    CHECK(next->simple_queue(setup.messaging.place.queue).qsize() == 0);
+    CHECK(next->simple_queue(setup.messaging.topology.queue).qsize() == 0);
 }
 
-TEST_CASE("a context that is destroyed first drops what is under way, and the pool is whole", "[asio]") {
+TEST_CASE("a context that is destroyed first drops its operations, and the pool stays consistent", "[asio]") {
     Setup setup;
     auto& pool = setup.connections[setup.connection];
     auto held = pool.acquire();
@@ -356,7 +356,7 @@ TEST_CASE("a context that is destroyed first drops what is under way, and the po
         asio::io_context doomed;
         auto wait = [&]() -> asio::awaitable<void> {
             auto lease = co_await pool.async_acquire(asio::use_awaitable);
-            auto queue = co_await lease->async_simple_queue(setup.messaging.place.queue, asio::use_awaitable);
+            auto queue = co_await lease->async_simple_queue(setup.messaging.topology.queue, asio::use_awaitable);
             (void)co_await queue.async_get(asio::use_awaitable);
         };
         for (int i = 0; i < 4; ++i) asio::co_spawn(doomed, wait(), asio::detached);
@@ -367,5 +367,5 @@ TEST_CASE("a context that is destroyed first drops what is under way, and the po
     CHECK(pool.stats().in_use == 1);
     CHECK(pool.stats().waiting == 0);
     auto other = pool.acquire();
-    CHECK(other->simple_queue(setup.messaging.place.queue).qsize() == 0);
+    CHECK(other->simple_queue(setup.messaging.topology.queue).qsize() == 0);
 }

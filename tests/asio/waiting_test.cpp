@@ -1,4 +1,5 @@
-// Operations that wait in a pool's queue, beside threads.
+// SPDX-License-Identifier: BSD-3-Clause
+// Operations and threads that wait in one pool's queue.
 #include "support/catch.hpp"
 #include "support/eventually.hpp"
 #include "support/scripted_factory.hpp"
@@ -21,13 +22,13 @@ using boost::system::error_code;
 
 namespace {
 
-struct Pool {
-    explicit Pool(PoolOptions options) : pool(factory.hooks(), std::move(options)) {}
+struct PoolFixture {
+    explicit PoolFixture(PoolOptions options) : pool(factory.hooks(), std::move(options)) {}
     ScriptedFactory factory;
     ResourcePool<Thing> pool;
     asio::io_context io;
 
-    auto here(auto handler) { return asio::bind_executor(io, std::move(handler)); }
+    auto on_context(auto handler) { return asio::bind_executor(io, std::move(handler)); }
     void run() {
         io.run();
         io.restart();
@@ -37,7 +38,7 @@ struct Pool {
 }  // namespace
 
 TEST_CASE("operations and threads wait in one queue, first come first served", "[asio][pool]") {
-    Pool setup{{.limit = 1}};
+    PoolFixture setup{{.limit = 1}};
     auto& pool = setup.pool;
     std::mutex mutex;
     std::vector<int> order;
@@ -53,14 +54,14 @@ TEST_CASE("operations and threads wait in one queue, first come first served", "
             served(2 * i);
         });
         REQUIRE(eventually([&] { return pool.stats().waiting == static_cast<std::size_t>(2 * i + 1); }));
-        pool.async_acquire({.timeout = 10s}, setup.here([&, i](error_code error, Lease<Thing> lease) {
+        pool.async_acquire({.timeout = 10s}, setup.on_context([&, i](error_code error, Lease<Thing> lease) {
             CHECK(lease);
             CHECK_FALSE(error);
             served(2 * i + 1);
         }));
         REQUIRE(pool.stats().waiting == static_cast<std::size_t>(2 * i + 2));
     }
-    // Long enough for all of them to be handed what comes free.
+    // Until the barging window of all waiters has passed.
     CHECK_THROWS_AS(pool.async_acquire({.timeout = 5ms}, asio::use_future).get(), LimitExceeded);
     held.release();
     setup.run();
@@ -70,10 +71,10 @@ TEST_CASE("operations and threads wait in one queue, first come first served", "
 }
 
 TEST_CASE("what an operation acquires obeys the pool's options", "[asio][pool]") {
-    Pool setup{{.limit = 1, .max_waiters = 1, .name = "things"}};
+    PoolFixture setup{{.limit = 1, .max_waiters = 1, .name = "things"}};
     auto& pool = setup.pool;
     std::vector<std::string> errors;
-    const auto note = [&](std::exception_ptr error, Lease<Thing>) {
+    const auto record = [&](std::exception_ptr error, Lease<Thing>) {
         try {
             if (error) std::rethrow_exception(error);
             errors.push_back("none");
@@ -82,8 +83,8 @@ TEST_CASE("what an operation acquires obeys the pool's options", "[asio][pool]")
         }
     };
     auto held = pool.acquire();
-    pool.async_acquire({.timeout = 10s}, setup.here(note));
-    pool.async_acquire({.timeout = 10s}, setup.here(note));
+    pool.async_acquire({.timeout = 10s}, setup.on_context(record));
+    pool.async_acquire({.timeout = 10s}, setup.on_context(record));
     setup.io.poll();
     REQUIRE(errors.size() == 1);
     CHECK_THAT(errors[0], Catch::Matchers::Contains("things") && Catch::Matchers::Contains("limit"));
@@ -94,8 +95,8 @@ TEST_CASE("what an operation acquires obeys the pool's options", "[asio][pool]")
     CHECK_THAT(errors[1], Catch::Matchers::Contains("closed"));
 }
 
-TEST_CASE("a resource that cannot be made or is dead is dealt with as for threads", "[asio][pool]") {
-    Pool setup{{.limit = 1}};
+TEST_CASE("a create error and a dead resource are handled as for threads", "[asio][pool]") {
+    PoolFixture setup{{.limit = 1}};
     auto& pool = setup.pool;
     setup.factory.on_create(ScriptedFactory::fails("no luck"));
     CHECK_THROWS_WITH(pool.async_acquire({}, asio::use_future).get(), "no luck");
@@ -111,34 +112,35 @@ TEST_CASE("a resource that cannot be made or is dead is dealt with as for thread
 TEST_CASE("a preparation that waits holds its slot, and its failure leaves the resource in the pool", "[asio][pool]") {
     ScriptedFactory factory;
     auto hooks = factory.plain_hooks();
-    enum class Will { live, die, fail } will = Will::live;
+    enum class Outcome { live, die, fail } outcome = Outcome::live;
     hooks.async_prepare =
         kombu::async::prepare_with<Thing>([&](Thing&, const Acquisition&) -> kombu::async::Operation<bool> {
             co_await kombu::async::Wait{.until = Deadline::after(1ms)};
-            if (will == Will::fail) throw OperationalError("not today");
-            co_return std::exchange(will, Will::live) != Will::die;
+            if (outcome == Outcome::fail) throw OperationalError("not today");
+            co_return std::exchange(outcome, Outcome::live) != Outcome::die;
         });
     ResourcePool<Thing> pool{hooks, {.limit = 1}};
     CHECK(pool.async_acquire({}, asio::use_future).get()->id == 1);
-    will = Will::fail;
+    outcome = Outcome::fail;
     CHECK_THROWS_WITH(pool.async_acquire({}, asio::use_future).get(), "not today");
     CHECK(pool.stats().idle == 1);
-    will = Will::die;
+    outcome = Outcome::die;
     CHECK(pool.async_acquire({}, asio::use_future).get()->id == 2);
     CHECK(pool.stats().created == 2);
     CHECK(pool.stats().closed == 1);
 }
 
-TEST_CASE("a cancelled operation leaves the queue, and what it was granted goes to the next", "[asio][pool]") {
-    Pool setup{{.limit = 1}};
+TEST_CASE("a cancelled operation leaves the queue, and a slot granted to it goes to the next waiter", "[asio][pool]") {
+    PoolFixture setup{{.limit = 1}};
     auto& pool = setup.pool;
     auto held = pool.acquire();
     for (const auto type :
          {asio::cancellation_type::terminal, asio::cancellation_type::partial, asio::cancellation_type::total}) {
         asio::cancellation_signal signal;
         std::optional<error_code> ended;
-        pool.async_acquire({}, asio::bind_cancellation_slot(
-                                   signal.slot(), setup.here([&](error_code error, Lease<Thing>) { ended = error; })));
+        pool.async_acquire(
+            {}, asio::bind_cancellation_slot(signal.slot(),
+                                             setup.on_context([&](error_code error, Lease<Thing>) { ended = error; })));
         REQUIRE(pool.stats().waiting == 1);
         signal.emit(type);
         CHECK_FALSE(ended.has_value());  // not within emit()
@@ -147,12 +149,13 @@ TEST_CASE("a cancelled operation leaves the queue, and what it was granted goes 
         CHECK(*ended == asio::error::operation_aborted);
         CHECK(pool.stats().waiting == 0);
     }
-    // Woken and cancelled before it could look.
+    // Woken, and cancelled before it could retry.
     asio::cancellation_signal signal;
     std::optional<error_code> first, second;
-    pool.async_acquire({}, asio::bind_cancellation_slot(
-                               signal.slot(), setup.here([&](error_code error, Lease<Thing>) { first = error; })));
-    pool.async_acquire({}, setup.here([&](error_code error, Lease<Thing>) { second = error; }));
+    pool.async_acquire(
+        {}, asio::bind_cancellation_slot(signal.slot(),
+                                         setup.on_context([&](error_code error, Lease<Thing>) { first = error; })));
+    pool.async_acquire({}, setup.on_context([&](error_code error, Lease<Thing>) { second = error; }));
     held.release();
     signal.emit(asio::cancellation_type::terminal);
     setup.run();
@@ -163,7 +166,7 @@ TEST_CASE("a cancelled operation leaves the queue, and what it was granted goes 
 
 TEST_CASE("a cancellation within || with a timer ends the wait", "[asio][pool]") {
     using namespace asio::experimental::awaitable_operators;
-    Pool setup{{.limit = 1}};
+    PoolFixture setup{{.limit = 1}};
     auto held = setup.pool.acquire();
     bool timed_out = false;
     asio::co_spawn(
@@ -181,7 +184,7 @@ TEST_CASE("a cancellation within || with a timer ends the wait", "[asio][pool]")
 }
 
 TEST_CASE("many threads run one context while operations and threads share a pool", "[asio][stress]") {
-    Pool setup{{.limit = 3}};
+    PoolFixture setup{{.limit = 3}};
     auto& pool = setup.pool;
     constexpr int rounds = 2000;
     std::atomic<int> done{0}, wrong{0};
@@ -219,25 +222,25 @@ TEST_CASE("many threads run one context while operations and threads share a poo
     CHECK(pool.stats().waiting == 0);
 }
 
-TEST_CASE("a strand that is busy holds up nobody else's deadline", "[asio][pool]") {
-    Pool setup{{.limit = 1}};
+TEST_CASE("a busy strand does not delay the deadlines of other operations", "[asio][pool]") {
+    PoolFixture setup{{.limit = 1}};
     auto& pool = setup.pool;
     auto held = pool.acquire();
     auto strand = asio::make_strand(setup.io);
-    std::promise<void> begun, go_on;
+    std::promise<void> started, go_on;
     std::optional<error_code> on_strand;
-    // The first to wait in this context, so that whatever is made for all is made with its executor.
+    // The first wait in this context, so that shared state would be created with the executor of this strand.
     pool.async_acquire({.timeout = 10ms},
                        asio::bind_executor(strand, [&](error_code error, Lease<Thing>) { on_strand = error; }));
     asio::post(strand, [&] {
-        begun.set_value();
+        started.set_value();
         go_on.get_future().wait();
     });
     std::promise<error_code> elsewhere;
     std::thread first{[&] { setup.io.run(); }}, second{[&] { setup.io.run(); }};
-    begun.get_future().wait();
+    started.get_future().wait();
     pool.async_acquire({.timeout = 10ms},
-                       setup.here([&](error_code error, Lease<Thing>) { elsewhere.set_value(error); }));
+                       setup.on_context([&](error_code error, Lease<Thing>) { elsewhere.set_value(error); }));
     auto ended = elsewhere.get_future();
     const bool in_time = ended.wait_for(10s) == std::future_status::ready;
     CHECK(in_time);
@@ -250,7 +253,7 @@ TEST_CASE("a strand that is busy holds up nobody else's deadline", "[asio][pool]
 }
 
 TEST_CASE("an executor that counts work does not keep its context running after the operation", "[asio][pool]") {
-    Pool setup{{.limit = 1}};
+    PoolFixture setup{{.limit = 1}};
     auto held = setup.pool.acquire();
     bool called = false;
     {

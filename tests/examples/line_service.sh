@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Sends lines to examples/line_service and ends it by SIGTERM while one is under way.
+# SPDX-License-Identifier: BSD-3-Clause
+# Sends lines to examples/line_service and ends it by SIGTERM while a line is pending.
 #
 #   line_service.sh PROGRAM [URL]
 set -euo pipefail
@@ -30,4 +31,4 @@ answer three
 status=0
 wait "$service" || status=$?
 [ "$status" = 0 ] || fail "ended with $status"
-grep -qx 'published 3 lines' "$output" || fail "did not finish what was begun"
+grep -qx 'published 3 lines' "$output" || fail "did not publish all lines"

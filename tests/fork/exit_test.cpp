@@ -1,4 +1,5 @@
-// The end of a process: each test ends one of its own.
+// SPDX-License-Identifier: BSD-3-Clause
+// Process exit: each test ends a child process.
 #include "support/amqp_script.hpp"
 #include "support/catch.hpp"
 #include "support/child.hpp"
@@ -16,22 +17,22 @@ using namespace std::chrono_literals;
 
 namespace {
 
-/// A broker that notes how its clients take their leave: "close", or "" when they just go.
-class Farewells {
+/// A broker that records how its clients end: "close" for connection.close, "" for a closed socket.
+class CloseRecorder {
 public:
-    explicit Farewells(bool answers)
+    explicit CloseRecorder(bool answers)
         : peer_{[this, answers](PeerSocket& peer) {
               script::log_in(peer);
               const std::string frame = peer.receive_frame();
-              // The method's class and number stand after the frame's head: connection.close is 10, 50.
-              const bool polite = frame.size() > 11 && frame.substr(7, 4) == std::string("\0\x0a\0\x32", 4);
+              // Class and method numbers follow the frame header: connection.close is 10, 50.
+              const bool sent_close = frame.size() > 11 && frame.substr(7, 4) == std::string("\0\x0a\0\x32", 4);
               {
                   std::lock_guard lock{mutex_};
-                  seen_.push_back(polite ? "close" : "");
+                  seen_.push_back(sent_close ? "close" : "");
               }
-              if (polite && answers)
+              if (sent_close && answers)
                   peer.send(script::method(0, AMQP_CONNECTION_CLOSE_OK_METHOD, amqp_connection_close_ok_t{}));
-              peer.hold();
+              peer.wait_for_close();
           }} {}
 
     std::string url() const { return peer_.url(); }
@@ -46,13 +47,13 @@ private:
     ScriptedPeer peer_;
 };
 
-/// Destroyed after everything that is made later.
+/// Destroyed after every static object that is constructed later.
 std::optional<Lease<Connection>> outlives_everything;
 
 }  // namespace
 
-TEST_CASE("a process that exits says goodbye on its idle connections", "[exit]") {
-    Farewells broker{true};
+TEST_CASE("a process that exits sends connection.close on its idle connections", "[exit]") {
+    CloseRecorder broker{true};
     const auto start = Clock::now();
     CHECK(in_child(
               [&]() -> std::string {
@@ -64,8 +65,8 @@ TEST_CASE("a process that exits says goodbye on its idle connections", "[exit]")
     CHECK(eventually([&] { return broker.seen() == std::vector<std::string>{"close"}; }));
 }
 
-TEST_CASE("a broker that does not answer the goodbye keeps no process from exiting", "[exit]") {
-    Farewells broker{false};
+TEST_CASE("a broker that does not answer connection.close does not prevent exit", "[exit]") {
+    CloseRecorder broker{false};
     Clock::time_point exiting;
     int pipe[2];
     REQUIRE(::pipe(pipe) == 0);
@@ -76,12 +77,12 @@ TEST_CASE("a broker that does not answer the goodbye keeps no process from exiti
                   return ::write(pipe[1], &exiting, sizeof exiting) == sizeof exiting ? "" : "no pipe";
               },
               true) == "");
-    const auto gone = Clock::now();
+    const auto exited = Clock::now();
     REQUIRE(::read(pipe[0], &exiting, sizeof exiting) == sizeof exiting);
     ::close(pipe[0]);
     ::close(pipe[1]);
-    CHECK(gone - exiting >= 500ms);
-    CHECK(gone - exiting < 2s);
+    CHECK(exited - exiting >= 500ms);
+    CHECK(exited - exiting < 2s);
     CHECK(broker.seen() == std::vector<std::string>{"close"});
 }
 
@@ -99,7 +100,7 @@ TEST_CASE("leases may outlive main, and threads may be inside acquire when a pro
                       }
                   }}.detach();
                   return eventually([&] { return pools::connections[broker].stats().waiting == 1; }) ? ""
-                                                                                                     : "nobody waits";
+                                                                                                     : "none waits";
               },
               true) == "");
 }

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 // Plain fork() from a process that uses kombu/asio.hpp, on the broker of KOMBU_TEST_URL.
 #include "support/broker.hpp"
 #include "support/catch.hpp"
@@ -27,7 +28,7 @@ asio::awaitable<void> publish(const Connection& broker, const Queue& queue) {
     co_await producer->async_publish(body, options, asio::use_awaitable);
 }
 
-/// "" when it went well.
+/// Returns "" on success.
 std::string publish_some(asio::io_context& io, const Connection& broker, const Queue& queue) {
     std::string wrong;
     for (int i = 0; i < 5; ++i)
@@ -39,7 +40,7 @@ std::string publish_some(asio::io_context& io, const Connection& broker, const Q
     return wrong;
 }
 
-/// As Asio's documentation has it.
+/// The protocol for fork() in Asio's documentation.
 struct Forking {
     explicit Forking(asio::io_context& io) : io_(io) { io_.notify_fork(asio::execution_context::fork_prepare); }
     ~Forking() { io_.notify_fork(asio::execution_context::fork_parent); }
@@ -51,42 +52,42 @@ struct Forking {
 
 TEST_CASE("a child uses another io_context, and the parent's goes on", "[fork][asio]") {
     const Connection broker{broker_url()};
-    const Place place;
+    const Topology topology;
     asio::io_context io;
-    REQUIRE(publish_some(io, broker, place.queue) == "");
+    REQUIRE(publish_some(io, broker, topology.queue) == "");
     const auto created = pools::connections[broker].stats().created;
     for (int i = 0; i < 5; ++i) {
         CHECK(in_child([&]() -> std::string {
                   asio::io_context own;
-                  return publish_some(own, broker, place.queue);
+                  return publish_some(own, broker, topology.queue);
               }) == "");
-        CHECK(publish_some(io, broker, place.queue) == "");
+        CHECK(publish_some(io, broker, topology.queue) == "");
     }
     CHECK(pools::connections[broker].stats().created == created);
 }
 
 TEST_CASE("a child uses the parent's io_context after notify_fork in all three phases", "[fork][asio]") {
     const Connection broker{broker_url()};
-    const Place place;
+    const Topology topology;
     asio::io_context io;
-    REQUIRE(publish_some(io, broker, place.queue) == "");
+    REQUIRE(publish_some(io, broker, topology.queue) == "");
     for (int i = 0; i < 5; ++i) {
         Forking forking{io};
         CHECK(in_child([&]() -> std::string {
                   forking.in_child();
-                  return publish_some(io, broker, place.queue);
+                  return publish_some(io, broker, topology.queue);
               }) == "");
     }
-    CHECK(publish_some(io, broker, place.queue) == "");
+    CHECK(publish_some(io, broker, topology.queue) == "");
 }
 
-TEST_CASE("what is under way at a fork ends with an error in the child, and goes on in the parent", "[fork][asio]") {
+TEST_CASE("pending operations fail in the child after a fork, and continue in the parent", "[fork][asio]") {
     const Connection broker{broker_url()};
-    const Place place;
+    const Topology topology;
     pools::Connections group{{.limit = 1}};
     asio::io_context io;
     auto lease = group[broker].acquire();
-    SimpleQueue queue = lease->simple_queue(place.queue);
+    SimpleQueue queue = lease->simple_queue(topology.queue);
     std::optional<error_code> got, acquired;
     queue.async_get({.timeout = 30s}, asio::bind_executor(io, [&](error_code error, Message message) {
                         got = error;
@@ -101,14 +102,14 @@ TEST_CASE("what is under way at a fork ends with an error in the child, and goes
         CHECK(in_child([&]() -> std::string {
                   forking.in_child();
                   io.run_for(10s);
-                  if (got != errc::connection) return "what waited for a message went on waiting";
-                  if (acquired != errc::pool_closed) return "what waited for a lease went on waiting";
+                  if (got != errc::connection) return "the get did not fail with errc::connection";
+                  if (acquired != errc::pool_closed) return "the acquire did not fail with errc::pool_closed";
                   io.restart();
-                  return publish_some(io, broker, place.queue);
+                  return publish_some(io, broker, topology.queue);
               }) == "");
     }
     CHECK_FALSE(got.has_value());
-    Connection{broker}.simple_queue(place.queue).put("text");
+    Connection{broker}.simple_queue(topology.queue).put("text");
     io.restart();
     while (!got) io.run_one_for(10s);
     CHECK(got == error_code{});
@@ -134,7 +135,7 @@ TEST_CASE("futures work in the parent and in the child, whose thread is its own"
 
 TEST_CASE("children of a process that publishes from coroutines all the time work", "[fork][asio]") {
     const Connection broker{broker_url()};
-    const Place place;
+    const Topology topology;
     asio::io_context io;
     std::atomic<bool> done{false};
     std::atomic<int> wrong{0}, rounds{0};
@@ -143,7 +144,7 @@ TEST_CASE("children of a process that publishes from coroutines all the time wor
         asio::co_spawn(
             asio::make_strand(io),
             [&]() -> asio::awaitable<void> {
-                for (; !done; ++rounds) co_await publish(broker, place.queue);
+                for (; !done; ++rounds) co_await publish(broker, topology.queue);
             },
             [&](std::exception_ptr error) { wrong += error ? 1 : 0; });
     for (int i = 0; i < 2; ++i) threads.emplace_back([&] { io.run(); });
@@ -153,7 +154,7 @@ TEST_CASE("children of a process that publishes from coroutines all the time wor
         REQUIRE(eventually([&] { return rounds > before; }));
         const std::string child = in_child([&]() -> std::string {
             asio::io_context own;
-            return publish_some(own, broker, place.queue);
+            return publish_some(own, broker, topology.queue);
         });
         CHECK(child == "");
         if (!child.empty()) break;

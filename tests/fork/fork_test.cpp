@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 // Plain fork() from a process that is using pools, on the broker of KOMBU_TEST_URL.
 #include "support/broker.hpp"
 #include "support/catch.hpp"
@@ -16,9 +17,9 @@ using namespace std::chrono_literals;
 
 namespace {
 
-constexpr int hammering = 8;
+constexpr int hammer_count = 8;
 
-/// How often to fork: KOMBU_TEST_FORKS, else less where each child must log in.
+/// The number of forks: KOMBU_TEST_FORKS, else fewer for brokers where each child must log in.
 int forks(const Connection& broker) {
     if (const char* const wanted = std::getenv("KOMBU_TEST_FORKS")) return std::atoi(wanted);
     return broker.transport() == "memory" ? 1000 : 100;
@@ -27,25 +28,25 @@ int forks(const Connection& broker) {
 int open_sockets() {
     int count = 0;
     for (const auto& entry : std::filesystem::directory_iterator{"/proc/self/fd"}) {
-        std::error_code gone;
-        const auto target = std::filesystem::read_symlink(entry.path(), gone);
-        count += !gone && target.string().rfind("socket:", 0) == 0 ? 1 : 0;
+        std::error_code error;
+        const auto target = std::filesystem::read_symlink(entry.path(), error);
+        count += !error && target.string().rfind("socket:", 0) == 0 ? 1 : 0;
     }
     return count;
 }
 
-/// To nobody: nothing may pile up, in this process least of all, which is copied so often.
+/// With a key that no queue is bound to: messages must not pile up in this process, which is copied often.
 void publish(const Connection& broker, const Queue& queue, int number) {
     pools::producers[broker]
         .acquire({.block = true, .timeout = 20s})
         ->publish(Json{{"n", number}}, {.exchange = queue.exchange(), .routing_key = "of nobody", .declare = {queue}});
 }
 
-/// Threads that use the pools until the end, and what went wrong for them.
+/// Threads that use the pools until stop(), which returns their errors.
 class Hammers {
 public:
     Hammers(const Connection& broker, const Queue& queue) {
-        for (int number = 0; number < hammering; ++number)
+        for (int number = 0; number < hammer_count; ++number)
             threads_.emplace_back([this, &broker, &queue, number] {
                 while (!done_) {
                     try {
@@ -78,7 +79,7 @@ private:
     std::vector<std::thread> threads_;
 };
 
-const PoolStats& of_connections(const std::vector<PoolStats>& all) {
+const PoolStats& connection_stats(const std::vector<PoolStats>& all) {
     for (const PoolStats& stats : all)
         if (stats.name.rfind("connections@", 0) == 0) return stats;
     throw std::runtime_error("no pool of connections");
@@ -88,12 +89,12 @@ const PoolStats& of_connections(const std::vector<PoolStats>& all) {
 
 TEST_CASE("children of a process whose threads hammer its pools work, and the parent notices nothing", "[fork]") {
     const Connection broker{broker_url()};
-    const Place place;
+    const Topology topology;
     const bool has_sockets = broker.transport() != "memory";
-    // Enough for everybody at once: nobody connects once all have been served.
+    // Enough connections for all threads at once, so that none connects later.
     {
         std::vector<Lease<Connection>> all;
-        for (int i = 0; i < 2 * hammering + 1; ++i) {
+        for (int i = 0; i < 2 * hammer_count + 1; ++i) {
             all.push_back(pools::connections[broker].acquire());
             all.back()->connect();
         }
@@ -103,7 +104,7 @@ TEST_CASE("children of a process whose threads hammer its pools work, and the pa
     auto& pool = pools::connections[broker];
     const auto connected = pool.stats().created;
 
-    Hammers hammers{broker, place.queue};
+    Hammers hammers{broker, topology.queue};
     REQUIRE(eventually([&] { return hammers.rounds() > 100; }));
     int failures = 0;
     for (int round = 0; round < forks(broker) && failures < 3; ++round) {
@@ -115,16 +116,16 @@ TEST_CASE("children of a process whose threads hammer its pools work, and the pa
                 if (at_first.limit != pools::get_limit()) return "the pool has another limit";
                 if (&pools::connections[broker] != &pool) return "the group has another pool for the broker";
                 inherited.release();
-                if (pool.stats().idle != 0) return "an inherited lease gave something back";
-                for (int i = 0; i < 3; ++i) publish(broker, place.queue, round);
+                if (pool.stats().idle != 0) return "an inherited lease released a resource";
+                for (int i = 0; i < 3; ++i) publish(broker, topology.queue, round);
                 const PoolStats used = pool.stats();
                 if (used.created != 1 || used.idle != 1) return "three publishes did not share one connection";
-                if (has_sockets && open_sockets() != 1) return "it has not one socket";
+                if (has_sockets && open_sockets() != 1) return "the child does not have exactly one socket";
                 if (round % 10 == 0) {
                     pools::set_limit(7);
                     pools::reset();
                     if (pool.limit() != 7) return "set_limit does not work";
-                    publish(broker, place.queue, round);
+                    publish(broker, topology.queue, round);
                 }
                 return "";
             },
@@ -136,27 +137,27 @@ TEST_CASE("children of a process whose threads hammer its pools work, and the pa
     CHECK(hammers.stop() == "");
     CHECK(pool.stats().created == connected);
     CHECK(inherited->connected());
-    inherited->default_channel().queue_declare(place.queue);  // it is still the parent's, and works
-    CHECK(of_connections(pools::stats()).closed == 0);
+    inherited->default_channel().queue_declare(topology.queue);  // it is still the parent's, and works
+    CHECK(connection_stats(pools::stats()).closed == 0);
 }
 
-TEST_CASE("what a child inherited refuses to talk to the broker", "[fork]") {
+TEST_CASE("an inherited channel refuses to talk to the broker, and its connection connects anew", "[fork]") {
     const Connection broker{broker_url()};
-    const Place place;
+    const Topology topology;
     Connection mine{broker};
     mine.connect();
     auto channel = mine.default_channel();
     CHECK(in_child([&]() -> std::string {
               try {
-                  channel.queue_declare(place.queue);
+                  channel.queue_declare(topology.queue);
                   return "a channel of the parent was used";
               } catch (const ConnectionError&) {
               }
               if (mine.connected()) return "the connection says it is connected";
-              mine.default_channel().queue_declare(place.queue);  // connects by itself
+              mine.default_channel().queue_declare(topology.queue);  // connects by itself
               return mine.connected() ? "" : "it did not connect anew";
           }) == "");
-    channel.queue_declare(place.queue);
+    channel.queue_declare(topology.queue);
     CHECK(mine.connected());
 }
 
@@ -169,7 +170,7 @@ TEST_CASE("maintenance works in a child too", "[fork]") {
           }) == "");
 }
 
-TEST_CASE("a child that does nothing but exit makes nothing", "[fork]") {
+TEST_CASE("a child that only exits creates no resource", "[fork]") {
     struct Watching : PoolObserver {
         void created(const std::string&, Nanoseconds) override {
             if (::getpid() != parent) ::_exit(7);
@@ -203,24 +204,24 @@ TEST_CASE("a child closes its own pools when their keys are erased and their gro
 
 TEST_CASE("a child of a child works", "[fork]") {
     const Connection broker{broker_url()};
-    const Place place;
-    publish(broker, place.queue, 0);
+    const Topology topology;
+    publish(broker, topology.queue, 0);
     CHECK(in_child([&]() -> std::string {
-              publish(broker, place.queue, 1);
+              publish(broker, topology.queue, 1);
               const std::string wrong = in_child([&]() -> std::string {
-                  publish(broker, place.queue, 2);
+                  publish(broker, topology.queue, 2);
                   return pools::connections[broker].stats().created == 1 ? "" : "it used what it inherited";
               });
-              publish(broker, place.queue, 3);
+              publish(broker, topology.queue, 3);
               return wrong;
           }) == "");
-    publish(broker, place.queue, 4);
+    publish(broker, topology.queue, 4);
 }
 
 TEST_CASE("without handlers after_fork_child() does the same", "[fork]") {
     const Connection broker{broker_url()};
-    const Place place;
-    publish(broker, place.queue, 0);
+    const Topology topology;
+    publish(broker, topology.queue, 0);
     auto& pool = pools::connections[broker];
     CHECK(in_child([&]() -> std::string {
               // In a process of its own, since handlers cannot be enabled again.
@@ -229,9 +230,9 @@ TEST_CASE("without handlers after_fork_child() does the same", "[fork]") {
                   after_fork_child();
                   after_fork_child();  // a second time does nothing
                   if (pool.stats().idle != 0) return "the pool is not empty";
-                  publish(broker, place.queue, 1);
+                  publish(broker, topology.queue, 1);
                   return pool.stats().created == 1 ? "" : "it used what it inherited";
               });
           }) == "");
-    publish(broker, place.queue, 2);
+    publish(broker, topology.queue, 2);
 }

@@ -1,4 +1,5 @@
-// What only a real RabbitMQ can show.
+// SPDX-License-Identifier: BSD-3-Clause
+// Tests that need a real RabbitMQ.
 #include "support/catch.hpp"
 #include "support/eventually.hpp"
 #include "support/messaging_fixture.hpp"
@@ -17,7 +18,7 @@ void in_broker(const std::string& expression) {
     REQUIRE(std::system(command.c_str()) == 0);
 }
 
-std::string with(const std::string& userid, const std::string& password, const std::string& virtual_host) {
+std::string url_with(const std::string& userid, const std::string& password, const std::string& virtual_host) {
     const Connection tests{broker_url()};
     return Connection{"amqp://",
                       {.userid = userid, .password = password, .virtual_host = virtual_host, .port = tests.port()}}
@@ -38,12 +39,12 @@ std::string connect_error(const std::string& url, int code) {
 }  // namespace
 
 TEST_CASE("a wrong password is refused with the broker's code and without showing it", "[rabbitmq][errors]") {
-    const std::string error = connect_error(with("kombu", "wr0ng", "tests"), 403);
+    const std::string error = connect_error(url_with("kombu", "wr0ng", "tests"), 403);
     CHECK_THAT(error, Contains("ACCESS_REFUSED") && !Contains("wr0ng"));
 }
 
 TEST_CASE("an unknown virtual host is refused with the broker's code", "[rabbitmq][errors]") {
-    CHECK_THAT(connect_error(with("kombu", "kombu-secret", "no-such-vhost"), 530), Contains("no-such-vhost"));
+    CHECK_THAT(connect_error(url_with("kombu", "kombu-secret", "no-such-vhost"), 530), Contains("no-such-vhost"));
 }
 
 TEST_CASE("passwords and virtual hosts with special characters arrive as they are", "[rabbitmq]") {
@@ -52,16 +53,16 @@ TEST_CASE("passwords and virtual hosts with special characters arrive as they ar
     in_broker(
         "rabbit_auth_backend_internal:set_permissions(<<\"us@er\">>, <<\"a/b c\">>, <<\".*\">>, <<\".*\">>, "
         "<<\".*\">>, <<\"tests\">>)");
-    Connection connection{with("us@er", "p:/@ %;#", "a/b c")};
+    Connection connection{url_with("us@er", "p:/@ %;#", "a/b c")};
     CHECK(connection.connect().connected());
 }
 
 TEST_CASE("a password function is asked at each connect", "[rabbitmq]") {
     int asked = 0;
-    Connection connection{with("kombu", "x", "tests"), {.password = Password::Source{[&] {
-                                                            ++asked;
-                                                            return std::string{"kombu-secret"};
-                                                        }}}};
+    Connection connection{url_with("kombu", "x", "tests"), {.password = Password::Source{[&] {
+                                                                ++asked;
+                                                                return std::string{"kombu-secret"};
+                                                            }}}};
     connection.connect();
     connection.release();
     connection.connect();
@@ -69,17 +70,17 @@ TEST_CASE("a password function is asked at each connect", "[rabbitmq]") {
 }
 
 TEST_CASE("a full queue that rejects is Nacked, and retried when asked to", "[rabbitmq][confirms]") {
-    Place place{"direct", {.queue_arguments = {{"x-overflow", "reject-publish"}}, .max_length = 1}};
+    Topology topology{"direct", {.queue_arguments = {{"x-overflow", "reject-publish"}}, .max_length = 1}};
     Connection connection{broker_url()};
     Producer producer{connection};
-    const PublishOptions here{.exchange = place.exchange, .routing_key = "key", .declare = {place.queue}};
-    producer.publish(1, here);
-    CHECK_THROWS_AS(producer.publish(2, here), Nacked);
-    auto again = here;
+    const PublishOptions to_queue{.exchange = topology.exchange, .routing_key = "key", .declare = {topology.queue}};
+    producer.publish(1, to_queue);
+    CHECK_THROWS_AS(producer.publish(2, to_queue), Nacked);
+    auto again = to_queue;
     again.retry = true;
     again.retry_policy = {.max_retries = 2, .interval_step = 10ms};
     CHECK_THROWS_AS(producer.publish(2, again), Nacked);
-    connection.simple_queue(place.queue).get(soon).ack();
+    connection.simple_queue(topology.queue).get(soon).ack();
     CHECK_NOTHROW(producer.publish(3, again));
 }
 
@@ -120,7 +121,7 @@ TEST_CASE("a connection that the broker closes in use is a ConnectionError, and 
     CHECK_NOTHROW(producers[broker].acquire()->publish(3, {.routing_key = unique("nobody")}));
 }
 
-TEST_CASE("a publish with retry goes through although the broker closes its connection", "[rabbitmq]") {
+TEST_CASE("a publish with retry succeeds although the broker closes its connection", "[rabbitmq]") {
     Connection connection{broker_url()};
     Producer producer{connection};
     producer.publish(1, {.routing_key = unique("nobody")});
@@ -171,7 +172,7 @@ TEST_CASE("ChannelLimitExceeded when the broker allows no more channels", "[rabb
     CHECK_NOTHROW(connection.channel());
 }
 
-TEST_CASE("with heartbeats, three silent intervals cost neither an idle connection nor one that waits", "[rabbitmq]") {
+TEST_CASE("with heartbeats, idle and waiting connections survive three silent intervals", "[rabbitmq]") {
     const std::string url = broker_url() + "?heartbeat=1";
     pools::Connections connections{{.limit = 2}};
     pools::Producers producers{{.limit = 2, .connections = &connections}};

@@ -2,7 +2,7 @@
 
     celery_peer.py URL QUEUE
 
-Works on tasks of that queue, and answers each line of its input with {}. Results go to the queue named by reply_to.
+Executes the tasks of that queue, and answers each line of its input with {}. Results go to the queue named by reply_to.
 """
 import sys
 

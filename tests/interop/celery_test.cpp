@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 // Tasks sent by C++ to a live Celery worker, whose results come back as messages. Runs against RabbitMQ and Redis.
 #include "support/broker.hpp"
 #include "support/catch.hpp"
@@ -32,18 +33,18 @@ struct Celery {
         }
     }
     celery::TaskOptions options() const { return {.queue = tasks, .reply_to = results}; }
-    /// The result of that task; those of others are kept.
+    /// Waits for the result of a task, and stores the results of others.
     Json result(const std::string& id) {
         for (const Deadline end = Deadline::after(30s); !end.expired();) {
-            if (const auto found = known.find(id); found != known.end()) return found->second;
+            if (const auto found = received_results.find(id); found != received_results.end()) return found->second;
             const Message message = replies.get({.timeout = 30s});
-            known[message.payload().at("task_id")] = message.payload();
+            received_results[message.payload().at("task_id")] = message.payload();
             CHECK(message.properties().correlation_id == message.payload().at("task_id").get<std::string>());
         }
         FAIL("no result");
         return {};
     }
-    std::map<std::string, Json> known{};
+    std::map<std::string, Json> received_results{};
 };
 
 }  // namespace
@@ -66,7 +67,7 @@ TEST_CASE_METHOD(Celery, "a Celery worker computes the results of tasks sent by 
 
     CHECK(result(celery::send_task(producer, "tasks.fails", Json::array(), Json::object(), options()))["status"] ==
           "FAILURE");
-    // What Celery refuses, it answers: the worker lives.
+    // Celery answers the tasks that it refuses, and the worker stays alive.
     CHECK_THAT(result(celery::send_task(producer, "no.such.task", {1}, Json::object(), options()))["result"].dump(),
                Contains("NotRegistered"));
     CHECK(result(celery::send_task(producer, "tasks.add", {1, 2, "x", 4}, {{"z", 1}}, options()))["status"] ==
@@ -76,7 +77,7 @@ TEST_CASE_METHOD(Celery, "a Celery worker computes the results of tasks sent by 
     CHECK(result(celery::send_task(producer, "tasks.add", {1, 2}, Json::object(), options()))["result"][0] == 3);
 }
 
-TEST_CASE_METHOD(Celery, "times are kept: eta, countdown, expires", "[celery][interop]") {
+TEST_CASE_METHOD(Celery, "a worker obeys eta, countdown and expires", "[celery][interop]") {
     const auto now = std::chrono::system_clock::now();
     auto later = options(), counted = options(), expired = options(), in_time = options();
     later.eta = now + 1s;
@@ -88,8 +89,8 @@ TEST_CASE_METHOD(Celery, "times are kept: eta, countdown, expires", "[celery][in
     const std::string dead = celery::send_task(producer, "tasks.add", {0}, Json::object(), expired);
     const std::string first = celery::send_task(producer, "tasks.add", {1}, Json::object(), in_time);
     CHECK(result(first)["result"][0] == 1);
-    CHECK_FALSE(known.contains(second));
-    CHECK_FALSE(known.contains(third));
+    CHECK_FALSE(received_results.contains(second));
+    CHECK_FALSE(received_results.contains(third));
     CHECK(result(second)["result"][0] == 2);
     CHECK(std::chrono::system_clock::now() - now >= 500ms);
     CHECK(result(third)["result"][0] == 3);
@@ -97,7 +98,7 @@ TEST_CASE_METHOD(Celery, "times are kept: eta, countdown, expires", "[celery][in
     CHECK(result(dead)["status"] == "REVOKED");
 }
 
-TEST_CASE_METHOD(Celery, "a worker sees what was said about a task", "[celery][interop]") {
+TEST_CASE_METHOD(Celery, "a worker sees the options of a task", "[celery][interop]") {
     auto all = options();
     all.task_id = unique("task");
     all.expires = std::chrono::system_clock::from_time_t(4'000'000'000);
@@ -164,7 +165,7 @@ TEST_CASE_METHOD(Celery, "a task that would kill a worker cannot be sent", "[cel
     CHECK(refused("t", none, nothing, [](Options& o) { o.priority = -1; }));
     for (const char* name : {"task", "id", "compression", "stamped_headers", "stamps", "timelimit", "retries"})
         CHECK(refused("t", none, nothing, [&](Options& o) { o.headers = {{name, 5}}; }));
-    // A serializer that this program calls json is not what the worker gets.
+    // A serializer registered as "json" is not used for tasks.
     register_serializer({"json", "application/x-mine", "utf-8", [](const Json&) { return std::string{"mine"}; },
                          [](std::string_view) { return Json("mine"); }});
     const std::string id = celery::send_task(producer, "tasks.add", {1, 2}, nothing, options());
@@ -173,7 +174,7 @@ TEST_CASE_METHOD(Celery, "a task that would kill a worker cannot be sent", "[cel
     CHECK(result(id)["result"][0] == 3);
 }
 
-TEST_CASE("a task goes from a pool to a queue that is declared as workers do, or must be there", "[celery]") {
+TEST_CASE("a task from a pooled producer goes to a queue that is declared, or must exist", "[celery]") {
     const std::string name = unique("celery");
     const Connection broker{broker_url()};
     pools::Connections connections{{.limit = 1}};
@@ -197,7 +198,7 @@ TEST_CASE("a task goes from a pool to a queue that is declared as workers do, or
     message.ack();
     connection->default_channel().queue_delete(name);
     connection->default_channel().exchange_delete(name);
-    if (!on_redis()) {  // where a queue is there as soon as something is in it
+    if (!on_redis()) {  // on Redis a queue exists as soon as a message is in it
         connection.release();
         const auto producer = producers[broker].acquire();
         CHECK_THROWS_AS(celery::send_task(producer, "t", {1}, Json::object(), {.queue = name, .declare = false}),

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 // C++ and Python exchange messages; the Python side is Kombu itself. Runs against RabbitMQ and Redis.
 #include "support/broker.hpp"
 #include "support/catch.hpp"
@@ -15,11 +16,11 @@ PythonPeer kombu_peer(const Json& options = Json::object()) {
     return PythonPeer{{KOMBU_TEST_PEER, broker_url(), options.dump()}};
 }
 
-Json described(const Queue& queue, const char* type) {
+Json queue_arguments(const Queue& queue, const char* type) {
     return {queue.name(), queue.exchange().name(), type, queue.routing_key()};
 }
 
-Json received_one(PythonPeer& peer) {
+Json receive_one(PythonPeer& peer) {
     const Json messages = peer({{"do", "receive"}})["messages"];
     REQUIRE(messages.size() == 1);
     return messages[0];
@@ -29,7 +30,7 @@ const Json article = {{"title", "No cellular coverage on the tube for 2012"},
                       {"ingress", "yadda yadda yadda"},
                       {"n", {1, 2.5, nullptr, "ü"}}};
 
-/// A body, as each side writes it.
+/// A body, as each side encodes it.
 struct Body {
     const char* serializer;
     Json python;
@@ -41,7 +42,7 @@ struct Body {
         else
             producer.publish(python, options);
     }
-    bool is(const Message& message) const {
+    bool matches(const Message& message) const {
         if (python.is_object() && python.contains("base64")) return message.body() == raw;
         return message.payload() == python;
     }
@@ -57,28 +58,28 @@ TEST_CASE("what C++ publishes Kombu receives: bodies, compressions, exchanges, p
     Connection connection{broker_url()};
     Producer producer{connection};
     for (const char* type : {"direct", "topic", "fanout"}) {
-        Place place{type};
+        Topology topology{type};
         const std::string key = std::string{type} == "topic" ? "a.b.c" : std::string{type} == "direct" ? "key" : "";
-        const Queue queue{place.queue.name(), place.exchange, std::string{type} == "topic" ? "a.#" : key};
-        peer({{"do", "listen"}, {"queue", described(queue, type)}});
+        const Queue queue{topology.queue.name(), topology.exchange, std::string{type} == "topic" ? "a.#" : key};
+        peer({{"do", "listen"}, {"queue", queue_arguments(queue, type)}});
         for (const Body& body : bodies) {
             for (const char* compression : {"", "zlib"}) {
                 for (const int priority : {0, 3, 9}) {
                     INFO(type << ' ' << body.serializer << ' ' << compression << ' ' << priority);
-                    PublishOptions options{.exchange = place.exchange, .routing_key = key, .priority = priority};
+                    PublishOptions options{.exchange = topology.exchange, .routing_key = key, .priority = priority};
                     if (*compression) options.compression = compression;
                     body.publish(producer, options);
-                    const Json seen = received_one(peer);
+                    const Json seen = receive_one(peer);
                     CHECK(seen["payload"] == body.python);
                     CHECK(seen["properties"]["priority"] == priority);
                     CHECK(seen["headers"] ==
                           (*compression ? Json{{"compression", "application/x-gzip"}} : Json::object()));
-                    CHECK(seen["exchange"] == place.exchange.name());
+                    CHECK(seen["exchange"] == topology.exchange.name());
                     CHECK(seen["routing_key"] == key);
                 }
             }
         }
-        peer({{"do", "delete"}, {"queue", described(queue, type)}});
+        peer({{"do", "delete"}, {"queue", queue_arguments(queue, type)}});
     }
 }
 
@@ -86,16 +87,16 @@ TEST_CASE("what Kombu publishes C++ receives: bodies, compressions, exchanges, p
     PythonPeer peer = kombu_peer();
     Connection connection{broker_url()};
     for (const char* type : {"direct", "topic", "fanout"}) {
-        Place place{type};
+        Topology topology{type};
         const std::string key = std::string{type} == "topic" ? "a.b.c" : std::string{type} == "direct" ? "key" : "";
-        const Queue queue{place.queue.name(), place.exchange, std::string{type} == "topic" ? "*.b.#" : key};
+        const Queue queue{topology.queue.name(), topology.exchange, std::string{type} == "topic" ? "*.b.#" : key};
         auto from = connection.simple_queue(queue, {.accept = {"json", "text", "bytes"}});
         for (const Body& body : bodies) {
             for (const char* compression : {"", "zlib"}) {
                 for (const int priority : {0, 3, 9}) {
                     INFO(type << ' ' << body.serializer << ' ' << compression << ' ' << priority);
                     peer({{"do", "publish"},
-                          {"exchange", place.exchange.name()},
+                          {"exchange", topology.exchange.name()},
                           {"type", type},
                           {"key", key},
                           {"body", body.python},
@@ -103,7 +104,7 @@ TEST_CASE("what Kombu publishes C++ receives: bodies, compressions, exchanges, p
                           {"compression", compression},
                           {"priority", priority}});
                     Message message = from.get({.timeout = 10s});
-                    CHECK(body.is(message));
+                    CHECK(body.matches(message));
                     CHECK(message.properties().priority == priority);
                     CHECK(message.delivery_info().routing_key == key);
                     message.ack();
@@ -115,35 +116,35 @@ TEST_CASE("what Kombu publishes C++ receives: bodies, compressions, exchanges, p
 
 TEST_CASE("the properties on the wire are exactly those that Kombu sends", "[interop]") {
     PythonPeer peer = kombu_peer();
-    Place place;
+    Topology topology;
     Connection connection{broker_url()};
-    peer({{"do", "listen"}, {"queue", described(place.queue, "direct")}});
+    peer({{"do", "listen"}, {"queue", queue_arguments(topology.queue, "direct")}});
     for (const std::string compression : {"zlib", ""}) {
-        PublishOptions options{.exchange = place.exchange, .routing_key = "key", .declare = {place.queue}};
+        PublishOptions options{.exchange = topology.exchange, .routing_key = "key", .declare = {topology.queue}};
         if (!compression.empty()) options.compression = compression;
         Producer{connection}.publish(article, options);
-        const Json ours = received_one(peer);
+        const Json ours = receive_one(peer);
         peer({{"do", "publish"},
-              {"exchange", place.exchange.name()},
+              {"exchange", topology.exchange.name()},
               {"key", "key"},
               {"body", article},
               {"serializer", "json"},
               {"compression", compression}});
-        const Json theirs = received_one(peer);
+        const Json theirs = receive_one(peer);
         CHECK(ours == theirs);
     }
 }
 
 TEST_CASE("Kombu reads text, every property, and headers of every type", "[interop]") {
     PythonPeer peer = kombu_peer();
-    Place place;
+    Topology topology;
     Connection connection{broker_url()};
-    peer({{"do", "listen"}, {"queue", described(place.queue, "direct")}});
+    peer({{"do", "listen"}, {"queue", queue_arguments(topology.queue, "direct")}});
     const Json headers = {{"text", "ä"}, {"int", 7},           {"big", 5'000'000'000}, {"real", 0.25},
                           {"yes", true}, {"nothing", nullptr}, {"list", {1, "x"}},     {"table", {{"inner", 1}}}};
-    Producer{connection}.publish("plain text", {.exchange = place.exchange,
+    Producer{connection}.publish("plain text", {.exchange = topology.exchange,
                                                 .routing_key = "key",
-                                                .declare = {place.queue},
+                                                .declare = {topology.queue},
                                                 .headers = headers,
                                                 .delivery_mode = "transient",
                                                 .priority = 3,
@@ -153,7 +154,7 @@ TEST_CASE("Kombu reads text, every property, and headers of every type", "[inter
                                                 .message_id = "m",
                                                 .type = "t",
                                                 .app_id = "a"});
-    const Json seen = received_one(peer);
+    const Json seen = receive_one(peer);
     CHECK(seen["payload"] == "plain text");
     CHECK(seen["content_type"] == "text/plain");
     CHECK(seen["content_encoding"] == "utf-8");
@@ -173,11 +174,11 @@ TEST_CASE("Kombu reads text, every property, and headers of every type", "[inter
 
 TEST_CASE("every property that Kombu sends is read", "[interop]") {
     PythonPeer peer = kombu_peer();
-    Place place;
+    Topology topology;
     Connection connection{broker_url()};
-    auto from = connection.simple_queue(place.queue);
+    auto from = connection.simple_queue(topology.queue);
     peer({{"do", "publish"},
-          {"exchange", place.exchange.name()},
+          {"exchange", topology.exchange.name()},
           {"key", "key"},
           {"body", {{"a", 1}}},
           {"priority", 7},
@@ -207,17 +208,17 @@ TEST_CASE("every property that Kombu sends is read", "[interop]") {
     message.ack();
 }
 
-TEST_CASE("a topic binding that one side wrote the other matches", "[interop]") {
+TEST_CASE("a topic binding written by one side is matched by the other", "[interop]") {
     PythonPeer peer = kombu_peer();
     Connection connection{broker_url()};
     Producer producer{connection};
-    Place place{"topic"};
+    Topology topology{"topic"};
     struct Case {
         const char* binding;
         const char* key;
         bool matches;
     };
-    // What both understand: Kombu's patterns on Redis are not AMQP's in every corner (docs/parity.md).
+    // Patterns with the same meaning on both sides: Kombu's on Redis differ from AMQP's in some cases (docs/parity.md).
     const Case cases[] = {{"a.b", "a.b", true},       {"a.b", "a.c", false},        {"a.*", "a.b", true},
                           {"a.*", "b.b", false},      {"a.#", "a.b.c", true},       {"#", "x.y", true},
                           {"*.b.c", "a.b.c", true},   {"a_b-c.d", "a_b-c.d", true}, {"a.$[x].c", "a.$[x].c", true},
@@ -225,11 +226,11 @@ TEST_CASE("a topic binding that one side wrote the other matches", "[interop]") 
     int n = 0;
     for (const Case& each : cases) {
         INFO(each.binding << " <- " << each.key);
-        const std::string name = place.queue.name() + '.' + std::to_string(++n);
-        const Queue queue{name, place.exchange, each.binding};
+        const std::string name = topology.queue.name() + '.' + std::to_string(++n);
+        const Queue queue{name, topology.exchange, each.binding};
         auto from = connection.simple_queue(queue);  // C++ binds
         peer({{"do", "publish"},
-              {"exchange", place.exchange.name()},
+              {"exchange", topology.exchange.name()},
               {"type", "topic"},
               {"key", each.key},
               {"body", n}});
@@ -239,8 +240,8 @@ TEST_CASE("a topic binding that one side wrote the other matches", "[interop]") 
             CHECK(from.qsize() == 0);
         connection.default_channel().queue_delete(name);
 
-        peer({{"do", "declare"}, {"queue", described(queue, "topic")}});  // Python binds
-        producer.publish(n, {.exchange = place.exchange, .routing_key = each.key, .declare = {place.exchange}});
+        peer({{"do", "declare"}, {"queue", queue_arguments(queue, "topic")}});  // Python binds
+        producer.publish(n, {.exchange = topology.exchange, .routing_key = each.key, .declare = {topology.exchange}});
         CHECK(connection.default_channel().queue_delete(name) == each.matches);
     }
 }

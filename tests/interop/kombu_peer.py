@@ -2,16 +2,16 @@
 
     kombu_peer.py URL [TRANSPORT-OPTIONS]
 
-Takes one command a line from its input, as a JSON object, and prints what came of it, one JSON object a line: {"error": TEXT} when
-it did not work. A "queue" is [NAME, EXCHANGE, TYPE, KEY].
+Reads one command per line, a JSON object, and prints its result, one JSON object per line: {"error": TEXT} on failure.
+A "queue" is [NAME, EXCHANGE, TYPE, KEY].
 
     {"do": "publish", "exchange", "type", "key", "body", "serializer", "compression", "priority", "properties"}
                                     a body of {"base64": TEXT} is bytes
     {"do": "listen", "queue"}       declare it, and consume from now on
     {"do": "receive", "count", "ack", "timeout"}
-                                    what came to the queues that are listened to
+                                    messages of the consumed queues
     {"do": "declare", "queue"}
-    {"do": "delete", "queue"}       and listen to none any more
+    {"do": "delete", "queue"}       and cancel all consumers
 """
 import base64
 import json
@@ -57,7 +57,7 @@ class Peer:
                                   accept=["json", "text/plain", "application/data"])
         consumer.consume()
         self.consumers.append(consumer)
-        self.drain(0.2)     # the Redis transport subscribes when it is waited for
+        self.drain(0.2)     # the Redis transport subscribes in drain_events()
         return {}
 
     def drain(self, timeout):
@@ -83,7 +83,7 @@ class Peer:
             "content_type": message.content_type,
             "content_encoding": message.content_encoding,
             "headers": message.headers,
-            # What the Redis transport adds, and where py-amqp has the headers.
+            # Without what the Redis transport adds, and without the headers, which py-amqp keeps here.
             "properties": {name: value for name, value in message.properties.items() if name not in
                            ("application_headers", "delivery_info", "delivery_tag", "body_encoding")},
             "exchange": message.delivery_info["exchange"],

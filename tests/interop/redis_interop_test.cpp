@@ -1,4 +1,5 @@
-// What C++ and Kombu do with each other's messages on Redis beyond sending and receiving them.
+// SPDX-License-Identifier: BSD-3-Clause
+// How C++ and Kombu restore, requeue and order each other's messages on Redis.
 #include "redis/redis_fixture.hpp"
 #include "support/python_peer.hpp"
 
@@ -7,7 +8,7 @@ using namespace std::chrono_literals;
 
 namespace {
 
-const Json eager = {{"visibility_timeout", 0.3}, {"unacked_restore_interval", 0.05}};
+const Json fast_restore = {{"visibility_timeout", 0.3}, {"unacked_restore_interval", 0.05}};
 
 PythonPeer kombu_peer(const Prefixed& redis, Json options = Json::object()) {
     options["global_keyprefix"] = redis.prefix;
@@ -16,9 +17,9 @@ PythonPeer kombu_peer(const Prefixed& redis, Json options = Json::object()) {
 
 }  // namespace
 
-TEST_CASE("a message that Kombu took and never acknowledged is restored by C++", "[interop][redis]") {
+TEST_CASE("a message that Kombu received and never acknowledged is restored by C++", "[interop][redis]") {
     Prefixed redis;
-    Connection connection = redis.connection(eager);
+    Connection connection = redis.connection(fast_restore);
     const Exchange exchange{"ex", "topic"};
     const Queue queue{"q", exchange, "a.*"};
     auto from = connection.simple_queue(queue);
@@ -27,16 +28,16 @@ TEST_CASE("a message that Kombu took and never acknowledged is restored by C++",
     peer({{"do", "listen"}, {"queue", {"q", "ex", "topic", "a.*"}}});
     const Json seen = peer({{"do", "receive"}, {"ack", false}})["messages"];
     REQUIRE(seen.size() == 1);
-    CHECK(redis.held() == 1);
+    CHECK(redis.unacked_count() == 1);
     peer.kill();
     Message message = from.get({.timeout = 10s});
     CHECK(message.payload() == Json{{"n", 1}});
     CHECK(message.redelivered());
     message.ack();
-    CHECK(redis.held() == 0);
+    CHECK(redis.unacked_count() == 0);
 }
 
-TEST_CASE("a message that C++ took and never acknowledged is restored by Kombu", "[interop][redis]") {
+TEST_CASE("a message that C++ received and never acknowledged is restored by Kombu", "[interop][redis]") {
     Prefixed redis;
     Connection connection = redis.connection();
     const Exchange exchange{"ex"};
@@ -50,12 +51,12 @@ TEST_CASE("a message that C++ took and never acknowledged is restored by Kombu",
     REQUIRE(seen.size() == 1);
     CHECK(seen[0]["payload"] == Json{{"n", 1}});
     CHECK(seen[0]["redelivered"] == true);
-    CHECK(redis.held() == 0);
-    CHECK(redis.length("other") == 1);  // back to its own queue alone, though Kombu did it
+    CHECK(redis.unacked_count() == 0);
+    CHECK(redis.length("other") == 1);  // restored to its own queue only, although by Kombu
     held.ack();                         // too late, and harmless
 }
 
-TEST_CASE("what C++ gave back Kombu takes again, and the reverse", "[interop][redis]") {
+TEST_CASE("a message that C++ requeued is delivered to Kombu", "[interop][redis]") {
     Prefixed redis;
     Connection connection = redis.connection();
     auto from = connection.simple_queue("q");
@@ -67,7 +68,7 @@ TEST_CASE("what C++ gave back Kombu takes again, and the reverse", "[interop][re
     REQUIRE(seen.size() == 1);
     CHECK(seen[0]["payload"] == "text");
     CHECK(seen[0]["redelivered"] == true);
-    CHECK(redis.held() == 0);
+    CHECK(redis.unacked_count() == 0);
 }
 
 TEST_CASE("both read the lists of priorities in the same order", "[interop][redis]") {

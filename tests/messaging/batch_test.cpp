@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 // Batches, the same on every broker. Runs against memory, RabbitMQ and Redis.
 #include "support/catch.hpp"
 #include "support/eventually.hpp"
@@ -10,7 +11,7 @@ using Catch::Matchers::Contains;
 TEST_CASE_METHOD(Messaging, "a batch sends nothing until it is committed, and then all in their order", "[batch]") {
     Batch batch = producer.batch();
     auto from = queue({.no_ack = true});
-    for (int i = 0; i < 100; ++i) batch.publish(i, here());
+    for (int i = 0; i < 100; ++i) batch.publish(i, to_queue());
     CHECK(batch.size() == 100);
     CHECK_THROWS_AS(from.get_nowait(), Empty);
     batch.commit(10s);
@@ -18,18 +19,18 @@ TEST_CASE_METHOD(Messaging, "a batch sends nothing until it is committed, and th
     for (int i = 0; i < 100; ++i) REQUIRE(from.get(soon).payload() == i);
     CHECK_THROWS_AS(from.get_nowait(), Empty);
     batch.commit(10s);  // nothing to do
-    batch.publish("again", here());
-    batch.publish(std::vector<std::byte>{std::byte{1}}, here());
+    batch.publish("again", to_queue());
+    batch.publish(std::vector<std::byte>{std::byte{1}}, to_queue());
     batch.commit();
     CHECK(from.get(soon).payload() == "again");
     CHECK(from.get(soon).body() == "\1");
 }
 
 TEST_CASE_METHOD(Messaging, "a batch names the messages that were not published, and keeps them", "[batch][errors]") {
-    producer.maybe_declare(place.queue);
+    producer.maybe_declare(topology.queue);
     Batch batch = producer.batch();
     for (int i = 0; i < 6; ++i) {
-        auto options = here();
+        auto options = to_queue();
         options.routing_key = i % 3 == 1 ? "nobody" : "key";
         options.mandatory = true;
         batch.publish(i, options);
@@ -48,19 +49,19 @@ TEST_CASE_METHOD(Messaging, "a batch names the messages that were not published,
     auto from = queue({.no_ack = true});
     for (const int i : {0, 2, 3, 5}) CHECK(from.get(soon).payload() == i);
     CHECK(batch.size() == 2);
-    connection.default_channel().queue_bind(place.queue.name(), place.exchange.name(), "nobody");
+    connection.default_channel().queue_bind(topology.queue.name(), topology.exchange.name(), "nobody");
     batch.commit(10s);
     for (const int i : {1, 4}) CHECK(from.get(soon).payload() == i);
 }
 
 TEST_CASE_METHOD(Messaging, "a declaration that is refused fails the messages that asked for it", "[batch][errors]") {
-    producer.maybe_declare(place.queue);
+    producer.maybe_declare(topology.queue);
     Batch batch = producer.batch();
-    batch.publish(1, here());
-    auto options = here();
-    options.declare = {Exchange{place.exchange.name(), "fanout"}};
+    batch.publish(1, to_queue());
+    auto options = to_queue();
+    options.declare = {Exchange{topology.exchange.name(), "fanout"}};
     batch.publish(2, options);
-    batch.publish(3, here());
+    batch.publish(3, to_queue());
     try {
         batch.commit(10s);
         FAIL("committed");
@@ -74,19 +75,19 @@ TEST_CASE_METHOD(Messaging, "a declaration that is refused fails the messages th
     CHECK(from.get(soon).payload() == 3);
 }
 
-TEST_CASE_METHOD(Messaging, "what cannot be encoded leaves the batch as it was", "[batch][errors]") {
+TEST_CASE_METHOD(Messaging, "a message that cannot be encoded leaves the batch unchanged", "[batch][errors]") {
     Batch batch = producer.batch();
-    batch.publish(1, here());
-    auto options = here();
+    batch.publish(1, to_queue());
+    auto options = to_queue();
     options.priority = 256;
     CHECK_THROWS_AS(batch.publish(2, options), ConfigurationError);
-    CHECK_THROWS_AS(batch.publish(2, here("pickle")), SerializerNotInstalled);
+    CHECK_THROWS_AS(batch.publish(2, to_queue("pickle")), SerializerNotInstalled);
     CHECK(batch.size() == 1);
     batch.clear();
     CHECK(batch.empty());
 }
 
-TEST_CASE("a batch of a producer that was given back sends nothing", "[batch][pools]") {
+TEST_CASE("a batch of a released producer sends nothing", "[batch][pools]") {
     Connection connection{broker_url()};
     pools::Connections connections{{.limit = 2}};
     pools::Producers producers{{.limit = 2, .connections = &connections}};
@@ -103,7 +104,7 @@ TEST_CASE("a batch of a producer that was given back sends nothing", "[batch][po
     CHECK_THROWS_AS(batch.commit(), LeaseError);
 }
 
-TEST_CASE("a batch that finds no broker fails as a whole, and within its time", "[batch][errors]") {
+TEST_CASE("a batch without a broker fails as a whole, and within its timeout", "[batch][errors]") {
     Connection nobody{"amqp://127.0.0.1:1//"};
     Producer producer{nobody};
     Batch batch = producer.batch();
@@ -122,33 +123,33 @@ TEST_CASE("a batch that finds no broker fails as a whole, and within its time", 
     CHECK(batch.size() == 3);
 }
 
-TEST_CASE("without confirms a batch that follows a refusal says so, and is not taken for sent", "[batch][errors]") {
+TEST_CASE("without confirms a batch after a refused message reports it, and is not counted sent", "[batch][errors]") {
     Messaging messaging;
-    messaging.producer.maybe_declare(messaging.place.queue);
+    messaging.producer.maybe_declare(messaging.topology.queue);
     Connection connection{broker_url(), {.transport_options = {{"confirm_publish", false}}}};
     Producer producer{connection};
     Batch lost = producer.batch();
     lost.publish(1, {.exchange = Exchange{unique("no.such.exchange")}, .routing_key = "key"});
-    bool told = false;
+    bool reported = false;
     try {
         lost.commit(5s);
     } catch (const BatchError&) {
-        told = true;  // where the broker answers at once
+        reported = true;  // when the broker answers at once
     }
     int sent = 0;
-    for (const Deadline end = Deadline::after(10s); !told && !end.expired();) {
+    for (const Deadline end = Deadline::after(10s); !reported && !end.expired();) {
         Batch batch = producer.batch();
-        batch.publish(2, {.exchange = messaging.place.exchange, .routing_key = "key"});
+        batch.publish(2, {.exchange = messaging.topology.exchange, .routing_key = "key"});
         try {
             batch.commit(5s);
             ++sent;
         } catch (const BatchError&) {
-            told = true;
+            reported = true;
         }
     }
-    CHECK(told);
+    CHECK(reported);
     Batch batch = producer.batch();
-    batch.publish(3, {.exchange = messaging.place.exchange, .routing_key = "key"});
+    batch.publish(3, {.exchange = messaging.topology.exchange, .routing_key = "key"});
     batch.commit(5s);
     auto from = messaging.queue({.no_ack = true});
     CHECK(eventually([&] { return from.get(soon).payload() == 3; }));

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 // The plain operations of a channel, the same on every broker. Runs against memory, RabbitMQ and Redis.
 #include "support/catch.hpp"
 #include "support/eventually.hpp"
@@ -9,7 +10,7 @@ using namespace kombu;
 using namespace std::chrono_literals;
 using Catch::Matchers::Contains;
 
-TEST_CASE("names that are too long are refused by their field", "[channel]") {
+TEST_CASE("names that are too long are refused", "[channel]") {
     Connection connection{broker_url()};
     auto channel = connection.channel();
     const std::string longest(256, 'x');
@@ -22,40 +23,40 @@ TEST_CASE("names that are too long are refused by their field", "[channel]") {
 }
 
 TEST_CASE("the plain operations of a channel", "[channel]") {
-    Place place;
+    Topology topology;
     Connection connection{broker_url()};
     auto channel = connection.channel();
     const auto named = channel.queue_declare(Queue("", {}, {}, {.exclusive = true}));
     CHECK_FALSE(named.name.empty());
     CHECK(named.messages == 0);
 
-    channel.declare(place.queue);
+    channel.declare(topology.queue);
     Producer producer{connection};
-    for (int i = 0; i < 3; ++i) producer.publish(i, {.exchange = place.exchange, .routing_key = "key"});
-    CHECK(channel.queue_declare(place.queue).messages == 3);
-    CHECK(channel.queue_purge(place.queue.name()) == 3);
-    channel.queue_unbind(place.queue.name(), place.exchange.name(), "key");
-    producer.publish(1, {.exchange = place.exchange, .routing_key = "key"});
-    CHECK_FALSE(channel.basic_get(place.queue.name()));
-    channel.queue_bind(place.queue.name(), place.exchange.name(), "other");
-    producer.publish(2, {.exchange = place.exchange, .routing_key = "other"});
-    CHECK(channel.basic_get(place.queue.name(), true)->payload() == 2);
-    CHECK(channel.queue_delete(place.queue.name()) == 0);
-    CHECK(channel.queue_delete(place.queue.name()) == 0);
-    channel.exchange_delete(place.exchange.name());
-    if (on_redis()) {  // a queue that is not there is an empty one
-        CHECK_FALSE(channel.basic_get(place.queue.name()));
-        CHECK_THROWS_AS(channel.queue_declare(Queue(place.queue.name(), {}, {}, {.passive = true})), ChannelError);
+    for (int i = 0; i < 3; ++i) producer.publish(i, {.exchange = topology.exchange, .routing_key = "key"});
+    CHECK(channel.queue_declare(topology.queue).messages == 3);
+    CHECK(channel.queue_purge(topology.queue.name()) == 3);
+    channel.queue_unbind(topology.queue.name(), topology.exchange.name(), "key");
+    producer.publish(1, {.exchange = topology.exchange, .routing_key = "key"});
+    CHECK_FALSE(channel.basic_get(topology.queue.name()));
+    channel.queue_bind(topology.queue.name(), topology.exchange.name(), "other");
+    producer.publish(2, {.exchange = topology.exchange, .routing_key = "other"});
+    CHECK(channel.basic_get(topology.queue.name(), true)->payload() == 2);
+    CHECK(channel.queue_delete(topology.queue.name()) == 0);
+    CHECK(channel.queue_delete(topology.queue.name()) == 0);
+    channel.exchange_delete(topology.exchange.name());
+    if (on_redis()) {  // on Redis a missing queue is an empty one
+        CHECK_FALSE(channel.basic_get(topology.queue.name()));
+        CHECK_THROWS_AS(channel.queue_declare(Queue(topology.queue.name(), {}, {}, {.passive = true})), ChannelError);
     } else {
-        CHECK_THROWS_AS(channel.basic_get(place.queue.name()), ChannelError);
+        CHECK_THROWS_AS(channel.basic_get(topology.queue.name()), ChannelError);
     }
     CHECK_FALSE(channel.is_open());
-    CHECK_THROWS_AS(channel.basic_get(place.queue.name()), ChannelError);
+    CHECK_THROWS_AS(channel.basic_get(topology.queue.name()), ChannelError);
 }
 
-TEST_CASE_METHOD(Messaging, "a queue that is in use or not empty is deleted only when told so", "[channel][errors]") {
-    producer.publish(1, here());
-    CHECK_THROWS_AS(connection.channel().queue_delete(place.queue.name(), false, true), ChannelError);
-    CHECK_THROWS_AS(connection.channel().exchange_delete(place.exchange.name(), true), ChannelError);
-    CHECK(connection.channel().queue_delete(place.queue.name()) == 1);
+TEST_CASE_METHOD(Messaging, "if_empty keeps a queue with messages, if_unused a bound exchange", "[channel][errors]") {
+    producer.publish(1, to_queue());
+    CHECK_THROWS_AS(connection.channel().queue_delete(topology.queue.name(), false, true), ChannelError);
+    CHECK_THROWS_AS(connection.channel().exchange_delete(topology.exchange.name(), true), ChannelError);
+    CHECK(connection.channel().queue_delete(topology.queue.name()) == 1);
 }

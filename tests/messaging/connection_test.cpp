@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 // Connections, the same on every broker. Runs against memory, RabbitMQ and Redis.
 #include "support/catch.hpp"
 #include "support/eventually.hpp"
@@ -9,7 +10,7 @@ using namespace kombu;
 using namespace std::chrono_literals;
 using Catch::Matchers::Contains;
 
-TEST_CASE("C1 a connection connects when told to or when first used, and not before", "[connection]") {
+TEST_CASE("C1 a connection connects on connect() or on first use, and not before", "[connection]") {
     Connection connection{broker_url()};
     CHECK_FALSE(connection.connected());
     CHECK(&connection.connect() == &connection);

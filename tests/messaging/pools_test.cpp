@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 // The pools of connections and producers: G1 to G16, and P23 and P24 on real connections.
 #include "support/catch.hpp"
 #include "support/eventually.hpp"
@@ -29,27 +30,27 @@ TEST_CASE("P24 an application's error leaves a healthy connection in the pool", 
     CHECK(pool.acquire()->connected());
 }
 
-TEST_CASE("P24 what a holder left unsettled goes back to its queue with the lease", "[pools]") {
-    Place place;
+TEST_CASE("P24 unsettled messages are requeued when the lease ends", "[pools]") {
+    Topology topology;
     pools::Connections connections{{.limit = 1}};
     auto& pool = connections[Connection{broker_url()}];
-    std::optional<Message> kept;
+    std::optional<Message> unsettled;
     const auto fail = [&] {
         auto lease = pool.acquire();
-        auto queue = lease->simple_queue(place.queue);
+        auto queue = lease->simple_queue(topology.queue);
         queue.put(1);
-        kept = queue.get(soon);
+        unsettled = queue.get(soon);
         throw std::runtime_error("business");
     };
     CHECK_THROWS(fail());
-    CHECK_THROWS_AS(kept->ack(), LeaseError);
+    CHECK_THROWS_AS(unsettled->ack(), LeaseError);
     auto lease = pool.acquire();
-    Message again = lease->simple_queue(place.queue).get(soon);
+    Message again = lease->simple_queue(topology.queue).get(soon);
     CHECK(again.redelivered());
     CHECK(pool.stats().created == 1);
 }
 
-TEST_CASE("what was made from a lease does not reach into the next one", "[pools]") {
+TEST_CASE("objects made from a lease are invalid after it", "[pools]") {
     pools::Connections connections{{.limit = 1}};
     auto& pool = connections[Connection{broker_url()}];
     auto lease = pool.acquire();
@@ -63,7 +64,7 @@ TEST_CASE("what was made from a lease does not reach into the next one", "[pools
     CHECK(pool.acquire()->connected());
 }
 
-TEST_CASE("what was made from a discarded lease is of no more use", "[pools]") {
+TEST_CASE("objects made from a discarded lease are invalid", "[pools]") {
     pools::Connections connections{{.limit = 1}};
     auto& pool = connections[Connection{broker_url()}];
     auto lease = pool.acquire();
@@ -72,7 +73,7 @@ TEST_CASE("what was made from a discarded lease is of no more use", "[pools]") {
     CHECK_THROWS_AS(queue.put(1), LeaseError);
 }
 
-TEST_CASE("a connection that its holder replaced by another is not lent on", "[pools]") {
+TEST_CASE("a connection that its holder replaced by another is not leased again", "[pools]") {
     pools::Connections connections{{.limit = 1}};
     auto& pool = connections[Connection{broker_url()}];
     {
@@ -82,7 +83,7 @@ TEST_CASE("a connection that its holder replaced by another is not lent on", "[p
     CHECK(*pool.acquire() == Connection{broker_url()});
 }
 
-TEST_CASE("a producer that its holder moved away leaves a whole one", "[pools]") {
+TEST_CASE("a producer that its holder moved away is replaced", "[pools]") {
     pools::Connections connections{{.limit = 1}};
     pools::Producers producers{{.limit = 1, .connections = &connections}};
     const Connection broker{broker_url()};
@@ -93,7 +94,7 @@ TEST_CASE("a producer that its holder moved away leaves a whole one", "[pools]")
     CHECK_NOTHROW(producers[broker].acquire()->publish(1, {.routing_key = unique("nobody")}));
 }
 
-TEST_CASE("what a holder assigns to a producer does not reach the next one", "[pools]") {
+TEST_CASE("a producer that its holder assigned is not leased again", "[pools]") {
     pools::Connections connections{{.limit = 1}};
     pools::Producers producers{{.limit = 1, .connections = &connections}};
     const Connection broker{broker_url()};
@@ -119,13 +120,13 @@ TEST_CASE("a connection that its holder moved away is replaced", "[pools]") {
     auto& pool = connections[Connection{broker_url()}];
     {
         auto lease = pool.acquire();
-        const Connection stolen = std::move(*lease);
+        const Connection moved = std::move(*lease);
     }
     CHECK(pool.acquire()->connect().connected());
     CHECK(pool.stats().discarded == 1);
 }
 
-TEST_CASE("a connection that its holder closed is as good as new", "[pools]") {
+TEST_CASE("a connection that its holder closed is leased again and can connect", "[pools]") {
     pools::Connections connections{{.limit = 1}};
     auto& pool = connections[Connection{broker_url()}];
     {
@@ -137,7 +138,7 @@ TEST_CASE("a connection that its holder closed is as good as new", "[pools]") {
     CHECK(pool.acquire()->connect().connected());
 }
 
-TEST_CASE("G1 G3 a producer that finds no connection leaves no trace", "[pools]") {
+TEST_CASE("G1 G3 an acquire of a producer without a connection leaves no slot in use", "[pools]") {
     pools::Connections connections{{.limit = 1}};
     pools::Producers producers{{.limit = 2, .connections = &connections}};
     const Connection broker{broker_url()};
@@ -151,7 +152,7 @@ TEST_CASE("G1 G3 a producer that finds no connection leaves no trace", "[pools]"
     CHECK_NOTHROW(producers[broker].acquire({.block = true, .timeout = 50ms}));
 }
 
-TEST_CASE("G2 G4 a producer gives its connection back with its lease, or throws it away when discarded", "[pools]") {
+TEST_CASE("G2 G4 a producer releases its connection with its lease, or discards it when discarded", "[pools]") {
     pools::Connections connections{{.limit = 1}};
     pools::Producers producers{{.limit = 1, .connections = &connections}};
     const Connection broker{broker_url()};
@@ -169,7 +170,7 @@ TEST_CASE("G2 G4 a producer gives its connection back with its lease, or throws 
     CHECK(pool.stats().discarded == 1);
 }
 
-TEST_CASE("G5 a producer waits for a connection when told to", "[pools]") {
+TEST_CASE("G5 a blocking acquire of a producer waits for a connection", "[pools]") {
     pools::Connections connections{{.limit = 1}};
     pools::Producers producers{{.limit = 1, .connections = &connections}};
     const Connection broker{broker_url()};
@@ -183,7 +184,7 @@ TEST_CASE("G5 a producer waits for a connection when told to", "[pools]") {
     CHECK_NOTHROW(waiting.get());
 }
 
-TEST_CASE("G6 G7 G8 producers and their connections are made when wanted and kept", "[pools]") {
+TEST_CASE("G6 G7 G8 producers and their connections are created on demand and kept", "[pools]") {
     pools::Connections connections{{.limit = 3}};
     pools::Producers producers{{.limit = 3, .connections = &connections}};
     const Connection broker{broker_url()};
@@ -231,15 +232,15 @@ TEST_CASE("G14 a reset takes connections away from their users and leaves pools 
     CHECK(pool.stats().in_use == 0);
 }
 
-TEST_CASE("a reset ends what a user of a connection waits for", "[pools]") {
-    Place place;
+TEST_CASE("a reset interrupts a user that waits on its connection", "[pools]") {
+    Topology topology;
     pools::Connections connections{{.limit = 1}};
     pools::register_group(connections);
     auto& pool = connections[Connection{broker_url()}];
     std::promise<void> ready;
     auto waiting = std::async(std::launch::async, [&] {
         auto lease = pool.acquire();
-        auto queue = lease->simple_queue(place.queue);
+        auto queue = lease->simple_queue(topology.queue);
         ready.set_value();
         (void)queue.get({.block = true});
     });
@@ -263,7 +264,7 @@ TEST_CASE("a reset takes connections away from leased producers", "[pools]") {
     CHECK_NOTHROW(producers[broker].acquire());
 }
 
-TEST_CASE("G15 the global limit applies to those who follow it, or to nobody", "[pools]") {
+TEST_CASE("G15 the global limit applies to all pools that follow it, or to none", "[pools]") {
     REQUIRE(pools::get_limit() == 200);
     pools::Connections follows{{.limit = pools::use_default_limit}}, own{{.limit = 5}}, unspecified;
     const Connection broker{broker_url()};
@@ -285,7 +286,7 @@ TEST_CASE("G15 the global limit applies to those who follow it, or to nobody", "
     CHECK(pools::get_limit() == 200);
 }
 
-TEST_CASE("P5 P4 limit errors of connections are ConnectionLimitExceeded and say who is full", "[pools]") {
+TEST_CASE("P5 P4 limit errors of connections are ConnectionLimitExceeded and name the pool", "[pools]") {
     pools::ConnectionPool pool{Connection{broker_url()}, {.limit = 1}};
     auto held = pool.acquire();
     try {
@@ -333,7 +334,7 @@ TEST_CASE("producers and connections exhausted in opposite order end with errors
         try {
             call->get();
         } catch (const ConnectionLimitExceeded&) {
-            ++refused;  // and what it held is free for the other, if that still waits
+            ++refused;  // what it held is then free for the other, if that still waits
         }
     }
     CHECK(refused >= 1);
@@ -381,7 +382,7 @@ TEST_CASE("pools::stats() shows the pools of the global groups", "[pools]") {
     CHECK(in_use == std::set<std::string>{"connections@" + broker.as_uri(), "producers@" + broker.as_uri()});
 }
 
-TEST_CASE("the error of a full pool of producers names who acquired them, not the library", "[pools]") {
+TEST_CASE("the error of a full pool of producers names the user's source line, not the library's", "[pools]") {
     pools::Connections connections{{.limit = 1}};
     pools::Producers producers{{.limit = 5, .connections = &connections}};
     const Connection broker{broker_url()};

@@ -1,4 +1,5 @@
-// What publishing does, the same on every broker. Runs against memory, RabbitMQ and Redis.
+// SPDX-License-Identifier: BSD-3-Clause
+// Publishing, the same on every broker. Runs against memory, RabbitMQ and Redis.
 #include "support/catch.hpp"
 #include "support/eventually.hpp"
 #include "support/messaging_fixture.hpp"
@@ -11,7 +12,7 @@ using Catch::Matchers::Contains;
 
 TEST_CASE_METHOD(Messaging, "M2 a JSON message arrives as it was sent, with Kombu's properties", "[publish]") {
     const Json article = {{"title", "Zürich"}, {"n", {1, 2.5, nullptr}}};
-    producer.publish(article, here());
+    producer.publish(article, to_queue());
     Message message = queue().get(soon);
     CHECK(message.payload() == article);
     CHECK(message.content_type() == "application/json");
@@ -22,16 +23,16 @@ TEST_CASE_METHOD(Messaging, "M2 a JSON message arrives as it was sent, with Komb
     CHECK_FALSE(message.properties().message_id);
     CHECK_FALSE(message.properties().timestamp);
     CHECK_FALSE(message.redelivered());
-    CHECK(message.delivery_info().exchange == place.exchange.name());
+    CHECK(message.delivery_info().exchange == topology.exchange.name());
     CHECK(message.delivery_info().routing_key == "key");
     message.ack();
 }
 
 TEST_CASE_METHOD(Messaging, "text and bytes travel as text/plain and application/data", "[publish]") {
-    producer.publish("plain text", here());
-    producer.publish(std::string{"string"}, here());
-    producer.publish(std::vector<std::byte>{std::byte{0}, std::byte{255}}, here());
-    producer.publish("as JSON", here("json"));
+    producer.publish("plain text", to_queue());
+    producer.publish(std::string{"string"}, to_queue());
+    producer.publish(std::vector<std::byte>{std::byte{0}, std::byte{255}}, to_queue());
+    producer.publish("as JSON", to_queue("json"));
     auto from = queue({.no_ack = true});
     const Message text = from.get(soon);
     CHECK(text.content_type() == "text/plain");
@@ -47,7 +48,7 @@ TEST_CASE_METHOD(Messaging, "text and bytes travel as text/plain and application
 }
 
 TEST_CASE_METHOD(Messaging, "M3 a compressed message says so in its headers and keeps its content type", "[publish]") {
-    auto options = here();
+    auto options = to_queue();
     options.compression = "zlib";
     options.headers = {{"mine", 1}};
     producer.publish(Json(std::string(1000, 'x')), options);
@@ -60,7 +61,7 @@ TEST_CASE_METHOD(Messaging, "M3 a compressed message says so in its headers and 
 }
 
 TEST_CASE_METHOD(Messaging, "M4 with a content type the body is sent as it is", "[publish]") {
-    auto options = here();
+    auto options = to_queue();
     options.content_type = "text/csv";
     producer.publish("a,b", options);
     options.content_type = "image/png";
@@ -78,7 +79,7 @@ TEST_CASE_METHOD(Messaging, "M4 with a content type the body is sent as it is", 
 }
 
 TEST_CASE_METHOD(Messaging, "M5 every property arrives, and those that were not given do not", "[publish]") {
-    auto options = here();
+    auto options = to_queue();
     options.headers = {{"text", "ä"},
                        {"int", 7},
                        {"big", 5'000'000'000},
@@ -114,8 +115,8 @@ TEST_CASE_METHOD(Messaging, "M5 every property arrives, and those that were not 
     CHECK_FALSE(properties.cluster_id);
 }
 
-TEST_CASE_METHOD(Messaging, "options that cannot be are refused before anything is sent", "[publish]") {
-    auto options = here();
+TEST_CASE_METHOD(Messaging, "invalid options are refused before anything is sent", "[publish]") {
+    auto options = to_queue();
     SECTION("priority") { options.priority = 256; }
     SECTION("headers") { options.headers = Json::array(); }
     SECTION("correlation_id") { options.correlation_id = std::string(256, 'x'); }
@@ -125,12 +126,11 @@ TEST_CASE_METHOD(Messaging, "options that cannot be are refused before anything 
     CHECK_FALSE(connection.connected());
 }
 
-TEST_CASE_METHOD(Messaging, "a serializer or compression that is not known is refused before anything is sent",
-                 "[publish]") {
-    auto options = here();
+TEST_CASE_METHOD(Messaging, "an unknown serializer or compression is refused before anything is sent", "[publish]") {
+    auto options = to_queue();
     options.serializer = "pickle";
     CHECK_THROWS_AS(producer.publish(1, options), SerializerNotInstalled);
-    options = here();
+    options = to_queue();
     options.compression = "snappy";
     CHECK_THROWS_AS(producer.publish(1, options), SerializerNotInstalled);
     CHECK_FALSE(connection.connected());
@@ -140,8 +140,8 @@ TEST_CASE_METHOD(Messaging, "a message of many frames arrives whole", "[publish]
     std::string large(3'000'001, 'x');
     for (std::size_t i = 0; i < large.size(); ++i) large[i] = static_cast<char>(i * 31 >> 3);
     const auto bytes = std::as_bytes(std::span{large});
-    producer.publish(bytes, here());
-    producer.publish("", here());
+    producer.publish(bytes, to_queue());
+    producer.publish("", to_queue());
     auto from = queue({.no_ack = true});
     CHECK(from.get(soon).body() == large);
     CHECK(from.get(soon).body().empty());
@@ -149,16 +149,16 @@ TEST_CASE_METHOD(Messaging, "a message of many frames arrives whole", "[publish]
 
 TEST_CASE_METHOD(Messaging, "a message that reaches no queue is dropped, or Unroutable when it is mandatory",
                  "[publish]") {
-    producer.maybe_declare(place.exchange);
-    CHECK_NOTHROW(producer.publish(1, {.exchange = place.exchange, .routing_key = "nobody"}));
-    CHECK_THROWS_AS(producer.publish(1, {.exchange = place.exchange, .routing_key = "nobody", .mandatory = true}),
+    producer.maybe_declare(topology.exchange);
+    CHECK_NOTHROW(producer.publish(1, {.exchange = topology.exchange, .routing_key = "nobody"}));
+    CHECK_THROWS_AS(producer.publish(1, {.exchange = topology.exchange, .routing_key = "nobody", .mandatory = true}),
                     Unroutable);
-    // The channel is whole.
-    producer.publish(2, here());
+    // The channel is still usable.
+    producer.publish(2, to_queue());
     CHECK(queue({.no_ack = true}).get(soon).payload() == 2);
 }
 
-TEST_CASE_METHOD(Messaging, "mandatory without confirms is refused, since nobody could be told", "[publish]") {
+TEST_CASE_METHOD(Messaging, "mandatory without confirms is refused, since a return would be lost", "[publish]") {
     Connection unconfirmed{broker_url(), {.transport_options = {{"confirm_publish", false}}}};
     CHECK_THROWS_AS(Producer{unconfirmed}.publish(1, {.routing_key = "x", .mandatory = true}), ConfigurationError);
 }
@@ -166,12 +166,12 @@ TEST_CASE_METHOD(Messaging, "mandatory without confirms is refused, since nobody
 TEST_CASE_METHOD(Messaging, "publishing without confirms works", "[publish]") {
     Connection unconfirmed{broker_url(), {.transport_options = {{"confirm_publish", false}}}};
     Producer fast{unconfirmed};
-    for (int i = 0; i < 100; ++i) fast.publish(i, here());
+    for (int i = 0; i < 100; ++i) fast.publish(i, to_queue());
     auto from = queue({.no_ack = true});
     for (int i = 0; i < 100; ++i) REQUIRE(from.get(soon).payload() == i);
 }
 
-TEST_CASE_METHOD(Messaging, "publishing to an exchange that does not exist costs the channel, not the connection",
+TEST_CASE_METHOD(Messaging, "publishing to a missing exchange closes the channel, not the connection",
                  "[publish][errors]") {
     try {
         producer.publish(1, {.exchange = unique("no.such.exchange"), .routing_key = "key"});
@@ -182,12 +182,12 @@ TEST_CASE_METHOD(Messaging, "publishing to an exchange that does not exist costs
         CHECK_FALSE(error.poisons_connection());
     }
     CHECK(connection.connected());
-    producer.publish(2, here());
+    producer.publish(2, to_queue());
     CHECK(queue({.no_ack = true}).get(soon).payload() == 2);
 }
 
 TEST_CASE_METHOD(Messaging, "X9 the default exchange reaches a queue by its name", "[publish]") {
-    auto from = connection.simple_queue(place.queue.name() + ".direct");
+    auto from = connection.simple_queue(topology.queue.name() + ".direct");
     producer.publish(1, {.routing_key = from.queue().name()});
     CHECK(from.get(soon).payload() == 1);
     connection.channel().queue_delete(from.queue().name());
@@ -204,7 +204,7 @@ TEST_CASE("publish(nullptr) is JSON null", "[publish]") {
     connection.channel().exchange_delete(name);
 }
 
-TEST_CASE("without confirms a refused message costs the channel, not the connection", "[publish][errors]") {
+TEST_CASE("without confirms a refused message closes the channel, not the connection", "[publish][errors]") {
     Connection connection{broker_url(), {.transport_options = {{"confirm_publish", false}}}};
     Producer producer{connection};
     const PublishOptions nowhere{.exchange = Exchange{unique("no.such.exchange")}, .routing_key = "key"};
@@ -218,6 +218,6 @@ TEST_CASE("without confirms a refused message costs the channel, not the connect
     }));
     CHECK(connection.connected());
     Messaging messaging;
-    producer.publish("text", messaging.here());
+    producer.publish("text", messaging.to_queue());
     CHECK(messaging.queue().get(soon).payload() == Json("text"));
 }

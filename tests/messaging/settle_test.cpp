@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 // Acknowledging, rejecting and requeueing, the same on every broker. Runs against memory, RabbitMQ and Redis.
 #include "support/catch.hpp"
 #include "support/eventually.hpp"
@@ -10,7 +11,7 @@ using namespace std::chrono_literals;
 using Catch::Matchers::Contains;
 
 TEST_CASE_METHOD(Messaging, "M19 a message is settled once", "[settle]") {
-    for (int i = 0; i < 3; ++i) producer.publish(i, here());
+    for (int i = 0; i < 3; ++i) producer.publish(i, to_queue());
     auto from = queue();
     Message first = from.get(soon);
     first.ack();
@@ -27,8 +28,8 @@ TEST_CASE_METHOD(Messaging, "M19 a message is settled once", "[settle]") {
     CHECK(from.get(soon).payload() == 2);
 }
 
-TEST_CASE_METHOD(Messaging, "a requeued message comes again, marked redelivered, in its old place", "[settle]") {
-    for (int i = 0; i < 3; ++i) producer.publish(i, here());
+TEST_CASE_METHOD(Messaging, "a requeued message is redelivered, marked so, at its old position", "[settle]") {
+    for (int i = 0; i < 3; ++i) producer.publish(i, to_queue());
     auto from = queue({.no_ack = false});
     Message first = from.get(soon);
     first.requeue();
@@ -39,11 +40,11 @@ TEST_CASE_METHOD(Messaging, "a requeued message comes again, marked redelivered,
     CHECK_FALSE(from.get(soon).redelivered());
 }
 
-TEST_CASE_METHOD(Messaging, "messages not settled go back when their channel closes", "[settle]") {
-    for (int i = 0; i < 3; ++i) producer.publish(i, here());
+TEST_CASE_METHOD(Messaging, "unsettled messages are requeued when their channel closes", "[settle]") {
+    for (int i = 0; i < 3; ++i) producer.publish(i, to_queue());
     auto channel = connection.channel();
-    auto first = channel.basic_get(place.queue.name());
-    auto second = channel.basic_get(place.queue.name());
+    auto first = channel.basic_get(topology.queue.name());
+    auto second = channel.basic_get(topology.queue.name());
     REQUIRE((first && second));
     channel.close();
     CHECK_THROWS_AS(first->ack(), ChannelError);
@@ -55,20 +56,19 @@ TEST_CASE_METHOD(Messaging, "messages not settled go back when their channel clo
     }
 }
 
-TEST_CASE_METHOD(Messaging, "messages not settled go back when their connection goes", "[settle]") {
-    producer.publish(1, here());
+TEST_CASE_METHOD(Messaging, "unsettled messages are requeued when their connection closes", "[settle]") {
+    producer.publish(1, to_queue());
     {
         Connection other{broker_url()};
-        Message lost = other.simple_queue(place.queue).get(soon);
+        Message lost = other.simple_queue(topology.queue).get(soon);
         other.release();
         CHECK_THROWS_AS(lost.ack(), Error);
     }
     CHECK(queue().get(soon).redelivered());
 }
 
-TEST_CASE_METHOD(Messaging, "a body that cannot be decoded does not keep its message from being settled",
-                 "[settle][errors]") {
-    auto options = here();
+TEST_CASE_METHOD(Messaging, "a message whose body cannot be decoded can be settled", "[settle][errors]") {
+    auto options = to_queue();
     options.content_type = "application/json";
     producer.publish("{not json", options);
     options.headers = {{"compression", "application/x-gzip"}};
@@ -87,8 +87,8 @@ TEST_CASE_METHOD(Messaging, "a body that cannot be decoded does not keep its mes
     CHECK(from.qsize() == 0);
 }
 
-TEST_CASE_METHOD(Messaging, "a message that was moved from says so", "[message]") {
-    producer.publish(1, here());
+TEST_CASE_METHOD(Messaging, "a moved-from message throws", "[message]") {
+    producer.publish(1, to_queue());
     Message message = queue().get(soon);
     Message other = std::move(message);
     CHECK_THROWS_AS(message.payload(), MessageStateError);

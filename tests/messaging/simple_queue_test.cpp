@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 // SimpleQueue, the same on every broker. Runs against memory, RabbitMQ and Redis.
 #include "support/catch.hpp"
 #include "support/eventually.hpp"
@@ -9,7 +10,7 @@ using namespace kombu;
 using namespace std::chrono_literals;
 using Catch::Matchers::Contains;
 
-TEST_CASE_METHOD(Messaging, "an empty queue is Empty, at once or after the timeout", "[queue]") {
+TEST_CASE_METHOD(Messaging, "get on an empty queue throws Empty, at once or after the timeout", "[queue]") {
     auto from = queue();
     CHECK_THROWS_AS(from.get({.block = false}), Empty);
     CHECK_THROWS_AS(from.get_nowait(), Empty);
@@ -17,16 +18,16 @@ TEST_CASE_METHOD(Messaging, "an empty queue is Empty, at once or after the timeo
     CHECK_THROWS_AS(from.get({.block = true, .timeout = 60ms}), Empty);
     CHECK(Clock::now() - start >= 60ms);
     CHECK(Clock::now() - start < 5s);
-    // And the channel works on.
+    // The channel is still usable.
     from.put(1);
     CHECK(from.get(soon).payload() == 1);
 }
 
-TEST_CASE_METHOD(Messaging, "a waiting get is given what comes", "[queue]") {
+TEST_CASE_METHOD(Messaging, "a waiting get returns a message that arrives", "[queue]") {
     auto from = queue();
     std::thread sender{[&] {
         Connection other{broker_url()};
-        auto to = other.simple_queue(place.queue);
+        auto to = other.simple_queue(topology.queue);
         to.put("late");
     }};
     Message message = from.get(soon);
@@ -39,10 +40,10 @@ TEST_CASE_METHOD(Messaging, "a waiting get is given what comes", "[queue]") {
 TEST_CASE_METHOD(Messaging, "a waiting get does not hold back messages from others", "[queue]") {
     auto from = queue();
     Connection other{broker_url()};
-    auto theirs = other.simple_queue(place.queue);
+    auto theirs = other.simple_queue(topology.queue);
     std::thread sender{[&] {
         Connection third{broker_url()};
-        auto to = third.simple_queue(place.queue);
+        auto to = third.simple_queue(topology.queue);
         for (int i = 0; i < 5; ++i) to.put(i);
     }};
     Message mine = from.get(soon);
@@ -52,11 +53,11 @@ TEST_CASE_METHOD(Messaging, "a waiting get does not hold back messages from othe
     CHECK(from.qsize() == 0);
 }
 
-TEST_CASE_METHOD(Messaging, "a get waits also while an earlier message is not settled", "[queue]") {
+TEST_CASE_METHOD(Messaging, "a get may wait while an earlier message is not settled", "[queue]") {
     auto from = queue();
     std::thread sender{[&] {
         Connection other{broker_url()};
-        auto to = other.simple_queue(place.queue);
+        auto to = other.simple_queue(topology.queue);
         to.put(1);
         to.put(2);
     }};
@@ -69,8 +70,8 @@ TEST_CASE_METHOD(Messaging, "a get waits also while an earlier message is not se
     second.ack();
 }
 
-TEST_CASE_METHOD(Messaging, "a get without time to wait still gets what is there, and loses nothing", "[queue]") {
-    for (int i = 0; i < 4; ++i) producer.publish(i, here());
+TEST_CASE_METHOD(Messaging, "a get with a zero timeout returns an available message, and loses none", "[queue]") {
+    for (int i = 0; i < 4; ++i) producer.publish(i, to_queue());
     auto taking = queue({.no_ack = true});
     CHECK(taking.get({.block = true, .timeout = 0s}).payload() == 0);
     CHECK(taking.get({.block = true, .timeout = 1us}).payload() == 1);
@@ -83,7 +84,7 @@ TEST_CASE_METHOD(Messaging, "a get without time to wait still gets what is there
 }
 
 TEST_CASE("a get that finds nothing in an auto-delete queue disturbs nothing else", "[queue]") {
-    Place jobs, replies{"direct", {.auto_delete = true}};
+    Topology jobs, replies{"direct", {.auto_delete = true}};
     Connection connection{broker_url()};
     auto from = connection.simple_queue(jobs.queue), answers = connection.simple_queue(replies.queue, {.no_ack = true});
     from.put(1);
@@ -95,35 +96,35 @@ TEST_CASE("a get that finds nothing in an auto-delete queue disturbs nothing els
 }
 
 TEST_CASE("an auto-delete queue outlives a get that waits", "[queue]") {
-    Place place{"direct", {.auto_delete = true}};
+    Topology topology{"direct", {.auto_delete = true}};
     Connection connection{broker_url()};
-    auto queue = connection.simple_queue(place.queue);
+    auto queue = connection.simple_queue(topology.queue);
     CHECK_THROWS_AS(queue.get({.block = true, .timeout = 30ms}), Empty);
     queue.put(1);
     CHECK(queue.get(soon).payload() == 1);
 }
 
 TEST_CASE("an auto-delete queue outlives a get that waits on a new session", "[queue]") {
-    Place place{"direct", {.auto_delete = true}};
+    Topology topology{"direct", {.auto_delete = true}};
     Connection connection{broker_url()};
-    auto queue = connection.simple_queue(place.queue);
+    auto queue = connection.simple_queue(topology.queue);
     connection.release();
     CHECK_THROWS_AS(queue.get({.block = true, .timeout = 30ms}), Empty);
     queue.put(1);
     CHECK(queue.get(soon).payload() == 1);
 }
 
-TEST_CASE("an exclusive queue is for its own connection and goes with it", "[queue][errors]") {
-    Place place{"direct", {.exclusive = true}};
+TEST_CASE("an exclusive queue belongs to its connection and is deleted with it", "[queue][errors]") {
+    Topology topology{"direct", {.exclusive = true}};
     Connection other{broker_url()};
     {
         Connection owner{broker_url()};
-        auto queue = owner.simple_queue(place.queue);
+        auto queue = owner.simple_queue(topology.queue);
         queue.put(1);
         CHECK(queue.get(soon).payload() == 1);
-        if (!on_redis()) {  // where nobody knows whose it is
+        if (!on_redis()) {  // Redis does not record the owner
             try {
-                (void)other.channel().basic_get(place.queue.name());
+                (void)other.channel().basic_get(topology.queue.name());
                 FAIL("got from an exclusive queue");
             } catch (const ChannelError& error) {
                 CHECK(error.code() == 405);
@@ -133,7 +134,7 @@ TEST_CASE("an exclusive queue is for its own connection and goes with it", "[que
     }
     CHECK(eventually([&] {
         try {
-            (void)other.channel().queue_declare(Queue(place.queue.name(), {}, {}, {.passive = true}));
+            (void)other.channel().queue_declare(Queue(topology.queue.name(), {}, {}, {.passive = true}));
             return false;
         } catch (const ChannelError& error) {
             return error.code() == 404;
@@ -146,10 +147,10 @@ TEST_CASE_METHOD(Messaging, "a get that waits for a queue that is deleted ends w
     std::thread deleter{[&] {
         Connection other{broker_url()};
         auto channel = other.channel();
-        // Whoever consumes is in the queue by then, or finds it gone; both must end.
-        channel.queue_delete(place.queue.name());
+        // The consumer waits by then, or finds the queue deleted; both must end.
+        channel.queue_delete(topology.queue.name());
     }};
-    if (on_redis())  // a queue that is not there is an empty one
+    if (on_redis())  // on Redis a missing queue is an empty one
         CHECK_THROWS_AS(from.get({.timeout = 50ms}), Empty);
     else
         CHECK_THROWS_AS(from.get(soon), ChannelError);
@@ -174,7 +175,7 @@ TEST_CASE("SimpleQueue puts, counts, gets and clears", "[queue]") {
     connection.channel().exchange_delete(name);
 }
 
-TEST_CASE("a SimpleQueue declares its queue again when it has vanished", "[queue]") {
+TEST_CASE("a SimpleQueue declares its queue again when it was deleted", "[queue]") {
     Connection connection{broker_url()}, other{broker_url()};
     const std::string name = unique("test.simple");
     connection.simple_queue(name).put(1);

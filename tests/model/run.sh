@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Checks the waiting protocol with SPIN: that it is right, and that the model notices each way of breaking it.
+# SPDX-License-Identifier: BSD-3-Clause
+# Checks the waiting protocol with SPIN: the protocol has no error, and each broken variant has one.
 set -euo pipefail
 model=$(cd "$(dirname "$0")" && pwd)/waiting.pml
 work=$(mktemp -d)

@@ -1,12 +1,13 @@
-/* The waiting protocol of a pool with one slot, as in detail/slot_table.hpp and detail/pool_core.hpp, on a machine whose
- * processors keep a store back until it suits them (as x86 does: at the latest until their next locked instruction).
+/* The waiting protocol of a pool with one slot, as in detail/slot_table.hpp and detail/pool_core.hpp, on a machine
+ * whose processors have store buffers (as x86 has: a locked instruction empties its processor's buffer).
  *
- * USERS callers acquire and release CYCLES times each. Checked: nobody shares the slot, and nobody waits for ever (an end
- * state in which not all are done is an error). Options that break it, to see that the model would notice:
- *   NO_FENCE      whoever demands attention does not make the others' stores visible
- *   NO_RESCAN     whoever demands attention does not look at the slot again
- *   LATE_RESET    a poked waiter forgets its poke after it has looked, not before
- *   NO_PASSING    a poked waiter that gives up keeps its poke to itself
+ * USERS callers acquire and release CYCLES times each. Checked: the slot has one user at a time, and no caller waits
+ * for ever (an end state in which not all are done is an error). Options that break the protocol, to show that the
+ * model detects it:
+ *   NO_FENCE      a caller that disables the fast path does not make the stores of others visible
+ *   NO_RESCAN     a caller that disables the fast path does not check the slot again
+ *   LATE_RESET    a notified waiter clears its wake-up after it has tried to acquire, not before
+ *   NO_PASSING    a notified waiter that gives up does not notify the next one
  */
 #ifndef USERS
 #define USERS 3
@@ -20,8 +21,8 @@
 #define NOBODY USERS
 
 byte cell = IDLE;          /* what is in memory */
-bool kept_back[USERS];     /* a user's store of IDLE that is not in memory yet */
-bool attention = false;
+bool buffered[USERS];     /* the user's store buffer holds a store of IDLE */
+bool slow_path = false;
 byte lock = NOBODY;
 byte users = 0;            /* of the slot, for the assertion */
 byte done = 0;
@@ -29,17 +30,17 @@ byte done = 0;
 /* The queue, first in first out. */
 byte queue[USERS];
 byte queued = 0;
-byte poked = NOBODY;       /* who was poked and has not come yet */
+byte notified = NOBODY;       /* the waiter that was notified and has not retried yet */
 bool woken[USERS];
 bool granted[USERS];
 
-inline drain(u) { if :: kept_back[u] -> kept_back[u] = false; cell = IDLE :: else fi }
+inline drain(u) { if :: buffered[u] -> buffered[u] = false; cell = IDLE :: else fi }
 
-/* A locked instruction: what this processor kept back is in memory before it. */
-inline take_lock(u) { atomic { lock == NOBODY -> drain(u); lock = u } }
-inline leave_lock() { lock = NOBODY }
+/* A locked instruction: this processor's store buffer is drained before it. */
+inline acquire_lock(u) { atomic { lock == NOBODY -> drain(u); lock = u } }
+inline release_lock() { lock = NOBODY }
 
-inline try_take(u, got) {
+inline try_acquire(u, got) {
     d_step { drain(u); if :: cell == IDLE -> cell = LEASED; got = true :: else -> got = false fi }
 }
 
@@ -49,7 +50,7 @@ inline fence() {
 #endif
 }
 
-inline unqueue(u) {
+inline remove_waiter(u) {
     d_step {
         at = 0;
         do :: at < queued && queue[at] != u -> at++ :: else -> break od;
@@ -57,96 +58,96 @@ inline unqueue(u) {
             do :: at + 1 < queued -> queue[at] = queue[at + 1]; at++ :: else -> break od;
             queued--
         :: else fi;
-        if :: poked == u -> poked = NOBODY :: else fi;
+        if :: notified == u -> notified = NOBODY :: else fi;
         at = 0
     }
 }
 
-/* With the lock: somebody waits and the slot may be free. Whether the first is young or old is left open. */
+/* With the lock: notifies the first waiter, or hands it the slot. Whether its barging window has passed is open. */
 inline serve(u) {
     if :: queued > 0 && cell == IDLE ->
         if
-        :: poked == NOBODY -> atomic { poked = queue[0]; woken[queue[0]] = true }          /* young: poke */
-        :: poked != NOBODY                                                                 /* young, and poked already */
-        :: try_take(u, claimed);                                                           /* old: hand over */
-           if :: claimed -> heir = queue[0]; unqueue(heir); atomic { granted[heir] = true; woken[heir] = true }
+        :: notified == NOBODY -> atomic { notified = queue[0]; woken[queue[0]] = true }          /* in window: notify */
+        :: notified != NOBODY                                                                 /* in window, notified */
+        :: try_acquire(u, claimed);                                                           /* passed: hand over */
+           if :: claimed -> next_lessee = queue[0]; remove_waiter(next_lessee); atomic { granted[next_lessee] = true; woken[next_lessee] = true }
               :: else fi
         fi
     :: else fi
 }
 
-/* With the lock, when nobody waits: the table may be calm again. */
-inline calm_down() { if :: queued == 0 -> attention = false :: true fi }
+/* With the lock, without waiters: the fast path may be enabled again. */
+inline enable_fast_path() { if :: queued == 0 -> slow_path = false :: true fi }
 
 proctype user(byte u) {
-    byte cycle = 0, f = 0, at = 0, heir = 0;
+    byte cycle = 0, f = 0, at = 0, next_lessee = 0;
     bool got = false, claimed = false;
     do
     :: cycle < CYCLES ->
         got = false;
-        /* take(): the table is calm, the slot idle */
-        if :: !attention -> try_take(u, got) :: else fi;
+        /* try_acquire(): the fast path is enabled, the slot idle */
+        if :: !slow_path -> try_acquire(u, got) :: else fi;
         if :: !got ->
-            take_lock(u);
-            /* acquire(): a newcomer may be quicker than a young waiter; with an old one it may not */
-            if :: true -> try_take(u, got) :: queued > 0 fi;
+            acquire_lock(u);
+            /* acquire(): a newcomer may overtake the first waiter within its barging window, not after */
+            if :: true -> try_acquire(u, got) :: queued > 0 fi;
             if :: !got ->
-                attention = true;
+                slow_path = true;
                 fence();
 #ifndef NO_RESCAN
-                if :: queued == 0 -> try_take(u, got) :: else fi;
+                if :: queued == 0 -> try_acquire(u, got) :: else fi;
 #endif
                 if :: !got ->
                     d_step { granted[u] = false; woken[u] = false; queue[queued] = u; queued++ }
-                    leave_lock();
+                    release_lock();
                     do
                     :: atomic { woken[u] -> skip };
-                        take_lock(u);
-                        if :: granted[u] -> got = true; leave_lock(); break :: else fi;
+                        acquire_lock(u);
+                        if :: granted[u] -> got = true; release_lock(); break :: else fi;
 #ifndef LATE_RESET
                         woken[u] = false;
 #endif
-                        if :: poked == u -> poked = NOBODY :: else fi;
-                        try_take(u, got);
-                        if :: got -> unqueue(u) :: else fi;
+                        if :: notified == u -> notified = NOBODY :: else fi;
+                        try_acquire(u, got);
+                        if :: got -> remove_waiter(u) :: else fi;
                         serve(u);
 #ifdef LATE_RESET
                         woken[u] = false;
 #endif
-                        if :: got || granted[u] -> got = true; leave_lock(); break :: else leave_lock() fi
-                    /* its time is over: it gives up, once there is something to give up for */
+                        if :: got || granted[u] -> got = true; release_lock(); break :: else release_lock() fi
+                    /* the timeout of user 0 in its last cycle: it gives up */
                     :: atomic { !granted[u] && lock == NOBODY && cycle + 1 == CYCLES && u == 0 -> drain(u); lock = u };
                         if
                         :: granted[u] -> got = true
                         :: else ->
 #ifdef NO_PASSING
-                            if :: poked == u -> unqueue(u); poked = u :: else unqueue(u) fi
+                            if :: notified == u -> remove_waiter(u); notified = u :: else remove_waiter(u) fi
 #else
-                            unqueue(u);
+                            remove_waiter(u);
                             serve(u)
 #endif
                         fi;
-                        calm_down();
-                        leave_lock();
+                        enable_fast_path();
+                        release_lock();
                         break
                     od
-                :: else leave_lock()
+                :: else release_lock()
                 fi
-            :: else calm_down(); leave_lock()
+            :: else enable_fast_path(); release_lock()
             fi
         :: else fi;
         if :: got ->
             users++;
             assert(users == 1);
             users--;
-            /* give(): a store that may be kept back, then a look whether anybody wants to hear of it */
-            kept_back[u] = true;
+            /* release(): a store that may be buffered, then a load that tells whether the fast path is enabled */
+            buffered[u] = true;
             if
-            :: attention ->
-                take_lock(u);
+            :: slow_path ->
+                acquire_lock(u);
                 serve(u);
-                calm_down();
-                leave_lock()
+                enable_fast_path();
+                release_lock()
             :: else
             fi
         :: else fi;
@@ -156,15 +157,15 @@ proctype user(byte u) {
     atomic { drain(u); done++ }
 }
 
-/* Stores reach memory whenever they like. */
+/* Buffered stores reach memory at any time. */
 active proctype memory() {
     byte u = 0;
 end:
     do
-    :: atomic { kept_back[0] -> drain(0) }
-    :: atomic { kept_back[1] -> drain(1) }
+    :: atomic { buffered[0] -> drain(0) }
+    :: atomic { buffered[1] -> drain(1) }
 #if USERS > 2
-    :: atomic { kept_back[2] -> drain(2) }
+    :: atomic { buffered[2] -> drain(2) }
 #endif
     od
 }

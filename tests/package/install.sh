@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: BSD-3-Clause
 # Installs the library to a prefix of its own, builds another project against it and runs that.
 #
 #   install.sh ROOT WORK-DIRECTORY shared|static
@@ -22,12 +23,12 @@ cmake --build "$work/consumer" --parallel 2
 "$work/consumer/asio_app"
 
 if [ "$kind" = shared ]; then
-    # What the library defines for others is its own: nothing of its dependencies, and none of its inside.
+    # The library exports only its own API: no symbols of its dependencies, and none of its internals.
     exported=$(nm -D --defined-only --demangle "$(find "$work/prefix" -name libkombu.so)" | awk '$2 ~ /[TDBR]/')
     grep -q 'kombu::pools::set_limit' <<<"$exported" || { echo "the library exports nothing"; exit 1; }
     foreign=$(grep -E ' (boost::|amqp_|kombu::(amqp|redis|memory|net|routing|envelope|json_text|base64)::)' <<<"$exported" || true)
     [ -z "$foreign" ] || { echo "exported by mistake: $foreign"; exit 1; }
-    # Asio is in the programs that include it: neither the library nor the others link anything for it.
+    # Asio is compiled into the programs that include it: the library and other programs link nothing for it.
     needed() { readelf -d "$1" | sed -n 's/.*(NEEDED).*\[\(lib[a-z_]*\)\.so.*/\1/p' | grep -vxE 'libc|libm|libgcc_s' | sort | tr '\n' ' '; }
     of_library=$(needed "$(find "$work/prefix" -name libkombu.so)") of_app=$(needed "$work/consumer/app")
     [ "$of_library" = "libboost_url libcrypto librabbitmq libssl libz " ] || { echo "the library links $of_library"; exit 1; }

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: BSD-3-Clause
 # Who may include whom (docs/architecture.md), and that each public header compiles by itself and reaches no C and no Boost
 # header.
 #
@@ -120,7 +121,7 @@ while IFS= read -r header; do
         continue
     fi
     case $header in include/kombu/asio*) continue ;; esac
-    reached=$(tr -s ' \\' '\n\n' <"$dependencies" | grep -E '/(boost|hiredis|openssl|rabbitmq-c)/|/(amqp[a-z_]*|zlib)\.h$' || true)
+    reached=$(sed 's/[ \\]/\n/g' "$dependencies" | grep -E '/(boost|hiredis|openssl|rabbitmq-c)/|/(amqp[a-z_]*|zlib)\.h$' || true)
     [ -z "$reached" ] || problem "$header reaches $reached"
 done < <(find include -name '*.hpp' | sort)
 

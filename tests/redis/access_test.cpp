@@ -1,4 +1,5 @@
-// Ways to a Redis server: passwords, TLS, unix sockets, sentinels.
+// SPDX-License-Identifier: BSD-3-Clause
+// Access to a Redis server: passwords, databases, unix sockets, TLS.
 #include "redis/redis_fixture.hpp"
 #include "support/private_redis.hpp"
 
@@ -18,7 +19,7 @@ namespace {
 const std::string dir = KOMBU_TEST_REDIS_DIR;
 const std::string ca = dir + "/certs/ca.pem";
 
-std::string local(int offset) { return "127.0.0.1:" + std::to_string(redis_port() + offset); }
+std::string host_and_port(int offset) { return "127.0.0.1:" + std::to_string(redis_port() + offset); }
 
 void round_trip(Connection connection) {
     const std::string name = unique("access");
@@ -32,7 +33,7 @@ void round_trip(Connection connection) {
     connection.default_channel().queue_delete(name);
 }
 
-std::string refusal(const std::string& url, const ConnectionOptions& options = {}) {
+std::string connect_error(const std::string& url, const ConnectionOptions& options = {}) {
     try {
         Connection{url, options}.connect();
         return "connected";
@@ -44,12 +45,12 @@ std::string refusal(const std::string& url, const ConnectionOptions& options = {
 }  // namespace
 
 TEST_CASE("passwords of the server and of users", "[redis][access]") {
-    round_trip(Connection{"redis://:kombu-secret@" + local(2)});
-    round_trip(Connection{"redis://worker:worker-secret@" + local(2) + "/3"});
-    round_trip(Connection{"redis://" + local(2), {.password = [] { return std::string{"kombu-secret"}; }}});
+    round_trip(Connection{"redis://:kombu-secret@" + host_and_port(2)});
+    round_trip(Connection{"redis://worker:worker-secret@" + host_and_port(2) + "/3"});
+    round_trip(Connection{"redis://" + host_and_port(2), {.password = [] { return std::string{"kombu-secret"}; }}});
     for (const std::string login : {"", ":wrong-secret@", "worker:wrong-secret@", "nobody:wrong-secret@"}) {
         const auto start = Clock::now();
-        Connection connection{"redis://" + login + local(2)};
+        Connection connection{"redis://" + login + host_and_port(2)};
         try {
             connection.connect();
             FAIL("let in");
@@ -59,13 +60,13 @@ TEST_CASE("passwords of the server and of users", "[redis][access]") {
         }
         CHECK(Clock::now() - start < 1s);
     }
-    CHECK_THAT(refusal("redis://" + local(0) + "/99999"), Contains("DB index"));
+    CHECK_THAT(connect_error("redis://" + host_and_port(0) + "/99999"), Contains("DB index"));
 }
 
-TEST_CASE("databases are apart, and a session's name is what it was told to be", "[redis][access]") {
+TEST_CASE("databases are separate, and client_name names the session", "[redis][access]") {
     const std::string name = unique("q");
-    Connection first{"redis://" + local(0) + "/1"},
-        second{"redis://" + local(0) + "/2", {.transport_options = {{"client_name", name}}}};
+    Connection first{"redis://" + host_and_port(0) + "/1"},
+        second{"redis://" + host_and_port(0) + "/2", {.transport_options = {{"client_name", name}}}};
     first.simple_queue(name).put(1);
     CHECK(second.simple_queue(name).qsize() == 0);
     CHECK(first.simple_queue(name).clear() == 1);
@@ -79,61 +80,62 @@ TEST_CASE("databases are apart, and a session's name is what it was told to be",
 
 TEST_CASE("a unix socket", "[redis][access]") {
     round_trip(Connection{"redis+socket://" + dir + "/plain/redis.sock?virtual_host=4"});
-    CHECK_THAT(refusal("redis+socket://" + dir + "/no.sock"), Contains("no.sock") && Contains("No such file"));
+    CHECK_THAT(connect_error("redis+socket://" + dir + "/no.sock"), Contains("no.sock") && Contains("No such file"));
     CHECK_THROWS_AS(Connection{"redis+socket:///" + std::string(200, 'x')}.connect(), ConfigurationError);
 }
 
 TEST_CASE("TLS, with the server's certificate verified", "[redis][access][tls]") {
-    round_trip(Connection{"rediss://" + local(1) + "/0?ssl_ca_certs=" + ca});
+    round_trip(Connection{"rediss://" + host_and_port(1) + "/0?ssl_ca_certs=" + ca});
     round_trip(Connection{"rediss://localhost:" + std::to_string(redis_port() + 1), {.ssl = {{"ssl_ca_certs", ca}}}});
-    round_trip(Connection{"redis://" + local(1), {.ssl = {{"ca_certs", ca}}}});
+    round_trip(Connection{"redis://" + host_and_port(1), {.ssl = {{"ca_certs", ca}}}});
 }
 
-TEST_CASE("a certificate that is not to be trusted is refused, unless told otherwise", "[redis][access][tls]") {
+TEST_CASE("an untrusted certificate is refused, unless the options allow it", "[redis][access][tls]") {
     const auto check = [](const std::string& said, const std::string& why) {
         CHECK_THAT(said, Contains("not trusted") && Contains(why));
     };
-    check(refusal("rediss://" + local(1)), "certificate");  // the system knows no such authority
-    check(refusal("rediss://" + local(1) + "?ssl_ca_certs=" + dir + "/certs/rogue.pem"), "certificate");
-    check(refusal("rediss://" + local(4) + "?ssl_ca_certs=" + ca), "IP address mismatch");
-    check(refusal("rediss://localhost:" + std::to_string(redis_port() + 4) + "?ssl_ca_certs=" + ca),
+    check(connect_error("rediss://" + host_and_port(1)), "certificate");  // the system knows no such authority
+    check(connect_error("rediss://" + host_and_port(1) + "?ssl_ca_certs=" + dir + "/certs/rogue.pem"), "certificate");
+    check(connect_error("rediss://" + host_and_port(4) + "?ssl_ca_certs=" + ca), "IP address mismatch");
+    check(connect_error("rediss://localhost:" + std::to_string(redis_port() + 4) + "?ssl_ca_certs=" + ca),
           "ostname mismatch");
     try {
-        Connection{"rediss://" + local(1)}.connect();
+        Connection{"rediss://" + host_and_port(1)}.connect();
         FAIL("connected");
     } catch (const ConnectionError& error) {
         CHECK_FALSE(error.is_retryable());
     }
-    round_trip(Connection{"rediss://" + local(1) + "?ssl_cert_reqs=none"});
-    round_trip(Connection{"rediss://" + local(4) + "?ssl_check_hostname=false&ssl_ca_certs=" + ca});
-    CHECK_THROWS_AS(Connection{"rediss://" + local(1) + "?ssl_ca_certs=/no/such.pem"}.connect(), ConfigurationError);
-    CHECK_THROWS_WITH((Connection{"rediss://" + local(1) + "?ssl_certfile=/no/such.pem"}.connect()),
+    round_trip(Connection{"rediss://" + host_and_port(1) + "?ssl_cert_reqs=none"});
+    round_trip(Connection{"rediss://" + host_and_port(4) + "?ssl_check_hostname=false&ssl_ca_certs=" + ca});
+    CHECK_THROWS_AS(Connection{"rediss://" + host_and_port(1) + "?ssl_ca_certs=/no/such.pem"}.connect(),
+                    ConfigurationError);
+    CHECK_THROWS_WITH((Connection{"rediss://" + host_and_port(1) + "?ssl_certfile=/no/such.pem"}.connect()),
                       Contains("ssl_certfile"));
 }
 
-TEST_CASE("a server that wants to see a certificate is shown one", "[redis][access][tls]") {
+TEST_CASE("a server that requires a client certificate gets one", "[redis][access][tls]") {
     const std::string own = "&ssl_certfile=" + dir + "/certs/client.pem&ssl_keyfile=" + dir + "/certs/client.key";
-    round_trip(Connection{"rediss://" + local(3) + "?ssl_ca_certs=" + ca + own});
-    // By TLS 1.3 it says so after the handshake, and may have closed the connection before that is read.
-    CHECK(refusal("rediss://" + local(3) + "?ssl_ca_certs=" + ca) != "connected");
-    CHECK_THROWS_AS((Connection{"rediss://" + local(3) + "?ssl_certfile=" + dir +
+    round_trip(Connection{"rediss://" + host_and_port(3) + "?ssl_ca_certs=" + ca + own});
+    // With TLS 1.3 the server refuses after the handshake, and may close the connection before its alert is read.
+    CHECK(connect_error("rediss://" + host_and_port(3) + "?ssl_ca_certs=" + ca) != "connected");
+    CHECK_THROWS_AS((Connection{"rediss://" + host_and_port(3) + "?ssl_certfile=" + dir +
                                 "/certs/client.pem&ssl_keyfile=" + dir + "/certs/server.key"}
                          .connect()),
                     ConfigurationError);
 }
 
-TEST_CASE("TLS to a server that does not speak it, and the reverse, fails in time", "[redis][access][tls]") {
+TEST_CASE("TLS to a server without it, and the reverse, fails in time", "[redis][access][tls]") {
     const auto start = Clock::now();
-    CHECK(refusal("rediss://" + local(0) + "?connect_timeout=1") != "connected");
-    CHECK(refusal("redis://" + local(1) + "?connect_timeout=1") != "connected");
-    ScriptedPeer silent{[](PeerSocket& socket) { socket.hold(); }};
-    CHECK_THAT(refusal("rediss://127.0.0.1:" + std::to_string(silent.port()) + "?connect_timeout=0.2"),
+    CHECK(connect_error("rediss://" + host_and_port(0) + "?connect_timeout=1") != "connected");
+    CHECK(connect_error("redis://" + host_and_port(1) + "?connect_timeout=1") != "connected");
+    ScriptedPeer silent{[](PeerSocket& socket) { socket.wait_for_close(); }};
+    CHECK_THAT(connect_error("rediss://127.0.0.1:" + std::to_string(silent.port()) + "?connect_timeout=0.2"),
                Contains("handshake"));
     CHECK(Clock::now() - start < 4s);
 }
 
 TEST_CASE("a pool over TLS serves many threads", "[redis][access][tls]") {
-    const Connection broker{"rediss://" + local(1) + "?ssl_ca_certs=" + ca};
+    const Connection broker{"rediss://" + host_and_port(1) + "?ssl_ca_certs=" + ca};
     pools::Connections connections{{.limit = 3}};
     pools::Producers producers{{.limit = 3, .connections = &connections}};
     const std::string name = unique("tls");
@@ -150,9 +152,9 @@ TEST_CASE("a pool over TLS serves many threads", "[redis][access][tls]") {
     CHECK(connection->default_channel().queue_purge(name) == 300);
 }
 
-TEST_CASE("TCP keep-alive is set as told", "[redis][access][options]") {
+TEST_CASE("TCP keep-alive follows the options", "[redis][access][options]") {
     const auto option_of = [](const Json& options, int level, int name) {
-        Connection connection{"redis://" + local(0), {.transport_options = options}};
+        Connection connection{"redis://" + host_and_port(0), {.transport_options = options}};
         connection.connect();
         int found = -1;
         for (int fd = 3; fd < 1024; ++fd) {

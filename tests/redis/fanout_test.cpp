@@ -1,4 +1,5 @@
-// Fanout exchanges on Redis: published to a channel, kept by nobody who does not listen.
+// SPDX-License-Identifier: BSD-3-Clause
+// Fanout exchanges on Redis: messages are published to a channel, and only subscribed queues receive them.
 #include "redis/redis_fixture.hpp"
 
 using namespace kombu;
@@ -14,7 +15,7 @@ struct Fanout : Prefixed {
 
 }  // namespace
 
-TEST_CASE_METHOD(Fanout, "Q3 each queue that listens gets its copy, and nobody else anything", "[redis][fanout]") {
+TEST_CASE_METHOD(Fanout, "Q3 each subscribed queue gets a copy, and nothing is stored", "[redis][fanout]") {
     Connection one = connection(), other = connection(), publisher = connection();
     auto first = one.simple_queue(queue("q1"));
     auto second = other.simple_queue(queue("q2"));
@@ -23,7 +24,7 @@ TEST_CASE_METHOD(Fanout, "Q3 each queue that listens gets its copy, and nobody e
     CHECK((*this)({"SISMEMBER", "_kombu.binding.fan", separator + separator + "q1"}) == 1);
     Producer producer{publisher};
     for (int i = 0; i < 3; ++i) producer.publish(i, {.exchange = exchange});
-    producer.publish(3, {.exchange = exchange, .routing_key = "key"});  // a queue bound without a key hears it too
+    producer.publish(3, {.exchange = exchange, .routing_key = "key"});  // a queue bound without a key receives it too
     for (auto* from : {&first, &second, &third}) {
         for (int i = 0; i < 4; ++i) {
             Message message = from->get(soon);
@@ -33,11 +34,11 @@ TEST_CASE_METHOD(Fanout, "Q3 each queue that listens gets its copy, and nobody e
         }
         CHECK_THROWS_AS(from->get({.block = false}), Empty);
     }
-    CHECK(held() == 0);
+    CHECK(unacked_count() == 0);
     CHECK(length("q1") == 0);
 }
 
-TEST_CASE_METHOD(Fanout, "a key chooses, with # as everything", "[redis][fanout]") {
+TEST_CASE_METHOD(Fanout, "a binding key filters messages, with # as a wildcard", "[redis][fanout]") {
     Connection consumer = connection(), publisher = connection();
     auto from = consumer.simple_queue(queue("q", "worker.#"));
     Producer producer{publisher};
@@ -71,7 +72,7 @@ TEST_CASE_METHOD(Fanout, "the channels are those of Kombu", "[redis][fanout][opt
     CHECK(channel_of({{"fanout_patterns", false}}));
 }
 
-TEST_CASE_METHOD(Fanout, "options of the channels' names must agree", "[redis][fanout][options]") {
+TEST_CASE_METHOD(Fanout, "publisher and consumer must have the same fanout_prefix", "[redis][fanout][options]") {
     Connection consumer = connection(), publisher = connection({{"fanout_prefix", "other."}});
     auto from = consumer.simple_queue(queue("q"));
     CHECK_THROWS_AS(Producer{publisher}.publish(1, {.exchange = exchange, .declare = {exchange}, .mandatory = true}),
@@ -79,7 +80,7 @@ TEST_CASE_METHOD(Fanout, "options of the channels' names must agree", "[redis][f
     CHECK_THROWS_AS(from.get({.timeout = 20ms}), Empty);
 }
 
-TEST_CASE_METHOD(Fanout, "a message without listeners is dropped, or Unroutable when it is mandatory",
+TEST_CASE_METHOD(Fanout, "a message without subscribers is dropped, or Unroutable when it is mandatory",
                  "[redis][fanout]") {
     Connection publisher = connection();
     Producer producer{publisher};
@@ -92,7 +93,7 @@ TEST_CASE_METHOD(Fanout, "a message without listeners is dropped, or Unroutable 
     CHECK(batch.size() == 1);
 }
 
-TEST_CASE_METHOD(Fanout, "requeued messages come again, and a lease's end ends the listening", "[redis][fanout]") {
+TEST_CASE_METHOD(Fanout, "requeued messages are redelivered, and a lease ends its subscriptions", "[redis][fanout]") {
     pools::Connections connections{{.limit = 1}};
     const Connection broker = connection();
     Connection publisher = connection();
@@ -113,7 +114,7 @@ TEST_CASE_METHOD(Fanout, "requeued messages come again, and a lease's end ends t
     CHECK_THROWS_AS(producer.publish(2, {.exchange = exchange, .mandatory = true}), Unroutable);
 }
 
-TEST_CASE_METHOD(Fanout, "names with wildcards in them are names", "[redis][fanout]") {
+TEST_CASE_METHOD(Fanout, "wildcards in names are matched literally", "[redis][fanout]") {
     const Exchange strange{"a*b[c]?", "fanout"}, like{"axxb[c]?", "fanout"};
     Connection consumer = connection(), publisher = connection();
     auto from = consumer.simple_queue(Queue{"q", strange});
@@ -123,19 +124,19 @@ TEST_CASE_METHOD(Fanout, "names with wildcards in them are names", "[redis][fano
     CHECK(from.get(soon).payload() == 2);
 }
 
-TEST_CASE_METHOD(Fanout, "a queue of a fanout exchange gets what is sent to it alone too", "[redis][fanout]") {
+TEST_CASE_METHOD(Fanout, "a queue of a fanout exchange also gets messages sent to it directly", "[redis][fanout]") {
     Connection consumer = connection(), publisher = connection();
     auto from = consumer.simple_queue(queue("q"));
     Producer producer{publisher};
     producer.publish(1, {.routing_key = "q"});
     Message message = from.get(soon);
-    CHECK(held() == 1);
+    CHECK(unacked_count() == 1);
     message.requeue();
-    CHECK(held() == 0);
+    CHECK(unacked_count() == 0);
     CHECK(length("q") == 1);
     Message again = from.get(soon);
     CHECK(again.redelivered());
     consumer.release();
-    CHECK(held() == 0);
+    CHECK(unacked_count() == 0);
     CHECK(length("q") == 1);
 }

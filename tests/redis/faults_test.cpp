@@ -1,5 +1,6 @@
-// What happens when Redis fails: a typed error within the deadline, that connection alone is thrown away, and the next
-// one works as soon as Redis does. On real servers, and on scripted peers for what a real one does not do.
+// SPDX-License-Identifier: BSD-3-Clause
+// Failures of Redis: a typed error within the deadline, only the broken connection is discarded, and the next one works
+// as soon as Redis does. On real servers, and on scripted peers for what a real server does not do.
 #include "redis/redis_fixture.hpp"
 #include "support/private_redis.hpp"
 #include "support/scripted_peer.hpp"
@@ -12,7 +13,7 @@ using Catch::Matchers::Contains;
 
 namespace {
 
-/// Redis, played: answers the log-in, then does as the script says. In RESP 2, so that scripts need not know more.
+/// A scripted Redis: answers the log-in, then runs the script. In RESP 2, so that scripts need no RESP 3.
 ScriptedPeer::Script after_login(ScriptedPeer::Script script) {
     return [script](PeerSocket& peer) {
         if (receive_command(peer).empty()) return;  // HELLO
@@ -37,12 +38,12 @@ std::chrono::nanoseconds time_of(Call call) {
 
 }  // namespace
 
-TEST_CASE("a reply that no server may send fails the call and the connection", "[redis][faults]") {
-    const auto answered = [](const std::string& reply) {
+TEST_CASE("an invalid reply fails the call and the connection", "[redis][faults]") {
+    const auto error_after_reply = [](const std::string& reply) {
         ScriptedPeer peer{after_login([&](PeerSocket& socket) {
             receive_command(socket);
             socket.send(reply);
-            socket.hold();
+            socket.wait_for_close();
         })};
         Connection connection{url_of(peer)};
         Producer producer{connection};
@@ -58,18 +59,18 @@ TEST_CASE("a reply that no server may send fails the call and the connection", "
         CHECK((error == "published" || !connection.connected()));
         return error;
     };
-    CHECK_THAT(answered("$536870912\r\nabc"), Contains("too large"));
-    CHECK_THAT(answered("*99999999\r\n"), Contains("too large"));
-    CHECK_THAT(answered("+OK\r\n"), Contains("cannot have"));
-    CHECK_THAT(answered("$-2\r\n"), Contains("negative"));
-    CHECK_THAT(answered("$-1\r\n"), Contains("cannot have"));
-    CHECK_THAT(answered("*1\r\n:1\r\n"), Contains("cannot have"));
-    CHECK_THAT(answered("HTTP/1.1 400 Bad Request\r\n"), Contains("does not speak as Redis"));
-    CHECK_THAT(answered(":1\r\n:2\r\n"), Contains("nobody asked for"));
-    CHECK(answered(":1\r\n") == "published");
+    CHECK_THAT(error_after_reply("$536870912\r\nabc"), Contains("too large"));
+    CHECK_THAT(error_after_reply("*99999999\r\n"), Contains("too large"));
+    CHECK_THAT(error_after_reply("+OK\r\n"), Contains("unexpected reply"));
+    CHECK_THAT(error_after_reply("$-2\r\n"), Contains("negative"));
+    CHECK_THAT(error_after_reply("$-1\r\n"), Contains("unexpected reply"));
+    CHECK_THAT(error_after_reply("*1\r\n:1\r\n"), Contains("unexpected reply"));
+    CHECK_THAT(error_after_reply("HTTP/1.1 400 Bad Request\r\n"), Contains("invalid RESP data"));
+    CHECK_THAT(error_after_reply(":1\r\n:2\r\n"), Contains("without an outstanding command"));
+    CHECK(error_after_reply(":1\r\n") == "published");
 }
 
-TEST_CASE("a reply that is cut in the middle is the end of the connection, at each of its bytes", "[redis][faults]") {
+TEST_CASE("a reply cut at any of its bytes ends the connection", "[redis][faults]") {
     const std::string reply = ":1234567\r\n";
     for (std::size_t size = 0; size < reply.size(); ++size) {
         ScriptedPeer peer{after_login([&](PeerSocket& socket) {
@@ -83,8 +84,8 @@ TEST_CASE("a reply that is cut in the middle is the end of the connection, at ea
     }
 }
 
-TEST_CASE("a peer that is silent, or drips, is given up at the deadline", "[redis][faults]") {
-    ScriptedPeer silent{after_login([](PeerSocket& socket) { socket.hold(); })};
+TEST_CASE("a peer that is silent or sends slowly causes a Timeout at the deadline", "[redis][faults]") {
+    ScriptedPeer silent{after_login([](PeerSocket& socket) { socket.wait_for_close(); })};
     ScriptedPeer dripping{after_login([](PeerSocket& socket) {
         socket.send("$1000\r\n");
         while (!socket.stopped()) {
@@ -92,7 +93,7 @@ TEST_CASE("a peer that is silent, or drips, is given up at the deadline", "[redi
             std::this_thread::sleep_for(5ms);
         }
     })};
-    ScriptedPeer mute{[](PeerSocket& socket) { socket.hold(); }};  // from the first
+    ScriptedPeer mute{[](PeerSocket& socket) { socket.wait_for_close(); }};  // does not even answer the log-in
     for (const ScriptedPeer* peer : {&silent, &dripping}) {
         Connection connection{url_of(*peer)};
         Producer producer{connection};
@@ -105,21 +106,21 @@ TEST_CASE("a peer that is silent, or drips, is given up at the deadline", "[redi
         batch.publish(1, {.routing_key = "q"});
         CHECK(time_of([&] { CHECK_THROWS_AS(batch.commit(200ms), BatchError); }) < 1s);
     }
-    Connection unborn{url_of(mute, "?connect_timeout=0.2")};
-    CHECK(time_of([&] { CHECK_THROWS_AS(unborn.connect(), Timeout); }) < 1s);
+    Connection never_connected{url_of(mute, "?connect_timeout=0.2")};
+    CHECK(time_of([&] { CHECK_THROWS_AS(never_connected.connect(), Timeout); }) < 1s);
     Connection by_option{url_of(mute, "?socket_connect_timeout=0.2")};
     CHECK(time_of([&] { CHECK_THROWS_AS(by_option.connect(), Timeout); }) < 1s);
     Connection waiting{url_of(silent, "?operation_timeout=0.2")};
     CHECK(time_of([&] { CHECK_THROWS_AS(waiting.simple_queue("q"), Timeout); }) < 1s);
 }
 
-TEST_CASE("socket_timeout bounds the wait for each answer; with retry_on_timeout it is waited for twice",
+TEST_CASE("socket_timeout bounds the wait for each reply, and retry_on_timeout waits twice",
           "[redis][faults][options]") {
     ScriptedPeer late{after_login([](PeerSocket& socket) {
         receive_command(socket);
         std::this_thread::sleep_for(150ms);
         socket.send(":1\r\n");
-        socket.hold();
+        socket.wait_for_close();
     })};
     const auto published = [&](const std::string& query) {
         Connection connection{url_of(late, query)};
@@ -136,10 +137,10 @@ TEST_CASE("socket_timeout bounds the wait for each answer; with retry_on_timeout
     CHECK(published("?socket_timeout=0.1&retry_on_timeout=true") == "published");
 }
 
-TEST_CASE("a broken connection is thrown away, and no other", "[redis][faults][pools]") {
-    std::atomic<int> connections_made{0};
+TEST_CASE("a broken connection is discarded, and no other", "[redis][faults][pools]") {
+    std::atomic<int> connections_accepted{0};
     ScriptedPeer peer{after_login([&](PeerSocket& socket) {
-        const bool breaks = connections_made++ == 0;
+        const bool breaks = connections_accepted++ == 0;
         receive_command(socket);
         if (breaks) return;
         socket.send(":1\r\n");
@@ -151,11 +152,11 @@ TEST_CASE("a broken connection is thrown away, and no other", "[redis][faults][p
     CHECK_THROWS_AS(producers[broker].acquire()->publish(1, {.routing_key = "q", .timeout = 2s}), ConnectionError);
     CHECK(connections[broker].stats().discarded == 1);
     for (int i = 0; i < 5; ++i) producers[broker].acquire()->publish(1, {.routing_key = "q", .timeout = 2s});
-    CHECK(connections_made == 2);
+    CHECK(connections_accepted == 2);
     CHECK(connections[broker].stats().discarded == 1);
 }
 
-TEST_CASE("a connection that was idle for long is asked before it is used", "[redis][faults][options]") {
+TEST_CASE("a connection idle for health_check_interval is pinged before it is used", "[redis][faults][options]") {
     std::atomic<int> pings{0};
     ScriptedPeer peer{after_login([&](PeerSocket& socket) {
         for (std::string command = receive_command(socket); !command.empty(); command = receive_command(socket)) {
@@ -170,19 +171,19 @@ TEST_CASE("a connection that was idle for long is asked before it is used", "[re
         producer.publish(1, {.routing_key = "q"});
         producer.publish(2, {.routing_key = "q"});
         CHECK(pings == 0);
-        std::this_thread::sleep_for(550ms);  // of idleness
+        std::this_thread::sleep_for(550ms);  // longer than health_check_interval
         producer.publish(3, {.routing_key = "q"});
         CHECK(pings == 1);
     }
-    Connection unasked{url_of(peer, "?health_check_interval=0")};
-    Producer{unasked}.publish(1, {.routing_key = "q"});
+    Connection unchecked{url_of(peer, "?health_check_interval=0")};
+    Producer{unchecked}.publish(1, {.routing_key = "q"});
     CHECK(pings == 1);
 }
 
-TEST_CASE("a password that changes is told to the server in the running session", "[redis][faults][options]") {
+TEST_CASE("a changed password is sent to the server in the running session", "[redis][faults][options]") {
     std::atomic<int> asked{0};
     std::mutex mutex;
-    std::vector<std::string> told;
+    std::vector<std::string> auth_commands;
     ScriptedPeer peer{[&](PeerSocket& socket) {
         for (std::string command = receive_command(socket); !command.empty(); command = receive_command(socket)) {
             const std::lock_guard lock{mutex};
@@ -192,7 +193,7 @@ TEST_CASE("a password that changes is told to the server in the running session"
                 socket.send(":1\r\n");
             else
                 socket.send("+OK\r\n");
-            if (command.find("AUTH") != std::string::npos) told.push_back(command);
+            if (command.find("AUTH") != std::string::npos) auth_commands.push_back(command);
         }
     }};
     const auto rotating = [&asked] { return "secret-" + std::to_string(++asked); };
@@ -205,14 +206,14 @@ TEST_CASE("a password that changes is told to the server in the running session"
     producer.publish(3, {.routing_key = "q"});
     CHECK(asked == 2);
     const std::lock_guard lock{mutex};
-    CHECK_THAT(told.back(), Contains("AUTH") && Contains("u") && Contains("secret-2"));
+    CHECK_THAT(auth_commands.back(), Contains("AUTH") && Contains("u") && Contains("secret-2"));
 }
 
-TEST_CASE("without RESP 3 everything works but listening to fanout exchanges", "[redis][faults]") {
-    std::atomic<int> looks{0};
+TEST_CASE("without RESP 3 everything works except consuming from fanout exchanges", "[redis][faults]") {
+    std::atomic<int> polls{0};
     ScriptedPeer peer{after_login([&](PeerSocket& socket) {
-        const std::string item =
-            R"({"body":"1","content-type":"application/json","properties":{"delivery_tag":"t","delivery_info":{"exchange":"","routing_key":"q"}}})";
+        const std::string item = R"({"body":"1","content-type":"application/json","properties":{"delivery_tag":"t",)"
+                                 R"("delivery_info":{"exchange":"","routing_key":"q"}}})";
         for (std::string command = receive_command(socket); !command.empty(); command = receive_command(socket)) {
             const bool expired = command.find("ZREVRANGEBYSCORE") != std::string::npos;
             if (command.find("SMEMBERS") != std::string::npos)
@@ -220,7 +221,7 @@ TEST_CASE("without RESP 3 everything works but listening to fanout exchanges", "
             else if (expired)
                 socket.send("$-1\r\n");
             else if (command.find("EVAL") != std::string::npos)
-                socket.send(++looks < 3 ? "*1\r\n:0\r\n"
+                socket.send(++polls < 3 ? "*1\r\n:0\r\n"
                                         : "*5\r\n:0\r\n$" + std::to_string(item.size()) + "\r\n" + item +
                                               "\r\n:0\r\n$1\r\nt\r\n$1\r\n1\r\n");
             else
@@ -231,13 +232,13 @@ TEST_CASE("without RESP 3 everything works but listening to fanout exchanges", "
     auto queue = connection.simple_queue("q");
     queue.put(1);
     CHECK(queue.get({.timeout = 5s}).payload() == 1);
-    CHECK(looks == 3);
+    CHECK(polls == 3);
     Producer producer{connection};
     producer.publish(1, {.exchange = "ex", .routing_key = "k"});
     CHECK_THROWS_WITH(connection.simple_queue(Queue{"f", Exchange{"fan", "fanout"}}), Contains("Redis 6"));
 }
 
-TEST_CASE("Redis is killed and comes back: errors in time, and the next acquire works", "[redis][faults]") {
+TEST_CASE("Redis is killed and restarted: errors in time, and the next acquire works", "[redis][faults]") {
     PrivateRedis redis;
     const Connection broker{redis.url()};
     pools::Connections connections{{.limit = 3}};
@@ -269,7 +270,7 @@ TEST_CASE("Redis is killed and comes back: errors in time, and the next acquire 
     }
 }
 
-TEST_CASE("with retry a publish outlives a restart, and the connection's own retries do too",
+TEST_CASE("with retry a publish survives a restart, and so do the connection's own retries",
           "[redis][faults][options]") {
     PrivateRedis redis;
     Connection connection{redis.url()};
@@ -308,7 +309,7 @@ TEST_CASE("with retry a publish outlives a restart, and the connection's own ret
     again.join();
 }
 
-TEST_CASE("a server that is loading, or busy, says so, and is worth another try", "[redis][faults]") {
+TEST_CASE("a loading or busy server causes a retryable error", "[redis][faults]") {
     PrivateRedis redis{"--key-load-delay 20000 --loading-process-events-interval-bytes 1024"};
     {
         RawRedis raw{redis.port()};
@@ -316,7 +317,7 @@ TEST_CASE("a server that is loading, or busy, says so, and is worth another try"
         raw({"SAVE"});
     }
     redis.kill();
-    redis.start();  // which answers LOADING for some seconds
+    redis.start();  // answers LOADING for some seconds
     Connection connection{redis.url()};
     Producer producer{connection};
     try {
@@ -354,7 +355,7 @@ TEST_CASE("a server that is loading, or busy, says so, and is worth another try"
     CHECK_NOTHROW(producer.publish(3, {.routing_key = "q"}));
 }
 
-TEST_CASE("a server without memory refuses messages, and takes them again", "[redis][faults]") {
+TEST_CASE("a server out of memory refuses messages, and accepts them again later", "[redis][faults]") {
     PrivateRedis redis;
     RawRedis raw{redis.port()};
     pools::Connections connections{{.limit = 1}};
@@ -385,7 +386,7 @@ TEST_CASE("a server without memory refuses messages, and takes them again", "[re
     CHECK(raw({"LLEN", "b"}) == 2);
 }
 
-TEST_CASE("a password that was changed, or taken away, is an error that no retry helps", "[redis][faults]") {
+TEST_CASE("a password that the server no longer accepts is an error that is not retryable", "[redis][faults]") {
     PrivateRedis redis;
     RawRedis raw{redis.port()};
     Connection connection{redis.url()};
@@ -413,7 +414,7 @@ TEST_CASE("a password that was changed, or taken away, is an error that no retry
     CHECK_NOTHROW(Connection(redis.url(), {.password = "new-secret"}).connect());
 }
 
-TEST_CASE("a server that stops answering is a time-out, and works on when it does", "[redis][faults]") {
+TEST_CASE("a server that stops answering causes a Timeout, and works again when it resumes", "[redis][faults]") {
     PrivateRedis redis;
     Connection connection{redis.url()};
     Producer producer{connection};
@@ -427,7 +428,7 @@ TEST_CASE("a server that stops answering is a time-out, and works on when it doe
     CHECK_NOTHROW(producer.publish(2, {.routing_key = "q", .timeout = 5s}));
 }
 
-TEST_CASE("a peer that never stops sending what nobody waits for does not put the deadline off", "[redis][faults]") {
+TEST_CASE("endless unsolicited pushes do not extend the deadline", "[redis][faults]") {
     ScriptedPeer flooding{after_login([](PeerSocket& socket) {
         receive_command(socket);
         while (!socket.stopped()) {
@@ -442,7 +443,7 @@ TEST_CASE("a peer that never stops sending what nobody waits for does not put th
     CHECK(took < 1s);
 }
 
-TEST_CASE("a script that is refused half-way leaves no message in no place", "[redis][faults]") {
+TEST_CASE("a script that fails half-way loses no message", "[redis][faults]") {
     PrivateRedis redis;
     RawRedis raw{redis.port()};
     Connection connection{redis.url()};
@@ -461,19 +462,19 @@ TEST_CASE("a script that is refused half-way leaves no message in no place", "[r
     CHECK(raw({"LLEN", "q"}) == 1);
     raw({"DEL", "unacked", "unacked_index"});
     CHECK(raw({"EXISTS", "unacked_mutex"}) == 0);
-    // What cannot be given back stays, and nobody else suffers from it.
+    // A record that cannot be restored stays, and does not affect other messages.
     raw({"SET", "no.list", "a text"});
     raw({"HSET", "unacked", "t", R"([{"body": ""}, "", "no.list"])"});
     raw({"ZADD", "unacked_index", "1", "t"});
-    const Logged logged;
+    const LogCapture logged;
     Connection consumer{redis.url()};
     CHECK(consumer.simple_queue("q").get({.timeout = 5s}).payload() == "precious");
-    CHECK_THAT(logged.text(), Contains("cannot be given back") && Contains("WRONGTYPE"));
+    CHECK_THAT(logged.text(), Contains("cannot be restored") && Contains("WRONGTYPE"));
     CHECK(raw({"HEXISTS", "unacked", "t"}) == 1);
     CHECK(raw({"EXISTS", "unacked_mutex"}) == 0);
 }
 
-TEST_CASE("a server without memory still hands out messages, and takes them back", "[redis][faults]") {
+TEST_CASE("a server out of memory still delivers and requeues messages", "[redis][faults]") {
     PrivateRedis redis;
     RawRedis raw{redis.port()};
     Connection connection{redis.url()};
@@ -491,7 +492,7 @@ TEST_CASE("a server without memory still hands out messages, and takes them back
     CHECK(connection.default_channel().queue_purge("_kombu.poison.q") == 1);
 }
 
-TEST_CASE("who may not listen to a fanout exchange is told so, and no other reply is taken for it", "[redis][faults]") {
+TEST_CASE("a refused subscription to a fanout exchange is an error, and no other reply is lost", "[redis][faults]") {
     PrivateRedis redis;
     RawRedis raw{redis.port()};
     raw({"ACL", "SETUSER", "limited", "on", ">pw", "~*", "resetchannels", "+@all"});
@@ -507,9 +508,9 @@ TEST_CASE("who may not listen to a fanout exchange is told so, and no other repl
     CHECK(limited.simple_queue("other").get({.timeout = 5s}).payload() == 1);
 }
 
-TEST_CASE("a batch whose connection breaks says of no message that it was stored when it may not have been",
+TEST_CASE("a batch whose connection breaks reports no message as stored that may not have been",
           "[redis][faults][batch]") {
-    // The bindings change before the second message is stored, and then the peer goes.
+    // The bindings change before the second message is stored, and then the peer closes the connection.
     ScriptedPeer peer{[](PeerSocket& socket) {
         const std::string invalidated = ">2\r\n$10\r\ninvalidate\r\n*1\r\n$17\r\n_kombu.binding.ex\r\n";
         int reads = 0;

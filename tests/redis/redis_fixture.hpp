@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
 #include "support/broker.hpp"
@@ -12,10 +13,10 @@
 #include <string>
 #include <utility>
 
-/// The ports of support/redis.sh, from KOMBU_TEST_URL's on.
+/// The first of the ports of support/redis.sh: the port in KOMBU_TEST_URL.
 inline int redis_port() { return kombu::Connection{broker_url()}.port(); }
 
-/// A broker of one's own on the shared server: whatever is called by a name there begins with a prefix.
+/// A separate broker on the shared server: all its keys begin with a unique prefix.
 struct Prefixed {
     std::string prefix = unique("prefix") + ":";
     RawRedis raw{redis_port()};
@@ -31,22 +32,22 @@ struct Prefixed {
         if (command.size() > 1) command[1].insert(0, prefix);
         return raw(command);
     }
-    std::size_t held() { return (*this)({"HLEN", "unacked"}).get<std::size_t>(); }
+    std::size_t unacked_count() { return (*this)({"HLEN", "unacked"}).get<std::size_t>(); }
     std::size_t length(const std::string& list) { return (*this)({"LLEN", list}).get<std::size_t>(); }
 };
 
-/// What the library logs while this is there.
-class Logged {
+/// Captures what the library logs during its lifetime.
+class LogCapture {
 public:
-    Logged() {
+    LogCapture() {
         kombu::set_logger([this](kombu::LogLevel, std::string_view text) {
             const std::lock_guard lock{mutex_};
             text_ += std::string{text} + '\n';
         });
     }
-    Logged(const Logged&) = delete;
-    Logged& operator=(const Logged&) = delete;
-    ~Logged() { kombu::set_logger({}); }
+    LogCapture(const LogCapture&) = delete;
+    LogCapture& operator=(const LogCapture&) = delete;
+    ~LogCapture() { kombu::set_logger({}); }
     std::string text() const {
         const std::lock_guard lock{mutex_};
         return text_;

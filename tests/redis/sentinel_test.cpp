@@ -1,4 +1,5 @@
-// Sentinels: who the master is, and what a failover does. They run only for these tests.
+// SPDX-License-Identifier: BSD-3-Clause
+// Sentinels: finding the master, and failover. They run only for these tests.
 #include "redis/redis_fixture.hpp"
 #include "support/private_redis.hpp"
 
@@ -38,7 +39,7 @@ struct Sentinels {
     }
 };
 
-std::string refusal(const std::string& url, const Json& options) {
+std::string connect_error(const std::string& url, const Json& options) {
     try {
         Connection{url, {.transport_options = options}}.connect();
         return "connected";
@@ -57,16 +58,19 @@ TEST_CASE("the master is found by any of the sentinels, and again after a failov
         connection.simple_queue("q").put(1);
         CHECK(RawRedis{base}({"LLEN", "q"}) == 1);
     }
-    // One sentinel that is not there, and one that is no sentinel.
-    CHECK(refusal("sentinel://127.0.0.1:1;" + Sentinels::url(3), Sentinels::options()) == "connected");
-    CHECK(refusal("sentinel://127.0.0.1:" + std::to_string(base) + ';' + Sentinels::url(4),
-                  Sentinels::options({{"sentinel_kwargs", {{"password", "sentinel-secret"}}}})) == "connected");
-    CHECK(refusal(Sentinels::url(), Sentinels::options({{"min_other_sentinels", 2}})) == "connected");
-    CHECK_THAT(refusal(Sentinels::url(), Sentinels::options({{"min_other_sentinels", 3}})), Contains("fewer than 3"));
-    CHECK_THAT(refusal(Sentinels::url(), Sentinels::options({{"master_name", "other"}})), Contains("No such master"));
-    CHECK_THAT(refusal(Sentinels::url(), Sentinels::options({{"sentinel_kwargs", {{"password", "wrong-secret"}}}})),
-               Contains("WRONGPASS"));
-    CHECK_THAT(refusal(Sentinels::url(), {{"master_name", "kombu"}}), Contains("NOAUTH"));
+    // One sentinel that does not exist, and one server that is not a sentinel.
+    CHECK(connect_error("sentinel://127.0.0.1:1;" + Sentinels::url(3), Sentinels::options()) == "connected");
+    CHECK(connect_error("sentinel://127.0.0.1:" + std::to_string(base) + ';' + Sentinels::url(4),
+                        Sentinels::options({{"sentinel_kwargs", {{"password", "sentinel-secret"}}}})) == "connected");
+    CHECK(connect_error(Sentinels::url(), Sentinels::options({{"min_other_sentinels", 2}})) == "connected");
+    CHECK_THAT(connect_error(Sentinels::url(), Sentinels::options({{"min_other_sentinels", 3}})),
+               Contains("fewer than 3"));
+    CHECK_THAT(connect_error(Sentinels::url(), Sentinels::options({{"master_name", "other"}})),
+               Contains("No such master"));
+    CHECK_THAT(
+        connect_error(Sentinels::url(), Sentinels::options({{"sentinel_kwargs", {{"password", "wrong-secret"}}}})),
+        Contains("WRONGPASS"));
+    CHECK_THAT(connect_error(Sentinels::url(), {{"master_name", "kombu"}}), Contains("NOAUTH"));
     const Connection broker{Sentinels::url(), {.transport_options = Sentinels::options()}};
     pools::Connections connections{{.limit = 2}};
     pools::Producers producers{{.limit = 2, .connections = &connections}};
@@ -81,7 +85,7 @@ TEST_CASE("the master is found by any of the sentinels, and again after a failov
     CHECK(RawRedis{base + 1}({"LLEN", "q"}).get<int>() >= 1);
 }
 
-TEST_CASE("a replica is no master, whoever says so, and READONLY makes the next attempt ask again",
+TEST_CASE("a replica is refused as master, and READONLY makes the next attempt ask the sentinel again",
           "[redis][sentinel]") {
     PrivateRedis redis;
     std::atomic<int> asked{0};
@@ -103,7 +107,7 @@ TEST_CASE("a replica is no master, whoever says so, and READONLY makes the next 
     CHECK_THROWS_AS(producer.publish(2, {.routing_key = "q"}), ReadOnlyError);
     CHECK_FALSE(connection.connected());
     CHECK(asked == 1);
-    CHECK_THROWS_AS(producer.publish(3, {.routing_key = "q"}), ReadOnlyError);  // at the connect already
+    CHECK_THROWS_AS(producer.publish(3, {.routing_key = "q"}), ReadOnlyError);  // already at connect
     CHECK(asked == 2);
     raw({"REPLICAOF", "NO", "ONE"});
     CHECK_NOTHROW(producer.publish(4, {.routing_key = "q"}));
@@ -111,25 +115,28 @@ TEST_CASE("a replica is no master, whoever says so, and READONLY makes the next 
     // The URL's credentials are the master's; sentinels have their own.
     raw({"CONFIG", "SET", "requirepass", "master-secret"});
     const std::string at = "127.0.0.1:" + std::to_string(liar.port());
-    CHECK_THAT(refusal("sentinel://" + at, {{"master_name", "m"}}), Contains("NOAUTH"));
-    CHECK(refusal("sentinel://:master-secret@" + at, {{"master_name", "m"}}) == "connected");
+    CHECK_THAT(connect_error("sentinel://" + at, {{"master_name", "m"}}), Contains("NOAUTH"));
+    CHECK(connect_error("sentinel://:master-secret@" + at, {{"master_name", "m"}}) == "connected");
 }
 
-TEST_CASE("a sentinel that talks nonsense, or says that its master is down, is passed over", "[redis][sentinel]") {
-    const auto said = [](const std::string& answer) {
+TEST_CASE("a sentinel that replies nonsense or reports its master as down is refused", "[redis][sentinel]") {
+    const auto error_after_reply = [](const std::string& answer) {
         ScriptedPeer peer{[&](PeerSocket& socket) {
             receive_command(socket);
             socket.send(answer);
-            socket.hold();
+            socket.wait_for_close();
         }};
-        return refusal("sentinel://127.0.0.1:" + std::to_string(peer.port()), {{"master_name", "m"}});
+        return connect_error("sentinel://127.0.0.1:" + std::to_string(peer.port()), {{"master_name", "m"}});
     };
-    CHECK_THAT(said("*0\r\n"), Contains("does not say where"));
-    CHECK_THAT(said("+OK\r\n"), Contains("cannot have"));
-    CHECK_THAT(said("*4\r\n$2\r\nip\r\n$1\r\nx\r\n$4\r\nport\r\n$6\r\n999999\r\n"), Contains("does not say where"));
+    CHECK_THAT(error_after_reply("*0\r\n"), Contains("no valid address"));
+    CHECK_THAT(error_after_reply("+OK\r\n"), Contains("unexpected reply"));
+    CHECK_THAT(error_after_reply("*4\r\n$2\r\nip\r\n$1\r\nx\r\n$4\r\nport\r\n$6\r\n999999\r\n"),
+               Contains("no valid address"));
     CHECK_THAT(
-        said("*6\r\n$2\r\nip\r\n$9\r\n127.0.0.1\r\n$4\r\nport\r\n$1\r\n1\r\n$5\r\nflags\r\n$13\r\nmaster,s_down\r\n"),
+        error_after_reply(
+            "*6\r\n$2\r\nip\r\n$9\r\n127.0.0.1\r\n$4\r\nport\r\n$1\r\n1\r\n$5\r\nflags\r\n$13\r\nmaster,s_down\r\n"),
         Contains("is down"));
-    CHECK_THAT(said("*6\r\n$2\r\nip\r\n$9\r\n127.0.0.1\r\n$4\r\nport\r\n$1\r\n1\r\n$5\r\nflags\r\n$5\r\nslave\r\n"),
+    CHECK_THAT(error_after_reply(
+                   "*6\r\n$2\r\nip\r\n$9\r\n127.0.0.1\r\n$4\r\nport\r\n$1\r\n1\r\n$5\r\nflags\r\n$5\r\nslave\r\n"),
                Contains("slave"));
 }

@@ -1,11 +1,12 @@
-// What is in Redis when something was published, taken, settled or declared.
+// SPDX-License-Identifier: BSD-3-Clause
+// What Redis stores after a publish, a get, a settle or a declaration.
 #include "redis/redis_fixture.hpp"
 
 using namespace kombu;
 using namespace std::chrono_literals;
 using Catch::Matchers::Contains;
 
-TEST_CASE("X-wire a message lies in its queue's list, as Kombu writes it", "[redis]") {
+TEST_CASE("X-wire a message is stored in its queue's list as Kombu writes it", "[redis]") {
     Prefixed redis;
     Connection connection = redis.connection();
     const Exchange exchange{"ex"};
@@ -26,7 +27,7 @@ TEST_CASE("X-wire a message lies in its queue's list, as Kombu writes it", "[red
     CHECK(Json::parse(redis({"LINDEX", "q", "-1"}).get<std::string>())["properties"]["delivery_tag"] == tag);
 }
 
-TEST_CASE("a message that is taken is held, from the same instant, until it is settled", "[redis]") {
+TEST_CASE("a delivered message is recorded as unacknowledged until it is settled", "[redis]") {
     Prefixed redis;
     Connection connection = redis.connection();
     auto queue = connection.simple_queue("q");
@@ -38,31 +39,31 @@ TEST_CASE("a message that is taken is held, from the same instant, until it is s
     const auto since = std::stod(redis({"ZSCORE", "unacked_index", tag}).get<std::string>());
     CHECK(std::abs(since - static_cast<double>(std::time(nullptr))) < 5);
     first.ack();
-    CHECK(redis.held() == 0);
+    CHECK(redis.unacked_count() == 0);
     CHECK(redis({"ZCARD", "unacked_index"}) == 0);
     Message second = queue.get(soon);
     second.reject();
-    CHECK(redis.held() == 0);
+    CHECK(redis.unacked_count() == 0);
     CHECK(redis.length("q") == 2);
     Message third = queue.get(soon);
     third.requeue();
-    CHECK(redis.held() == 0);
+    CHECK(redis.unacked_count() == 0);
     const Json again = Json::parse(redis({"LINDEX", "q", "-1"}).get<std::string>());
     CHECK(again["headers"]["redelivered"] == true);
     CHECK(again["properties"]["delivery_info"]["redelivered"] == true);
     CHECK(again["body"] == "Mg==");
     Message fourth = queue.get(soon);
     CHECK(fourth.payload() == 2);
-    connection.release();  // held no more: back, and served next
-    CHECK(redis.held() == 0);
+    connection.release();  // requeued, and delivered next
+    CHECK(redis.unacked_count() == 0);
     CHECK(redis.length("q") == 2);
     CHECK(Json::parse(redis({"LINDEX", "q", "-1"}).get<std::string>())["body"] == "Mg==");
     auto unrecorded = connection.simple_queue("q", {.no_ack = true});
     CHECK(unrecorded.get(soon).payload() == 2);
-    CHECK(redis.held() == 0);
+    CHECK(redis.unacked_count() == 0);
 }
 
-TEST_CASE("D60 copies of one message in several queues are each a delivery of its own", "[redis]") {
+TEST_CASE("D60 copies of one message in several queues are settled separately", "[redis]") {
     Prefixed redis;
     Connection connection = redis.connection();
     const Exchange exchange{"ex"};
@@ -70,24 +71,24 @@ TEST_CASE("D60 copies of one message in several queues are each a delivery of it
     Producer{connection}.publish(1, {.exchange = exchange, .routing_key = "k", .declare = {a, b}});
     auto from_a = connection.simple_queue(a), from_b = connection.simple_queue(b);
     Message one = from_a.get(soon), other = from_b.get(soon);
-    CHECK(redis.held() == 2);
+    CHECK(redis.unacked_count() == 2);
     one.ack();
-    CHECK(redis.held() == 1);
-    other.requeue();  // D61: and nowhere else
+    CHECK(redis.unacked_count() == 1);
+    other.requeue();  // D61: to its own queue only
     CHECK(redis.length("a") == 0);
     CHECK(redis.length("b") == 1);
-    // Kombu gives all copies one tag: they are told apart here.
+    // Kombu gives all copies the same tag; here they are settled separately.
     const std::string item = redis({"RPOP", "b"});
     for (const char* list : {"a", "b"}) redis({"LPUSH", list, item});
     Message third = from_a.get(soon), fourth = from_b.get(soon);
-    CHECK(redis.held() == 2);
+    CHECK(redis.unacked_count() == 2);
     third.ack();
-    CHECK(redis.held() == 1);
+    CHECK(redis.unacked_count() == 1);
     fourth.ack();
-    CHECK(redis.held() == 0);
+    CHECK(redis.unacked_count() == 0);
 }
 
-TEST_CASE("R4 priorities go by steps, the lower number first, and a message returns to its own", "[redis]") {
+TEST_CASE("R4 priorities go by steps, lower numbers first, and a message is requeued to its own", "[redis]") {
     Prefixed redis;
     for (const Json& steps : {Json{0, 3, 6, 9}, Json{0, 5}}) {
         Connection connection = redis.connection({{"priority_steps", steps}});
@@ -115,7 +116,7 @@ TEST_CASE("R4 priorities go by steps, the lower number first, and a message retu
     }
 }
 
-TEST_CASE("R10 the separator is that of lists and bindings", "[redis][options]") {
+TEST_CASE("R10 sep separates the parts of list names and bindings", "[redis][options]") {
     Prefixed redis;
     Connection connection = redis.connection({{"sep", "::"}});
     const Exchange exchange{"ex", "topic"};
@@ -126,7 +127,7 @@ TEST_CASE("R10 the separator is that of lists and bindings", "[redis][options]")
     CHECK(connection.simple_queue(queue).get(soon).payload() == 1);
 }
 
-TEST_CASE("the names under which messages are held can be chosen", "[redis][options]") {
+TEST_CASE("the keys of unacknowledged messages can be chosen", "[redis][options]") {
     Prefixed redis;
     Connection connection = redis.connection({{"unacked_key", "held"},
                                               {"unacked_index_key", "since"},
@@ -139,20 +140,20 @@ TEST_CASE("the names under which messages are held can be chosen", "[redis][opti
     CHECK(redis({"HLEN", "held"}) == 1);
     CHECK(redis({"ZCARD", "since"}) == 1);
     redis({"SET", "lock", "somebody"});
-    std::this_thread::sleep_for(60ms);  // the visibility timeout is the server's time: nothing else can pass it
+    std::this_thread::sleep_for(60ms);  // the server's clock measures the visibility timeout
     CHECK_THROWS_AS(queue.get({.timeout = 50ms}), Empty);
     redis({"DEL", "lock"});
     CHECK(queue.get(soon).redelivered());
     CHECK(redis({"EXISTS", "lock"}) == 0);
 }
 
-TEST_CASE("R2 without emulation nothing is held, and a requeued message comes again all the same", "[redis][options]") {
+TEST_CASE("R2 without ack_emulation nothing is recorded, and a requeued message is redelivered", "[redis][options]") {
     Prefixed redis;
     Connection connection = redis.connection({{"ack_emulation", false}});
     auto queue = connection.simple_queue("q");
     queue.put(1);
     Message message = queue.get(soon);
-    CHECK(redis.held() == 0);
+    CHECK(redis.unacked_count() == 0);
     message.requeue();
     Message again = queue.get(soon);
     CHECK(again.redelivered());
@@ -163,7 +164,7 @@ TEST_CASE("R2 without emulation nothing is held, and a requeued message comes ag
     CHECK(redis.length("q") == 1);
 }
 
-TEST_CASE("bodies stand in their envelopes as text when told so, which must be text then", "[redis][options]") {
+TEST_CASE("without body_encoding bodies are stored as text, and must be text", "[redis][options]") {
     Prefixed redis;
     Connection connection = redis.connection({{"body_encoding", nullptr}});
     auto queue = connection.simple_queue("q");
@@ -193,20 +194,20 @@ TEST_CASE("bodies stand in their envelopes as text when told so, which must be t
     CHECK(queue.get(soon).payload() == "and on");
 }
 
-TEST_CASE("X14 what no queue takes goes to the dead letters when there are some", "[redis][options]") {
+TEST_CASE("X14 an unroutable message goes to deadletter_queue when that is set", "[redis][options]") {
     Prefixed redis;
     for (const char* type : {"direct", "topic"}) {
         Connection connection = redis.connection({{"deadletter_queue", "dead"}});
         Producer producer{connection};
         const Exchange exchange{std::string{"ex."} + type, type};
-        const Logged logged;
+        const LogCapture logged;
         producer.publish(1, {.exchange = exchange, .routing_key = "nobody", .declare = {exchange}, .mandatory = true});
         CHECK_THAT(logged.text(), Contains("dead") && Contains("nobody"));
         CHECK(connection.simple_queue("dead").get(soon).payload() == 1);
     }
 }
 
-TEST_CASE("R11 a queue that expires takes its messages along", "[redis]") {
+TEST_CASE("R11 the lists of a queue with expires have its time to live", "[redis]") {
     Prefixed redis;
     Connection connection = redis.connection();
     const Exchange exchange{"ex"};
@@ -223,7 +224,7 @@ TEST_CASE("R11 a queue that expires takes its messages along", "[redis]") {
     CHECK(redis({"PTTL", "q"}).get<int>() > 90'000);
 }
 
-TEST_CASE("a poison message is set aside with an error, and what it hides is served", "[redis][errors]") {
+TEST_CASE("a poison message is quarantined with an error, and the next one is delivered", "[redis][errors]") {
     Prefixed redis;
     const std::vector<std::string> poison{
         "not json",
@@ -236,30 +237,32 @@ TEST_CASE("a poison message is set aside with an error, and what it hides is ser
         R"({"properties": {"delivery_tag": "t", "delivery_info": {"exchange": "", "routing_key": "q"}}})",
         R"({"body": "eA==", "properties": {"delivery_info": {"exchange": "", "routing_key": "q"}}})",
         std::string{"\xff\xfe"},
-        // Only this side finds these wanting: Lua's parser is generous.
-        R"({"body": "\ud800", "x": 0x10, "properties": {"delivery_tag": "t", "delivery_info": {"exchange": "", "routing_key": "q"}}})",
+        // Only the client rejects these: Lua's JSON parser accepts them.
+        R"({"body": "\ud800", "x": 0x10, "properties": {"delivery_tag": "t", "delivery_info": {"exchange": "",)"
+        R"( "routing_key": "q"}}})",
         "{\"body\": \"\xff\", \"properties\": {\"delivery_tag\": \"u\", \"delivery_info\": {\"exchange\": \"\", "
         "\"routing_key\": \"q\"}}}",
     };
     for (const bool no_ack : {false, true}) {
         Connection connection = redis.connection();
         auto queue = connection.simple_queue("q", {.no_ack = no_ack});
-        const Logged logged;
+        const LogCapture logged;
         for (const std::string& each : poison) redis({"LPUSH", "q", each});
         queue.put("good");
         CHECK(queue.get(soon).payload() == "good");
-        CHECK_THAT(logged.text(), Contains("set aside") && Contains("_kombu.poison.q"));
+        CHECK_THAT(logged.text(), Contains("moved to the list") && Contains("_kombu.poison.q"));
         CHECK(redis.length("_kombu.poison.q") == poison.size());
         CHECK(redis.length("q") == 0);
-        CHECK(redis.held() == (no_ack ? 0 : 1));
-        std::vector<std::string> aside;
-        for (const Json& each : redis({"LRANGE", "_kombu.poison.q", "0", "-1"})) aside.push_back(each);
-        for (const std::string& each : poison) CHECK(std::find(aside.begin(), aside.end(), each) != aside.end());
+        CHECK(redis.unacked_count() == (no_ack ? 0 : 1));
+        std::vector<std::string> quarantined;
+        for (const Json& each : redis({"LRANGE", "_kombu.poison.q", "0", "-1"})) quarantined.push_back(each);
+        for (const std::string& each : poison)
+            CHECK(std::find(quarantined.begin(), quarantined.end(), each) != quarantined.end());
         redis({"DEL", "_kombu.poison.q"});
         connection.release();
         CHECK(queue.clear() == (no_ack ? 0 : 1));
     }
-    // More of it than is set aside in one go.
+    // More than one step quarantines.
     for (int i = 0; i < 250; ++i) redis({"LPUSH", "q", "x"});
     Connection connection = redis.connection();
     auto queue = connection.simple_queue("q");
@@ -268,7 +271,7 @@ TEST_CASE("a poison message is set aside with an error, and what it hides is ser
     CHECK(redis.length("_kombu.poison.q") == 250);
 }
 
-TEST_CASE("a list that is none is an error of the channel", "[redis][errors]") {
+TEST_CASE("a key that is not a list is a ChannelError", "[redis][errors]") {
     Prefixed redis;
     redis({"SET", "q", "x"});
     Connection connection = redis.connection();
@@ -297,7 +300,7 @@ TEST_CASE("deleting a queue unbinds it from exchanges that others bound it to", 
     CHECK_THROWS_AS(other.default_channel().queue_declare(Queue("q*", {}, {}, {.passive = true})), ChannelError);
 }
 
-TEST_CASE("a binding that another session makes counts for the very next message", "[redis][bindings]") {
+TEST_CASE("a binding that another session adds counts for the very next message", "[redis][bindings]") {
     Prefixed redis;
     Connection publisher = redis.connection(), binder = redis.connection();
     const Exchange exchange{"ex"};
@@ -306,7 +309,7 @@ TEST_CASE("a binding that another session makes counts for the very next message
     auto channel = binder.default_channel();
     for (int i = 1; i <= 100; ++i) {
         const std::string name = "q" + std::to_string(i);
-        producer.publish(i, {.exchange = exchange, .routing_key = "k"});  // what is known of bindings is fresh
+        producer.publish(i, {.exchange = exchange, .routing_key = "k"});  // the binding cache is current
         channel.queue_bind(name, "ex", "k");
         if (i % 2 == 0) {
             producer.publish(i, {.exchange = exchange, .routing_key = "k"});
@@ -317,7 +320,7 @@ TEST_CASE("a binding that another session makes counts for the very next message
         }
         REQUIRE(redis.length(name) == 1);
         REQUIRE(redis.length("q0") == static_cast<std::size_t>(2 * i));
-        // And one that it undoes does not.
+        // A binding that it removes no longer counts.
         producer.publish(i, {.exchange = exchange, .routing_key = "k"});
         channel.queue_unbind(name, "ex", "k");
         producer.publish(i, {.exchange = exchange, .routing_key = "k"});
@@ -327,7 +330,7 @@ TEST_CASE("a binding that another session makes counts for the very next message
     }
 }
 
-TEST_CASE("an undeclared exchange routes by what is written with its bindings", "[redis][bindings]") {
+TEST_CASE("an undeclared exchange is routed by its bindings in Redis", "[redis][bindings]") {
     Prefixed redis;
     Connection declarer = redis.connection(), publisher = redis.connection();
     declarer.default_channel().declare(Queue{"q", Exchange{"ex", "topic"}, "a.*"});
@@ -367,7 +370,7 @@ TEST_CASE("scripts that the server has forgotten are sent again", "[redis]") {
     CHECK(queue.get(soon).payload() == 1);
 }
 
-TEST_CASE("what would be poison cannot be published", "[redis][errors]") {
+TEST_CASE("a message that would be poison cannot be published", "[redis][errors]") {
     Prefixed redis;
     Connection connection = redis.connection();
     Producer producer{connection};

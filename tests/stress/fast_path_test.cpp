@@ -1,4 +1,5 @@
-// The pool's promises on its lock-free path, under everything that may cross it. KOMBU_TEST_OPERATIONS says how many.
+// SPDX-License-Identifier: BSD-3-Clause
+// Invariants of the pool on its fast path under concurrent operations. KOMBU_TEST_OPERATIONS is their number.
 #include "support/catch.hpp"
 #include "support/scripted_factory.hpp"
 
@@ -20,19 +21,19 @@ long operations() {
     return wanted ? std::atol(wanted) : 1'000'000;
 }
 
-/// What is wrong, said once and remembered.
+/// The latest violation that any thread has reported.
 class Verdict {
 public:
     void require(bool condition, const char* what) noexcept {
-        if (!condition) wrong_.store(what, std::memory_order_relaxed);
+        if (!condition) violation_.store(what, std::memory_order_relaxed);
     }
     std::string text() const {
-        const char* const wrong = wrong_.load();
-        return wrong ? wrong : "";
+        const char* const violation = violation_.load();
+        return violation ? violation : "";
     }
 
 private:
-    std::atomic<const char*> wrong_{nullptr};
+    std::atomic<const char*> violation_{nullptr};
 };
 
 template <class Work>
@@ -42,16 +43,16 @@ void in_threads(int threads, Work work) {
     for (auto& thread : all) thread.join();
 }
 
-/// Owns the thing alone while it lives.
-class Owner {
+/// Checks during its lifetime that the resource has one user and is not closed.
+class ExclusiveUse {
 public:
-    Owner(Thing& thing, Verdict& verdict) : thing_(thing) {
+    ExclusiveUse(Thing& thing, Verdict& verdict) : thing_(thing) {
         verdict.require(thing.users.fetch_add(1, std::memory_order_relaxed) == 0, "a resource has two users");
-        verdict.require(thing.closed.load(std::memory_order_relaxed) == 0, "a closed resource was lent");
+        verdict.require(thing.closed.load(std::memory_order_relaxed) == 0, "a closed resource was leased");
     }
-    ~Owner() { thing_.users.fetch_sub(1, std::memory_order_relaxed); }
-    Owner(const Owner&) = delete;
-    Owner& operator=(const Owner&) = delete;
+    ~ExclusiveUse() { thing_.users.fetch_sub(1, std::memory_order_relaxed); }
+    ExclusiveUse(const ExclusiveUse&) = delete;
+    ExclusiveUse& operator=(const ExclusiveUse&) = delete;
 
 private:
     Thing& thing_;
@@ -59,7 +60,7 @@ private:
 
 }  // namespace
 
-TEST_CASE("every caller is served, alone and within the limit, whatever the numbers of threads and slots", "[stress]") {
+TEST_CASE("every caller gets exclusive use within the limit, for all numbers of threads and slots", "[stress]") {
     // Kernels without membarrier are simulated by not using it.
     detail::prepare_fences();
     const bool has_membarrier = detail::process.membarrier;
@@ -74,7 +75,7 @@ TEST_CASE("every caller is served, alone and within the limit, whatever the numb
     {
         ResourcePool<Thing> pool{factory.plain_hooks(), {.limit = limit}};
         std::atomic<bool> done{false};
-        std::thread looker{[&] {
+        std::thread sampler{[&] {
             std::uint64_t acquired = 0;
             while (!done) {
                 const PoolStats stats = pool.stats();
@@ -91,7 +92,7 @@ TEST_CASE("every caller is served, alone and within the limit, whatever the numb
                 auto lease = pool.acquire({.block = true});
                 verdict.require(leased.fetch_add(1, std::memory_order_relaxed) < limit, "more leases than the limit");
                 {
-                    const Owner owner{*lease, verdict};
+                    const ExclusiveUse owner{*lease, verdict};
                     if (random() % 1024 == 0) std::this_thread::yield();
                 }
                 leased.fetch_sub(1, std::memory_order_relaxed);
@@ -102,7 +103,7 @@ TEST_CASE("every caller is served, alone and within the limit, whatever the numb
             }
         });
         done = true;
-        looker.join();
+        sampler.join();
         const PoolStats stats = pool.stats();
         CHECK(stats.in_use == 0);
         CHECK(stats.waiting == 0);
@@ -116,7 +117,7 @@ TEST_CASE("every caller is served, alone and within the limit, whatever the numb
           limit + static_cast<std::size_t>(each * threads / 4096 + 100));
 }
 
-TEST_CASE("resets, changes of limit and maintenance cross the fast path and break nothing", "[stress]") {
+TEST_CASE("resets, limit changes and maintenance run beside the fast path without violations", "[stress]") {
     ScriptedFactory factory;
     Verdict verdict;
     std::atomic<long> served{0};
@@ -143,7 +144,7 @@ TEST_CASE("resets, changes of limit and maintenance cross the fast path and brea
                 }
                 if (!lease) continue;
                 ++served;
-                const Owner owner{*lease, verdict};
+                const ExclusiveUse owner{*lease, verdict};
                 if (dice % 7 == 0) lease.get();
             }
         });
@@ -157,7 +158,7 @@ TEST_CASE("resets, changes of limit and maintenance cross the fast path and brea
     CHECK_FALSE(factory.closed_twice);
 }
 
-TEST_CASE("leases that outlive their pools give back to nobody else", "[stress]") {
+TEST_CASE("leases that outlive their pools do not release into other pools", "[stress]") {
     ScriptedFactory factory;
     Verdict verdict;
     in_threads(8, [&](int number) {
@@ -168,7 +169,7 @@ TEST_CASE("leases that outlive their pools give back to nobody else", "[stress]"
             kept.push_back(pool.acquire());
             for (int use = 0; use < 3; ++use) {
                 auto lease = pool.acquire();
-                const Owner owner{*lease, verdict};
+                const ExclusiveUse owner{*lease, verdict};
             }
             if (kept.size() > 5) kept.erase(kept.begin() + static_cast<std::ptrdiff_t>(random() % kept.size()));
         }

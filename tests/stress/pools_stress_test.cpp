@@ -1,5 +1,6 @@
-// Sixteen threads do everything at once. Run under ThreadSanitizer and AddressSanitizer, where it is the proof that the
-// pools, groups and the memory broker are what their comments say.
+// SPDX-License-Identifier: BSD-3-Clause
+// Sixteen threads run all operations at once. Under ThreadSanitizer and AddressSanitizer this tests the thread safety
+// that the pools, groups and the memory broker document.
 #include "support/catch.hpp"
 #include "support/scripted_factory.hpp"
 
@@ -23,11 +24,11 @@ void in_threads(Work work) {
     for (auto& thread : all) thread.join();
 }
 
-struct Flag {
-    explicit Flag(std::atomic<int>& users) : users_(users) { alone = ++users_ == 1; }
-    ~Flag() { --users_; }
-    Flag(const Flag&) = delete;
-    Flag& operator=(const Flag&) = delete;
+struct ExclusiveUse {
+    explicit ExclusiveUse(std::atomic<int>& users) : users_(users) { alone = ++users_ == 1; }
+    ~ExclusiveUse() { --users_; }
+    ExclusiveUse(const ExclusiveUse&) = delete;
+    ExclusiveUse& operator=(const ExclusiveUse&) = delete;
     bool alone;
 
 private:
@@ -36,9 +37,9 @@ private:
 
 }  // namespace
 
-TEST_CASE("a pool under acquire, release, discard, resize and reset keeps its promises", "[stress]") {
+TEST_CASE("a pool under acquire, release, discard, resize and reset keeps its invariants", "[stress]") {
     ScriptedFactory factory;
-    std::atomic<bool> shared{false}, over{false};
+    std::atomic<bool> shared{false}, above_limit{false};
     std::atomic<long> served{0}, refused{0};
     {
         ResourcePool<Thing> pool{factory.hooks(), {.limit = 8}};
@@ -55,7 +56,7 @@ TEST_CASE("a pool under acquire, release, discard, resize and reset keeps its pr
                         auto lease = pool.acquire({.block = dice % 2 == 0, .timeout = 50ms});
                         ++served;
                         {
-                            const Flag flag{lease->users};
+                            const ExclusiveUse flag{lease->users};
                             if (!flag.alone) shared = true;
                             if (lease->closed != 0) shared = true;
                         }
@@ -66,8 +67,8 @@ TEST_CASE("a pool under acquire, release, discard, resize and reset keeps its pr
                     }
                 }
                 const auto stats = pool.stats();
-                // A soft shrink leaves what is in use; it never exceeds the highest limit of all.
-                if (stats.idle + stats.in_use + stats.connecting > 11) over = true;
+                // A soft shrink leaves what is in use, so the highest limit of all bounds the number.
+                if (stats.idle + stats.in_use + stats.connecting > 11) above_limit = true;
             }
         });
         const auto stats = pool.stats();
@@ -78,21 +79,21 @@ TEST_CASE("a pool under acquire, release, discard, resize and reset keeps its pr
         CHECK(stats.acquired == static_cast<std::uint64_t>(served.load()));
     }
     CHECK_FALSE(shared);
-    CHECK_FALSE(over);
+    CHECK_FALSE(above_limit);
     CHECK_FALSE(factory.closed_twice);
     CHECK(factory.live() == 0);
     CHECK(served > 0);
 }
 
 TEST_CASE("the limit holds at every instant when creating is slow and fails", "[stress]") {
-    std::atomic<int> live{0}, most{0}, turn{0};
+    std::atomic<int> live{0}, most{0}, attempts{0};
     ResourceFactory<Thing> hooks;
     hooks.create = [&](Deadline) {
         const int now = ++live;
         for (int seen = most; now > seen && !most.compare_exchange_weak(seen, now);) {
         }
         std::this_thread::yield();
-        if (++turn % 3 == 0) {
+        if (++attempts % 3 == 0) {
             --live;
             throw std::runtime_error("refused");
         }
@@ -116,7 +117,7 @@ TEST_CASE("the limit holds at every instant when creating is slow and fails", "[
     CHECK(live == 0);
 }
 
-TEST_CASE("groups under new keys, limits and resets keep their promises", "[stress]") {
+TEST_CASE("groups under new keys, limits and resets keep their invariants", "[stress]") {
     pools::Connections connections;
     pools::Producers producers{{.connections = &connections}};
     pools::register_group(connections);
@@ -175,7 +176,7 @@ TEST_CASE("limits change and resets run while keys are erased", "[stress]") {
                 if (number == 0) registry.set_limit(static_cast<std::size_t>(5 + i % 7), {.ignore_errors = true});
                 if (number == 1) registry.reset();
                 if (number < 2) continue;
-                // A key for each thread: a reference ends with its key.
+                // A key for each thread: erasing a key invalidates references to its pool.
                 auto lease = group[number].acquire();
                 if (i % 2) group.erase(number);
             }
@@ -185,7 +186,7 @@ TEST_CASE("limits change and resets run while keys are erased", "[stress]") {
     CHECK_FALSE(factory.closed_twice);
 }
 
-TEST_CASE("groups come and go while a change of limit is refused", "[stress]") {
+TEST_CASE("groups are created and destroyed while a change of limit is refused", "[stress]") {
     GroupRegistry registry{5};
     ScriptedFactory factory;
     using Group = PoolGroup<int, ResourcePool<Thing>>;
@@ -212,7 +213,7 @@ TEST_CASE("groups come and go while a change of limit is refused", "[stress]") {
     CHECK(registry.limit() == 5);
 }
 
-TEST_CASE("the memory broker loses and invents nothing", "[stress]") {
+TEST_CASE("the memory broker neither loses nor duplicates messages", "[stress]") {
     constexpr int messages = 300;
     std::atomic<long> sum{0}, received{0};
     in_threads([&](int number) {

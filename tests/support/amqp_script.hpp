@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
 #include "support/scripted_peer.hpp"
@@ -7,7 +8,7 @@
 #include <string>
 #include <string_view>
 
-/// What a broker says, for tests that play one. librabbitmq encodes it.
+/// Frames of a broker, for tests that play one. librabbitmq encodes them.
 namespace script {
 
 template <class Fields>
@@ -67,14 +68,14 @@ inline void log_in(PeerSocket& peer) {
     peer.send(open_ok());
 }
 /// Plays the log-in and the opening of channel 1 with confirms.
-inline void open(PeerSocket& peer) {
+inline void open_channel(PeerSocket& peer) {
     log_in(peer);
     peer.receive_frame();
     peer.receive_frame();
     peer.send(channel_open_ok() + confirm_ok());
 }
-/// Takes one published message of a single body frame.
-inline void take_publish(PeerSocket& peer) {
+/// Receives one published message with a single body frame.
+inline void receive_publish(PeerSocket& peer) {
     for (int i = 0; i < 3; ++i) peer.receive_frame();
 }
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
 // Debian 12 has Catch2 2.13, newer systems 3.

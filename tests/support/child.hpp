@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
 #include <sys/wait.h>
@@ -8,24 +9,24 @@
 #include <iostream>
 #include <string>
 
-/// What became of a forked child: "" when all was well.
+/// Runs `work` in a forked child. Returns "" on success, else what failed.
 ///
-/// `work` runs in the child, and throws, or returns what it found wrong. A child that hangs is ended by SIGALRM.
+/// `work` reports a failure by an exception or by a text that is not empty. SIGALRM ends a child after `seconds`.
 template <class Work>
 std::string in_child(Work work, bool run_exit_handlers = false, unsigned seconds = 30) {
     const pid_t child = ::fork();
     if (child < 0) return "fork failed";
     if (child == 0) {
         ::alarm(seconds);
-        std::string wrong;
+        std::string failure;
         try {
-            wrong = work();
+            failure = work();
         } catch (const std::exception& error) {
-            wrong = std::string{"threw "} + error.what();
+            failure = std::string{"threw "} + error.what();
         }
-        if (!wrong.empty()) std::cerr << "child: " << wrong << std::endl;
-        if (run_exit_handlers) std::exit(wrong.empty() ? 0 : 1);
-        ::_exit(wrong.empty() ? 0 : 1);
+        if (!failure.empty()) std::cerr << "child: " << failure << std::endl;
+        if (run_exit_handlers) std::exit(failure.empty() ? 0 : 1);
+        ::_exit(failure.empty() ? 0 : 1);
     }
     int status = 0;
     if (::waitpid(child, &status, 0) != child) return "waitpid failed";

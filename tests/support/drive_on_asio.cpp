@@ -1,5 +1,6 @@
-// Takes the place of src/net/blocking_driver.cpp: the library's blocking calls, driven by the asynchronous driver. With
-// it the tests of what operations do run against both drivers.
+// SPDX-License-Identifier: BSD-3-Clause
+// Replaces src/net/blocking_driver.cpp: the library's blocking calls run on the asynchronous driver. So the tests of
+// operations run against both drivers.
 #include "net/blocking_driver.hpp"
 
 #include <kombu/asio/initiate.hpp>
@@ -23,7 +24,7 @@ void drive(kombu::async::OperationHandle operation) {
     boost::asio::io_context context{1};
     bool called = false;
     std::exception_ptr failure;
-    kombu::detail::Job<void, std::monostate> job;
+    kombu::detail::Initiated<void, std::monostate> job;
     job.operation.emplace(relay(operation));
     kombu::detail::start<void, kombu::detail::Completion<true, void>>(
         std::move(job),

@@ -1,9 +1,10 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
 #include <chrono>
 #include <thread>
 
-/// Waits for another thread to bring something about. False after ten seconds.
+/// Waits until the condition holds. Returns false when it does not hold after ten seconds.
 template <class Condition>
 bool eventually(Condition condition) {
     const auto end = std::chrono::steady_clock::now() + std::chrono::seconds{10};

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #if __has_include(<catch2/catch_session.hpp>)
 #include <catch2/catch_session.hpp>
 int main(int argc, char** argv) { return Catch::Session().run(argc, argv); }
@@ -7,11 +8,11 @@ int main(int argc, char** argv) { return Catch::Session().run(argc, argv); }
 #endif
 
 #ifdef __SANITIZE_THREAD__
-// libstdc++ counts the references of an exception_ptr where ThreadSanitizer does not see it; Asio counts those of a
-// type-erased executor with a fence, which it does not know.
+// ThreadSanitizer does not see how libstdc++ counts the references of an exception_ptr, and does not support the fence
+// with which Asio counts those of a type-erased executor.
 extern "C" const char* __tsan_default_suppressions() {
     return "race:std::__exception_ptr::exception_ptr::_M_release\n"
-           "race:std::runtime_error::~runtime_error\n"  // the same, from the last of them
+           "race:std::runtime_error::~runtime_error\n"  // the same, when the last reference is released
            "race:boost::asio::execution::detail::any_executor_base\n";
 }
 #endif

@@ -1,10 +1,11 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
 #include <kombu/deadline.hpp>
 
 #include <chrono>
 
-/// A clock that only the test moves.
+/// A clock that only the test advances.
 class ManualClock {
 public:
     kombu::Clock::time_point now() const { return now_; }

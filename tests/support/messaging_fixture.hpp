@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
 #include "support/broker.hpp"
@@ -6,22 +7,22 @@
 #include <string>
 #include <utility>
 
-/// An exchange with a queue bound to it, and a connection with a producer to reach them.
+/// An exchange with a queue bound to it, and a connection with a producer that publishes to them.
 struct Messaging {
-    Place place;
+    Topology topology;
     kombu::Connection connection{broker_url()};
     kombu::Producer producer{connection};
 
-    kombu::PublishOptions here() const {
-        return {.exchange = place.exchange, .routing_key = "key", .declare = {place.exchange, place.queue}};
+    kombu::PublishOptions to_queue() const {
+        return {.exchange = topology.exchange, .routing_key = "key", .declare = {topology.exchange, topology.queue}};
     }
-    kombu::PublishOptions here(std::string serializer) const {
-        auto options = here();
+    kombu::PublishOptions to_queue(std::string serializer) const {
+        auto options = to_queue();
         options.serializer = std::move(serializer);
         return options;
     }
     kombu::SimpleQueue queue(kombu::SimpleQueueOptions options = {}) {
-        return connection.simple_queue(place.queue, options);
+        return connection.simple_queue(topology.queue, options);
     }
 };
 

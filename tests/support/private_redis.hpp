@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
 #include "support/scripted_peer.hpp"
@@ -7,7 +8,7 @@
 #include <stdexcept>
 #include <string>
 
-/// One command as a client sends it, its arguments and all; empty when the client left.
+/// Receives one command with its arguments, as sent. Returns "" when the client has closed the connection.
 inline std::string receive_command(PeerSocket& peer) {
     const auto line = [&] {
         std::string text;
@@ -28,7 +29,7 @@ inline std::string receive_command(PeerSocket& peer) {
     return command;
 }
 
-/// A Redis server of one test's own, to be killed, paused and misconfigured.
+/// A Redis server for one test alone, which may kill, pause and misconfigure it.
 class PrivateRedis {
 public:
     explicit PrivateRedis(std::string options = "") : options_(std::move(options)) {

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
 #include <kombu/json.hpp>
@@ -11,7 +12,7 @@
 #include <string>
 #include <vector>
 
-/// A Python program that answers lines of JSON with lines of JSON. Of Debian's Python, which has Debian's packages.
+/// A Python program that answers each line of JSON with a line of JSON. Runs Debian's Python, for Debian's packages.
 class PythonPeer {
 public:
     explicit PythonPeer(std::vector<std::string> arguments) {
@@ -33,7 +34,7 @@ public:
         ::close(from[1]);
         out_ = ::fdopen(to[1], "w");
         in_ = ::fdopen(from[0], "r");
-        answer();
+        read_reply();
     }
     PythonPeer(const PythonPeer&) = delete;
     PythonPeer& operator=(const PythonPeer&) = delete;
@@ -42,7 +43,7 @@ public:
     kombu::Json operator()(const kombu::Json& command) {
         std::fprintf(out_, "%s\n", command.dump().c_str());
         std::fflush(out_);
-        kombu::Json result = answer();
+        kombu::Json result = read_reply();
         if (result.contains("error")) throw std::runtime_error(result["error"].get<std::string>());
         return result;
     }
@@ -56,10 +57,10 @@ public:
     }
 
 private:
-    kombu::Json answer() {
+    kombu::Json read_reply() {
         std::string line;
         for (int c = std::fgetc(in_); c != '\n'; c = std::fgetc(in_)) {
-            if (c == EOF) throw std::runtime_error("the Python side has ended: is python3-kombu installed?");
+            if (c == EOF) throw std::runtime_error("the Python peer has exited: is python3-kombu installed?");
             line += static_cast<char>(c);
         }
         return kombu::Json::parse(line);

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: BSD-3-Clause
 # A RabbitMQ node for tests: loopback only, own data, own Erlang port mapper, no systemd.
 #
 #   rabbitmq.sh start DIR PORT    start an empty node in DIR; returns when it speaks AMQP
@@ -14,7 +15,7 @@ node=kombu-test-$port@localhost
 
 fail() { echo "rabbitmq.sh: $*" >&2; exit 1; }
 
-# A pid is ours only while it runs in our directory: numbers are reused.
+# A pid counts only while its process runs in this directory: pids are reused.
 running() { [ -f "$dir/$1.pid" ] && [ "$(readlink "/proc/$(cat "$dir/$1.pid")/cwd")" = "$dir" ]; }
 
 end() {
@@ -43,14 +44,14 @@ speaks_amqp() {
 }
 
 start() {
-    local home; home=$(ls -d /usr/lib/rabbitmq/lib/rabbitmq_server-* 2>/dev/null | tail -n 1)
+    local home; home=$(find /usr/lib/rabbitmq/lib -maxdepth 1 -name 'rabbitmq_server-*' 2>/dev/null | sort | tail -n 1)
     [ -n "$home" ] || fail "rabbitmq-server is not installed"
     stop
     mkdir -p "$dir/home" "$dir/apps"
     dir=$(cd "$dir" && pwd -P)
 
-    # Only the applications that the broker itself consists of: each plug-in directory on the code path makes every module
-    # look-up of the start slower, which is most of its time.
+    # Only the applications that the broker needs: each plug-in directory on the code path slows every module look-up,
+    # and the look-ups take most of the start time.
     local app
     for app in amqp10_common aten credentials_obfuscation cuttlefish enough gen_batch_server jsx observer_cli osiris ra rabbit \
                rabbit_common rabbitmq_prelaunch ranch recon seshat stdout_formatter syslog sysmon_handler systemd; do
@@ -59,7 +60,7 @@ start() {
     echo '[].' >"$dir/plugins"
     printf kombu-test >"$dir/home/.erlang.cookie"
     chmod 400 "$dir/home/.erlang.cookie"
-    # Terms instead of rabbitmq.conf: that would be translated through every plug-in's schema first.
+    # Erlang terms instead of rabbitmq.conf, which would first be translated through every plug-in's schema.
     cat >"$dir/advanced.config" <<TERMS
 [{rabbit, [{tcp_listeners, [{"127.0.0.1", $port}]},
            {default_user, <<"kombu">>}, {default_pass, <<"kombu-secret">>}, {default_vhost, <<"tests">>},

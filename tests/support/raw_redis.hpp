@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
 #include <kombu/json.hpp>
@@ -12,8 +13,8 @@
 #include <string>
 #include <vector>
 
-/// A look into a Redis server beside the library: sends a command, blocks for its reply, in RESP 2. An error reply is
-/// thrown.
+/// A Redis client without the library, to inspect a server: sends a command and blocks for its reply, in RESP 2. Throws
+/// std::runtime_error for an error reply.
 class RawRedis {
 public:
     explicit RawRedis(int port) : fd_(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {

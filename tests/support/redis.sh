@@ -1,13 +1,16 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: BSD-3-Clause
 # Redis servers for tests: loopback only, own data, stopped with `stop`.
 #
-#   redis.sh fixture DIR PORT               what most tests need: on PORT a server with a unix socket (DIR/plain/redis.sock) and
-#                                           TLS on PORT+1, on PORT+2 one with passwords, on PORT+3 one with TLS that wants to see
-#                                           certificates; certificates in DIR/certs
+#   redis.sh fixture DIR PORT               the servers for most tests; certificates in DIR/certs:
+#                                           PORT: with a unix socket (DIR/plain/redis.sock), and with TLS on PORT+1
+#                                           PORT+2: with passwords
+#                                           PORT+3: with TLS, requires client certificates
+#                                           PORT+4: with TLS, has a certificate for another host
 #   redis.sh sentinels DIR PORT             a master on PORT, a replica on PORT+1, three sentinels on PORT+2 to PORT+4
-#   redis.sh start DIR NAME PORT [OPTION...]  one more server; returns when it answers, also that it is loading
+#   redis.sh start DIR NAME PORT [OPTION...]  one more server; returns when it replies, even with LOADING
 #   redis.sh kill DIR NAME                  SIGKILL; redis.sh pause|resume DIR NAME: SIGSTOP, SIGCONT
-#   redis.sh stop DIR                       all that run in DIR, which is deleted
+#   redis.sh stop DIR                       stops all servers of DIR and deletes it
 #
 # The server with passwords has `requirepass kombu-secret` and the user `worker` with the password `worker-secret`.
 set -euo pipefail
@@ -16,7 +19,7 @@ action=${1:?action} dir=${2:?directory}
 fail() { echo "redis.sh: $*" >&2; exit 1; }
 command -v redis-server >/dev/null || fail "redis-server is not installed"
 
-# A pid is ours only while it runs in our directory: numbers are reused.
+# A pid counts only while its process runs in this directory: pids are reused.
 pid_of() {
     local pid
     pid=$(cat "$dir/$1/pid" 2>/dev/null) && [ "$(readlink "/proc/$pid/cwd" 2>/dev/null)" = "$dir/$1" ] && echo "$pid"
@@ -25,7 +28,7 @@ pid_of() {
 end() {
     local pid; pid=$(pid_of "$1") || return 0
     kill -KILL "$pid" 2>/dev/null || true
-    # One that has ended and is waited for by nobody has no directory any more.
+    # An ended process that was not reaped has no working directory.
     for _ in $(seq 400); do pid_of "$1" >/dev/null || return 0; sleep 0.01; done
     fail "process $pid does not end"
 }
@@ -49,7 +52,7 @@ wait_for() {
     fail "nothing answers on port $1"
 }
 
-# start NAME PORT OPTION...: options as in redis.conf, without the dashes: `port 1` is two arguments.
+# start NAME PORT OPTION...: options of redis-server, such as `--requirepass TEXT`.
 start() {
     local name=$1 port=$2; shift 2
     end "$name"
@@ -106,7 +109,7 @@ sentinels() {
         end $name
         mkdir -p "$dir/$name"
         cd "$dir/$name"
-        # A sentinel writes to its configuration.
+        # A sentinel rewrites its configuration file.
         cat >sentinel.conf <<CONF
 port $((port + 1 + i))
 bind 127.0.0.1

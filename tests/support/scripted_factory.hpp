@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
 #include <kombu/pool/resource_pool.hpp>
@@ -20,12 +21,12 @@ struct Thing {
     std::atomic<int> users{0};
 };
 
-/// Makes Things as a script says, and counts what becomes of them. Without a script every step succeeds.
+/// Creates Things by a script, and counts those created and closed. Without a script every step succeeds.
 class ScriptedFactory {
 public:
     using Step = std::function<void()>;
 
-    /// What the next create (prepare, recycle) does before it succeeds; it may throw or block.
+    /// Runs once, in the next create (prepare, recycle) before it succeeds; may throw or block.
     void on_create(Step step) { push(creates_, std::move(step)); }
     void on_prepare(Step step) { push(prepares_, std::move(step)); }
     void on_recycle(Step step) { push(recycles_, std::move(step)); }
@@ -71,21 +72,21 @@ public:
         return hooks;
     }
 
-    /// Without prepare and recycle, of which the pool then makes no calls: its fast path.
+    /// Without prepare and recycle, so that acquire and release use the fast path.
     kombu::ResourceFactory<Thing> plain_hooks() {
         auto plain = hooks();
         plain.prepare = nullptr;
         plain.recycle = nullptr;
         return plain;
     }
-    /// With a look at each resource before it is lent instead.
-    kombu::ResourceFactory<Thing> looking_hooks() {
-        auto looking = plain_hooks();
-        looking.validate = [this](Thing& thing) {
+    /// Without prepare and recycle, but with validate.
+    kombu::ResourceFactory<Thing> validating_hooks() {
+        auto validating = plain_hooks();
+        validating.validate = [this](Thing& thing) {
             ++validated;
             return !thing.dead;
         };
-        return looking;
+        return validating;
     }
 
     std::atomic<bool> closed_twice{false};

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
 #include <arpa/inet.h>
@@ -26,10 +27,10 @@ public:
             data.remove_prefix(static_cast<std::size_t>(count));
         }
     }
-    /// Reads until `size` bytes are there, the client leaves, or the test ends.
+    /// Reads until `size` bytes have arrived, the client closes the connection, or the test ends.
     std::string receive(std::size_t size) {
         std::string data;
-        while (data.size() < size && readable()) {
+        while (data.size() < size && wait_readable()) {
             char buffer[65536];
             const ssize_t count = ::recv(fd_, buffer, std::min(sizeof buffer, size - data.size()), 0);
             if (count <= 0) break;
@@ -37,7 +38,7 @@ public:
         }
         return data;
     }
-    /// Reads one AMQP frame; empty when the client left.
+    /// Reads one AMQP frame. Returns "" when the client has closed the connection.
     std::string receive_frame() {
         std::string frame = receive(7);
         if (frame.size() < 7) return {};
@@ -45,15 +46,15 @@ public:
         for (int i = 3; i < 7; ++i) size = size << 8 | static_cast<unsigned char>(frame[static_cast<std::size_t>(i)]);
         return frame + receive(size + 1);
     }
-    /// Until the client leaves or the test ends.
-    void hold() {
+    /// Discards what arrives until the client closes the connection or the test ends.
+    void wait_for_close() {
         while (!receive(1).empty()) {
         }
     }
     bool stopped() const { return stop_; }
 
 private:
-    bool readable() {
+    bool wait_readable() {
         while (!stop_) {
             pollfd waiting{fd_, POLLIN, 0};
             if (::poll(&waiting, 1, 20) > 0) return true;
@@ -65,7 +66,7 @@ private:
     const std::atomic<bool>& stop_;
 };
 
-/// A server on a loopback port of its own that plays a script to each client, one after the other.
+/// A server on its own loopback port that runs a script for each client, one client after the other.
 class ScriptedPeer {
 public:
     using Script = std::function<void(PeerSocket&)>;

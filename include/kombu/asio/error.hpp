@@ -14,17 +14,17 @@
 
 namespace kombu {
 
-/// An asynchronous operation was cancelled by its cancellation slot. As an error code: boost::asio::error::
-/// operation_aborted.
+/// An asynchronous operation was cancelled through its cancellation slot. Its error code is
+/// boost::asio::error::operation_aborted.
 class KOMBU_EXPORT Cancelled : public Error {
 public:
     using Error::Error;
 };
 
-/// The exceptions of error.hpp as error codes, for completion handlers that take a boost::system::error_code: one value
-/// for each class that a program may want to tell apart.
+/// The exceptions of kombu/error.hpp as error codes, for completion handlers that take a boost::system::error_code.
+/// There is one value for each class that a program may need to distinguish.
 enum class errc {
-    other = 1,           ///< Error, or what is not of this library
+    other = 1,           ///< Error, or an exception of another library
     configuration,       ///< ConfigurationError
     connection,          ///< ConnectionError
     timeout,             ///< Timeout
@@ -42,7 +42,7 @@ enum class errc {
     content_disallowed,  ///< ContentDisallowed
     message_state,       ///< MessageStateError
     empty,               ///< Empty
-    batch,               ///< BatchError: the batch holds what failed
+    batch,               ///< BatchError: the batch holds the messages that failed
     authentication,      ///< AuthenticationError
     loading,             ///< LoadingError
     read_only,           ///< ReadOnlyError
@@ -51,10 +51,10 @@ enum class errc {
     busy,                ///< BusyError
 };
 
-// Boost's base has no public destructor that could be called through it; the warning does not see that.
+// The base class has no public destructor that could be called through it, which the warning does not consider.
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wnon-virtual-dtor"
-/// The category of these codes, named "kombu".
+/// The category of kombu::errc, named "kombu".
 inline const boost::system::error_category& error_category() noexcept {
     class Category final : public boost::system::error_category {
     public:
@@ -62,30 +62,30 @@ inline const boost::system::error_category& error_category() noexcept {
         const char* name() const noexcept override { return "kombu"; }
         std::string message(int value) const override {
             switch (static_cast<errc>(value)) {
-                case errc::configuration: return "a URL or an option cannot be honoured";
+                case errc::configuration: return "invalid URL, option or argument";
                 case errc::connection: return "the connection failed";
                 case errc::timeout: return "the broker did not answer in time";
-                case errc::channel: return "the broker refused";
-                case errc::not_equivalent: return "it exists with other properties";
+                case errc::channel: return "the broker refused the operation";
+                case errc::not_equivalent: return "the exchange or queue exists with other properties";
                 case errc::unroutable: return "the message reached no queue";
                 case errc::nacked: return "the broker refused the message";
-                case errc::limit_exceeded: return "the pool is at its limit";
-                case errc::connection_limit: return "the pool is at its limit of connections";
+                case errc::limit_exceeded: return "the limit is reached";
+                case errc::connection_limit: return "the limit of connections is reached";
                 case errc::pool_closed: return "the pool is closed";
-                case errc::lease: return "the resource was given back, or is in use";
+                case errc::lease: return "the lease has ended, or the connection is busy";
                 case errc::encode: return "the body cannot be encoded";
                 case errc::decode: return "the body cannot be decoded";
-                case errc::serializer: return "no such serializer";
+                case errc::serializer: return "unknown serializer or compression";
                 case errc::content_disallowed: return "the content type is not accepted";
                 case errc::message_state: return "the message is settled already";
                 case errc::empty: return "the queue is empty";
                 case errc::batch: return "some messages of the batch were not confirmed";
-                case errc::authentication: return "the broker does not let this user in";
+                case errc::authentication: return "authentication failed";
                 case errc::loading: return "the server is loading its data";
                 case errc::read_only: return "the server is a replica";
                 case errc::moved: return "the server belongs to a cluster";
                 case errc::out_of_memory: return "the server is out of memory";
-                case errc::busy: return "the server cannot take it for the moment";
+                case errc::busy: return "the server is temporarily unable to store messages";
                 default: return "the operation failed";
             }
         }
@@ -95,11 +95,13 @@ inline const boost::system::error_category& error_category() noexcept {
 }
 #pragma GCC diagnostic pop
 
+/// For boost::system: the error code of a value.
 inline boost::system::error_code make_error_code(errc value) noexcept {
     return {static_cast<int>(value), error_category()};
 }
 
-/// The code for an exception; no error for null. What has a code of its own (boost::system::system_error) keeps it.
+/// The error code for an exception. An exception that has a code (boost::system::system_error) keeps it.
+/// \return no error when `error` is null
 inline boost::system::error_code to_error_code(const std::exception_ptr& error) noexcept {
     if (!error) return {};
     try {
@@ -163,5 +165,7 @@ inline boost::system::error_code to_error_code(const std::exception_ptr& error) 
 
 }  // namespace kombu
 
+/// \cond
 template <>
 struct boost::system::is_error_code_enum<kombu::errc> : std::true_type {};
+/// \endcond

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
-#include <kombu/asio/parking.hpp>
+#include <kombu/asio/timer_wheel.hpp>
 
 #include <boost/asio/any_io_executor.hpp>
 #include <boost/asio/basic_waitable_timer.hpp>
@@ -18,37 +18,37 @@
 #include <optional>
 #include <utility>
 
-/// What the library keeps with somebody's execution context (an io_context, a thread_pool), and how that ends.
+/// The library's state in an execution context of the user (an io_context, a thread_pool), and its shutdown.
 namespace kombu::detail {
 
 class Registration;
 
-/// What outlives the context, for those who come to remove themselves later.
+/// Outlives the execution context, for objects that remove themselves later.
 struct LoopState {
     ForkSafeMutex mutex{};
-    bool ended = false;
-    LinkedList<Registration> registrations{};
-    const std::shared_ptr<ParkingLot> parking = std::make_shared<ParkingLot>();
+    bool is_shut_down = false;
+    IntrusiveList<Registration> registrations{};
+    const std::shared_ptr<TimerWheel> timer_wheel = std::make_shared<TimerWheel>();
 };
 
-/// A descriptor in the context's reactor. It stays between operations, since entering it costs system calls.
-class Registration : public Linked<Registration> {
+/// A descriptor in the reactor of the context. It stays there between operations, since adding it costs system calls.
+class Registration : public ListHook<Registration> {
 public:
     Registration(std::shared_ptr<LoopState> loop, boost::asio::any_io_executor executor, int descriptor)
         : loop_(std::move(loop)), descriptor_(std::in_place, std::move(executor), descriptor) {
         const std::lock_guard lock{loop_->mutex};
-        loop_->registrations.push(*this);
+        loop_->registrations.push_front(*this);
     }
     Registration(const Registration&) = delete;
     Registration& operator=(const Registration&) = delete;
     ~Registration() {
         const std::lock_guard lock{loop_->mutex};
-        if (loop_->ended) return;
+        if (loop_->is_shut_down) return;
         loop_->registrations.remove(*this);
         release();
     }
 
-    bool is_of(const std::shared_ptr<LoopState>& loop) const noexcept { return loop_ == loop; }
+    bool belongs_to(const std::shared_ptr<LoopState>& loop) const noexcept { return loop_ == loop; }
 
     template <class Handler>
     void wait(boost::asio::posix::descriptor_base::wait_type what, Handler handler) {
@@ -58,7 +58,7 @@ public:
         boost::system::error_code ignored;
         if (descriptor_) descriptor_->cancel(ignored);
     }
-    /// Takes it out of the reactor; whoever waits is told. The descriptor itself is its owner's.
+    /// Removes the descriptor from the reactor, which ends waits for it. The owner of the descriptor closes it.
     void release() noexcept {
         try {
             if (descriptor_) descriptor_->release();
@@ -72,7 +72,8 @@ private:
     std::optional<boost::asio::posix::stream_descriptor> descriptor_;
 };
 
-/// The context's service: ends what the library has there before the context is gone.
+/// A service of the execution context. It releases the library's objects in the context before the context is
+/// destroyed.
 class EventLoop final : public boost::asio::execution_context::service {
 public:
     using key_type = EventLoop;
@@ -80,11 +81,12 @@ public:
 
     explicit EventLoop(boost::asio::execution_context& context) : service(context) {}
 
-    /// What the executor's context has. The executor is one that counts no work.
-    static std::shared_ptr<LoopState> of(const boost::asio::any_io_executor& executor) {
+    /// The state in the executor's context. The executor must not track outstanding work.
+    static std::shared_ptr<LoopState> state_of(const boost::asio::any_io_executor& executor) {
         boost::asio::execution_context& context = boost::asio::query(executor, boost::asio::execution::context);
         if (!boost::asio::has_service<EventLoop>(context)) {
-            // The reactor and the timers first: what is made later ends earlier, and this must end before them.
+            // Creates the services of reactor and timers first: services are shut down in reverse order of their
+            // creation, and this one must be shut down before those.
             const boost::asio::posix::stream_descriptor descriptor{executor};
             const boost::asio::basic_waitable_timer<Clock> timer{executor};
         }
@@ -95,17 +97,17 @@ private:
     void shutdown() override {
         {
             const std::lock_guard lock{state_->mutex};
-            state_->ended = true;
+            state_->is_shut_down = true;
             while (Registration* const registration = state_->registrations.front()) {
                 state_->registrations.remove(*registration);
                 registration->release();
             }
         }
-        state_->parking->end();
+        state_->timer_wheel->shutdown();
     }
 
     void notify_fork(boost::asio::execution_context::fork_event event) override {
-        if (event == boost::asio::execution_context::fork_child) state_->parking->forked();
+        if (event == boost::asio::execution_context::fork_child) state_->timer_wheel->on_fork_child();
     }
 
     const std::shared_ptr<LoopState> state_ = std::make_shared<LoopState>();

@@ -25,12 +25,12 @@
 #include <utility>
 #include <variant>
 
-/// From a completion token to a running operation.
+/// Starts operations for completion tokens.
 namespace kombu::detail {
 
 // -- errors as exceptions or as codes
 
-/// Who can be called with either is like those of Asio that take whatever comes: they know what to do with a code.
+/// Whether errors are delivered as exceptions. A token that accepts both, as Asio's own generic ones do, gets a code.
 template <class Token, class... Values>
 struct WantsException : std::bool_constant<std::is_invocable_v<Token, std::exception_ptr, Values...> &&
                                            !std::is_invocable_v<Token, boost::system::error_code, Values...>> {};
@@ -61,7 +61,7 @@ template <class Function, class Allocator, class... Values>
 struct WantsException<boost::asio::detail::packaged_token<Function, Allocator>, Values...>
     : WantsException<Function, Values...> {};
 
-/// How an operation's end reaches a handler.
+/// Delivers the outcome of an operation to a handler.
 template <bool exceptions, class T>
 struct Completion {
     using Value = T;
@@ -99,33 +99,34 @@ struct CompletionOf<Token, void> : std::type_identity<Completion<WantsException<
 
 // -- executors
 
-/// What a handler without an executor is asked for.
+/// The fallback of associated_executor: stands for a handler without an executor.
 struct NoExecutor {};
 
-/// The threads of the system_executor are Asio's, start with the first look at it, and do not exist in a forked child:
-/// where it stands for "anywhere", the library's own thread does.
+/// Whether the handler leaves the executor open. The system_executor counts as open, and the library's own thread
+/// replaces it: its threads belong to Asio, start with the first access to its context, and do not exist in a forked
+/// child.
 template <class Executor>
-struct IsAnywhere : std::false_type {};
+struct HasNoExecutor : std::false_type {};
 template <>
-struct IsAnywhere<NoExecutor> : std::true_type {};
+struct HasNoExecutor<NoExecutor> : std::true_type {};
 template <class Blocking, class Relationship, class Allocator>
-struct IsAnywhere<boost::asio::basic_system_executor<Blocking, Relationship, Allocator>> : std::true_type {};
+struct HasNoExecutor<boost::asio::basic_system_executor<Blocking, Relationship, Allocator>> : std::true_type {};
 template <class T, class Blocking>
-struct IsAnywhere<boost::asio::detail::promise_executor<T, Blocking>> : std::true_type {};
+struct HasNoExecutor<boost::asio::detail::promise_executor<T, Blocking>> : std::true_type {};
 
 // -- starting
 
-/// What an initiating function has prepared: an operation, or how it has ended already.
+/// The result of an initiating function: an operation, or its outcome when it has ended already.
 template <class T, class Value>
-struct Job {
+struct Initiated {
     std::optional<async::Operation<T>> operation{};
     Outcome<Value> outcome{};
     bool total_cancellation = false;
 };
 
-/// Calls a handler for what needed no operation.
+/// Calls the handler of an operation that has ended in the initiating function.
 template <class Completion, class Handler, class Executor>
-struct Immediate {
+struct ImmediateCompletion {
     using executor_type = Executor;
     using allocator_type = boost::asio::associated_allocator_t<Handler, DefaultAllocator>;
     executor_type get_executor() const noexcept { return executor; }
@@ -140,60 +141,61 @@ struct Immediate {
 };
 
 template <class T, class Completion, class Handler, class Executor>
-void start(Job<T, typename Completion::Value> job, Handler handler, const Executor& executor) {
-    if (job.operation)
-        RunningOperation<T, Completion, Handler, Executor>::start(std::move(*job.operation), std::move(handler),
-                                                                  executor, job.total_cancellation);
+void start(Initiated<T, typename Completion::Value> initiated, Handler handler, const Executor& executor) {
+    if (initiated.operation)
+        RunningOperation<T, Completion, Handler, Executor>::start(std::move(*initiated.operation), std::move(handler),
+                                                                  executor, initiated.total_cancellation);
     else
-        boost::asio::post(
-            Immediate<Completion, Handler, Executor>{executor, std::move(handler), std::move(job.outcome)});
+        boost::asio::post(ImmediateCompletion<Completion, Handler, Executor>{executor, std::move(handler),
+                                                                             std::move(initiated.outcome)});
 }
 
 template <class T, class Completion>
 struct Initiation {
     template <class Handler, class Prepare>
     void operator()(Handler&& handler, Prepare&& prepare) const {
-        Job<T, typename Completion::Value> job;
+        Initiated<T, typename Completion::Value> initiated;
         try {
-            prepare(job);
+            prepare(initiated);
         } catch (...) {
-            job.operation.reset();
-            job.outcome.error = std::current_exception();
+            initiated.operation.reset();
+            initiated.outcome.error = std::current_exception();
         }
-        using Plain = std::decay_t<Handler>;
-        using Executor = boost::asio::associated_executor_t<Plain, NoExecutor>;
-        if constexpr (IsAnywhere<Executor>::value) {
-            const Runtime::Guard guard = runtime().enter();
-            start<T, Completion>(std::move(job), Plain(std::forward<Handler>(handler)), guard.get_executor());
+        using HandlerType = std::decay_t<Handler>;
+        using Executor = boost::asio::associated_executor_t<HandlerType, NoExecutor>;
+        if constexpr (HasNoExecutor<Executor>::value) {
+            const Runtime::Guard guard = runtime().keep_running();
+            start<T, Completion>(std::move(initiated), HandlerType(std::forward<Handler>(handler)),
+                                 guard.get_executor());
         } else {
             const Executor executor = boost::asio::get_associated_executor(handler);
-            start<T, Completion>(std::move(job), Plain(std::forward<Handler>(handler)), executor);
+            start<T, Completion>(std::move(initiated), HandlerType(std::forward<Handler>(handler)), executor);
         }
     }
 };
 
-/// awaitable<> asks of everything awaited whether it can be called with a pointer of its own.
+/// Excludes pointers: awaitable<> tests every awaited object for being callable with an internal pointer.
 template <class Token>
-concept NoPointer = !std::is_pointer_v<std::decay_t<Token>>;
+concept NotAPointer = !std::is_pointer_v<std::decay_t<Token>>;
 
-/// What `deferred` gives: the operation's beginning, to be called with the token that is wanted in the end. Unlike
-/// Asio's own, it lets that token say how errors are reported.
+/// The result of the token `deferred`: starts the operation when it is called with the final token. Unlike the type
+/// of Asio, it lets the final token decide how errors are delivered.
 template <class T, class Prepare>
 class [[nodiscard]] DeferredOperation {
 public:
     explicit DeferredOperation(Prepare prepare) : prepare_(std::move(prepare)) {}
 
-    template <NoPointer Token>
+    template <NotAPointer Token>
     decltype(auto) operator()(Token&& token) &&;
-    template <NoPointer Token>
+    template <NotAPointer Token>
     decltype(auto) operator()(Token&& token) const&;
 
 private:
     Prepare prepare_;
 };
 
-/// `prepare` fills a Job<T>. It is moved along with the token until the operation begins, which for lazy tokens may be
-/// later or never.
+/// Starts an operation. `prepare` fills an Initiated<T>. It is moved along with the token until the operation starts,
+/// which for lazy tokens may be later or never.
 template <class T, class Prepare, class Token>
 auto initiate(Prepare prepare, Token&& token) {
     if constexpr (std::is_same_v<std::decay_t<Token>, boost::asio::deferred_t>) {
@@ -206,12 +208,12 @@ auto initiate(Prepare prepare, Token&& token) {
 }
 
 template <class T, class Prepare>
-template <NoPointer Token>
+template <NotAPointer Token>
 decltype(auto) DeferredOperation<T, Prepare>::operator()(Token&& token) && {
     return initiate<T>(std::move(prepare_), std::forward<Token>(token));
 }
 template <class T, class Prepare>
-template <NoPointer Token>
+template <NotAPointer Token>
 decltype(auto) DeferredOperation<T, Prepare>::operator()(Token&& token) const& {
     return initiate<T>(prepare_, std::forward<Token>(token));
 }

@@ -33,18 +33,20 @@ struct Outcome {
     std::optional<Value> value{};
 };
 
-/// Of handlers that have none of their own: keeps some memory for the next operation of the same thread.
+/// The allocator of handlers that have none: keeps some memory for the next operation of the same thread.
 using DefaultAllocator = boost::asio::recycling_allocator<void>;
 
 /// An operation driven on an executor: the asynchronous counterpart of net::BlockingDriver.
 ///
-/// Everything of it runs on the executor, except its first steps, which run in the initiating function, and what others
-/// tell it: wake() and a cancellation, which only mark what has come and post the rest. Of several events that a wait
-/// may end with, the first one claims it (`phase_`). It lives as long as anything refers to it: the handlers of its
-/// waits, a signal that may come. Its own handler is called when the last of these has gone, so nothing of it is left
-/// by then, as Asio asks.
+/// All steps run on the executor, except the first ones, which run in the initiating function. wake() and a
+/// cancellation may come from other threads: they only record their event in `wait_state_` and post the next step.
+/// The first event of a wait completes it; later ones are ignored.
+///
+/// \par Lifetime
+/// The object exists as long as anything refers to it: the handlers of its waits, the timer wheel. The user's handler
+/// is called after the last reference is gone and the memory is freed, as Asio requires.
 template <class T, class Completion, class Handler, class Executor>
-class RunningOperation final : public async::Waker, public Parked {
+class RunningOperation final : public async::Waker, public WheelEntry {
     using Value = typename Completion::Value;
     using Allocator = boost::asio::associated_allocator_t<Handler, DefaultAllocator>;
     using Timer = boost::asio::basic_waitable_timer<Clock, boost::asio::wait_traits<Clock>, Executor>;
@@ -52,7 +54,7 @@ class RunningOperation final : public async::Waker, public Parked {
     using OwnTraits = std::allocator_traits<OwnAllocator>;
 
 public:
-    /// `total_cancellation`: also this kind can be honoured, since the operation has no effect before its end.
+    /// With `total_cancellation` that type is honoured too: the operation has no effect before its end.
     static void start(async::Operation<T> operation, Handler handler, const Executor& executor,
                       bool total_cancellation) {
         OwnAllocator allocator{allocator_of(handler)};
@@ -63,33 +65,33 @@ public:
             OwnTraits::deallocate(allocator, self, 1);
             throw;
         }
-        Ref begun{self};
+        Ref ref{self};
         self->listen_for_cancellation(total_cancellation);
-        self->go_on({.read = true});
-        self->leave(std::move(begun), false);
+        self->resume_until_wait({.read = true});
+        self->release_ref(std::move(ref), false);
     }
 
     // Waker
     void wake() noexcept override {
         signalled_.store(true);
-        const std::uint32_t phase = phase_.load();
-        if ((phase & listening) && claim(phase / turn_step, signal)) later();
+        const std::uint32_t state = wait_state_.load();
+        if ((state & wakeable) && try_complete_wait(state / wait_id_step, signal_event)) post_resume();
     }
-    // Parked
-    void expired() noexcept override {
-        if (claim(phase_.load() / turn_step, time)) later();
+    // WheelEntry
+    void on_expired() noexcept override {
+        if (try_complete_wait(wait_state_.load() / wait_id_step, deadline_event)) post_resume();
     }
-    void drop() noexcept override { Ref::adopt(this); }
+    void on_shutdown() noexcept override { Ref::adopt(this); }
 
 private:
-    /// Counted, so that the last of those who refer to the operation ends it.
+    /// A counted reference. The last one to be released ends the operation.
     class Ref {
     public:
         explicit Ref(RunningOperation* self) noexcept : self_(self) { self->references_.fetch_add(1); }
         Ref(Ref&& other) noexcept : self_(std::exchange(other.self_, nullptr)) {}
         Ref& operator=(Ref&&) = delete;
         ~Ref() {
-            // Destroyed and not called: the executor's context has ended.
+            // The handler is destroyed without a call: the execution context was shut down.
             if (self_ && self_->references_.fetch_sub(1) == 1) self_->destroy();
         }
         static Ref adopt(RunningOperation* self) noexcept {
@@ -98,53 +100,57 @@ private:
             return ref;
         }
         RunningOperation* get() const noexcept { return self_; }
-        /// From now on something else stands for it.
-        void keep() noexcept { self_ = nullptr; }
-        /// Whether it was the last.
-        bool give_up() noexcept { return std::exchange(self_, nullptr)->references_.fetch_sub(1) == 1; }
+        /// Does not release the reference: the timer wheel holds it from now on.
+        void dismiss() noexcept { self_ = nullptr; }
+        /// \return whether it was the last reference
+        bool release() noexcept { return std::exchange(self_, nullptr)->references_.fetch_sub(1) == 1; }
 
     private:
         RunningOperation* self_;
     };
 
-    /// What all of the operation's own handlers have.
-    struct OwnHandler {
+    /// The base of the operation's internal handlers.
+    struct InternalHandler {
         using executor_type = Executor;
-        // Not that of the handler: several of these may come and go at once, on several threads.
+        // Not the allocator of the user's handler: several of these may be allocated at once, on several threads.
         using allocator_type = DefaultAllocator;
-        executor_type get_executor() const noexcept { return self.get()->work_.get_executor(); }
+        executor_type get_executor() const noexcept { return ref.get()->work_.get_executor(); }
         allocator_type get_allocator() const noexcept { return {}; }
-        Ref self;
+        Ref ref;
     };
-    /// A wait has ended with `what`, or was cancelled.
-    struct Event : OwnHandler {
-        std::uint32_t turn;
-        std::uint32_t what;
+    /// The handler of one event of a wait: the event has occurred, or was cancelled.
+    struct WaitHandler : InternalHandler {
+        std::uint32_t wait_id;
+        std::uint32_t event;
         void operator()(const boost::system::error_code& error) {
-            RunningOperation* const running = this->self.get();
-            // One that this operation did not cancel itself has to be set up again; other errors show themselves when
-            // the descriptor is used.
-            if (running->claim(turn, error == boost::asio::error::operation_aborted ? cancel : what))
-                running->continue_after();
-            running->leave(std::move(this->self), true);
+            RunningOperation* const operation = this->ref.get();
+            // A wait that this operation did not cancel itself must be armed again. Other errors show when the
+            // descriptor is used.
+            if (operation->try_complete_wait(wait_id,
+                                             error == boost::asio::error::operation_aborted ? cancel_event : event))
+                operation->on_wait_completed();
+            operation->release_ref(std::move(this->ref), true);
         }
     };
-    /// Goes on after what was told from elsewhere.
-    struct Later : OwnHandler {
+    /// Resumes the operation after an event from another thread.
+    struct ResumeHandler : InternalHandler {
         void operator()() {
-            RunningOperation* const running = this->self.get();
-            running->continue_after();
-            running->leave(std::move(this->self), true);
+            RunningOperation* const operation = this->ref.get();
+            operation->on_wait_completed();
+            operation->release_ref(std::move(this->ref), true);
         }
     };
-    struct Deliver : OwnHandler {
-        void operator()() { this->self.get()->leave(std::move(this->self), true); }
+    struct DeliverHandler : InternalHandler {
+        void operator()() { this->ref.get()->release_ref(std::move(this->ref), true); }
     };
 
-    // phase_: the number of the wait, and of it: whether it is being set up, whether wake() may end it, what has come.
-    static constexpr std::uint32_t arming = 1, listening = 2, read = 4, write = 8, time = 16, signal = 32, cancel = 64;
-    static constexpr std::uint32_t came = read | write | time | signal | cancel;
-    static constexpr std::uint32_t turn_step = 128;
+    // wait_state_: the id of the wait, times wait_id_step, and these bits: arm() is in progress; wake() may complete
+    // the wait; the event that completed it.
+    static constexpr std::uint32_t arm_in_progress = 1, wakeable = 2, read_event = 4, write_event = 8,
+                                   deadline_event = 16, signal_event = 32, cancel_event = 64;
+    static constexpr std::uint32_t completed_mask =
+        read_event | write_event | deadline_event | signal_event | cancel_event;
+    static constexpr std::uint32_t wait_id_step = 128;
 
     RunningOperation(async::Operation<T> operation, Handler handler, const Executor& executor)
         : operation_(std::move(operation)), handler_(std::move(handler)), work_(executor) {
@@ -162,44 +168,47 @@ private:
         OwnTraits::deallocate(allocator, this, 1);
     }
 
-    void listen_for_cancellation(bool total_too) {
+    void listen_for_cancellation(bool total_cancellation) {
         auto slot = boost::asio::get_associated_cancellation_slot(*handler_);
         if (!slot.is_connected()) return;
-        slot.assign([this, total_too](boost::asio::cancellation_type_t type) {
+        slot.assign([this, total_cancellation](boost::asio::cancellation_type_t type) {
             using boost::asio::cancellation_type;
-            const auto honoured = cancellation_type::terminal | cancellation_type::partial |
-                                  (total_too ? cancellation_type::total : cancellation_type::none);
-            if ((type & honoured) == cancellation_type::none) return;
-            Ref self{this};
+            const auto accepted_types = cancellation_type::terminal | cancellation_type::partial |
+                                        (total_cancellation ? cancellation_type::total : cancellation_type::none);
+            if ((type & accepted_types) == cancellation_type::none) return;
+            Ref ref{this};
             cancelled_.store(true);
-            if (claim(phase_.load() / turn_step, cancel)) later();
-            leave(std::move(self), false);
+            if (try_complete_wait(wait_state_.load() / wait_id_step, cancel_event)) post_resume();
+            release_ref(std::move(ref), false);
         });
     }
 
-    /// The first of the events of a wait gets it. True: whoever brought it goes on. (Else it came too late, or somebody
-    /// who is still setting the wait up sees it.)
-    bool claim(std::uint32_t turn, std::uint32_t what) noexcept {
-        std::uint32_t phase = phase_.load();
+    /// Completes a wait with its first event.
+    /// \return true when the caller must resume the operation; false when another event came first, or arm() is still
+    ///   in progress and will see this one
+    bool try_complete_wait(std::uint32_t wait_id, std::uint32_t event) noexcept {
+        std::uint32_t state = wait_state_.load();
         do {
-            if (phase / turn_step != turn || (phase & came) || turn == 0 || over_) return false;
-        } while (!phase_.compare_exchange_weak(phase, phase | what));
-        return !(phase & arming);
+            if (state / wait_id_step != wait_id || (state & completed_mask) || wait_id == 0 || finished_) return false;
+        } while (!wait_state_.compare_exchange_weak(state, state | event));
+        return !(state & arm_in_progress);
     }
 
-    void later() noexcept { boost::asio::post(Later{{Ref{this}}}); }
+    void post_resume() noexcept { boost::asio::post(ResumeHandler{{Ref{this}}}); }
 
-    void continue_after() {
-        const std::uint32_t phase = phase_.load();
-        disarm(phase);
-        go_on(ready_of(phase));
+    void on_wait_completed() {
+        const std::uint32_t state = wait_state_.load();
+        disarm(state);
+        resume_until_wait(ready_of(state));
     }
 
-    static async::Ready ready_of(std::uint32_t phase) noexcept {
-        return {.read = (phase & read) != 0, .write = (phase & write) != 0, .signal = (phase & signal) != 0};
+    static async::Ready ready_of(std::uint32_t state) noexcept {
+        return {.read = (state & read_event) != 0,
+                .write = (state & write_event) != 0,
+                .signal = (state & signal_event) != 0};
     }
 
-    void go_on(async::Ready ready) {
+    void resume_until_wait(async::Ready ready) {
         for (;;) {
             if (cancelled_.load()) {
                 operation_.reset();
@@ -208,29 +217,29 @@ private:
             }
             signalled_.store(false);
             if (operation_->resume(ready)) {
-                take_result();
-                operation_.reset();  // lets go of what it held, before the handler asks for the same
+                store_result();
+                operation_.reset();  // releases what it held, before the handler acquires the same
                 break;
             }
-            bool came_already = false;
+            bool completed = false;
             try {
-                came_already = arm(operation_->wait());
+                completed = arm(operation_->wait());
             } catch (...) {
-                phase_.fetch_or(cancel);
-                disarm(phase_.load());
+                wait_state_.fetch_or(cancel_event);
+                disarm(wait_state_.load());
                 operation_.reset();
                 outcome_.error = std::current_exception();
                 break;
             }
-            if (!came_already) return;
-            const std::uint32_t phase = phase_.load();
-            disarm(phase);
-            ready = ready_of(phase);
+            if (!completed) return;
+            const std::uint32_t state = wait_state_.load();
+            disarm(state);
+            ready = ready_of(state);
         }
-        over_ = true;
+        finished_ = true;
     }
 
-    void take_result() noexcept {
+    void store_result() noexcept {
         try {
             if constexpr (std::is_void_v<T>) {
                 operation_->result();
@@ -243,79 +252,82 @@ private:
         }
     }
 
-    /// Sets up a wait. True when something has come already.
+    /// Sets up a wait.
+    /// \return true when an event has occurred already
     bool arm(const async::Wait& wait) {
-        const std::uint32_t turn = phase_.load() / turn_step % (UINT32_MAX / turn_step) + 1;
-        phase_.store(turn * turn_step | arming | (wait.signal ? listening : 0));
+        const std::uint32_t wait_id = wait_state_.load() / wait_id_step % (UINT32_MAX / wait_id_step) + 1;
+        wait_state_.store(wait_id * wait_id_step | arm_in_progress | (wait.signal ? wakeable : 0));
         waits_for_descriptor_ = waits_for_time_ = waits_for_signal_ = false;
         if (wait.handle) {
             registered_ = registration_of(*wait.handle);
             waits_for_descriptor_ = true;
-            registered_->wait(boost::asio::posix::descriptor_base::wait_read, Event{{Ref{this}}, turn, read});
+            registered_->wait(boost::asio::posix::descriptor_base::wait_read,
+                              WaitHandler{{Ref{this}}, wait_id, read_event});
             if (wait.write)
-                registered_->wait(boost::asio::posix::descriptor_base::wait_write, Event{{Ref{this}}, turn, write});
+                registered_->wait(boost::asio::posix::descriptor_base::wait_write,
+                                  WaitHandler{{Ref{this}}, wait_id, write_event});
         }
         if (wait.signal) {
-            park(wait.until);
+            add_to_wheel(wait.until);
         } else if (!wait.until.is_never()) {
             if (!timer_) timer_.emplace(work_.get_executor());
             timer_->expires_at(wait.until.when());
-            timer_->async_wait(Event{{Ref{this}}, turn, time});
+            timer_->async_wait(WaitHandler{{Ref{this}}, wait_id, deadline_event});
             waits_for_time_ = true;
         }
-        if (wait.signal && signalled_.load()) claim(turn, signal);
-        if (cancelled_.load()) claim(turn, cancel);
-        return (phase_.fetch_and(~std::uint32_t{arming}) & came) != 0;
+        if (wait.signal && signalled_.load()) try_complete_wait(wait_id, signal_event);
+        if (cancelled_.load()) try_complete_wait(wait_id, cancel_event);
+        return (wait_state_.fetch_and(~std::uint32_t{arm_in_progress}) & completed_mask) != 0;
     }
 
-    /// Ends what a wait has set up, after `phase` came.
-    void disarm(std::uint32_t phase) {
+    /// Cancels what arm() has set up and is still pending, after the events in the given wait state.
+    void disarm(std::uint32_t state) {
         if (waits_for_descriptor_) {
             registered_->cancel();
             registered_.reset();
         }
-        if (waits_for_signal_) unpark();
-        if (waits_for_time_ && !(phase & time)) timer_->cancel();
+        if (waits_for_signal_) remove_from_wheel();
+        if (waits_for_time_ && !(state & deadline_event)) timer_->cancel();
     }
 
-    /// For what outlives the operation: counts no work.
-    boost::asio::any_io_executor plain_executor() const {
+    /// An executor for objects that outlive the operation: it does not track outstanding work.
+    boost::asio::any_io_executor untracked_executor() const {
         return boost::asio::prefer(work_.get_executor(), boost::asio::execution::outstanding_work.untracked);
     }
     const std::shared_ptr<LoopState>& loop() {
-        if (!loop_) loop_ = EventLoop::of(plain_executor());
+        if (!loop_) loop_ = EventLoop::state_of(untracked_executor());
         return loop_;
     }
 
     std::shared_ptr<Registration> registration_of(async::WaitHandle& handle) {
-        auto known = std::static_pointer_cast<Registration>(handle.registration);
-        if (known && known->is_of(loop())) return known;
+        auto existing = std::static_pointer_cast<Registration>(handle.registration);
+        if (existing && existing->belongs_to(loop())) return existing;
         handle.registration.reset();
-        known.reset();
+        existing.reset();
         if (handle.registered) handle.registered->store(true);
-        auto fresh = std::make_shared<Registration>(loop(), plain_executor(), handle.descriptor);
-        handle.registration = fresh;
-        return fresh;
+        auto created = std::make_shared<Registration>(loop(), untracked_executor(), handle.descriptor);
+        handle.registration = created;
+        return created;
     }
 
-    /// While it is parked, the lot refers to it.
-    void park(Deadline until) {
-        Ref of_lot{this};
-        if (!loop()->parking->enter(*this, until, plain_executor())) return;
-        of_lot.keep();
+    /// The timer wheel holds a reference while the operation is in it.
+    void add_to_wheel(Deadline deadline) {
+        Ref wheel_ref{this};
+        if (!loop()->timer_wheel->add(*this, deadline, untracked_executor())) return;
+        wheel_ref.dismiss();
         waits_for_signal_ = true;
     }
-    void unpark() noexcept {
-        // Not the last reference: whoever calls this has one. A lot that has ended gives it back by drop().
-        if (loop_->parking->leave(*this)) references_.fetch_sub(1);
+    void remove_from_wheel() noexcept {
+        // Not the last reference: the caller has one. A wheel that was shut down releases it by on_shutdown().
+        if (loop_->timer_wheel->remove(*this)) references_.fetch_sub(1);
     }
 
-    /// One who referred to it goes. `on_executor`: the handler may be called here.
-    void leave(Ref self, bool on_executor) {
-        if (!self.give_up()) return;
-        if (!over_) return destroy();
+    /// Releases a reference. With `on_executor`, the user's handler may be called here.
+    void release_ref(Ref ref, bool on_executor) {
+        if (!ref.release()) return;
+        if (!finished_) return destroy();
         if (on_executor) return deliver();
-        boost::asio::post(Deliver{{Ref{this}}});
+        boost::asio::post(DeliverHandler{{Ref{this}}});
     }
 
     void deliver() {
@@ -338,10 +350,10 @@ private:
     std::shared_ptr<LoopState> loop_{};
     Outcome<Value> outcome_{};
     std::atomic<std::uint32_t> references_{0};
-    std::atomic<std::uint32_t> phase_{0};
+    std::atomic<std::uint32_t> wait_state_{0};
     std::atomic<bool> signalled_{false};
     std::atomic<bool> cancelled_{false};
-    std::atomic<bool> over_{false};
+    std::atomic<bool> finished_{false};
     bool waits_for_descriptor_ = false;
     bool waits_for_time_ = false;
     bool waits_for_signal_ = false;

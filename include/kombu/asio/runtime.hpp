@@ -15,19 +15,20 @@
 
 namespace kombu::detail {
 
-/// An io_context with a thread, for operations whose handlers name no executor. The thread starts with the first of
-/// them and ends a second after the last. Each process has its own: a forked child starts anew.
+/// An io_context with a thread, for operations whose handlers name no executor. The thread starts with the first such
+/// operation and ends one second after the last. A forked child has an instance of its own.
 class Runtime {
 public:
     using Executor = boost::asio::io_context::executor_type;
     using Guard = boost::asio::executor_work_guard<Executor>;
 
-    /// Something to keep the thread while the operation begins.
-    Guard enter() {
+    /// Starts the thread unless it runs.
+    /// \return a guard that keeps the thread running while the operation starts
+    Guard keep_running() {
         std::lock_guard lock{mutex_};
-        if (!running_) std::thread{[this] { work(); }}.detach();
+        if (!running_) std::thread{[this] { run_thread(); }}.detach();
         running_ = true;
-        ++entered_;
+        ++requests_;
         changed_.notify_one();
         return Guard{context_.get_executor()};
     }
@@ -40,18 +41,18 @@ public:
 private:
     static constexpr std::chrono::seconds linger{1};
 
-    void work() {
-        ::sigset_t all;
-        ::sigfillset(&all);
-        ::pthread_sigmask(SIG_BLOCK, &all, nullptr);  // signals are the application's
+    void run_thread() {
+        ::sigset_t all_signals;
+        ::sigfillset(&all_signals);
+        ::pthread_sigmask(SIG_BLOCK, &all_signals, nullptr);  // signals are for the application's threads
         std::unique_lock lock{mutex_};
-        for (std::uint64_t seen = 0; seen != entered_;) {
-            seen = entered_;
+        for (std::uint64_t handled_requests = 0; handled_requests != requests_;) {
+            handled_requests = requests_;
             lock.unlock();
             context_.restart();
             context_.run();
             lock.lock();
-            changed_.wait_for(lock, linger, [&] { return seen != entered_; });
+            changed_.wait_for(lock, linger, [&] { return handled_requests != requests_; });
         }
         running_ = false;
     }
@@ -59,7 +60,7 @@ private:
     mutable std::mutex mutex_;
     std::condition_variable changed_;
     bool running_ = false;
-    std::uint64_t entered_ = 0;
+    std::uint64_t requests_ = 0;
     boost::asio::io_context context_{1};
 };
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #include <kombu/kombu.hpp>
 
 #include <chrono>
@@ -13,7 +14,7 @@ int main() {
     }
     auto connection = kombu::pools::connections[broker].acquire();
     const auto message = connection->simple_queue(kombu::Queue{"greetings"}).get({.block = true, .timeout = 5s});
-    // An exception that crosses the border of the shared library must be known on both sides.
+    // An exception that leaves the shared library must be caught by its type.
     try {
         kombu::Connection{"memroy://"};
         return EXIT_FAILURE;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 // A coroutine that publishes and gets through the installed kombu/asio.hpp.
 #include <kombu/asio.hpp>
 #include <kombu/kombu.hpp>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #include <kombu/pool/pool_group.hpp>
 #include <kombu/pool/resource_pool.hpp>
 

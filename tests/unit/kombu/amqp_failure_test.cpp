@@ -1,5 +1,6 @@
-// What a Connection makes of peers that are absent, silent, hostile or rude. The peers are scripts on loopback sockets;
-// what a real broker refuses is in tests/integration.
+// SPDX-License-Identifier: BSD-3-Clause
+// How a Connection handles peers that are absent, silent, hostile or faulty. The peers are scripts on loopback sockets;
+// errors of a real broker are in tests/integration.
 #include "client/client_access.hpp"
 #include "support/amqp_script.hpp"
 #include "support/catch.hpp"
@@ -16,7 +17,7 @@ using Catch::Matchers::Contains;
 
 namespace {
 
-/// What the call throws, and that it does so within the time.
+/// Returns the text of what the call throws. Checks that the call takes at least `least` and less than `most`.
 template <class Call>
 std::string error_within(std::chrono::milliseconds least, std::chrono::milliseconds most, Call call) {
     const auto start = Clock::now();
@@ -38,8 +39,8 @@ std::string error_within(std::chrono::milliseconds least, std::chrono::milliseco
 TEST_CASE("a closed port is a ConnectionError at once", "[failure]") {
     std::string url;
     {
-        ScriptedPeer gone{[](PeerSocket&) {}};
-        url = gone.url();
+        ScriptedPeer closed_peer{[](PeerSocket&) {}};
+        url = closed_peer.url();
     }
     Connection connection{url};
     CHECK_THROWS_AS(connection.connect(), ConnectionError);
@@ -51,15 +52,15 @@ TEST_CASE("a host that does not exist is a ConnectionError that names it", "[fai
     CHECK_THAT(error_within(0ms, 4000ms, [&] { connection.connect(); }), Contains("no-such-host.invalid"));
 }
 
-TEST_CASE("a peer that accepts and never answers is given up at connect_timeout", "[failure]") {
-    ScriptedPeer silent{[](PeerSocket& peer) { peer.hold(); }};
+TEST_CASE("a peer that accepts and never answers causes a Timeout after connect_timeout", "[failure]") {
+    ScriptedPeer silent{[](PeerSocket& peer) { peer.wait_for_close(); }};
     Connection connection{silent.url("?connect_timeout=0.2")};
     CHECK_THROWS_AS(connection.connect(), Timeout);
     error_within(200ms, 1500ms, [&] { connection.connect(); });
     CHECK_FALSE(connection.connected());
 }
 
-TEST_CASE("a peer that drips bytes without end is given up at connect_timeout", "[failure]") {
+TEST_CASE("a peer that sends heartbeats without end is given up after connect_timeout", "[failure]") {
     ScriptedPeer dripping{[](PeerSocket& peer) {
         const std::string heartbeat = std::string("\x08\0\0\0\0\0\0\xce", 8);
         peer.receive(8);
@@ -77,7 +78,7 @@ TEST_CASE("a peer that is not AMQP is refused at once", "[failure]") {
     ScriptedPeer http{[](PeerSocket& peer) {
         peer.receive(8);
         peer.send("HTTP/1.1 400 Bad Request\r\n\r\n");
-        peer.hold();
+        peer.wait_for_close();
     }};
     Connection connection{http.url()};
     CHECK_THAT(error_within(0ms, 2000ms, [&] { connection.connect(); }), Contains("does not speak AMQP"));
@@ -101,7 +102,7 @@ TEST_CASE("a broker that offers no PLAIN log-in is refused", "[failure]") {
         fields.locales = amqp::bytes("en_US");
         peer.receive(8);
         peer.send(script::method(0, AMQP_CONNECTION_START_METHOD, fields));
-        peer.hold();
+        peer.wait_for_close();
     }};
     Connection connection{external.url()};
     CHECK_THAT(error_within(0ms, 2000ms, [&] { connection.connect(); }), Contains("PLAIN"));
@@ -109,8 +110,8 @@ TEST_CASE("a broker that offers no PLAIN log-in is refused", "[failure]") {
 
 TEST_CASE("a broker that goes silent after the log-in fails the call at its deadline", "[failure]") {
     ScriptedPeer silent{[](PeerSocket& peer) {
-        script::open(peer);
-        peer.hold();
+        script::open_channel(peer);
+        peer.wait_for_close();
     }};
     Connection connection{silent.url()};
     Producer producer{connection};
@@ -149,23 +150,23 @@ TEST_CASE("a broker that goes silent after the log-in fails the call at its dead
 }
 
 TEST_CASE("publishing to a broker that is not there ends with the timeout of the call", "[failure]") {
-    ScriptedPeer silent{[](PeerSocket& peer) { peer.hold(); }};
+    ScriptedPeer silent{[](PeerSocket& peer) { peer.wait_for_close(); }};
     Connection connection{silent.url()};
     Producer producer{connection};
     error_within(150ms, 1500ms, [&] { producer.publish(1, {.routing_key = "q", .timeout = 150ms}); });
 }
 
-TEST_CASE("a broker that says it is blocked is named in the timeout, and the connection lives", "[failure]") {
+TEST_CASE("the Timeout of a publish to a blocked broker says so, and the connection stays open", "[failure]") {
     std::atomic<bool> unblock{false};
     ScriptedPeer blocked{[&](PeerSocket& peer) {
-        script::open(peer);
-        script::take_publish(peer);
+        script::open_channel(peer);
+        script::receive_publish(peer);
         peer.send(script::blocked("low on memory"));
         while (!unblock && !peer.stopped()) std::this_thread::yield();
         peer.send(script::method(0, AMQP_CONNECTION_UNBLOCKED_METHOD, amqp_connection_unblocked_t{}));
-        script::take_publish(peer);
+        script::receive_publish(peer);
         peer.send(script::ack(2, true));
-        peer.hold();
+        peer.wait_for_close();
     }};
     Connection connection{blocked.url()};
     Producer producer{connection};
@@ -178,12 +179,12 @@ TEST_CASE("a broker that says it is blocked is named in the timeout, and the con
     CHECK_NOTHROW(producer.publish(3, {.routing_key = "q", .timeout = 5s}));
 }
 
-TEST_CASE("confirmations of the wrong messages are not taken for success", "[failure]") {
+TEST_CASE("confirmations of the wrong messages are not treated as success", "[failure]") {
     ScriptedPeer lying{[](PeerSocket& peer) {
-        script::open(peer);
-        script::take_publish(peer);
+        script::open_channel(peer);
+        script::receive_publish(peer);
         peer.send(script::ack(7));
-        peer.hold();
+        peer.wait_for_close();
     }};
     Connection connection{lying.url()};
     Producer producer{connection};
@@ -195,7 +196,7 @@ TEST_CASE("a pool does not hand out a connection that its peer has closed or is 
     std::atomic<bool> close{false};
     ScriptedPeer leaving{[&](PeerSocket& peer) {
         script::log_in(peer);
-        if (++clients > 1) return peer.hold();
+        if (++clients > 1) return peer.wait_for_close();
         while (!close && !peer.stopped()) std::this_thread::yield();
     }};
     pools::ConnectionPool pool{Connection{leaving.url()}, {.limit = 1}};
@@ -203,7 +204,7 @@ TEST_CASE("a pool does not hand out a connection that its peer has closed or is 
         auto lease = pool.acquire();
         lease->connect();
         close = true;
-        // Seen here so that the next acquire is sure to find it: the script has ended when a new client is served.
+        // True at once, since `clients` is 1 after connect(). The loop below waits for the close.
         CHECK(eventually([&] { return !kombu::detail::ClientAccess::state(*lease) || clients == 1; }));
     }
     CHECK(eventually([&] {
@@ -216,11 +217,11 @@ TEST_CASE("a pool does not hand out a connection that its peer has closed or is 
     CHECK(clients == 2);
 }
 
-TEST_CASE("the error of a full pool tells how connecting failed last", "[failure][pools]") {
+TEST_CASE("the error of a full pool of connections reports the last connect error", "[failure][pools]") {
     ScriptedPeer http{[](PeerSocket& peer) {
         peer.receive(8);
         peer.send("HTTP/1.1 400 Bad Request");
-        peer.hold();
+        peer.wait_for_close();
     }};
     pools::ConnectionPool pool{Connection{http.url()}, {.limit = 1}};
     auto lease = pool.acquire();
@@ -229,11 +230,11 @@ TEST_CASE("the error of a full pool tells how connecting failed last", "[failure
                Contains("last connect error:") && Contains("does not speak AMQP"));
 }
 
-TEST_CASE("the error of a full pool of producers tells it too", "[failure][pools]") {
+TEST_CASE("the error of a full pool of producers reports the last connect error", "[failure][pools]") {
     std::string url;
     {
-        ScriptedPeer gone{[](PeerSocket&) {}};
-        url = gone.url();
+        ScriptedPeer closed_peer{[](PeerSocket&) {}};
+        url = closed_peer.url();
     }
     pools::ConnectionPool connections{Connection{url}, {.limit = 1}};
     pools::ProducerPool producers{connections, {.limit = 1}};
@@ -242,10 +243,10 @@ TEST_CASE("the error of a full pool of producers tells it too", "[failure][pools
     CHECK_THAT(error_within(0ms, 1000ms, [&] { (void)producers.acquire(); }), Contains("refused"));
 }
 
-TEST_CASE("a publish may take longer than the operation timeout when told so", "[failure]") {
+TEST_CASE("a publish with a longer timeout may take longer than the operation timeout", "[failure]") {
     ScriptedPeer slow{[](PeerSocket& peer) {
-        script::open(peer);
-        peer.hold();
+        script::open_channel(peer);
+        peer.wait_for_close();
     }};
     Connection connection{slow.url("?operation_timeout=0.1")};
     Producer producer{connection};
@@ -253,22 +254,22 @@ TEST_CASE("a publish may take longer than the operation timeout when told so", "
     error_within(300ms, 1500ms, [&] { producer.publish(1, {.routing_key = "q", .timeout = 300ms}); });
 }
 
-TEST_CASE("an answer that is not what was asked ends the connection", "[failure]") {
+TEST_CASE("a reply of another method than the expected one ends the connection", "[failure]") {
     ScriptedPeer confused{[](PeerSocket& peer) {
-        script::open(peer);
+        script::open_channel(peer);
         peer.receive_frame();
         peer.send(script::confirm_ok());
-        peer.hold();
+        peer.wait_for_close();
     }};
     Connection connection{confused.url()};
     CHECK_THROWS_AS(connection.default_channel().queue_declare(Queue{"q"}), ConnectionError);
     CHECK_FALSE(connection.connected());
 }
 
-TEST_CASE("a consumer whose end the broker has not confirmed is ended with the lease", "[failure][pools]") {
+TEST_CASE("a consumer whose cancel the broker has not confirmed is ended with the lease", "[failure][pools]") {
     std::atomic<bool> closed{false};
     ScriptedPeer slow{[&](PeerSocket& peer) {
-        script::open(peer);
+        script::open_channel(peer);
         peer.receive_frame();
         peer.send(script::method(1, AMQP_BASIC_GET_EMPTY_METHOD, amqp_basic_get_empty_t{}));
         peer.receive_frame();
@@ -278,7 +279,7 @@ TEST_CASE("a consumer whose end the broker has not confirmed is ended with the l
         peer.receive_frame();  // basic.cancel, which is never answered
         const std::string next = peer.receive_frame();
         closed = next.size() > 11 && amqp::method_number(std::string_view{next}.substr(7)) == AMQP_CHANNEL_CLOSE_METHOD;
-        peer.hold();
+        peer.wait_for_close();
     }};
     pools::ConnectionPool pool{Connection{slow.url()}, {.limit = 1}};
     {
@@ -292,12 +293,12 @@ TEST_CASE("a consumer whose end the broker has not confirmed is ended with the l
     CHECK(eventually([&] { return closed.load(); }));
 }
 
-TEST_CASE("failover visits every endpoint, and stays where it worked", "[failure][failover]") {
+TEST_CASE("failover tries every endpoint, and stays with the one that worked", "[failure][failover]") {
     std::atomic<int> clients{0};
-    std::string gone;
+    std::string closed_peer;
     {
         ScriptedPeer closed{[](PeerSocket&) {}};
-        gone = closed.url();
+        closed_peer = closed.url();
     }
     ScriptedPeer refusing{[](PeerSocket& peer) {
         peer.receive(8);
@@ -309,25 +310,25 @@ TEST_CASE("failover visits every endpoint, and stays where it worked", "[failure
     ScriptedPeer good{[&](PeerSocket& peer) {
         ++clients;
         script::log_in(peer);
-        peer.hold();
+        peer.wait_for_close();
     }};
-    Connection connection{gone + ";" + refusing.url(), {.alternates = {good.url()}}};
+    Connection connection{closed_peer + ";" + refusing.url(), {.alternates = {good.url()}}};
     CHECK(connection.connect().connected());
     connection.release();
     connection.connect();
     CHECK(clients == 2);
 
-    Connection hopeless{gone + ";" + refusing.url()};
+    Connection hopeless{closed_peer + ";" + refusing.url()};
     const std::string error = error_within(0ms, 2000ms, [&] { hopeless.connect(); });
     CHECK_THAT(error, Contains("refused") && Contains("ACCESS_REFUSED"));
 }
 
-TEST_CASE("ensure_connection tries again until the broker is there, and tells of each failure", "[failure]") {
+TEST_CASE("ensure_connection retries until the broker accepts, and reports each failure", "[failure]") {
     std::atomic<int> clients{0};
     ScriptedPeer slow{[&](PeerSocket& peer) {
         if (++clients < 3) return;
         script::log_in(peer);
-        peer.hold();
+        peer.wait_for_close();
     }};
     int failures = 0;
     {
@@ -368,11 +369,11 @@ TEST_CASE("a refused log-in is not tried again", "[failure]") {
 TEST_CASE("a publish that asked for retries survives a connection that breaks", "[failure]") {
     std::atomic<int> clients{0};
     ScriptedPeer breaking{[&](PeerSocket& peer) {
-        script::open(peer);
-        script::take_publish(peer);
+        script::open_channel(peer);
+        script::receive_publish(peer);
         if (++clients == 1) return;  // before the confirmation
         peer.send(script::ack(1));
-        peer.hold();
+        peer.wait_for_close();
     }};
     Connection connection{breaking.url()};
     Producer producer{connection};
@@ -388,10 +389,10 @@ TEST_CASE("without confirms, a refusal is reported by a later publish that was n
         script::log_in(peer);
         peer.receive_frame();
         peer.send(script::channel_open_ok());
-        script::take_publish(peer);
+        script::receive_publish(peer);
         amqp_channel_close_t close{404, amqp::bytes("NOT_FOUND - no exchange"), 60, 40};
         peer.send(script::method(1, AMQP_CHANNEL_CLOSE_METHOD, close));
-        peer.hold();
+        peer.wait_for_close();
     }};
     Connection connection{refusing.url("?confirm_publish=false")};
     Producer producer{connection};
@@ -407,7 +408,7 @@ TEST_CASE("without confirms, a refusal is reported by a later publish that was n
     }));
 }
 
-TEST_CASE("a batch without confirms that the peer does not take is not taken for sent", "[failure]") {
+TEST_CASE("a batch without confirms that the peer does not read is not treated as sent", "[failure]") {
     ScriptedPeer peer{[](PeerSocket& socket) {
         script::log_in(socket);
         socket.receive_frame();

@@ -1,4 +1,5 @@
-// The AMQP session and its operations without a socket: what they send, and what they make of what comes.
+// SPDX-License-Identifier: BSD-3-Clause
+// The AMQP session and its operations without a socket: what they send, and how they handle input.
 #include "client/client_access.hpp"
 #include "support/amqp_script.hpp"
 #include "support/catch.hpp"
@@ -30,11 +31,11 @@ void feed(Session& session, std::string_view data, std::size_t piece = std::stri
     }
 }
 
-struct Opened {
+struct OpenSession {
     Session session{"peer"};
     std::shared_ptr<ChannelState> channel;
 
-    explicit Opened(std::size_t piece = std::string_view::npos) {
+    explicit OpenSession(std::size_t piece = std::string_view::npos) {
         auto login = log_in(session, "user", "s3cret", "/");
         REQUIRE_FALSE(login.resume());
         CHECK(session.output() == std::string("AMQP\0\0\x09\x01", 8));
@@ -58,11 +59,11 @@ struct Opened {
         session.output().clear();
     }
 
-    std::uint64_t published() {
-        const MessageHead head{.exchange = "ex", .routing_key = "key"};
-        publish(session, *channel, {std::make_shared<const MessageHead>(head), "body"});
+    std::uint64_t publish_message() {
+        const MessageMetadata head{.exchange = "ex", .routing_key = "key"};
+        publish(session, *channel, {std::make_shared<const MessageMetadata>(head), "body"});
         session.output().clear();
-        return channel->confirms.published(true);
+        return channel->confirms.on_published(true);
     }
 };
 
@@ -84,10 +85,10 @@ std::string frame(char type, std::uint16_t channel, std::string_view payload, ch
 
 }  // namespace
 
-TEST_CASE("the log-in is understood whole and byte by byte", "[amqp]") {
-    Opened whole;
+TEST_CASE("the log-in is parsed whole and byte by byte", "[amqp]") {
+    OpenSession whole;
     CHECK(whole.channel->is_open());
-    Opened pieces{1};
+    OpenSession pieces{1};
     CHECK(pieces.channel->is_open());
 }
 
@@ -104,7 +105,7 @@ TEST_CASE("a password does not stay in the output buffer", "[amqp][secrets]") {
     session.output().clear();
     feed(session, script::tune());
     login.resume();
-    CHECK(session.output().data() == buffer);  // still the same memory, so that the look at it means something
+    CHECK(session.output().data() == buffer);  // the same memory, so that the next check is meaningful
     CHECK(std::string_view(buffer, size).find("s3cret") == std::string_view::npos);
 }
 
@@ -120,13 +121,13 @@ TEST_CASE("what is not AMQP is refused at the first byte", "[amqp][hostile]") {
 }
 
 TEST_CASE("frames that no broker may send are refused", "[amqp][hostile]") {
-    Opened opened;
+    OpenSession opened;
     Session& session = opened.session;
     SECTION("larger than agreed") {
         CHECK_THAT(error_of(session, std::string_view("\1\0\0\0\xff\xff\xff", 7)), Contains("larger"));
     }
     SECTION("of an unknown type") { CHECK_THAT(error_of(session, frame(9, 1, "")), Contains("unknown type")); }
-    SECTION("without an end mark") { CHECK_THAT(error_of(session, frame(1, 1, "abcd", 'x')), Contains("end mark")); }
+    SECTION("without a frame-end") { CHECK_THAT(error_of(session, frame(1, 1, "abcd", 'x')), Contains("frame-end")); }
     SECTION("too short for a method") { CHECK_THAT(error_of(session, frame(1, 1, "ab")), Contains("cut short")); }
     SECTION("of a channel that is not open") {
         CHECK_THAT(error_of(session, script::ack(1, false, 9)), Contains("not open"));
@@ -159,23 +160,23 @@ TEST_CASE("frames that no broker may send are refused", "[amqp][hostile]") {
         CHECK_THAT(error_of(session, script::ack(1)), Contains("never sent"));
     }
     SECTION("a method with broken fields") {
-        CHECK_THAT(error_of(session, frame(1, 1, std::string_view("\0\x14\0\x28\1", 5))), Contains("broken"));
+        CHECK_THAT(error_of(session, frame(1, 1, std::string_view("\0\x14\0\x28\1", 5))), Contains("malformed"));
     }
     SECTION("messages without end") {
         std::string error = "accepted";
         for (int i = 0; i < 10 && error == "accepted"; ++i) error = error_of(session, script::returned());
-        CHECK_THAT(error, Contains("nobody asked for"));
+        CHECK_THAT(error, Contains("unrequested messages"));
     }
     SECTION("answers without end") {
         const std::string answer = script::confirm_ok();
         std::string error = "accepted";
         for (int i = 0; i < 5000 && error == "accepted"; ++i) error = error_of(session, answer);
-        CHECK_THAT(error, Contains("nobody asked for"));
+        CHECK_THAT(error, Contains("unrequested replies"));
     }
 }
 
-TEST_CASE("tables nested without end are refused, not followed", "[amqp][hostile]") {
-    // connection.start whose server properties are tables in tables
+TEST_CASE("deeply nested tables are refused without recursion", "[amqp][hostile]") {
+    // connection.start with nested tables as server properties
     std::string inner;
     for (int depth = 0; depth < 400; ++depth) {
         const auto size = static_cast<std::uint32_t>(inner.size());
@@ -195,7 +196,7 @@ TEST_CASE("tables nested without end are refused, not followed", "[amqp][hostile
     CHECK_THROWS_AS(login.result(), ConnectionError);
 }
 
-TEST_CASE("headers nested without end are not followed, and their message can still be settled", "[amqp][hostile]") {
+TEST_CASE("deeply nested headers are not parsed, and their message can still be settled", "[amqp][hostile]") {
     std::string inner;
     for (int depth = 0; depth < 15'000; ++depth) {
         const auto size = static_cast<std::uint32_t>(inner.size());
@@ -207,7 +208,7 @@ TEST_CASE("headers nested without end are not followed, and their message can st
     const auto size = static_cast<std::uint32_t>(inner.size());
     std::string payload("\0\x3c\0\0\0\0\0\0\0\0\0\1\x20\0", 14);
     for (int shift = 24; shift >= 0; shift -= 8) payload.push_back(static_cast<char>(size >> shift));
-    Opened opened;
+    OpenSession opened;
     auto fetch = get(opened.session, opened.channel, "q", false);
     REQUIRE_FALSE(fetch.resume());
     feed(opened.session, script::method(1, AMQP_BASIC_GET_OK_METHOD, amqp_basic_get_ok_t{5, 0, {}, {}, 0}) +
@@ -225,13 +226,13 @@ TEST_CASE("headers nested without end are not followed, and their message can st
     CHECK(message.raw_body() == "x");
 }
 
-TEST_CASE("tables that reach beyond what they stand in are not followed", "[amqp][hostile]") {
-    // A headers table of six bytes whose one entry claims to be a table of 200.
+TEST_CASE("tables larger than what contains them are refused", "[amqp][hostile]") {
+    // A headers table of seven bytes whose only entry claims to be a table of 200.
     const std::string headers("\0\0\0\7\1aF\0\0\0\xc8", 11);
-    CHECK(is_unsafe(headers));
-    CHECK(is_unsafe(std::string("\0\0\0\5\1aS\0\0", 9)));
-    CHECK_FALSE(is_unsafe(std::string("\0\0\0\7\1aF\0\0\0\0", 11)));
-    CHECK_FALSE(is_unsafe(std::string(4, '\0')));
+    CHECK(is_malformed_or_too_deep(headers));
+    CHECK(is_malformed_or_too_deep(std::string("\0\0\0\5\1aS\0\0", 9)));
+    CHECK_FALSE(is_malformed_or_too_deep(std::string("\0\0\0\7\1aF\0\0\0\0", 11)));
+    CHECK_FALSE(is_malformed_or_too_deep(std::string(4, '\0')));
 }
 
 TEST_CASE("frame sizes smaller than AMQP allows are refused", "[amqp][hostile]") {
@@ -256,10 +257,10 @@ TEST_CASE("a body is split by the frame size agreed on", "[amqp]") {
 }
 
 TEST_CASE("headers too large for a frame are refused and leave nothing behind", "[amqp]") {
-    Opened opened;
-    MessageHead head;
+    OpenSession opened;
+    MessageMetadata head;
     head.properties.headers["large"] = std::string(200'000, 'x');
-    const OutgoingMessage message{.head = std::make_shared<const MessageHead>(head)};
+    const OutgoingMessage message{.metadata = std::make_shared<const MessageMetadata>(head)};
     CHECK_THROWS_AS(publish(opened.session, *opened.channel, message), EncodeError);
     CHECK(opened.session.output().empty());
 }
@@ -267,7 +268,7 @@ TEST_CASE("headers too large for a frame are refused and leave nothing behind", 
 TEST_CASE("header values that AMQP cannot carry are refused", "[amqp]") {
     const auto encode = [](const Json& headers) {
         TableEncoder tables;
-        (void)tables.table(headers);
+        (void)tables.encode(headers);
     };
     Json deep = 1;
     for (int i = 0; i < 40; ++i) deep = Json{{"x", deep}};
@@ -278,8 +279,8 @@ TEST_CASE("header values that AMQP cannot carry are refused", "[amqp]") {
 }
 
 TEST_CASE("a confirmation ends the wait, alone or with others", "[amqp][confirms]") {
-    Opened opened;
-    const auto first = opened.published(), second = opened.published(), third = opened.published();
+    OpenSession opened;
+    const auto first = opened.publish_message(), second = opened.publish_message(), third = opened.publish_message();
     auto wait = await_confirm(opened.session, opened.channel, second, Deadline::never());
     CHECK_FALSE(wait.resume());
     feed(opened.session, script::ack(first));
@@ -290,8 +291,8 @@ TEST_CASE("a confirmation ends the wait, alone or with others", "[amqp][confirms
 }
 
 TEST_CASE("a refusal is Nacked, and the channel works on", "[amqp][confirms]") {
-    Opened opened;
-    const auto number = opened.published();
+    OpenSession opened;
+    const auto number = opened.publish_message();
     auto wait = await_confirm(opened.session, opened.channel, number, Deadline::never());
     wait.resume();
     feed(opened.session, script::method(1, AMQP_BASIC_NACK_METHOD, amqp_basic_nack_t{number, 0, 0}));
@@ -300,9 +301,9 @@ TEST_CASE("a refusal is Nacked, and the channel works on", "[amqp][confirms]") {
     CHECK(opened.channel->is_open());
 }
 
-TEST_CASE("a message that comes back before its confirmation is Unroutable", "[amqp][confirms]") {
-    Opened opened;
-    const auto number = opened.published();
+TEST_CASE("a message returned before its confirmation is Unroutable", "[amqp][confirms]") {
+    OpenSession opened;
+    const auto number = opened.publish_message();
     auto wait = await_confirm(opened.session, opened.channel, number, Deadline::never());
     wait.resume();
     feed(opened.session, script::returned() + script::ack(number));
@@ -310,9 +311,9 @@ TEST_CASE("a message that comes back before its confirmation is Unroutable", "[a
     CHECK_THROWS_AS(wait.result(), Unroutable);
 }
 
-TEST_CASE("a message that comes back late is not taken for the next one", "[amqp][confirms]") {
-    Opened opened;
-    const auto given_up = opened.published(), next = opened.published();
+TEST_CASE("a late return is not attributed to the next message", "[amqp][confirms]") {
+    OpenSession opened;
+    const auto given_up = opened.publish_message(), next = opened.publish_message();
     auto wait = await_confirm(opened.session, opened.channel, next, Deadline::never());
     wait.resume();
     feed(opened.session, script::returned() + script::ack(given_up) + script::ack(next));
@@ -320,17 +321,16 @@ TEST_CASE("a message that comes back late is not taken for the next one", "[amqp
     CHECK_NOTHROW(wait.result());
 }
 
-TEST_CASE("a message that comes back belongs to who asked for that, also when several are confirmed at once",
-          "[amqp][confirms]") {
-    Opened opened;
-    opened.published();  // mandatory, and given up
-    const auto plain = opened.channel->confirms.published(false);
+TEST_CASE("a return belongs to a mandatory message, also when several are confirmed at once", "[amqp][confirms]") {
+    OpenSession opened;
+    opened.publish_message();  // mandatory, and no longer waited for
+    const auto plain = opened.channel->confirms.on_published(false);
     auto wait = await_confirm(opened.session, opened.channel, plain, Deadline::never());
     wait.resume();
     feed(opened.session, script::returned() + script::ack(plain, true));
     REQUIRE(wait.resume());
     CHECK_NOTHROW(wait.result());
-    const auto mandatory = opened.published();
+    const auto mandatory = opened.publish_message();
     auto again = await_confirm(opened.session, opened.channel, mandatory, Deadline::never());
     again.resume();
     feed(opened.session, script::returned() + script::ack(mandatory, true));
@@ -338,10 +338,9 @@ TEST_CASE("a message that comes back belongs to who asked for that, also when se
     CHECK_THROWS_AS(again.result(), Unroutable);
 }
 
-TEST_CASE("no confirmation in time breaks the connection, unless the broker said that it is blocked",
-          "[amqp][confirms]") {
-    Opened opened;
-    const auto number = opened.published();
+TEST_CASE("a missing confirmation breaks the connection, unless the broker is blocked", "[amqp][confirms]") {
+    OpenSession opened;
+    const auto number = opened.publish_message();
     auto wait = await_confirm(opened.session, opened.channel, number, Deadline::after(0s));
     REQUIRE_FALSE(wait.resume());
     SECTION("silent") {
@@ -368,9 +367,9 @@ TEST_CASE("no confirmation in time breaks the connection, unless the broker said
     }
 }
 
-TEST_CASE("the broker closing a channel fails what it asked and is answered", "[amqp]") {
-    Opened opened;
-    const auto number = opened.published();
+TEST_CASE("when the broker closes a channel, its operation fails and close-ok is sent", "[amqp]") {
+    OpenSession opened;
+    const auto number = opened.publish_message();
     auto wait = await_confirm(opened.session, opened.channel, number, Deadline::never());
     wait.resume();
     amqp_channel_close_t close{404, bytes("NOT_FOUND - no exchange"), 60, 40};
@@ -383,8 +382,8 @@ TEST_CASE("the broker closing a channel fails what it asked and is answered", "[
     CHECK(opened.session.new_channel()->number() == 1);
 }
 
-TEST_CASE("the broker closing the connection fails it with its words, and is answered", "[amqp]") {
-    Opened opened;
+TEST_CASE("when the broker closes the connection, the error has its text and close-ok is sent", "[amqp]") {
+    OpenSession opened;
     feed(opened.session, script::close_connection(320, "CONNECTION_FORCED - shutdown"));
     CHECK(opened.session.failed());
     CHECK(opened.session.output() == script::method(0, AMQP_CONNECTION_CLOSE_OK_METHOD, amqp_connection_close_ok_t{}));
@@ -398,25 +397,25 @@ TEST_CASE("the broker closing the connection fails it with its words, and is ans
     }
 }
 
-TEST_CASE("what still comes for a channel that is being closed is ignored", "[amqp]") {
-    Opened opened;
+TEST_CASE("frames for a channel that is being closed are ignored", "[amqp]") {
+    OpenSession opened;
     close_channel_nowait(opened.session, *opened.channel);
     feed(opened.session, script::returned() + script::ack(7) +
                              script::method(1, AMQP_CHANNEL_CLOSE_OK_METHOD, amqp_channel_close_ok_t{}));
     CHECK(opened.channel->phase == ChannelState::Phase::closed);
 }
 
-TEST_CASE("a message for a consumer that was cancelled is sent back", "[amqp]") {
-    Opened opened;
+TEST_CASE("a message for a cancelled consumer is requeued", "[amqp]") {
+    OpenSession opened;
     amqp_basic_deliver_t deliver{bytes("gone"), 5, 0, bytes("ex"), bytes("key")};
     feed(opened.session, script::method(1, AMQP_BASIC_DELIVER_METHOD, deliver) + script::content(1, "late"));
     CHECK(opened.channel->deliveries.empty());
     CHECK(opened.session.output() == script::method(1, AMQP_BASIC_REJECT_METHOD, amqp_basic_reject_t{5, 1}));
 }
 
-TEST_CASE("X1 channel numbers are bounded by what the broker allows and used again", "[amqp]") {
+TEST_CASE("X1 channel numbers are bounded by what the broker allows and reused", "[amqp]") {
     Session session{"peer"};
-    session.tuned(2, 4096, 0s);
+    session.apply_tune(2, 4096, 0s);
     auto one = session.new_channel(), two = session.new_channel();
     CHECK(two->number() == 2);
     CHECK_THROWS_AS(session.new_channel(), ChannelLimitExceeded);
@@ -425,7 +424,7 @@ TEST_CASE("X1 channel numbers are bounded by what the broker allows and used aga
 }
 
 TEST_CASE("an operation that is dropped in the middle leaves nothing dangling", "[amqp]") {
-    Opened opened;
+    OpenSession opened;
     {
         auto waiting = wait_for_message(opened.session, opened.channel, kombu::Queue{"q"}, false, Deadline::never());
         CHECK_FALSE(waiting.resume());
@@ -434,14 +433,14 @@ TEST_CASE("an operation that is dropped in the middle leaves nothing dangling", 
     CHECK(opened.channel->replies.size() == 1);
 }
 
-TEST_CASE("random bytes end in a typed error or in patience, never in anything else", "[amqp][hostile]") {
+TEST_CASE("random bytes cause a typed error or none, and nothing else", "[amqp][hostile]") {
     std::uint32_t random = 12345;
     const auto next = [&] { return random = random * 1664525u + 1013904223u, static_cast<char>(random >> 24); };
     const std::string valid =
         script::returned() + script::blocked("x") + script::channel_open_ok() + script::confirm_ok();
     for (int round = 0; round < 3000; ++round) {
         Session session{"peer"};
-        session.tuned(2047, 131072, 0s);
+        session.apply_tune(2047, 131072, 0s);
         auto channel = session.new_channel();
         channel->phase = ChannelState::Phase::open;
         std::string data = valid;

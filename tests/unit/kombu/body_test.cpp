@@ -1,4 +1,5 @@
-// Serializers, compression, and messages that carry what they make.
+// SPDX-License-Identifier: BSD-3-Clause
+// Serializers, compression, and messages encoded with them.
 #include "client/client_access.hpp"
 #include "support/catch.hpp"
 
@@ -26,7 +27,7 @@ Message received(std::string body, std::string content_type, Json headers = Json
 
 }  // namespace
 
-TEST_CASE("S7 values survive the way through each serializer", "[serialization]") {
+TEST_CASE("S7 values survive a round trip through each serializer", "[serialization]") {
     const Json value = {{"text", "Zürich"}, {"n", {1, -2, 3.5, nullptr, true}}};
     const auto json = encode_body(value);
     CHECK(json.content_type == "application/json");
@@ -45,7 +46,7 @@ TEST_CASE("S7 values survive the way through each serializer", "[serialization]"
     CHECK(decode_body(raw.data, "application/data", "binary", {}) == bytes);
 }
 
-TEST_CASE("S4 failures are told apart", "[serialization]") {
+TEST_CASE("S4 failures have different error types", "[serialization]") {
     CHECK_THROWS_AS(encode_body("\xff"), EncodeError);
     CHECK_THROWS_AS(encode_body("\xff", "text"), EncodeError);
     CHECK_THROWS_AS(encode_body(Json{{"n", std::numeric_limits<double>::quiet_NaN()}}), EncodeError);
@@ -59,7 +60,7 @@ TEST_CASE("S4 failures are told apart", "[serialization]") {
     CHECK_THROWS_AS((ContentTypes{"pickle"}), SerializerNotInstalled);
 }
 
-TEST_CASE("what is decoded is what is accepted", "[serialization]") {
+TEST_CASE("only accepted content types are decoded", "[serialization]") {
     CHECK_THROWS_AS(decode_body("x", "application/x-python-serialize", "binary", {}), ContentDisallowed);
     CHECK_THROWS_AS(decode_body("{}", "application/json", "utf-8", {"text"}), ContentDisallowed);
     CHECK(decode_body("{}", "application/json", "utf-8", {"json"}) == Json::object());
@@ -78,7 +79,7 @@ TEST_CASE("a body that nests too deep is refused before it is parsed", "[seriali
     CHECK(decode_body(R"("[[[[\"[[")", "application/json", "utf-8", {}) == "[[[[\"[[");
 }
 
-TEST_CASE("a serializer of one's own is used by name and by content type", "[serialization]") {
+TEST_CASE("a custom serializer is used by name and by content type", "[serialization]") {
     register_serializer({"upper", "text/x-upper", "utf-8",
                          [](const Json& body) { return "UPPER " + body.get<std::string>(); },
                          [](std::string_view data) { return Json(std::string{data.substr(6)}); }});
@@ -98,7 +99,7 @@ TEST_CASE("Z1 bodies survive compression", "[compression]") {
             CHECK(decompress(packed, name) == data);
         }
     }
-    CHECK(compress("x", "zlib")[0] == '\x78');  // a zlib stream, not gzip, whatever it is called
+    CHECK(compress("x", "zlib")[0] == '\x78');  // a zlib stream, not gzip, despite the name
 }
 
 TEST_CASE("broken, cut and padded compressed data is refused", "[compression]") {
@@ -120,7 +121,7 @@ TEST_CASE("a body that would grow beyond the limit is refused", "[compression]")
     CHECK_THROWS_AS(decompress(compress(std::string(101, 'x'), "zlib"), "zlib", 100), DecodeError);
 }
 
-TEST_CASE("a message decodes what its headers say", "[message]") {
+TEST_CASE("a message is decoded as its headers say", "[message]") {
     const Message plain = received(R"({"a": 1})", "application/json");
     CHECK(plain.payload() == Json{{"a", 1}});
     CHECK(&plain.payload() == &plain.payload());
@@ -132,7 +133,7 @@ TEST_CASE("a message decodes what its headers say", "[message]") {
     CHECK(packed.raw_body() != packed.body());
 }
 
-TEST_CASE("a message whose body cannot be had says so each time it is asked", "[message]") {
+TEST_CASE("a message whose body cannot be decoded throws on each access", "[message]") {
     const Message unknown = received("x", "application/json", {{"compression", "application/x-snappy"}});
     const Message broken = received("x", "application/json", {{"compression", "zlib"}});
     const Message odd = received("x", "application/json", {{"compression", 7}});

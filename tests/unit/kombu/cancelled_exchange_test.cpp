@@ -1,4 +1,5 @@
-// What a cancellation costs a connection: nothing when nothing was said, the connection in the middle of an exchange.
+// SPDX-License-Identifier: BSD-3-Clause
+// Effect of a cancellation: the connection is kept when nothing was sent, and closed in the middle of an exchange.
 #include "support/amqp_script.hpp"
 #include "support/catch.hpp"
 #include "support/scripted_peer.hpp"
@@ -18,7 +19,7 @@ using boost::system::error_code;
 
 namespace {
 
-/// Publishes through a pool, and cancels that when `is_time`. What is left of the connection then.
+/// Publishes through a pool, and cancels when `is_time` returns true. Returns the pool's statistics after that.
 template <class IsTime>
 PoolStats cancelled_publish(const std::string& url, IsTime is_time) {
     const Connection broker{url};
@@ -53,7 +54,7 @@ TEST_CASE("a publish that is cancelled before anything was sent leaves its conne
         peer.receive_frame();
         peer.receive_frame();
         peer.send(script::channel_open_ok() + script::confirm_ok() + script::blocked("no memory"));
-        peer.hold();
+        peer.wait_for_close();
     }};
     const PoolStats stats = cancelled_publish(blocked.url(), [] { return true; });
     CHECK(stats.idle == 1);
@@ -63,10 +64,10 @@ TEST_CASE("a publish that is cancelled before anything was sent leaves its conne
 TEST_CASE("a publish that is cancelled before it is confirmed costs its connection", "[cancellation]") {
     std::atomic<bool> published{false};
     ScriptedPeer silent{[&](PeerSocket& peer) {
-        script::open(peer);
-        script::take_publish(peer);
+        script::open_channel(peer);
+        script::receive_publish(peer);
         published = true;
-        peer.hold();
+        peer.wait_for_close();
     }};
     const PoolStats stats = cancelled_publish(silent.url(), [&] { return published.load(); });
     CHECK(stats.idle == 0);

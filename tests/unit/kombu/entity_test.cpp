@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #include "support/catch.hpp"
 
 #include <kombu/entity.hpp>
@@ -75,7 +76,7 @@ TEST_CASE("entities are equal when their declarations are", "[entity]") {
     for (const Queue& other : others) CHECK_FALSE(queue == other);
 }
 
-TEST_CASE("entities that cannot be are refused by the name of the field", "[entity]") {
+TEST_CASE("invalid entities are refused", "[entity]") {
     const std::string longest(256, 'x');
     CHECK_THROWS_AS(Exchange{longest}, ConfigurationError);
     CHECK_THROWS_AS(Queue{longest}, ConfigurationError);
@@ -86,7 +87,7 @@ TEST_CASE("entities that cannot be are refused by the name of the field", "[enti
     CHECK_NOTHROW(Exchange{std::string(255, 'x')});
 }
 
-TEST_CASE("an entity that was moved from is whole", "[entity]") {
+TEST_CASE("a moved-from entity stays usable", "[entity]") {
     Queue queue{"q", "e", "k"};
     const Queue other = std::move(queue);
     CHECK(queue == other);

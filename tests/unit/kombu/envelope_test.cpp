@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #include "support/catch.hpp"
 
 #include <kombu/error.hpp>
@@ -18,7 +19,7 @@ namespace {
 
 std::string rendered(const Properties& properties, std::string_view body,
                      envelope::BodyEncoding encoding = envelope::BodyEncoding::base64) {
-    const envelope::Frame frame{properties, "ex", "rk", encoding};
+    const envelope::EnvelopeTemplate frame{properties, "ex", "rk", encoding};
     std::string memory, out;
     const std::string_view prepared = frame.prepare(body, memory);
     frame.append(out, prepared, "TAG");
@@ -28,18 +29,18 @@ std::string rendered(const Properties& properties, std::string_view body,
 
 }  // namespace
 
-TEST_CASE("an envelope is to the letter what Kombu writes", "[envelope]") {
+TEST_CASE("an envelope is byte for byte what Kombu writes", "[envelope]") {
     Properties plain;
     plain.content_type = "application/json";
     plain.content_encoding = "utf-8";
     plain.delivery_mode = 2;
     plain.priority = 5;
-    // Written by Kombu 5.2.4 but for the tag.
-    CHECK(
-        rendered(plain, R"({"a": 1, "u": "\u00fc\u007f/\\\"\n"})") ==
-        R"({"body": "eyJhIjogMSwgInUiOiAiXHUwMGZjXHUwMDdmL1xcXCJcbiJ9", "content-encoding": "utf-8", )"
-        R"("content-type": "application/json", "headers": {}, "properties": {"delivery_mode": 2, "delivery_info": )"
-        R"({"exchange": "ex", "routing_key": "rk"}, "priority": 5, "body_encoding": "base64", "delivery_tag": "TAG"}})");
+    // Written by Kombu 5.2.4, except the tag.
+    CHECK(rendered(plain, R"({"a": 1, "u": "\u00fc\u007f/\\\"\n"})") ==
+          R"({"body": "eyJhIjogMSwgInUiOiAiXHUwMGZjXHUwMDdmL1xcXCJcbiJ9", "content-encoding": "utf-8", )"
+          R"("content-type": "application/json", "headers": {}, "properties": {"delivery_mode": 2, "delivery_info": )"
+          R"({"exchange": "ex", "routing_key": "rk"}, "priority": 5, "body_encoding": "base64",)"
+          R"( "delivery_tag": "TAG"}})");
     Properties all = plain;
     all.headers = {{"e", Json::object()}, {"f", 1e20},
                    {"g", 1e-7},           {"h", {1, 2.5, nullptr, true, {{"x", "ü😀"}}}},
@@ -61,16 +62,16 @@ TEST_CASE("an envelope is to the letter what Kombu writes", "[envelope]") {
           R"("ex", "routing_key": "rk"}, "priority": 5, "body_encoding": "base64", "delivery_tag": "TAG"}})");
 }
 
-TEST_CASE("a body may stand in its envelope as the text it is", "[envelope]") {
+TEST_CASE("a body may be stored in its envelope as plain text", "[envelope]") {
     Properties properties;
     const std::string text = rendered(properties, "a \"text\" ü", envelope::BodyEncoding::none);
     CHECK_THAT(text, Contains(R"({"body": "a \"text\" \u00fc", )") && Contains(R"("body_encoding": null)"));
     std::string why;
-    CHECK(envelope::open(text, why)->delivery.body == "a \"text\" ü");
+    CHECK(envelope::parse(text, why)->delivery.body == "a \"text\" ü");
     CHECK_THROWS_AS(rendered(properties, "\xff", envelope::BodyEncoding::none), EncodeError);
 }
 
-TEST_CASE("an envelope is taken apart as it was put together", "[envelope]") {
+TEST_CASE("a parsed envelope equals the one that was written", "[envelope]") {
     Properties properties;
     properties.content_type = "application/data";
     properties.headers = {{"k", {1, 2}}};
@@ -81,9 +82,9 @@ TEST_CASE("an envelope is taken apart as it was put together", "[envelope]") {
     std::string body;
     for (int i = 0; i < 256; ++i) body += static_cast<char>(i);
     std::string why;
-    const auto opened = envelope::open(rendered(properties, body), why);
+    const auto opened = envelope::parse(rendered(properties, body), why);
     REQUIRE(opened);
-    CHECK(opened->tag == "TAG");
+    CHECK(opened->delivery_tag == "TAG");
     CHECK(opened->delivery.body == body);
     CHECK(opened->delivery.properties == properties);
     CHECK(opened->delivery.info.exchange == "ex");
@@ -91,23 +92,23 @@ TEST_CASE("an envelope is taken apart as it was put together", "[envelope]") {
     CHECK_FALSE(opened->delivery.info.redelivered);
 }
 
-TEST_CASE("what cannot be delivered is told by what it lacks", "[envelope][errors]") {
+TEST_CASE("an envelope that cannot be delivered is refused with what it lacks", "[envelope][errors]") {
     const std::string whole =
         R"({"body":"eA==","properties":{"delivery_tag":"t","delivery_info":{"exchange":"","routing_key":"q"}}})";
-    const auto why_not = [](const std::string& text) {
+    const auto parse_error = [](const std::string& text) {
         std::string why;
-        return envelope::open(text, why) ? std::string{"opened"} : why;
+        return envelope::parse(text, why) ? std::string{"opened"} : why;
     };
-    CHECK(why_not(whole) == "opened");
-    CHECK(why_not("not json") == "it is not a JSON object");
-    CHECK(why_not("[1]") == "it is not a JSON object");
-    CHECK(why_not("\xff") == "it is not a JSON object");
-    CHECK(why_not(std::string(100'000, '[')) == "it is not a JSON object");
+    CHECK(parse_error(whole) == "opened");
+    CHECK(parse_error("not json") == "it is not a JSON object");
+    CHECK(parse_error("[1]") == "it is not a JSON object");
+    CHECK(parse_error("\xff") == "it is not a JSON object");
+    CHECK(parse_error(std::string(100'000, '[')) == "it is not a JSON object");
     const auto without = [&](const std::string& path) {
         Json copy = Json::parse(whole);
         const Json::json_pointer pointer{path};
         copy.at(pointer.parent_pointer()).erase(pointer.back());
-        return why_not(copy.dump());
+        return parse_error(copy.dump());
     };
     CHECK(without("/body") == "it has no body");
     CHECK(without("/properties") == "it has no properties");
@@ -115,25 +116,25 @@ TEST_CASE("what cannot be delivered is told by what it lacks", "[envelope][error
     CHECK(without("/properties/delivery_info") == "it has no delivery_info");
     CHECK(without("/properties/delivery_info/exchange") == "it has no exchange");
     CHECK(without("/properties/delivery_info/routing_key") == "it has no routing_key");
-    // Numbers are tags too, and a body may be as it is.
+    // A tag may be a number, and a body may be stored without an encoding.
     std::string why;
     Json other = Json::parse(whole);
     other["properties"]["delivery_tag"] = 7;
-    CHECK(envelope::open(other.dump(), why)->tag == "7");
-    CHECK(envelope::open(other.dump(), why)->delivery.body == "eA==");
+    CHECK(envelope::parse(other.dump(), why)->delivery_tag == "7");
+    CHECK(envelope::parse(other.dump(), why)->delivery.body == "eA==");
     other["properties"]["body_encoding"] = "base64";
-    CHECK(envelope::open(other.dump(), why)->delivery.body == "x");
+    CHECK(envelope::parse(other.dump(), why)->delivery.body == "x");
     other["body"] = "a";
-    const auto broken = envelope::open(other.dump(), why);
+    const auto broken = envelope::parse(other.dump(), why);
     REQUIRE(broken);
     CHECK_THAT(broken->delivery.header_error.value_or(""), Contains("base64"));
 }
 
-TEST_CASE("a message that comes again is marked in the text that it came as, once", "[envelope]") {
+TEST_CASE("a redelivered message is marked once in its original text", "[envelope]") {
     const auto marked = [](const std::string& text) {
         std::string out;
         std::size_t from = 0;
-        for (const auto& mark : envelope::redelivery(text)) {
+        for (const auto& mark : envelope::redelivered_marks(text)) {
             out += text.substr(from, mark.at - from);
             out += mark.text;
             from = mark.at;
@@ -144,33 +145,32 @@ TEST_CASE("a message that comes again is marked in the text that it came as, onc
         R"({"body": "\"headers\": {", "headers": {}, "properties": {"n": 123456789012345678901234567890, )"
         R"("delivery_info": {"exchange": "", "routing_key": "q"}, "delivery_tag": "t"}})";
     const std::string again = marked(text);
-    CHECK(
-        again ==
-        R"({"body": "\"headers\": {", "headers": {"redelivered": true}, "properties": {"n": )"
-        R"(123456789012345678901234567890, "delivery_info": {"redelivered": true, "exchange": "", "routing_key": "q"}, )"
-        R"("delivery_tag": "t"}})");
+    CHECK(again == R"({"body": "\"headers\": {", "headers": {"redelivered": true}, "properties": {"n": )"
+                   R"(123456789012345678901234567890, "delivery_info": {"redelivered": true, "exchange": "",)"
+                   R"( "routing_key": "q"}, )"
+                   R"("delivery_tag": "t"}})");
     std::string why;
-    CHECK(envelope::open(again, why)->delivery.info.redelivered);
+    CHECK(envelope::parse(again, why)->delivery.info.redelivered);
     CHECK(marked(again) == again);
-    CHECK(
-        marked(R"({"properties": {"delivery_info": {"a": 1}}, "headers": {"b": 2}})") ==
-        R"({"properties": {"delivery_info": {"redelivered": true, "a": 1}}, "headers": {"redelivered": true, "b": 2}})");
+    CHECK(marked(R"({"properties": {"delivery_info": {"a": 1}}, "headers": {"b": 2}})") ==
+          R"({"properties": {"delivery_info": {"redelivered": true, "a": 1}}, "headers": {"redelivered": true,)"
+          R"( "b": 2}})");
     CHECK(marked(R"({"headers": null})") == R"({"headers": null})");
 }
 
-TEST_CASE("the record of a message that is held names its queue", "[envelope]") {
+TEST_CASE("the record of an unacknowledged message names its queue", "[envelope]") {
     const std::string item = R"({"body": "]", "properties": {"priority": 6}})";
-    const std::string record = '[' + item + envelope::held_suffix("a \"queue\"");
+    const std::string record = '[' + item + envelope::unacked_suffix("a \"queue\"");
     CHECK(Json::parse(record)[2] == "a \"queue\"");
-    const auto held = envelope::parse_held(record);
+    const auto held = envelope::parse_unacked_record(record);
     REQUIRE(held);
     CHECK(held->envelope.of(record) == item);
     CHECK(held->exchange.empty());
     CHECK(held->routing_key == "a \"queue\"");
     CHECK(held->priority == 6);
-    CHECK(envelope::parse_held(R"([ {"a":1} , "ex", "rk"])")->envelope.of(R"([ {"a":1} , "ex", "rk"])") ==
+    CHECK(envelope::parse_unacked_record(R"([ {"a":1} , "ex", "rk"])")->envelope.of(R"([ {"a":1} , "ex", "rk"])") ==
           R"({"a":1})");
-    for (const char* text : {"", "x", "{}", "[1, 2, 3]", "[{}, 1]"}) CHECK_FALSE(envelope::parse_held(text));
+    for (const char* text : {"", "x", "{}", "[1, 2, 3]", "[{}, 1]"}) CHECK_FALSE(envelope::parse_unacked_record(text));
 }
 
 TEST_CASE("JSON bodies are written without spaces, and with no escapes but those that must be", "[json]") {
@@ -179,9 +179,10 @@ TEST_CASE("JSON bodies are written without spaces, and with no escapes but those
         json_text::append_compact(out, value);
         return out;
     };
-    const Json values = Json::parse(
-        R"({"a":[1,-2,18446744073709551615,-9223372036854775808,true,false,null,[],{}],"b":"\"\\\/\b\f\n\r\t\u0001 ü😀",)"
-        R"("long plain text without anything":"0123456789abcdef0123456789abcdef\"","\"":1,"":"\u007f"})");
+    const Json values =
+        Json::parse(R"({"a":[1,-2,18446744073709551615,-9223372036854775808,true,false,null,[],{}],)"
+                    R"("b":"\"\\\/\b\f\n\r\t\u0001 ü😀",)"
+                    R"("long plain text without anything":"0123456789abcdef0123456789abcdef\"","\"":1,"":"\u007f"})");
     CHECK(Json::parse(compact(values)) == values);
     CHECK(compact(values) == values.dump());
     for (const double number : {12.5, -0.01, 0.1, 1e300, 5e-324, 1.0 / 3, 123456789.12, 1e15, 0.07, 100.0, -1.5, 4.35,
@@ -220,7 +221,7 @@ TEST_CASE("base64 is encoded and decoded as Python does", "[base64]") {
     for (const char* broken : {"T", "TW", "TWF", "TWFuT", "TW=", "T==="}) CHECK_FALSE(base64::decode(broken));
 }
 
-TEST_CASE("identifiers are random UUIDs of version 4, each its own", "[uuid]") {
+TEST_CASE("identifiers are unique random UUIDs of version 4", "[uuid]") {
     std::set<std::string> seen;
     for (int i = 0; i < 10'000; ++i) seen.insert(make_uuid());
     CHECK(seen.size() == 10'000);
@@ -238,11 +239,11 @@ TEST_CASE("identifiers are random UUIDs of version 4, each its own", "[uuid]") {
 
 TEST_CASE("topic patterns are written as Kombu writes them", "[routing]") {
     // By kombu.transport.virtual.exchange.TopicExchange.key_to_pattern of 5.2.4.
-    CHECK(routing::python_pattern("a.*.#") == R"(^a\..*?[^\.]\..*?$)");
-    CHECK(routing::python_pattern("a_b-c.d") == R"(^a\_b\-c\.d$)");
-    CHECK(routing::python_pattern("") == "^$");
-    CHECK(routing::python_pattern("a..b") == R"(^a\.\.b$)");
-    CHECK(routing::python_pattern("a b$.#") == R"(^a\ b\$\..*?$)");
-    CHECK(routing::python_pattern("x*y") == "^x*y$");
-    CHECK(routing::python_pattern("video.#") == R"(^video\..*?$)");
+    CHECK(routing::kombu_topic_regex("a.*.#") == R"(^a\..*?[^\.]\..*?$)");
+    CHECK(routing::kombu_topic_regex("a_b-c.d") == R"(^a\_b\-c\.d$)");
+    CHECK(routing::kombu_topic_regex("") == "^$");
+    CHECK(routing::kombu_topic_regex("a..b") == R"(^a\.\.b$)");
+    CHECK(routing::kombu_topic_regex("a b$.#") == R"(^a\ b\$\..*?$)");
+    CHECK(routing::kombu_topic_regex("x*y") == "^x*y$");
+    CHECK(routing::kombu_topic_regex("video.#") == R"(^video\..*?$)");
 }

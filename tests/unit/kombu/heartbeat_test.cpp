@@ -1,4 +1,5 @@
-// Heartbeats: when they are due, what is agreed on, and what a silent peer comes to.
+// SPDX-License-Identifier: BSD-3-Clause
+// Heartbeats: when they are due, how the interval is negotiated, and how a silent peer is detected.
 #include "support/amqp_script.hpp"
 #include "support/catch.hpp"
 #include "support/eventually.hpp"
@@ -27,8 +28,8 @@ const std::string heartbeat_frame = [] {
     return frame;
 }();
 
-/// The heartbeat of the tune-ok that answers a broker's offer.
-int agreed(std::chrono::seconds wanted, std::uint16_t offered) {
+/// Returns the heartbeat in the tune-ok that answers the broker's offer.
+int negotiated_heartbeat(std::chrono::seconds wanted, std::uint16_t offered) {
     amqp::Session session{"peer"};
     auto login = amqp::log_in(session, "user", "password", "/", wanted);
     const auto feed = [&](const std::string& data) {
@@ -51,51 +52,51 @@ int agreed(std::chrono::seconds wanted, std::uint16_t offered) {
 
 }  // namespace
 
-TEST_CASE("a heartbeat is sent after half an interval without anything else, and two missed ones are the end",
+TEST_CASE("a heartbeat is sent after half an interval without other frames, and two missed ones end it",
           "[heartbeat]") {
     ManualClock clock;
-    Heartbeat beat{4s, clock.now()};
-    const auto look_in = [&](std::chrono::milliseconds time) {
+    Heartbeat heartbeat{4s, clock.now()};
+    const auto poll_after = [&](std::chrono::milliseconds time) {
         clock.advance(time);
-        return beat.look(clock.now());
+        return heartbeat.poll(clock.now());
     };
-    CHECK(look_in(499ms) == Heartbeat::Due::nothing);
+    CHECK(poll_after(499ms) == Heartbeat::Action::none);
     for (int i = 0; i < 2; ++i) {
-        CHECK(look_in(501ms) == Heartbeat::Due::nothing);
-        beat.received();
+        CHECK(poll_after(501ms) == Heartbeat::Action::none);
+        heartbeat.on_received();
     }
-    CHECK(look_in(500ms) == Heartbeat::Due::frame);
-    // Whatever else is said stands for it.
+    CHECK(poll_after(500ms) == Heartbeat::Action::send);
+    // Any other frame replaces a heartbeat.
     for (int i = 0; i < 8; ++i) {
-        beat.sent();
-        beat.received();
-        CHECK(look_in(500ms) == Heartbeat::Due::nothing);
+        heartbeat.on_sent();
+        heartbeat.on_received();
+        CHECK(poll_after(500ms) == Heartbeat::Action::none);
     }
-    // Silence: never within less than 1.5 intervals, always by the end of the second.
-    int frames = 0, looks = 0;
-    for (auto due = look_in(500ms); due != Heartbeat::Due::end; due = look_in(500ms)) {
-        frames += due == Heartbeat::Due::frame ? 1 : 0;
-        REQUIRE(++looks < 16);
+    // Silence is detected no earlier than after 1.5 intervals, and by the end of the second.
+    int frames = 0, polls = 0;
+    for (auto action = poll_after(500ms); action != Heartbeat::Action::time_out; action = poll_after(500ms)) {
+        frames += action == Heartbeat::Action::send ? 1 : 0;
+        REQUIRE(++polls < 16);
     }
     CHECK(frames >= 3);
-    CHECK(looks * 500ms >= 6s);
-    CHECK(looks * 500ms < 8s);
-    CHECK(Heartbeat{}.next().is_never());
-    CHECK(Heartbeat{}.look(clock.now() + 1h) == Heartbeat::Due::nothing);
+    CHECK(polls * 500ms >= 6s);
+    CHECK(polls * 500ms < 8s);
+    CHECK(Heartbeat{}.next_poll().is_never());
+    CHECK(Heartbeat{}.poll(clock.now() + 1h) == Heartbeat::Action::none);
 }
 
-TEST_CASE("heartbeats are agreed on as Kombu does", "[heartbeat]") {
-    CHECK(agreed(0s, 60) == 0);
-    CHECK(agreed(0s, 0) == 0);
-    CHECK(agreed(10s, 60) == 10);
-    CHECK(agreed(60s, 10) == 10);
-    CHECK(agreed(10s, 0) == 10);
+TEST_CASE("heartbeats are negotiated as Kombu does", "[heartbeat]") {
+    CHECK(negotiated_heartbeat(0s, 60) == 0);
+    CHECK(negotiated_heartbeat(0s, 0) == 0);
+    CHECK(negotiated_heartbeat(10s, 60) == 10);
+    CHECK(negotiated_heartbeat(60s, 10) == 10);
+    CHECK(negotiated_heartbeat(10s, 0) == 10);
 }
 
-TEST_CASE("a peer that falls silent is found out within two intervals, by nobody's doing", "[heartbeat][failure]") {
+TEST_CASE("an unused connection detects a silent peer within two intervals", "[heartbeat][failure]") {
     ScriptedPeer silent{[](PeerSocket& peer) {
         script::log_in(peer);
-        peer.hold();
+        peer.wait_for_close();
     }};
     pools::ConnectionPool pool{Connection{silent.url("?heartbeat=1")}, {.limit = 1}};
     auto lease = pool.acquire();
@@ -112,11 +113,11 @@ TEST_CASE("a peer that falls silent is found out within two intervals, by nobody
     }
 }
 
-TEST_CASE("somebody who waits for a silent peer is told within two intervals", "[heartbeat][failure]") {
+TEST_CASE("an operation that waits for a silent peer fails within two intervals", "[heartbeat][failure]") {
     ScriptedPeer silent{[](PeerSocket& peer) {
-        script::open(peer);
+        script::open_channel(peer);
         peer.receive_frame();
-        peer.hold();
+        peer.wait_for_close();
     }};
     Connection connection{silent.url("?heartbeat=1")};
     Channel channel = connection.default_channel();
@@ -132,18 +133,18 @@ TEST_CASE("somebody who waits for a silent peer is told within two intervals", "
 }
 
 TEST_CASE("a connection idle in its pool for three intervals publishes without an error", "[heartbeat]") {
-    std::atomic<int> beats{0}, clients{0};
+    std::atomic<int> heartbeats{0}, clients{0};
     std::atomic<bool> answered{false};
     ScriptedPeer strict{[&](PeerSocket& peer) {
         ++clients;
-        script::open(peer);
-        // As strict as a broker: a client that says nothing for two intervals is cut off.
+        script::open_channel(peer);
+        // As strict as a broker: disconnects a client that sends nothing for two intervals.
         for (auto last = Clock::now(); Clock::now() - last < 2s;) {
             const std::string frame = peer.receive_frame();
             if (frame.empty()) return;
             last = Clock::now();
             if (is_heartbeat(frame)) {
-                ++beats;
+                ++heartbeats;
                 peer.send(heartbeat_frame);
             } else if (frame[0] == AMQP_FRAME_BODY) {
                 peer.send(script::ack(1));
@@ -155,7 +156,7 @@ TEST_CASE("a connection idle in its pool for three intervals publishes without a
     pools::Connections connections{{.limit = 1}};
     pools::Producers producers{{.limit = 1, .connections = &connections}};
     connections[connection].acquire()->default_channel();
-    REQUIRE(eventually([&] { return beats >= 6; }));  // three intervals
+    REQUIRE(eventually([&] { return heartbeats >= 6; }));  // three intervals
     producers[connection].acquire()->publish("text", {.routing_key = "q"});
     CHECK(answered);
     CHECK(clients == 1);

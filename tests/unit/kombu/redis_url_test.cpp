@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 // URLs and options of Redis. The forms are those of Kombu's transport.
 #include "support/catch.hpp"
 
@@ -54,7 +55,7 @@ TEST_CASE("redis URLs mean what they mean in Kombu", "[url][redis]") {
     CHECK(Connection{"redis://u:s3cret@h"}.as_uri() == "redis://u:**@h:6379/0");
 }
 
-TEST_CASE("a unix socket is a path, and its database stands in the query", "[url][redis]") {
+TEST_CASE("a unix socket is a path, and its database is in the query", "[url][redis]") {
     const Connection connection{"redis+socket://:pw@/tmp/r.sock?virtual_host=2"};
     CHECK(connection.hostname() == "/tmp/r.sock");
     CHECK(connection.virtual_host() == "2");
@@ -67,7 +68,7 @@ TEST_CASE("a unix socket is a path, and its database stands in the query", "[url
     CHECK_THAT(error_of("redis+socket:///tmp/r.sock", {.ssl = true}), Contains("ssl"));
 }
 
-TEST_CASE("TLS is asked for by the scheme, an option or the query, and is part of the identity", "[url][redis][tls]") {
+TEST_CASE("TLS is enabled by the scheme, an option or the query, and is part of the identity", "[url][redis][tls]") {
     const Connection scheme{"rediss://h"}, option{"redis://h", {.ssl = true}};
     CHECK(scheme == option);
     CHECK(option.as_uri() == "rediss://h:6379/0");
@@ -95,20 +96,20 @@ TEST_CASE("TLS is asked for by the scheme, an option or the query, and is part o
     CHECK_THAT(error_of("amqp://h?ssl_ca_certs=/a"), Contains("ssl"));
 }
 
-TEST_CASE("whoever trusts everybody is told so", "[url][redis][tls]") {
+TEST_CASE("trusting every certificate is logged", "[url][redis][tls]") {
     static std::mutex mutex;
-    static std::string said;
+    static std::string logged;
     kombu::set_logger([](kombu::LogLevel, std::string_view text) {
         const std::lock_guard lock{mutex};
-        said += text;
+        logged += text;
     });
     Connection{"rediss://h?ssl_cert_reqs=none"};
     kombu::set_logger({});
     const std::lock_guard lock{mutex};
-    CHECK_THAT(said, Contains("ssl_cert_reqs") && Contains("trusted"));
+    CHECK_THAT(logged, Contains("ssl_cert_reqs") && Contains("not verified"));
 }
 
-TEST_CASE("sentinels are endpoints, and the name of their master must be known", "[url][redis][sentinel]") {
+TEST_CASE("sentinels are endpoints, and master_name is required", "[url][redis][sentinel]") {
     const Json options = {{"master_name", "m"}, {"sentinel_kwargs", {{"password", "s3cret"}}}};
     const Connection connection{"sentinel://:pw@h1:26380/1;h2;sentinel://:pw@h3/1", {.transport_options = options}};
     CHECK(connection.as_uri() ==
@@ -121,8 +122,7 @@ TEST_CASE("sentinels are endpoints, and the name of their master must be known",
                Contains("unknown option: master_name"));
 }
 
-TEST_CASE("each of Kombu's options is known, and a value that it cannot have is refused by its name",
-          "[redis][options]") {
+TEST_CASE("each of Kombu's options is known, and an invalid value is refused with its name", "[redis][options]") {
     struct Case {
         const char* name;
         Json good, bad;
@@ -169,7 +169,7 @@ TEST_CASE("each of Kombu's options is known, and a value that it cannot have is 
         const Connection other{"redis://", {.transport_options = {{each.name, each.good}}}};
         const bool is_default = each.good == plain.transport_options().at(each.name);
         CHECK((other == plain) == is_default);
-        CHECK(Connection{other.as_uri()} == other);  // each may stand in the URL
+        CHECK(Connection{other.as_uri()} == other);  // every option is allowed in the URL
     }
     for (const char* name : {"socket_timeout", "deadletter_queue", "body_encoding", "unacked_restore_limit",
                              "polling_interval", "client_name", "fanout_prefix", "socket_keepalive_options"}) {

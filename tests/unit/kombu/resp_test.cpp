@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #include "support/catch.hpp"
 
 #include <kombu/error.hpp>
@@ -14,7 +15,7 @@ using Catch::Matchers::Contains;
 
 namespace {
 
-/// The replies of a text that arrives in pieces of that size.
+/// Returns the replies in `text`, which arrives in pieces of the given size.
 std::vector<Reply> read(std::string_view text, std::size_t piece) {
     ReplyReader reader;
     std::vector<Reply> replies;
@@ -29,7 +30,7 @@ std::vector<Reply> read(std::string_view text, std::size_t piece) {
     return replies;
 }
 
-std::string shown(const Reply& reply) {
+std::string to_text(const Reply& reply) {
     switch (reply.type) {
         case Reply::Type::nil: return "nil";
         case Reply::Type::status: return "+" + reply.text;
@@ -40,7 +41,7 @@ std::string shown(const Reply& reply) {
     }
     std::string text = reply.is(Reply::Type::push) ? ">" : "";
     text += "[";
-    for (const Reply& element : reply.elements) text += shown(element) + ",";
+    for (const Reply& element : reply.elements) text += to_text(element) + ",";
     return text + "]";
 }
 
@@ -75,11 +76,11 @@ TEST_CASE("replies of RESP 2 and 3 are read, in pieces of any size", "[redis][re
     for (const std::size_t piece : {std::size_t{1}, std::size_t{7}, std::size_t{4096}, text.size()}) {
         const auto replies = read(text, piece);
         REQUIRE(replies.size() == wanted.size());
-        for (std::size_t i = 0; i < wanted.size(); ++i) CHECK(shown(replies[i]) == wanted[i]);
+        for (std::size_t i = 0; i < wanted.size(); ++i) CHECK(to_text(replies[i]) == wanted[i]);
     }
 }
 
-TEST_CASE("what no server may send is refused, when it is announced", "[redis][resp][errors]") {
+TEST_CASE("invalid replies are refused as soon as they are announced", "[redis][resp][errors]") {
     const std::vector<std::string> hostile{
         "hello\r\n",
         "$-2\r\n",
@@ -123,13 +124,13 @@ TEST_CASE("memory grows with what has arrived, not with what is announced", "[re
     CHECK(reader.space().second < 100'000);
 }
 
-TEST_CASE("commands are written as arrays of texts", "[redis][resp]") {
+TEST_CASE("commands are written as arrays of bulk strings", "[redis][resp]") {
     std::string out;
     append_command(out, {"SET", "k\r\n", ""});
     CHECK(out == "*3\r\n$3\r\nSET\r\n$3\r\nk\r\n\r\n$0\r\n\r\n");
 }
 
-TEST_CASE("errors of Redis are told apart, and which may pass", "[redis][errors]") {
+TEST_CASE("errors of Redis have their own types, and say whether they are retryable", "[redis][errors]") {
     const auto raise = [](const std::string& text) {
         throw_if_error(Reply{.type = Reply::Type::error, .text = text}, "host:6379");
     };
@@ -145,7 +146,7 @@ TEST_CASE("errors of Redis are told apart, and which may pass", "[redis][errors]
     CHECK_THROWS_AS(raise("OOM command not allowed when used memory > 'maxmemory'."), OutOfMemoryError);
     CHECK_THROWS_AS(raise("BUSY Redis is busy running a script."), BusyError);
     CHECK_THROWS_AS(raise("WRONGTYPE Operation against a key holding the wrong kind of value"), ChannelError);
-    // As Redis 6 says it of a command within a script.
+    // How Redis 6 reports the error of a command within a script.
     CHECK_THROWS_AS(
         raise("ERR Error running script (call to f_a1): @user_script:5: @user_script: 5: -READONLY You can't "
               "write against a read only replica."),

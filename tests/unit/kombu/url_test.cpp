@@ -1,4 +1,5 @@
-// URLs and what a Connection makes of them. The cases are those of Kombu, except where docs/parity.md says otherwise.
+// SPDX-License-Identifier: BSD-3-Clause
+// URLs, and Connections made from them. The cases are Kombu's, except where docs/parity.md says otherwise.
 #include "support/catch.hpp"
 
 #include <kombu/connection.hpp>
@@ -34,7 +35,7 @@ struct Case {
 
 }  // namespace
 
-TEST_CASE("a URL is taken apart, and what is missing or empty is not set", "[url]") {
+TEST_CASE("a URL is parsed, and missing or empty parts are not set", "[url]") {
     const auto url = parse_url("amqp://u%40x:p%2Fw@H:1/v%20h?heartbeat=10");
     CHECK(url.transport == "amqp");
     CHECK(url.hostname == Text{"h"});
@@ -85,7 +86,7 @@ TEST_CASE("C7 amqp URLs mean what they mean in Kombu", "[url][connection]") {
         CHECK(connection.virtual_host() == expected.virtual_host);
         const auto shown = parse_url(connection.as_uri(ShowPassword::yes));
         CHECK(shown.password->reveal() == expected.password);
-        // C6: what is printed with the password means the same again.
+        // C6: the URI with the password parses to an equal connection.
         CHECK(Connection{connection.as_uri(ShowPassword::yes)} == connection);
     }
 }
@@ -143,7 +144,7 @@ TEST_CASE("C5 an unknown transport is refused with the known ones and the neares
     CHECK_THAT(error_of("amqps://h"), Contains("TLS is not supported yet"));
 }
 
-TEST_CASE("options are typed, and a wrong one is refused by its name", "[connection]") {
+TEST_CASE("options are typed, and an invalid one is refused with its name", "[connection]") {
     CHECK(Connection{"amqp://h//?heartbeat=10"}.heartbeat() == std::chrono::seconds{10});
     CHECK(Connection{"amqp://h//?connect_timeout=0.5"}.connect_timeout() == std::chrono::milliseconds{500});
     CHECK(Connection{"amqp://h//?confirm_publish=false"}.transport_options()["confirm_publish"] == false);
@@ -172,7 +173,7 @@ TEST_CASE("options win over the URL", "[connection]") {
     CHECK(connection.as_uri(ShowPassword::yes) == "amqp://x:y@h:2/z");
 }
 
-TEST_CASE("options go for the alternates too", "[connection]") {
+TEST_CASE("options apply to the alternates too", "[connection]") {
     CHECK(Connection{"amqp://a;amqp://x:y@b", {.userid = "u", .password = "p"}}.as_uri(ShowPassword::yes) ==
           "amqp://u:p@a:5672//;amqp://u:p@b:5672//");
     CHECK(Connection{"amqp://a;amqp://b:2;amqp://c", {.port = 1}}.as_uri() ==
@@ -228,7 +229,7 @@ TEST_CASE("everything that changes the session makes another connection", "[conn
         INFO(other.as_uri());
         CHECK_FALSE(plain == other);
     }
-    // Fields that run into each other when they are only joined.
+    // Fields that would be equal if they were only concatenated.
     CHECK_FALSE(Connection{"amqp://ab:c@h"} == Connection{"amqp://a:bc@h"});
 }
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #include "support/catch.hpp"
 #include "support/scripted_factory.hpp"
 
@@ -19,7 +20,7 @@ using Counts = std::pair<std::size_t, std::size_t>;
 
 }  // namespace
 
-TEST_CASE("a lease gives back exactly once, whatever is done to it", "[pool][lease]") {
+TEST_CASE("a lease releases its resource exactly once, whatever is done to it", "[pool][lease]") {
     ScriptedFactory factory;
     Pool pool{factory.hooks(), {.limit = 2}};
     SECTION("release twice") {

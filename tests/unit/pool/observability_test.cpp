@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 // Statistics, reports, the observer and the log.
 #include "support/catch.hpp"
 #include "support/eventually.hpp"
@@ -33,7 +34,7 @@ struct Recorder : kombu::PoolObserver {
     void limit_exceeded(const kombu::LimitReport& report) override { add(report.pool + " limit exceeded"); }
     void leaked(const kombu::LeakReport& report) override { add(report.pool + " leaked"); }
 
-    std::vector<std::string> take() {
+    std::vector<std::string> drain() {
         std::lock_guard lock{mutex_};
         return std::exchange(events_, {});
     }
@@ -48,7 +49,7 @@ private:
 };
 using Events = std::vector<std::string>;
 
-/// What is logged while it lives.
+/// Captures what is logged during its lifetime.
 class LogCapture {
 public:
     LogCapture() {
@@ -68,7 +69,7 @@ private:
     std::vector<std::string> lines_;
 };
 
-std::string refusal(Pool& pool, const kombu::AcquireOptions& options) {
+std::string limit_error(Pool& pool, const kombu::AcquireOptions& options) {
     try {
         (void)pool.acquire(options);
     } catch (const kombu::LimitExceeded& error) {
@@ -81,7 +82,7 @@ std::string refusal(Pool& pool, const kombu::AcquireOptions& options) {
 
 TEST_CASE("statistics count what happened, by reason", "[pool][stats]") {
     ScriptedFactory factory;
-    Pool pool{factory.looking_hooks(), {.limit = 2, .name = "things"}};
+    Pool pool{factory.validating_hooks(), {.limit = 2, .name = "things"}};
     factory.on_create(ScriptedFactory::fails("no"));
     CHECK_THROWS(pool.acquire());
     pool.acquire().discard();
@@ -132,14 +133,14 @@ TEST_CASE("histograms tell how long callers waited, used and connected", "[pool]
     CHECK(stats.wait.quantile(0.5) < 1us);
     CHECK(stats.longest_wait >= 2ms);
     CHECK(stats.wait.quantile(1) >= 2ms);
-    // 64 one by one, then 15 times one for 64.
+    // The first 64 uses are each timed, then one in 64, which counts 64 times.
     CHECK(stats.use.total() > 900);
     CHECK(stats.use.total() < 1100);
     CHECK(stats.use.quantile(1) >= 2ms);
     CHECK(stats.connect.total() == 1);
 }
 
-TEST_CASE("a histogram's classes double", "[pool][stats]") {
+TEST_CASE("a histogram's buckets double in width", "[pool][stats]") {
     CHECK(DurationHistogram::bucket_of(-5ns) == 0);
     CHECK(DurationHistogram::bucket_of(0ns) == 0);
     CHECK(DurationHistogram::bucket_of(1ns) == 0);
@@ -155,28 +156,28 @@ TEST_CASE("a histogram's classes double", "[pool][stats]") {
     CHECK(histogram.quantile(0.999) == 1048576ns);
 }
 
-TEST_CASE("the error of a full pool says who holds it, and since when", "[pool][stats]") {
+TEST_CASE("the error of a full pool reports the oldest lease: its age and source line", "[pool][stats]") {
     ScriptedFactory factory;
     Pool pool{factory.hooks(), {.limit = 1, .name = "news@somewhere"}};
     auto held = pool.acquire();
     const unsigned line = __LINE__ - 1;
     CHECK_THAT(
-        refusal(pool, {}),
+        limit_error(pool, {}),
         Contains("news@somewhere: no resource is free (limit 1, in use 1, idle 0, waiting 0); oldest lease 0.") &&
             Contains(" s from observability_test.cpp:" + std::to_string(line) + "; last connect error: none"));
-    CHECK_THAT(refusal(pool, {.block = true, .timeout = 20ms}), Contains("news@somewhere: no resource within 2"));
+    CHECK_THAT(limit_error(pool, {.block = true, .timeout = 20ms}), Contains("news@somewhere: no resource within 2"));
 }
 
-TEST_CASE("the age of a lease is at least what was seen of it where the clock is not read each time", "[pool][stats]") {
+TEST_CASE("the age of a lease is a lower bound where the clock is not read on each acquire", "[pool][stats]") {
     ScriptedFactory factory;
     Pool pool{factory.plain_hooks(), {.limit = 1}};
     for (int i = 0; i < 100; ++i) pool.acquire().release();
     auto held = pool.acquire();
-    CHECK_THAT(refusal(pool, {}), Contains("oldest lease over 0.0 s from observability_test.cpp"));
-    CHECK_THAT(refusal(pool, {.block = true, .timeout = 60ms}), Contains("oldest lease over 0.1 s"));
+    CHECK_THAT(limit_error(pool, {}), Contains("oldest lease over 0.0 s from observability_test.cpp"));
+    CHECK_THAT(limit_error(pool, {.block = true, .timeout = 60ms}), Contains("oldest lease over 0.1 s"));
 }
 
-TEST_CASE("a lease beyond leak_threshold is reported once, with who acquired it", "[pool][stats]") {
+TEST_CASE("a lease beyond leak_threshold is reported once, with the source line of its acquire", "[pool][stats]") {
     LogCapture log;
     ScriptedFactory factory;
     const auto observer = std::make_shared<Recorder>();
@@ -187,14 +188,14 @@ TEST_CASE("a lease beyond leak_threshold is reported once, with who acquired it"
     const unsigned line = __LINE__ - 1;
     auto other = pool.acquire();
     other.release();
-    observer->take();
+    observer->drain();
     const auto now = Clock::now();
     pool.maintain(now + 59s);
     CHECK(pool.stats().leaks == 0);
     pool.maintain(now + 61s);
     pool.maintain(now + 62s);
     CHECK(pool.stats().leaks == 1);
-    CHECK(observer->take() == Events{"things leaked"});
+    CHECK(observer->drain() == Events{"things leaked"});
     REQUIRE(log.lines().size() == 1);
     CHECK_THAT(log.lines().front(), Contains("warning: things: a lease has lasted 61.0 s from observability_test.cpp:" +
                                              std::to_string(line)));
@@ -204,33 +205,33 @@ TEST_CASE("a lease beyond leak_threshold is reported once, with who acquired it"
     CHECK(pool.stats().leaks == 2);
 }
 
-TEST_CASE("an observer hears what happens, in order and without a lock", "[pool][stats]") {
-    struct Nosy : Recorder {
+TEST_CASE("an observer is called in order and without the pool's lock", "[pool][stats]") {
+    struct QueryingObserver : Recorder {
         void released(const std::string& pool, Nanoseconds used) override {
             Recorder::released(pool, used);
-            if (asked) (void)asked->stats();  // would hang if the pool's lock were held
+            if (queried_pool) (void)queried_pool->stats();  // would deadlock if the pool's lock were held
             throw std::runtime_error("goes nowhere");
         }
-        Pool* asked = nullptr;
+        Pool* queried_pool = nullptr;
     };
     ScriptedFactory factory;
-    const auto observer = std::make_shared<Nosy>();
+    const auto observer = std::make_shared<QueryingObserver>();
     Pool pool{factory.hooks(), {.limit = 1, .name = "p", .observer = observer}};
-    observer->asked = &pool;
+    observer->queried_pool = &pool;
     pool.acquire().release();
-    CHECK(observer->take() == Events{"p created", "p acquired", "p released"});
+    CHECK(observer->drain() == Events{"p created", "p acquired", "p released"});
     auto lease = pool.acquire();
     CHECK_FALSE(pool.try_acquire());
     lease.discard();
-    CHECK(observer->take() == Events{"p acquired", "p limit exceeded", "p released", "p closed 0"});
+    CHECK(observer->drain() == Events{"p acquired", "p limit exceeded", "p released", "p closed 0"});
     factory.on_create(ScriptedFactory::fails("refused"));
     CHECK_THROWS(pool.acquire());
-    CHECK(observer->take() == Events{"p create failed: refused"});
+    CHECK(observer->drain() == Events{"p create failed: refused"});
 }
 
-TEST_CASE("nothing is logged until somebody sets a logger", "[pool][stats]") {
+TEST_CASE("nothing is logged until a logger is set", "[pool][stats]") {
     CHECK_FALSE(kombu::is_logging());
-    kombu::log(kombu::LogLevel::error, "nobody hears it");
+    kombu::log(kombu::LogLevel::error, "not delivered");
     {
         LogCapture log;
         CHECK(kombu::is_logging());

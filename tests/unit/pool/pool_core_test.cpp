@@ -1,11 +1,12 @@
-#include "support/core_driver.hpp"
+// SPDX-License-Identifier: BSD-3-Clause
+#include "support/core_test.hpp"
 
 #include <deque>
 #include <random>
 #include <set>
 
 using namespace std::chrono_literals;
-using namespace driver;
+using namespace core_test;
 
 TEST_CASE("an empty pool reserves a slot before anything is created", "[pool][core]") {
     ManualClock clock;
@@ -16,7 +17,7 @@ TEST_CASE("an empty pool reserves a slot before anything is created", "[pool][co
     CHECK(core.acquire(clock.now()).outcome == AcquireOutcome::full);
 }
 
-TEST_CASE("a failed create hands its capacity to the longest waiting", "[pool][core]") {
+TEST_CASE("a failed create hands its capacity to the first waiter", "[pool][core]") {
     ManualClock clock;
     PoolCore core{{.limit = 1}, nullptr};
     const Decision first = core.acquire(clock.now());
@@ -24,31 +25,31 @@ TEST_CASE("a failed create hands its capacity to the longest waiting", "[pool][c
     core.enqueue(one);
     core.enqueue(two);
     core.create_failed(first.slot, clock.now());
-    CHECK(one.woken == 1);
+    CHECK(one.wake_count == 1);
     CHECK(one.decision.outcome == AcquireOutcome::create);
-    CHECK(two.woken == 0);
+    CHECK(two.wake_count == 0);
     CHECK(core.creating() == 1);
 }
 
-TEST_CASE("a released resource goes to the longest waiting and never becomes idle", "[pool][core]") {
+TEST_CASE("a released resource goes to the first waiter and never becomes idle", "[pool][core]") {
     ManualClock clock;
     PoolCore core{{.limit = 1}, nullptr};
-    const SlotId slot = take(core, clock);
+    const SlotId slot = lease_slot(core, clock);
     TestWaiter one{clock.now(), clock.in(1s)}, two{clock.now(), clock.in(1s)};
     core.enqueue(one);
     core.enqueue(two);
     CHECK(release(core, slot, clock) == PoolCore::ReleaseAction::keep);
     CHECK(one.decision.outcome == AcquireOutcome::use);
     CHECK(one.decision.slot == slot);
-    CHECK(two.woken == 0);
+    CHECK(two.wake_count == 0);
     CHECK(core.idle() == 0);
-    CHECK(leased(core) == 1);
+    CHECK(leased_count(core) == 1);
 }
 
-TEST_CASE("a waiter whose deadline has passed is told so and the next one is served", "[pool][core]") {
+TEST_CASE("a waiter whose deadline has passed gets a timeout and the next one is served", "[pool][core]") {
     ManualClock clock;
     PoolCore core{{.limit = 1}, nullptr};
-    const SlotId slot = take(core, clock);
+    const SlotId slot = lease_slot(core, clock);
     TestWaiter late{clock.now(), clock.in(10ms)}, patient{clock.now(), clock.in(1s)};
     core.enqueue(late);
     core.enqueue(patient);
@@ -62,19 +63,19 @@ TEST_CASE("a waiter whose deadline has passed is told so and the next one is ser
 TEST_CASE("a waiter that times out exactly as its slot arrives keeps the slot", "[pool][core]") {
     ManualClock clock;
     PoolCore core{{.limit = 1}, nullptr};
-    const SlotId slot = take(core, clock);
+    const SlotId slot = lease_slot(core, clock);
     TestWaiter waiter{clock.now(), clock.in(10ms)};
     core.enqueue(waiter);
     release(core, slot, clock);
     CHECK_FALSE(core.cancel(waiter, clock.now()));
     CHECK(waiter.decision.outcome == AcquireOutcome::use);
-    CHECK(leased(core) == 1);
+    CHECK(leased_count(core) == 1);
 }
 
 TEST_CASE("a waiter that gives up in the middle of the queue leaves the others in order", "[pool][core]") {
     ManualClock clock;
     PoolCore core{{.limit = 1}, nullptr};
-    const SlotId slot = take(core, clock);
+    const SlotId slot = lease_slot(core, clock);
     TestWaiter one{clock.now(), clock.in(1s)}, two{clock.now(), clock.in(1s)}, three{clock.now(), clock.in(1s)};
     for (TestWaiter* waiter : {&one, &two, &three}) core.enqueue(*waiter);
     CHECK(core.cancel(two, clock.now()));
@@ -88,17 +89,17 @@ TEST_CASE("a waiter that gives up in the middle of the queue leaves the others i
 TEST_CASE("discard frees capacity for a waiter at once", "[pool][core]") {
     ManualClock clock;
     PoolCore core{{.limit = 1}, nullptr};
-    const SlotId slot = take(core, clock);
+    const SlotId slot = lease_slot(core, clock);
     TestWaiter waiter{clock.now(), clock.in(1s)};
     core.enqueue(waiter);
     core.discard(slot, clock.now());
     CHECK(waiter.decision.outcome == AcquireOutcome::create);
 }
 
-TEST_CASE("growing serves as many waiters as there is room for", "[pool][core]") {
+TEST_CASE("growing serves as many waiters as the new capacity allows", "[pool][core]") {
     ManualClock clock;
     PoolCore core{{.limit = 1}, nullptr};
-    take(core, clock);
+    lease_slot(core, clock);
     TestWaiter one{clock.now(), clock.in(1s)}, two{clock.now(), clock.in(1s)}, three{clock.now(), clock.in(1s)};
     for (TestWaiter* waiter : {&one, &two, &three}) core.enqueue(*waiter);
     core.set_limit(3, {}, clock.now());
@@ -111,7 +112,7 @@ TEST_CASE("growing serves as many waiters as there is room for", "[pool][core]")
 TEST_CASE("shrinking closes the longest idle first", "[pool][core]") {
     ManualClock clock;
     PoolCore core{{.limit = 3}, nullptr};
-    const SlotId a = take(core, clock), b = take(core, clock), c = take(core, clock);
+    const SlotId a = lease_slot(core, clock), b = lease_slot(core, clock), c = lease_slot(core, clock);
     for (SlotId slot : {a, b, c}) release(core, slot, clock);
     const auto evicted = core.set_limit(1, {}, clock.now());
     CHECK(evicted.idle == std::vector<SlotId>{a, b});
@@ -124,7 +125,7 @@ TEST_CASE("the limit lowered while creating counts what is being created", "[poo
     const Decision creating = core.acquire(clock.now());
     CHECK_FALSE(core.may_resize(1, {}));
     CHECK(core.may_resize(1, {.ignore_errors = true}));
-    const SlotId other = take(core, clock);
+    const SlotId other = lease_slot(core, clock);
     core.set_limit(1, {.ignore_errors = true}, clock.now());
     CHECK(core.created(creating.slot, clock.now()) == PoolCore::CreateOutcome::leased);
     CHECK(release(core, other, clock) == PoolCore::ReleaseAction::close);
@@ -133,7 +134,7 @@ TEST_CASE("the limit lowered while creating counts what is being created", "[poo
     CHECK(release(core, creating.slot, clock) == PoolCore::ReleaseAction::keep);
 }
 
-TEST_CASE("a reset while creating has the resource made again in the same slot", "[pool][core]") {
+TEST_CASE("a reset while creating makes the caller create the resource again in the same slot", "[pool][core]") {
     ManualClock clock;
     PoolCore core{{.limit = 1}, nullptr};
     const Decision creating = core.acquire(clock.now());
@@ -144,23 +145,23 @@ TEST_CASE("a reset while creating has the resource made again in the same slot",
     CHECK(core.created(creating.slot, clock.now()) == PoolCore::CreateOutcome::leased);
 }
 
-TEST_CASE("after a reset what was leased is not counted and is closed when it comes back", "[pool][core]") {
+TEST_CASE("after a reset leased resources are not counted and are closed when released", "[pool][core]") {
     ManualClock clock;
     PoolCore core{{.limit = 1}, nullptr};
-    const SlotId slot = take(core, clock);
+    const SlotId slot = lease_slot(core, clock);
     const auto evicted = core.reset(clock.now());
     CHECK(evicted.leased == std::vector<SlotId>{slot});
-    CHECK(leased(core) == 0);
-    const SlotId fresh = take(core, clock);
-    CHECK(fresh != slot);
+    CHECK(leased_count(core) == 0);
+    const SlotId second = lease_slot(core, clock);
+    CHECK(second != slot);
     CHECK(release(core, slot, clock) == PoolCore::ReleaseAction::close);
-    CHECK(leased(core) == 1);
+    CHECK(leased_count(core) == 1);
 }
 
-TEST_CASE("a reset serves those who wait", "[pool][core]") {
+TEST_CASE("a reset serves the waiters", "[pool][core]") {
     ManualClock clock;
     PoolCore core{{.limit = 1}, nullptr};
-    take(core, clock);
+    lease_slot(core, clock);
     TestWaiter waiter{clock.now(), clock.in(1s)};
     core.enqueue(waiter);
     core.reset(clock.now());
@@ -170,7 +171,7 @@ TEST_CASE("a reset serves those who wait", "[pool][core]") {
 TEST_CASE("close wakes every waiter with an error", "[pool][core]") {
     ManualClock clock;
     PoolCore core{{.limit = 1}, nullptr};
-    const SlotId slot = take(core, clock);
+    const SlotId slot = lease_slot(core, clock);
     TestWaiter one{clock.now(), clock.in(1s)}, two{clock.now(), clock.in(1s)};
     core.enqueue(one);
     core.enqueue(two);
@@ -180,10 +181,10 @@ TEST_CASE("close wakes every waiter with an error", "[pool][core]") {
     CHECK(core.acquire(clock.now()).outcome == AcquireOutcome::closed);
     CHECK(release(core, slot, clock) == PoolCore::ReleaseAction::close);
 }
-TEST_CASE("a table is calm until somebody waits, and again some time after", "[pool][core]") {
+TEST_CASE("the fast path is disabled while a caller waits, and enabled again some time after", "[pool][core]") {
     ManualClock clock;
     PoolCore core{{.limit = 1}, nullptr};
-    const SlotId slot = take(core, clock);
+    const SlotId slot = lease_slot(core, clock);
     CHECK_FALSE(core.table().needs_slow_path());
     TestWaiter waiter{clock.now(), clock.in(1s)};
     core.enqueue(waiter);
@@ -197,17 +198,17 @@ TEST_CASE("a table is calm until somebody waits, and again some time after", "[p
     CHECK_FALSE(core.table().needs_slow_path());
 }
 
-TEST_CASE("a slot that is given back while the table goes over to another pool is nobody's", "[pool][core]") {
+TEST_CASE("a release is ignored when the table belongs to another pool by then", "[pool][core]") {
     ManualClock clock;
     auto core = std::make_unique<PoolCore>(PoolCore::Policy{.limit = 1}, nullptr);
     auto& table = core->table();
-    const SlotId slot = take(*core, clock);
+    const SlotId slot = lease_slot(*core, clock);
     auto& cell = table.cell(slot);
     core->discard(slot, clock.now());
     core.reset();
     PoolCore other{{.limit = 1}, nullptr};
-    REQUIRE(&other.table() == &table);  // tables are used again
-    table.notify_listener(slot);        // comes too late: nothing happens
+    REQUIRE(&other.table() == &table);  // tables are recycled
+    table.notify_listener(slot);        // too late: nothing happens
     CHECK(other.acquire(clock.now()).outcome == AcquireOutcome::create);
     CHECK(&table.cell(slot) == &cell);
 }
@@ -216,13 +217,13 @@ TEST_CASE("the invariants hold after each of 200,000 random steps", "[pool][core
     ManualClock clock;
     std::mt19937 random{20120713};
     std::size_t limit = 4;
-    const auto patience = GENERATE(0ms, 5ms);
+    const auto barging_window = GENERATE(0ms, 5ms);
     const std::size_t max_connecting = GENERATE(0U, 1U);
-    PoolCore core{{.limit = limit, .max_connecting = max_connecting, .barging_window = patience}, nullptr};
+    PoolCore core{{.limit = limit, .max_connecting = max_connecting, .barging_window = barging_window}, nullptr};
     std::vector<SlotId> creating, leased, closing;
     std::deque<TestWaiter> waiters;
     std::vector<TestWaiter*> queued;
-    std::size_t over = 0;  // how far a soft shrink left us above the limit
+    std::size_t excess = 0;  // slots above the limit after a soft shrink
 
     const auto collect = [&] {
         std::erase_if(queued, [&](TestWaiter* waiter) {
@@ -230,7 +231,7 @@ TEST_CASE("the invariants hold after each of 200,000 random steps", "[pool][core
             if (waiter->decision.outcome == AcquireOutcome::none) return false;
             if (waiter->decision.outcome == AcquireOutcome::create) creating.push_back(waiter->decision.slot);
             if (waiter->decision.outcome == AcquireOutcome::use) leased.push_back(waiter->decision.slot);
-            CHECK(waiter->woken >= (patience == 0ms ? 1 : 0));
+            CHECK(waiter->wake_count >= (barging_window == 0ms ? 1 : 0));
             return true;
         });
     };
@@ -256,10 +257,10 @@ TEST_CASE("the invariants hold after each of 200,000 random steps", "[pool][core
                     if (queued.empty()) waiters.clear();
                     queued.push_back(
                         &waiters.emplace_back(clock.now(), clock.in(std::chrono::milliseconds(random() % 40))));
-                    const Decision at_once = core.enqueue(*queued.back());
-                    if (at_once.outcome != AcquireOutcome::none) queued.pop_back();
-                    if (at_once.outcome == AcquireOutcome::use) leased.push_back(at_once.slot);
-                    if (at_once.outcome == AcquireOutcome::create) creating.push_back(at_once.slot);
+                    const Decision immediate = core.enqueue(*queued.back());
+                    if (immediate.outcome != AcquireOutcome::none) queued.pop_back();
+                    if (immediate.outcome == AcquireOutcome::use) leased.push_back(immediate.slot);
+                    if (immediate.outcome == AcquireOutcome::create) creating.push_back(immediate.slot);
                 }
                 break;
             }
@@ -307,9 +308,9 @@ TEST_CASE("the invariants hold after each of 200,000 random steps", "[pool][core
             }
         }
         collect();
-        over = core.live() + core.creating() > core.limit() ? core.live() + core.creating() - core.limit() : 0;
+        excess = core.live() + core.creating() > core.limit() ? core.live() + core.creating() - core.limit() : 0;
         // Above the limit only after a soft shrink, and then nothing is idle.
-        if (over != 0 && core.idle() != 0) FAIL("idle resources above the limit at step " << step);
+        if (excess != 0 && core.idle() != 0) FAIL("idle resources above the limit at step " << step);
         const bool may_connect = max_connecting == 0 || core.creating() < max_connecting;
         if (core.waiting() != 0 && (core.idle() != 0 || (core.used() < core.limit() && may_connect)))
             FAIL("a waiter starves at step " << step);
@@ -317,7 +318,7 @@ TEST_CASE("the invariants hold after each of 200,000 random steps", "[pool][core
         if (core.creating() != creating.size()) FAIL("creating is miscounted at step " << step);
         std::size_t in_use = 0;
         for (SlotId slot : leased) in_use += core.state(slot) == PoolCore::SlotState::live;
-        if (driver::leased(core) != in_use) FAIL("leases are miscounted at step " << step);
+        if (core_test::leased_count(core) != in_use) FAIL("leases are miscounted at step " << step);
         if (std::set<SlotId>(leased.begin(), leased.end()).size() != leased.size())
             FAIL("a slot has two owners at step " << step);
     }

@@ -1,17 +1,18 @@
-// Who waits, who is quicker, and who connects: the decisions about them, without threads.
-#include "support/core_driver.hpp"
+// SPDX-License-Identifier: BSD-3-Clause
+// Decisions about waiting, overtaking and connecting, without threads.
+#include "support/core_test.hpp"
 
 using namespace std::chrono_literals;
-using namespace driver;
+using namespace core_test;
 
-TEST_CASE("a newcomer may be quicker than a waiter that is young, which is poked and waits on", "[pool][core]") {
+TEST_CASE("a newcomer may overtake a notified waiter within the barging window, which waits on", "[pool][core]") {
     ManualClock clock;
     PoolCore core{{.limit = 1, .barging_window = 1ms}, nullptr};
-    const SlotId slot = take(core, clock);
+    const SlotId slot = lease_slot(core, clock);
     TestWaiter waiter{clock.now(), clock.in(1s)};
     core.enqueue(waiter);
     release(core, slot, clock);
-    CHECK(waiter.woken == 1);
+    CHECK(waiter.wake_count == 1);
     CHECK(waiter.notified());
     CHECK(core.idle() == 1);
     CHECK(core.acquire(clock.now()).outcome == AcquireOutcome::use);
@@ -21,10 +22,10 @@ TEST_CASE("a newcomer may be quicker than a waiter that is young, which is poked
     CHECK(core.waiting() == 1);
 }
 
-TEST_CASE("a poked waiter that finds its slot has it", "[pool][core]") {
+TEST_CASE("a notified waiter that finds its slot idle leases it", "[pool][core]") {
     ManualClock clock;
     PoolCore core{{.limit = 1, .barging_window = 1ms}, nullptr};
-    const SlotId slot = take(core, clock);
+    const SlotId slot = lease_slot(core, clock);
     TestWaiter waiter{clock.now(), clock.in(1s)};
     core.enqueue(waiter);
     release(core, slot, clock);
@@ -33,10 +34,10 @@ TEST_CASE("a poked waiter that finds its slot has it", "[pool][core]") {
     CHECK(core.waiting() == 0);
 }
 
-TEST_CASE("who has waited for longer than the patience is given the next slot by name", "[pool][core]") {
+TEST_CASE("a waiter whose barging window has passed is handed the next slot", "[pool][core]") {
     ManualClock clock;
     PoolCore core{{.limit = 1, .barging_window = 1ms}, nullptr};
-    const SlotId slot = take(core, clock);
+    const SlotId slot = lease_slot(core, clock);
     TestWaiter waiter{clock.now(), clock.in(1s)};
     core.enqueue(waiter);
     clock.advance(1ms);
@@ -46,7 +47,7 @@ TEST_CASE("who has waited for longer than the patience is given the next slot by
     CHECK(core.acquire(clock.now()).outcome == AcquireOutcome::full);
 }
 
-TEST_CASE("who may not wait is not refused because others wait for a turn to connect", "[pool][core]") {
+TEST_CASE("a caller that may not wait is not refused because others wait to connect", "[pool][core]") {
     ManualClock clock;
     PoolCore core{{.limit = 3, .max_connecting = 1, .barging_window = 1ms}, nullptr};
     CHECK(core.acquire(clock.now(), true).outcome == AcquireOutcome::create);
@@ -58,17 +59,17 @@ TEST_CASE("who may not wait is not refused because others wait for a turn to con
     CHECK(core.acquire(clock.now(), false).outcome == AcquireOutcome::create);
 }
 
-TEST_CASE("a poked waiter passes on what it does not need, also by giving up", "[pool][core]") {
+TEST_CASE("a notified waiter notifies the next one when it acquires or gives up", "[pool][core]") {
     ManualClock clock;
     PoolCore core{{.limit = 2, .barging_window = 1ms}, nullptr};
-    const SlotId a = take(core, clock), b = take(core, clock);
+    const SlotId a = lease_slot(core, clock), b = lease_slot(core, clock);
     TestWaiter one{clock.now(), clock.in(1s)}, two{clock.now(), clock.in(1s)};
     core.enqueue(one);
     core.enqueue(two);
     release(core, a, clock);
     release(core, b, clock);
-    CHECK(two.woken == 0);  // one at a time
-    SECTION("it takes one") {
+    CHECK(two.wake_count == 0);  // one waiter at a time is notified
+    SECTION("it acquires") {
         core.retry(one, clock.now());
         CHECK(one.decision.outcome == AcquireOutcome::use);
     }
@@ -78,10 +79,10 @@ TEST_CASE("a poked waiter passes on what it does not need, also by giving up", "
     CHECK(two.decision.outcome == AcquireOutcome::use);
 }
 
-TEST_CASE("what comes free between being refused and queueing is granted at once", "[pool][core]") {
+TEST_CASE("a slot that becomes free between acquire and enqueue is granted at once", "[pool][core]") {
     ManualClock clock;
     PoolCore core{{.limit = 1}, nullptr};
-    const SlotId slot = take(core, clock);
+    const SlotId slot = lease_slot(core, clock);
     CHECK(core.acquire(clock.now()).outcome == AcquireOutcome::full);
     release(core, slot, clock);
     TestWaiter waiter{clock.now(), clock.in(1s)};

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 // The behaviours G9 to G16 of Kombu's pool groups, on stub resources; those of producers are in pools_test.cpp.
 #include "support/catch.hpp"
 #include "support/eventually.hpp"
@@ -22,12 +23,12 @@ using Group = kombu::PoolGroup<std::string, Pool>;
 struct Fixture {
     ScriptedFactory factory;
     Group::Create create = [this](const std::string& name, const kombu::PoolOptions& options) {
-        ++pools_made;
+        ++pools_created;
         kombu::PoolOptions own = options;
         own.name = name;
         return std::make_unique<Pool>(factory.hooks(), own);
     };
-    std::atomic<int> pools_made{0};
+    std::atomic<int> pools_created{0};
 };
 
 }  // namespace
@@ -139,7 +140,7 @@ TEST_CASE_METHOD(Fixture, "a group belongs to one registry", "[group]") {
     CHECK_THROWS_AS(other.add(group), kombu::ConfigurationError);
 }
 
-TEST_CASE("what closes a resource may use the registry", "[group]") {
+TEST_CASE("the close hook of a resource may use the registry", "[group]") {
     GroupRegistry registry{2};
     Group group{[&](const std::string&, const kombu::PoolOptions& options) {
                     kombu::ResourceFactory<Thing> hooks;
@@ -156,7 +157,7 @@ TEST_CASE("what closes a resource may use the registry", "[group]") {
     CHECK(group["a"].stats().closed == 2);
 }
 
-TEST_CASE_METHOD(Fixture, "a failing create leaves no trace and is tried again", "[group]") {
+TEST_CASE_METHOD(Fixture, "a pool that cannot be created is not stored, and is tried again", "[group]") {
     bool fail = true;
     Group group{[&](const std::string& name, const kombu::PoolOptions& options) {
                     if (fail) throw std::runtime_error("not yet");
@@ -172,7 +173,7 @@ TEST_CASE_METHOD(Fixture, "a failing create leaves no trace and is tried again",
 TEST_CASE_METHOD(Fixture, "sixteen threads that touch a key at once get one pool", "[group][threads]") {
     for (int round = 0; round < 200; ++round) {
         Group group{create, 1};
-        pools_made = 0;
+        pools_created = 0;
         std::latch start{16};
         std::vector<std::future<Pool*>> seen;
         for (int i = 0; i < 16; ++i)
@@ -183,7 +184,7 @@ TEST_CASE_METHOD(Fixture, "sixteen threads that touch a key at once get one pool
         std::set<Pool*> pools;
         for (auto& pool : seen) pools.insert(pool.get());
         REQUIRE(pools.size() == 1);
-        REQUIRE(pools_made == 1);
+        REQUIRE(pools_created == 1);
     }
 }
 
@@ -250,7 +251,7 @@ TEST_CASE_METHOD(Fixture, "the statistics of a registry are those of all its poo
     CHECK(stranger.stats().size() == 1);
 }
 
-TEST_CASE_METHOD(Fixture, "a repeated look-up finds the pool of its key, and never one that is gone", "[group]") {
+TEST_CASE_METHOD(Fixture, "a repeated look-up finds the pool of its key, and never a destroyed one", "[group]") {
     const std::string long_key(200, 'x');
     std::optional<Group> group{std::in_place, create, 1};
     for (int round = 0; round < 3; ++round) {
@@ -266,20 +267,20 @@ TEST_CASE_METHOD(Fixture, "a repeated look-up finds the pool of its key, and nev
             CHECK(&(*group)[long_key] == &huge);
         }
         if (round == 0) {
-            const int made = pools_made;
+            const int made = pools_created;
             group->erase("a");
             (void)(*group)["a"];
-            CHECK(pools_made == made + 1);
+            CHECK(pools_created == made + 1);
         } else {
-            const int made = pools_made;
+            const int made = pools_created;
             group.emplace(create, 1);
             (void)(*group)["a"];
-            CHECK(pools_made == made + 1);
+            CHECK(pools_created == made + 1);
         }
     }
 }
 
-TEST_CASE_METHOD(Fixture, "callers that wait when their group is destroyed are told so, and leases live on",
+TEST_CASE_METHOD(Fixture, "callers that wait when their group is destroyed get PoolClosed, and leases stay valid",
                  "[group][threads]") {
     std::optional<Group> group{std::in_place, create, 1};
     auto lease = (*group)["a"].acquire();
@@ -297,7 +298,7 @@ TEST_CASE_METHOD(Fixture, "callers that wait when their group is destroyed are t
 
 namespace {
 
-/// Two of these with the same text are not the same.
+/// Keys with the same text and different tenants are different.
 struct TenantKey {
     std::string url;
     int tenant = 0;
@@ -323,7 +324,7 @@ TEST_CASE_METHOD(Fixture, "keys that only convert to the same text have pools of
     CHECK(&group[{"amqp://", 1}] == &one);
 }
 
-TEST_CASE_METHOD(Fixture, "what closes an erased pool may look at the statistics", "[group]") {
+TEST_CASE_METHOD(Fixture, "the close hook of an erased pool may read the statistics", "[group]") {
     GroupRegistry registry{2};
     Group group{[&](const std::string&, const kombu::PoolOptions& options) {
                     auto hooks = factory.plain_hooks();

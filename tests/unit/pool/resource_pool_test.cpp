@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 // The behaviours P1 to P25 of Kombu's pools; docs/parity.md lists those that differ.
 #include "support/catch.hpp"
 #include "support/scripted_factory.hpp"
@@ -25,7 +26,7 @@ TEST_CASE("P1 a pool without a create function is refused", "[pool]") {
     CHECK_THROWS_AS(Pool(kombu::ResourceFactory<Thing>{}), kombu::ConfigurationError);
 }
 
-TEST_CASE("P2 a new pool has made nothing", "[pool]") {
+TEST_CASE("P2 a new pool has created nothing", "[pool]") {
     ScriptedFactory factory;
     Pool pool{factory.hooks(), {.limit = 5}};
     CHECK(pool.limit() == 5);
@@ -46,7 +47,7 @@ TEST_CASE("P3 acquired resources are in use, released ones idle", "[pool]") {
     CHECK(factory.created() == 2);
 }
 
-TEST_CASE("P4 acquire beyond the limit without blocking throws LimitExceeded that tells the limit", "[pool]") {
+TEST_CASE("P4 acquire beyond the limit without blocking throws LimitExceeded with the limit", "[pool]") {
     ScriptedFactory factory;
     Pool pool{factory.hooks(), {.limit = 1, .name = "things"}};
     auto held = pool.acquire();
@@ -59,7 +60,7 @@ TEST_CASE("P4 acquire beyond the limit without blocking throws LimitExceeded tha
     }
 }
 
-TEST_CASE("P5 a blocking acquire on a full pool throws LimitExceeded when its time is over, and not before", "[pool]") {
+TEST_CASE("P5 a blocking acquire on a full pool throws LimitExceeded after its timeout, not before", "[pool]") {
     ScriptedFactory factory;
     Pool pool{factory.hooks(), {.limit = 1}};
     auto held = pool.acquire();
@@ -103,11 +104,11 @@ TEST_CASE("P7 when create throws the slot is free again and the error passes on"
         (void)pool.acquire();
         FAIL("acquired beyond the limit");
     } catch (const kombu::LimitExceeded& error) {
-        CHECK(error.report().last_error == "");  // creating has worked since
+        CHECK(error.report().last_error == "");  // a later create has succeeded
     }
 }
 
-TEST_CASE("the error of a full pool tells how creating failed last", "[pool]") {
+TEST_CASE("the error of a full pool reports the last create error", "[pool]") {
     ScriptedFactory factory;
     Pool pool{factory.hooks(), {.limit = 2}};
     auto lease = pool.acquire();
@@ -122,14 +123,14 @@ TEST_CASE("the error of a full pool tells how creating failed last", "[pool]") {
     }
 }
 
-TEST_CASE("a call whose resource was dragged away waits within its time, and tells how long", "[pool]") {
+TEST_CASE("an acquire that lost its resource to a reset waits within its timeout, and reports how long", "[pool]") {
     ScriptedFactory factory;
     Pool pool{factory.hooks(), {.limit = 1}};
     pool.acquire().release();
-    Lease<Thing> thief;
+    Lease<Thing> competitor;
     factory.on_prepare([&] {
         pool.reset();
-        thief = pool.acquire();
+        competitor = pool.acquire();
     });
     try {
         (void)pool.acquire({.block = true, .timeout = 30ms});
@@ -173,7 +174,7 @@ TEST_CASE("P8 when a used resource cannot be prepared it goes back and the error
     CHECK(pool.acquire()->id == 1);
 }
 
-TEST_CASE("P9 an unlimited pool makes a new resource for each acquire and keeps none", "[pool]") {
+TEST_CASE("P9 an unlimited pool creates a resource for each acquire and keeps none", "[pool]") {
     ScriptedFactory factory;
     Pool pool{factory.hooks()};
     auto a = pool.acquire();
@@ -231,7 +232,7 @@ TEST_CASE("P13 a pool in use can grow", "[pool]") {
     CHECK(idle_and_used(pool) == Counts{2, 0});
 }
 
-TEST_CASE("P14 a forced shrink drags away what is in use", "[pool]") {
+TEST_CASE("P14 a forced shrink interrupts what is in use", "[pool]") {
     ScriptedFactory factory;
     Pool pool{factory.hooks(), {.limit = 2}};
     auto a = pool.acquire();
@@ -256,7 +257,7 @@ TEST_CASE("P15 a resize with reset leaves an empty pool that works", "[pool]") {
     CHECK(c->id == 3);
 }
 
-TEST_CASE("P16 the limit can be lifted while in use, and set again without phantoms", "[pool]") {
+TEST_CASE("P16 the limit can be lifted while in use, and set again with a correct count", "[pool]") {
     ScriptedFactory factory;
     Pool pool{factory.hooks(), {.limit = 10}};
     auto held = pool.acquire();
@@ -307,7 +308,7 @@ TEST_CASE("P18 force_close_all closes what is idle and interrupts what is in use
     CHECK(factory.closed() == 2);
 }
 
-TEST_CASE("P18 what close and recycle throw goes nowhere", "[pool]") {
+TEST_CASE("P18 exceptions of close and recycle are swallowed", "[pool]") {
     kombu::ResourceFactory<Thing> hooks;
     hooks.create = [](kombu::Deadline) { return std::make_shared<Thing>(1); };
     hooks.close = [](Thing&) { throw std::runtime_error("close"); };
@@ -354,7 +355,7 @@ TEST_CASE("P24 a lease destroyed by an exception discards its resource", "[pool]
     CHECK(pool.acquire()->id == 2);
 }
 
-TEST_CASE("P24 a lease that lives and ends inside a catch block or a destructor is not taken for unwinding", "[pool]") {
+TEST_CASE("P24 a lease that begins and ends in a catch block or a destructor is not treated as unwinding", "[pool]") {
     ScriptedFactory factory;
     Pool pool{factory.hooks(), {.limit = 1}};
     struct Cleanup {

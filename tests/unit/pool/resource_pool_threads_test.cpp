@@ -1,4 +1,5 @@
-// Callers that meet in one pool: each step is waited for, none is slept for.
+// SPDX-License-Identifier: BSD-3-Clause
+// Concurrent callers of one pool. The tests wait for each step and do not sleep.
 #include "support/catch.hpp"
 #include "support/eventually.hpp"
 #include "support/scripted_factory.hpp"
@@ -29,7 +30,7 @@ TEST_CASE("a blocked acquire gets what is released, discarded, grown or reset", 
     CHECK(pool.stats().waiting == 0);
 }
 
-TEST_CASE("closing the pool wakes those who wait with PoolClosed", "[pool][threads]") {
+TEST_CASE("closing the pool wakes the waiters with PoolClosed", "[pool][threads]") {
     ScriptedFactory factory;
     Pool pool{factory.hooks(), {.limit = 1}};
     auto held = pool.acquire();
@@ -40,7 +41,7 @@ TEST_CASE("closing the pool wakes those who wait with PoolClosed", "[pool][threa
     CHECK_THROWS_AS(waiter.get(), kombu::PoolClosed);
 }
 
-TEST_CASE("a create that fails while others wait hands its capacity on", "[pool][threads]") {
+TEST_CASE("a create that fails while others wait hands its capacity to a waiter", "[pool][threads]") {
     ScriptedFactory factory;
     Pool pool{factory.hooks(), {.limit = 1}};
     std::promise<void> fail;
@@ -70,7 +71,7 @@ TEST_CASE("other callers are served while a create is slow", "[pool][threads]") 
     slow.get();
 }
 
-TEST_CASE("a reset while a resource is being created gives its caller a fresh one", "[pool][threads]") {
+TEST_CASE("a reset while a resource is being created gives its caller a new one", "[pool][threads]") {
     ScriptedFactory factory;
     Pool pool{factory.hooks(), {.limit = 1}};
     std::promise<void> go;
@@ -84,7 +85,7 @@ TEST_CASE("a reset while a resource is being created gives its caller a fresh on
     CHECK(factory.most_live() == 1);
 }
 
-TEST_CASE("a reset while a used resource is being prepared gives its caller a fresh one when that one is dead",
+TEST_CASE("a reset while a used resource is being prepared gives its caller a new one when the used one is dead",
           "[pool][threads]") {
     ScriptedFactory factory;
     Pool pool{factory.hooks(), {.limit = 1}};
@@ -98,7 +99,7 @@ TEST_CASE("a reset while a used resource is being prepared gives its caller a fr
     CHECK_FALSE(factory.closed_twice);
 }
 
-TEST_CASE("closing the pool while a resource is being created closes that too", "[pool][threads]") {
+TEST_CASE("closing the pool while a resource is being created closes that resource too", "[pool][threads]") {
     ScriptedFactory factory;
     Pool pool{factory.hooks(), {.limit = 1}};
     factory.on_create([&] { pool.close(); });

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
 #include "support/catch.hpp"
@@ -8,8 +9,8 @@
 
 #include <cstddef>
 
-/// What the front does around a PoolCore, step by step and without threads.
-namespace driver {
+/// Drives a PoolCore as the pool's engine does, step by step and without threads.
+namespace core_test {
 
 using kombu::detail::AcquireOutcome;
 using kombu::detail::Decision;
@@ -18,11 +19,11 @@ using kombu::detail::SlotId;
 
 struct TestWaiter : kombu::detail::Waiter {
     using Waiter::Waiter;
-    void wake() noexcept override { ++woken; }
-    int woken = 0;
+    void wake() noexcept override { ++wake_count; }
+    int wake_count = 0;
 };
 
-inline SlotId take(PoolCore& core, const ManualClock& clock) {
+inline SlotId lease_slot(PoolCore& core, const ManualClock& clock) {
     const Decision decision = core.acquire(clock.now());
     if (decision.outcome == AcquireOutcome::create)
         REQUIRE(core.created(decision.slot, clock.now()) == PoolCore::CreateOutcome::leased);
@@ -30,12 +31,12 @@ inline SlotId take(PoolCore& core, const ManualClock& clock) {
     return decision.slot;
 }
 
-/// A lease ends with its resource in good order: by the fast path, and by the core when that was not all.
+/// Releases a slot: on the fast path, and by PoolCore::released() when the listener must be notified.
 inline PoolCore::ReleaseAction release(PoolCore& core, SlotId slot, const ManualClock& clock) {
     return core.table().release(core.table().cell(slot)) ? PoolCore::ReleaseAction::keep
                                                          : core.released(slot, clock.now());
 }
 
-inline std::size_t leased(const PoolCore& core) { return core.live() - core.idle(); }
+inline std::size_t leased_count(const PoolCore& core) { return core.live() - core.idle(); }
 
-}  // namespace driver
+}  // namespace core_test

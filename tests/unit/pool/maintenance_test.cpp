@@ -1,5 +1,6 @@
-// What a pool does beyond lending: each option, with what happens without it. Time is given to maintain(), not waited
-// for.
+// SPDX-License-Identifier: BSD-3-Clause
+// Options of a pool beyond lending, each with what happens without it. The tests pass the time to maintain() and do not
+// wait for it.
 #include "support/catch.hpp"
 #include "support/eventually.hpp"
 #include "support/scripted_factory.hpp"
@@ -22,12 +23,12 @@ namespace {
 
 using Pool = ResourcePool<Thing>;
 
-PoolOptions by_hand(PoolOptions options) {
+PoolOptions without_background(PoolOptions options) {
     options.maintain_in_background = false;
     return options;
 }
 
-/// Has `count` resources idle.
+/// Makes `count` resources idle.
 void fill(Pool& pool, std::size_t count) {
     std::vector<Lease<Thing>> leases;
     for (std::size_t i = 0; i < count; ++i) leases.push_back(pool.acquire());
@@ -35,7 +36,7 @@ void fill(Pool& pool, std::size_t count) {
 
 }  // namespace
 
-TEST_CASE("preload keeps that many idle, in the background", "[pool][upkeep]") {
+TEST_CASE("preload keeps that many idle, in the background", "[pool][maintenance]") {
     ScriptedFactory factory;
     Pool pool{factory.hooks(), {.limit = 5, .preload = 2}};
     REQUIRE(eventually([&] { return pool.stats().idle == 2; }));
@@ -44,19 +45,19 @@ TEST_CASE("preload keeps that many idle, in the background", "[pool][upkeep]") {
     CHECK(factory.created() == 3);
 }
 
-TEST_CASE("preload stays within the limit, and without it nothing is made", "[pool][upkeep]") {
+TEST_CASE("preload stays within the limit, and without it nothing is created", "[pool][maintenance]") {
     ScriptedFactory factory;
-    Pool pool{factory.hooks(), by_hand({.limit = 3, .preload = 5})};
+    Pool pool{factory.hooks(), without_background({.limit = 3, .preload = 5})};
     pool.maintain();
     CHECK(pool.stats().idle == 3);
-    Pool lazy{factory.hooks(), by_hand({.limit = 3})};
+    Pool lazy{factory.hooks(), without_background({.limit = 3})};
     lazy.maintain();
     CHECK(lazy.stats().idle == 0);
 }
 
-TEST_CASE("a failing preload tries again later, less and less often, and tells", "[pool][upkeep]") {
+TEST_CASE("a failing preload is retried after growing delays, and counted", "[pool][maintenance]") {
     ScriptedFactory factory;
-    Pool pool{factory.hooks(), by_hand({.limit = 3, .preload = 1})};
+    Pool pool{factory.hooks(), without_background({.limit = 3, .preload = 1})};
     const auto now = Clock::now();
     for (int i = 0; i < 2; ++i) factory.on_create(ScriptedFactory::fails("refused"));
     pool.maintain(now);
@@ -70,20 +71,21 @@ TEST_CASE("a failing preload tries again later, less and less often, and tells",
     CHECK(pool.stats().idle == 1);
 }
 
-TEST_CASE("max_waiters refuses who would wait behind that many", "[pool][upkeep]") {
+TEST_CASE("max_waiters refuses callers beyond that number of waiters", "[pool][maintenance]") {
     ScriptedFactory factory;
     Pool pool{factory.hooks(), {.limit = 1, .max_waiters = 1}};
     auto held = pool.acquire();
     auto waiter = std::async(std::launch::async, [&] { return pool.acquire({.block = true, .timeout = 20s})->id; });
     REQUIRE(eventually([&] { return pool.stats().waiting == 1; }));
     const auto start = Clock::now();
-    CHECK_THROWS_WITH(pool.acquire({.block = true, .timeout = 20s}), Contains("too many wait"));
+    CHECK_THROWS_WITH(pool.acquire({.block = true, .timeout = 20s}), Contains("too many callers are waiting"));
     CHECK(Clock::now() - start < 5s);
     held.release();
     CHECK(waiter.get() == 1);
 }
 
-TEST_CASE("max_connecting has callers wait for what comes first instead of connecting all at once", "[pool][upkeep]") {
+TEST_CASE("with max_connecting callers wait for a release or a create instead of all connecting",
+          "[pool][maintenance]") {
     ScriptedFactory factory;
     Pool pool{factory.hooks(), {.limit = 10, .max_connecting = 1}};
     auto held = pool.acquire();
@@ -93,7 +95,7 @@ TEST_CASE("max_connecting has callers wait for what comes first instead of conne
     REQUIRE(eventually([&] { return pool.stats().connecting == 1; }));
     auto second = std::async(std::launch::async, [&] { return pool.acquire({.block = true, .timeout = 20s})->id; });
     REQUIRE(eventually([&] { return pool.stats().waiting == 1; }));
-    auto third = pool.acquire();  // who may not wait connects all the same
+    auto third = pool.acquire();  // a caller that may not wait connects nevertheless
     CHECK(third->id == 2);
     held.release();
     CHECK(second.get() == 1);
@@ -103,7 +105,7 @@ TEST_CASE("max_connecting has callers wait for what comes first instead of conne
     CHECK(factory.created() == 3);
 }
 
-TEST_CASE("who waits because others connect goes on when one of them has failed", "[pool][upkeep]") {
+TEST_CASE("a caller that waits because of max_connecting goes on when a connect fails", "[pool][maintenance]") {
     ScriptedFactory factory;
     Pool pool{factory.hooks(), {.limit = 10, .max_connecting = 1}};
     std::promise<void> fail;
@@ -120,9 +122,9 @@ TEST_CASE("who waits because others connect goes on when one of them has failed"
     CHECK(second.get() == 1);
 }
 
-TEST_CASE("a spike is served by what comes back, not by new connections", "[pool][upkeep]") {
+TEST_CASE("a spike is served by released resources, not by new ones", "[pool][maintenance]") {
     ScriptedFactory factory;
-    Pool pool{factory.hooks(), by_hand({.limit = 50, .preload = 5})};
+    Pool pool{factory.hooks(), without_background({.limit = 50, .preload = 5})};
     pool.warm_up(5);
     std::promise<void> connect;
     const auto connected = connect.get_future().share();
@@ -136,16 +138,16 @@ TEST_CASE("a spike is served by what comes back, not by new connections", "[pool
             auto lease = pool.acquire({.block = true, .timeout = 20s});
             ++served;
         });
-    // Whoever does not connect is served while those still do.
+    // Callers that do not connect are served while the others still connect.
     CHECK(eventually([&] { return served >= 45; }));
     connect.set_value();
     for (auto& caller : callers) caller.join();
     CHECK(factory.created() <= 10);
 }
 
-TEST_CASE("idle_timeout closes what was idle for so long, but for what preload keeps", "[pool][upkeep]") {
+TEST_CASE("idle_timeout closes resources idle for longer, except those that preload keeps", "[pool][maintenance]") {
     ScriptedFactory factory;
-    Pool pool{factory.hooks(), by_hand({.limit = 5, .preload = 1, .idle_timeout = 60s})};
+    Pool pool{factory.hooks(), without_background({.limit = 5, .preload = 1, .idle_timeout = 60s})};
     fill(pool, 3);
     const auto now = Clock::now();
     pool.maintain(now + 50s);
@@ -153,13 +155,13 @@ TEST_CASE("idle_timeout closes what was idle for so long, but for what preload k
     pool.maintain(now + 61s);
     CHECK(pool.stats().idle == 1);
     CHECK(pool.stats().closed_for(CloseReason::idle_timeout) == 2);
-    Pool keeping{factory.hooks(), by_hand({.limit = 5})};
+    Pool keeping{factory.hooks(), without_background({.limit = 5})};
     fill(keeping, 3);
     keeping.maintain(now + 1000h);
     CHECK(keeping.stats().idle == 3);
 }
 
-TEST_CASE("idle_timeout works in the background", "[pool][upkeep]") {
+TEST_CASE("idle_timeout works in the background", "[pool][maintenance]") {
     ScriptedFactory factory;
     Pool pool{factory.hooks(), {.limit = 5, .idle_timeout = 20ms}};
     fill(pool, 3);
@@ -167,9 +169,9 @@ TEST_CASE("idle_timeout works in the background", "[pool][upkeep]") {
     CHECK(factory.live() == 0);
 }
 
-TEST_CASE("max_lifetime closes what is older when it is idle, never what is in use", "[pool][upkeep]") {
+TEST_CASE("max_lifetime closes older resources when they are idle, never in use", "[pool][maintenance]") {
     ScriptedFactory factory;
-    Pool pool{factory.hooks(), by_hand({.limit = 2, .max_lifetime = 60s})};
+    Pool pool{factory.hooks(), without_background({.limit = 2, .max_lifetime = 60s})};
     auto used = pool.acquire();
     pool.acquire().release();
     const auto now = Clock::now();
@@ -183,9 +185,9 @@ TEST_CASE("max_lifetime closes what is older when it is idle, never what is in u
     CHECK(pool.stats().closed_for(CloseReason::max_lifetime) == 2);
 }
 
-TEST_CASE("lifetimes differ by up to a quarter", "[pool][upkeep]") {
+TEST_CASE("lifetimes differ by up to a quarter", "[pool][maintenance]") {
     ScriptedFactory factory;
-    Pool pool{factory.hooks(), by_hand({.limit = 100, .max_lifetime = 100s})};
+    Pool pool{factory.hooks(), without_background({.limit = 100, .max_lifetime = 100s})};
     fill(pool, 100);
     const auto now = Clock::now();
     pool.maintain(now + 74s);
@@ -197,11 +199,11 @@ TEST_CASE("lifetimes differ by up to a quarter", "[pool][upkeep]") {
     CHECK(factory.closed() == 100);
 }
 
-TEST_CASE("validate looks at each used resource before it is lent, and a dead one is replaced", "[pool][upkeep]") {
+TEST_CASE("validate checks each used resource before it is leased, and a dead one is replaced", "[pool][maintenance]") {
     ScriptedFactory factory;
-    Pool pool{factory.looking_hooks(), {.limit = 2}};
+    Pool pool{factory.validating_hooks(), {.limit = 2}};
     pool.acquire().release();
-    CHECK(factory.validated == 0);  // it was new
+    CHECK(factory.validated == 0);  // it was just created
     auto lease = pool.acquire();
     CHECK(factory.validated == 1);
     lease->dead = true;
@@ -210,51 +212,51 @@ TEST_CASE("validate looks at each used resource before it is lent, and a dead on
     CHECK(pool.stats().closed_for(CloseReason::dead) == 1);
 }
 
-TEST_CASE("validate_after spares what was idle for less", "[pool][upkeep]") {
+TEST_CASE("validate_after skips resources idle for less", "[pool][maintenance]") {
     ScriptedFactory factory;
-    Pool pool{factory.looking_hooks(), {.limit = 1, .validate_after = 1h}};
+    Pool pool{factory.validating_hooks(), {.limit = 1, .validate_after = 1h}};
     for (int i = 0; i < 5; ++i) pool.acquire().release();
     CHECK(factory.validated == 0);
-    Pool impatient{factory.looking_hooks(), {.limit = 1, .validate_after = 1ns}};
+    Pool impatient{factory.validating_hooks(), {.limit = 1, .validate_after = 1ns}};
     impatient.acquire().release();
-    // The clock for this moves in steps of milliseconds.
+    // The coarse clock advances in steps of milliseconds.
     CHECK(eventually([&] {
         impatient.acquire().release();
         return factory.validated > 0;
     }));
 }
 
-TEST_CASE("keepalive is called on what was idle for so long, and closes what is dead", "[pool][upkeep]") {
+TEST_CASE("keepalive is called on resources idle for that long, and dead ones are closed", "[pool][maintenance]") {
     ScriptedFactory factory;
     auto hooks = factory.plain_hooks();
-    std::multiset<int> asked;
+    std::multiset<int> kept_alive;
     hooks.keepalive = [&](Thing& thing, kombu::Deadline deadline) {
-        asked.insert(thing.id);
+        kept_alive.insert(thing.id);
         CHECK_FALSE(deadline.is_never());
         return thing.id != 2;
     };
-    Pool pool{hooks, by_hand({.limit = 3, .keepalive = 60s})};
+    Pool pool{hooks, without_background({.limit = 3, .keepalive = 60s})};
     fill(pool, 3);
     auto used = pool.acquire();
     const auto now = Clock::now();
     pool.maintain(now + 30s);
-    CHECK(asked.empty());
+    CHECK(kept_alive.empty());
     pool.maintain(now + 61s);
-    CHECK(asked == std::multiset<int>{1, 2});
-    pool.maintain(now + 90s);  // not again so soon
-    CHECK(asked.size() == 2);
+    CHECK(kept_alive == std::multiset<int>{1, 2});
+    pool.maintain(now + 90s);  // not due again
+    CHECK(kept_alive.size() == 2);
     pool.maintain(now + 130s);
-    CHECK(asked == std::multiset<int>{1, 1, 2});
+    CHECK(kept_alive == std::multiset<int>{1, 1, 2});
     CHECK(pool.stats().closed_for(CloseReason::dead) == 1);
     CHECK(pool.stats().idle == 1);
 }
 
-TEST_CASE("warm_up makes resources now, and reports why it cannot", "[pool][upkeep]") {
+TEST_CASE("warm_up creates resources now, and throws the create error", "[pool][maintenance]") {
     ScriptedFactory factory;
     Pool pool{factory.hooks(), {.limit = 3}};
     pool.warm_up(2);
     CHECK(pool.stats().idle == 2);
-    pool.warm_up(2, 5s);  // there are as many
+    pool.warm_up(2, 5s);  // two exist already
     CHECK(factory.created() == 2);
     factory.on_create(ScriptedFactory::fails("access refused"));
     CHECK_THROWS_WITH(pool.warm_up(3, kombu::Deadline::after(5s)), "access refused");
@@ -268,7 +270,7 @@ TEST_CASE("warm_up makes resources now, and reports why it cannot", "[pool][upke
     CHECK_THROWS_AS(late.warm_up(1), kombu::PoolClosed);
 }
 
-TEST_CASE("try_acquire gives an empty lease instead of an error", "[pool][upkeep]") {
+TEST_CASE("try_acquire gives an empty lease instead of an error", "[pool][maintenance]") {
     ScriptedFactory factory;
     Pool pool{factory.hooks(), {.limit = 1}};
     auto lease = pool.try_acquire();
@@ -282,7 +284,7 @@ TEST_CASE("try_acquire gives an empty lease instead of an error", "[pool][upkeep
     CHECK_THROWS_AS(pool.try_acquire(), kombu::PoolClosed);
 }
 
-TEST_CASE("a detached resource is its taker's, and its slot is free", "[pool][upkeep]") {
+TEST_CASE("a detached resource belongs to the caller, and its slot is free", "[pool][maintenance]") {
     ScriptedFactory factory;
     std::shared_ptr<Thing> mine;
     {
@@ -297,7 +299,7 @@ TEST_CASE("a detached resource is its taker's, and its slot is free", "[pool][up
     CHECK(mine->closed == 0);
 }
 
-TEST_CASE("take_idle lends what is idle and makes nothing", "[pool][upkeep]") {
+TEST_CASE("take_idle leases an idle resource and creates none", "[pool][maintenance]") {
     ScriptedFactory factory;
     Pool pool{factory.hooks(), {.limit = 2}};
     CHECK_FALSE(pool.acquire_idle());
@@ -308,12 +310,12 @@ TEST_CASE("take_idle lends what is idle and makes nothing", "[pool][upkeep]") {
     CHECK(factory.created() == 1);
 }
 
-TEST_CASE("the maintenance thread is there only while a pool needs it", "[pool][upkeep]") {
+TEST_CASE("the maintenance thread runs only while a pool needs it", "[pool][maintenance]") {
     ScriptedFactory factory;
     REQUIRE(eventually([] { return !kombu::detail::maintenance_thread().is_running(); }));
     {
         Pool plain{factory.hooks(), {.limit = 1, .max_waiters = 3, .validate_after = 1s}};
-        Pool own{factory.hooks(), by_hand({.limit = 1, .idle_timeout = 1s})};
+        Pool own{factory.hooks(), without_background({.limit = 1, .idle_timeout = 1s})};
         CHECK_FALSE(kombu::detail::maintenance_thread().is_running());
         Pool needing{factory.hooks(), {.limit = 1, .idle_timeout = 1s}};
         CHECK(kombu::detail::maintenance_thread().is_running());
@@ -321,25 +323,25 @@ TEST_CASE("the maintenance thread is there only while a pool needs it", "[pool][
     CHECK(eventually([] { return !kombu::detail::maintenance_thread().is_running(); }));
 }
 
-TEST_CASE("keepalive leaves all resources but one to the pool's users, and all when they wait", "[pool][upkeep]") {
+TEST_CASE("keepalive leases one resource at a time", "[pool][maintenance]") {
     ScriptedFactory factory;
     auto hooks = factory.plain_hooks();
-    Pool* asked = nullptr;
+    Pool* kept_alive = nullptr;
     int calls = 0;
     hooks.keepalive = [&](Thing&, kombu::Deadline) {
         ++calls;
-        CHECK(asked->stats().in_use == 1);
-        CHECK(asked->stats().idle == 2);
+        CHECK(kept_alive->stats().in_use == 1);
+        CHECK(kept_alive->stats().idle == 2);
         return true;
     };
-    Pool pool{hooks, by_hand({.limit = 3, .keepalive = 60s})};
-    asked = &pool;
+    Pool pool{hooks, without_background({.limit = 3, .keepalive = 60s})};
+    kept_alive = &pool;
     fill(pool, 3);
     pool.maintain(Clock::now() + 61s);
     CHECK(calls == 3);
 }
 
-TEST_CASE("warm_up counts what is there, and waits for what others are making", "[pool][upkeep]") {
+TEST_CASE("warm_up counts existing resources, and waits for those being created", "[pool][maintenance]") {
     ScriptedFactory factory;
     Pool pool{factory.hooks(), {.limit = 1}};
     std::promise<void> fail;
