@@ -4,7 +4,6 @@
 #include <kombu/asio/initiate.hpp>
 #include <kombu/async.hpp>
 #include <kombu/batch.hpp>
-#include <kombu/celery.hpp>
 #include <kombu/connection.hpp>
 #include <kombu/message.hpp>
 #include <kombu/pool/async.hpp>
@@ -167,13 +166,19 @@ auto SimpleQueue::async_put(const Body& body, const PublishOptions& options, Tok
     return producer_.async_publish(body, with_routing_key(options), std::forward<Token>(token));
 }
 
+namespace celery {
+struct TaskOptions;
+
+// Declared in kombu/celery.hpp too, which not every program needs.
 template <class Token>
-auto celery::async_send_task(Producer& producer, std::string_view name, const Json& args, const Json& kwargs,
-                             const TaskOptions& options, Token&& token) {
+auto async_send_task(Producer& producer, std::string_view name, const Json& args, const Json& kwargs,
+                     const TaskOptions& options, Token&& token) {
     return detail::initiate_operation<std::string>(
         [&] { return async::Operations::send_task(producer, name, args, kwargs, options); },
         std::forward<Token>(token));
 }
+
+}  // namespace celery
 
 template <class Token>
 auto Message::async_ack(Token&& token) {

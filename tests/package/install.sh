@@ -1,37 +1,61 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: BSD-3-Clause
-# Installs the library to a prefix of its own, builds another project against it and runs that.
+# Installs the library, shared and static, each to a prefix of its own; builds another project against it, with CMake and
+# with pkg-config, and runs that.
 #
-#   install.sh ROOT WORK-DIRECTORY shared|static
+#   install.sh ROOT WORK-DIRECTORY
 set -euo pipefail
-root=${1:?} work=${2:?} kind=${3:?shared or static}
-shared=OFF
-[ "$kind" = static ] || shared=ON
-launcher=()
-! command -v ccache >/dev/null || launcher=(-DCMAKE_CXX_COMPILER_LAUNCHER=ccache)
+root=${1:?} work=${2:?}
 
-cmake -S "$root" -B "$work/build" -G Ninja -DCMAKE_BUILD_TYPE=Release -DBUILD_SHARED_LIBS=$shared -DKOMBU_BUILD_TESTS=OFF \
-    -DKOMBU_BUILD_EXAMPLES=OFF "${launcher[@]}" >/dev/null
-cmake --build "$work/build" --parallel 2
-rm -rf "$work/prefix" "$work/consumer"
-cmake --install "$work/build" --prefix "$work/prefix" >/dev/null
+# install_and_use shared|static: both have the same object files, so the second links only.
+install_and_use() {
+    local kind=$1 shared=OFF prefix=$work/$1/prefix consumer=$work/$1/consumer
+    [ "$kind" = static ] || shared=ON
+    cmake -S "$root" -B "$work/build" -G Ninja -DBUILD_SHARED_LIBS=$shared -DKOMBU_CCACHE=ON >/dev/null
+    cmake --build "$work/build" --parallel 2
+    rm -rf "$prefix" "$consumer"
+    cmake --install "$work/build" --prefix "$prefix" >/dev/null
 
-cmake -S "$root/tests/package/consumer" -B "$work/consumer" -G Ninja -DCMAKE_PREFIX_PATH="$work/prefix" "${launcher[@]}" >/dev/null
-cmake --build "$work/consumer" --parallel 2
-"$work/consumer/app"
-"$work/consumer/pool_only"
-"$work/consumer/asio_app"
+    cmake -S "$root/tests/package/consumer" -B "$consumer" -G Ninja -DCMAKE_PREFIX_PATH="$prefix" >/dev/null
+    cmake --build "$consumer" --parallel 2
+    "$consumer/app"
+    "$consumer/pool_only"
+    "$consumer/asio_app"
+    use_pkg_config "$kind" "$prefix" "$consumer"
+    [ "$kind" = static ] || check_symbols "$prefix" "$consumer"
+    echo "installed, found and used: $kind"
+}
 
-if [ "$kind" = shared ]; then
-    # The library exports only its own API: no symbols of its dependencies, and none of its internals.
-    exported=$(nm -D --defined-only --demangle "$(find "$work/prefix" -name libkombu.so)" | awk '$2 ~ /[TDBR]/')
+use_pkg_config() {
+    local kind=$1 prefix=$2 consumer=$3 static=() flags
+    [ "$kind" = shared ] || static=(--static)
+    PKG_CONFIG_PATH=$(dirname "$(find "$prefix" -name kombu.pc)")
+    export PKG_CONFIG_PATH
+    read -ra flags <<<"$(pkg-config "${static[@]}" --cflags --libs kombu)"
+    c++ -std=c++20 "$root/tests/package/consumer/app.cpp" "${flags[@]}" "-Wl,-rpath,$(pkg-config --variable=libdir kombu)" \
+        -o "$consumer/app_by_pkg_config"
+    "$consumer/app_by_pkg_config"
+    [ "$kind" = shared ] || return 0  # one compile of the pool alone is enough
+    read -ra flags <<<"$(pkg-config --cflags --libs kombu-pool)"
+    c++ -std=c++20 "$root/tests/package/consumer/pool_only.cpp" "${flags[@]}" -o "$consumer/pool_by_pkg_config"
+    "$consumer/pool_by_pkg_config"
+}
+
+# What the library defines for others is its own: nothing of its dependencies, and none of its internals.
+check_symbols() {
+    local prefix=$1 consumer=$2 exported foreign of_library of_app
+    exported=$(nm -D --defined-only --demangle "$(find "$prefix" -name libkombu.so)" | awk '$2 ~ /[TDBR]/')
     grep -q 'kombu::pools::set_limit' <<<"$exported" || { echo "the library exports nothing"; exit 1; }
     foreign=$(grep -E ' (boost::|amqp_|kombu::(amqp|redis|memory|net|routing|envelope|json_text|base64)::)' <<<"$exported" || true)
     [ -z "$foreign" ] || { echo "exported by mistake: $foreign"; exit 1; }
-    # Asio is compiled into the programs that include it: the library and other programs link nothing for it.
-    needed() { readelf -d "$1" | sed -n 's/.*(NEEDED).*\[\(lib[a-z_]*\)\.so.*/\1/p' | grep -vxE 'libc|libm|libgcc_s' | sort | tr '\n' ' '; }
-    of_library=$(needed "$(find "$work/prefix" -name libkombu.so)") of_app=$(needed "$work/consumer/app")
+    # Asio is in the programs that include it: neither the library nor other programs link anything for it.
+    of_library=$(needed "$(find "$prefix" -name libkombu.so)") of_app=$(needed "$consumer/app")
     [ "$of_library" = "libboost_url libcrypto librabbitmq libssl libz " ] || { echo "the library links $of_library"; exit 1; }
     [ "$of_app" = "libkombu " ] || { echo "a program without Asio links $of_app"; exit 1; }
-fi
-echo "installed, found and used: $kind"
+}
+needed() {
+    readelf -d "$1" | sed -n 's/.*(NEEDED).*\[\(lib[a-z_]*\)\.so.*/\1/p' | grep -vxE 'libc|libm|libgcc_s' | sort | tr '\n' ' '
+}
+
+install_and_use shared
+install_and_use static
