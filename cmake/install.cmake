@@ -13,15 +13,11 @@ install(FILES
     DESTINATION ${package_dir})
 install(FILES LICENSE DESTINATION ${CMAKE_INSTALL_DOCDIR})
 
-# pkg-config. The prefix is known when installing, not before: cmake --install --prefix may change it.
-install(CODE "
-    set(PKG_LIBDIR \"\${prefix}/${CMAKE_INSTALL_LIBDIR}\")
-    set(PKG_INCLUDEDIR \"\${prefix}/${CMAKE_INSTALL_INCLUDEDIR}\")
-    set(PROJECT_DESCRIPTION \"${PROJECT_DESCRIPTION}\")
-    set(PROJECT_VERSION \"${PROJECT_VERSION}\")
-    foreach(name IN ITEMS kombu kombu-pool)
-        configure_file(\"${CMAKE_CURRENT_SOURCE_DIR}/cmake/\${name}.pc.in\" \"${CMAKE_CURRENT_BINARY_DIR}/\${name}.pc\" @ONLY)
-        file(INSTALL \"${CMAKE_CURRENT_BINARY_DIR}/\${name}.pc\"
-            DESTINATION \"\${CMAKE_INSTALL_PREFIX}/${CMAKE_INSTALL_LIBDIR}/pkgconfig\")
-    endforeach()
-")
+# pkg-config, relative to where its files are, since cmake --install --prefix may change the prefix.
+set(pkgconfig_dir ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
+cmake_path(RELATIVE_PATH CMAKE_INSTALL_PREFIX
+    BASE_DIRECTORY ${CMAKE_INSTALL_PREFIX}/${pkgconfig_dir} OUTPUT_VARIABLE up)
+foreach(name IN ITEMS kombu kombu-pool)
+    configure_file(cmake/${name}.pc.in ${name}.pc @ONLY)
+    install(FILES ${CMAKE_CURRENT_BINARY_DIR}/${name}.pc DESTINATION ${pkgconfig_dir})
+endforeach()

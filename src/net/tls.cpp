@@ -84,8 +84,8 @@ int clamp_to_int(std::size_t size) { return static_cast<int>(std::min<std::size_
 
 struct Tls::Impl {
     struct Deleter {
-        void operator()(SSL_CTX* context) const noexcept { SSL_CTX_free(context); }
-        void operator()(SSL* ssl) const noexcept { SSL_free(ssl); }
+        void operator()(SSL_CTX* object) const noexcept { SSL_CTX_free(object); }
+        void operator()(SSL* object) const noexcept { SSL_free(object); }
     };
     int descriptor;
     std::unique_ptr<SSL_CTX, Deleter> context{};
