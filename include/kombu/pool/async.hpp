@@ -44,7 +44,7 @@ Operation<Lease<T>> acquire(const ResourcePool<T>& pool, AcquireOptions options 
     const detail::AnyPrepareHook* const hook = detail::PoolAccess::factory(pool).async_prepare.get();
     return [](detail::PoolEngine& acquired_from, Operation<detail::SlotCell*> acquiring) -> Operation<Lease<T>> {
         co_return detail::PoolAccess::lease<T>(acquired_from, co_await std::move(acquiring));
-    }(engine, detail::AsyncAcquire::run(engine, std::move(options), hook));
+    }(engine, detail::AsyncAcquire::run(engine, options, hook));
 }
 
 }  // namespace kombu::async
