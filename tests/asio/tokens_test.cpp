@@ -212,10 +212,16 @@ TEST_CASE("futures, without any executor, complete and throw the library's excep
 
 TEST_CASE("a callback without an executor is called on the library's own thread", "[asio]") {
     Setup setup;
+    // Asio's system_executor would call it on a thread of its own, without the library's.
+    REQUIRE(eventually([] { return !kombu::detail::runtime().is_running(); }));
     std::promise<std::thread::id> thread;
-    setup.producers[setup.connection].async_acquire(
-        {}, [&](error_code, Lease<Producer>) { thread.set_value(std::this_thread::get_id()); });
+    std::atomic<bool> is_running{false};
+    setup.producers[setup.connection].async_acquire({}, [&](error_code, Lease<Producer>) {
+        is_running = kombu::detail::runtime().is_running();
+        thread.set_value(std::this_thread::get_id());
+    });
     CHECK(thread.get_future().get() != std::this_thread::get_id());
+    CHECK(is_running);
 }
 
 TEST_CASE("the library's own thread runs only while it is needed", "[asio]") {

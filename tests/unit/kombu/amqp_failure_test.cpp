@@ -17,22 +17,29 @@ using Catch::Matchers::Contains;
 
 namespace {
 
-/// Returns the text of what the call throws. Checks that the call takes at least `least` and less than `most`.
-template <class Call>
-std::string error_within(std::chrono::milliseconds least, std::chrono::milliseconds most, Call call) {
+/// Far more than any call here should take, since the machine may be busy, and far less than for ever.
+constexpr std::chrono::seconds soon{10};
+
+/// Returns the text of the expected exception. Fails when none is thrown, or the call takes less than `least` or longer
+/// than `soon`.
+template <class Expected, class Call>
+[[nodiscard]] std::string error_of(std::chrono::milliseconds least, Call call) {
     const auto start = Clock::now();
-    std::string text = "no error";
+    std::string text;
     try {
         call();
-    } catch (const Error& error) {
+        FAIL("nothing was thrown");
+    } catch (const Expected& error) {
         text = error.what();
     }
     const auto took = Clock::now() - start;
     CHECK(took >= least);
-    CHECK(took < most);
+    CHECK(took < soon);
     CHECK(text.find("s3cret") == std::string::npos);
     return text;
 }
+
+const auto no_answer = Contains("no answer in time");
 
 }  // namespace
 
@@ -44,19 +51,19 @@ TEST_CASE("a closed port is a ConnectionError at once", "[failure]") {
     }
     Connection connection{url};
     CHECK_THROWS_AS(connection.connect(), ConnectionError);
-    CHECK_THAT(error_within(0ms, 2000ms, [&] { connection.connect(); }), Contains("127.0.0.1:") && Contains("refused"));
+    CHECK_THAT(error_of<Error>(0ms, [&] { connection.connect(); }), Contains("127.0.0.1:") && Contains("refused"));
 }
 
 TEST_CASE("a host that does not exist is a ConnectionError that names it", "[failure]") {
     Connection connection{"amqp://u:s3cret@no-such-host.invalid", {.connect_timeout = 3s}};
-    CHECK_THAT(error_within(0ms, 4000ms, [&] { connection.connect(); }), Contains("no-such-host.invalid"));
+    CHECK_THAT(error_of<Error>(0ms, [&] { connection.connect(); }), Contains("no-such-host.invalid"));
 }
 
 TEST_CASE("a peer that accepts and never answers causes a Timeout after connect_timeout", "[failure]") {
     ScriptedPeer silent{[](PeerSocket& peer) { peer.wait_for_close(); }};
     Connection connection{silent.url("?connect_timeout=0.2")};
     CHECK_THROWS_AS(connection.connect(), Timeout);
-    error_within(200ms, 1500ms, [&] { connection.connect(); });
+    CHECK_THAT(error_of<Timeout>(200ms, [&] { connection.connect(); }), no_answer);
     CHECK_FALSE(connection.connected());
 }
 
@@ -71,7 +78,7 @@ TEST_CASE("a peer that sends heartbeats without end is given up after connect_ti
         while (!peer.stopped()) peer.send(heartbeat);
     }};
     Connection connection{dripping.url("?connect_timeout=0.2")};
-    CHECK_THAT(error_within(200ms, 1500ms, [&] { connection.connect(); }), Contains("no answer in time"));
+    CHECK_THAT(error_of<Timeout>(200ms, [&] { connection.connect(); }), Contains("no answer in time"));
 }
 
 TEST_CASE("a peer that is not AMQP is refused at once", "[failure]") {
@@ -81,7 +88,7 @@ TEST_CASE("a peer that is not AMQP is refused at once", "[failure]") {
         peer.wait_for_close();
     }};
     Connection connection{http.url()};
-    CHECK_THAT(error_within(0ms, 2000ms, [&] { connection.connect(); }), Contains("does not speak AMQP"));
+    CHECK_THAT(error_of<Error>(0ms, [&] { connection.connect(); }), Contains("does not speak AMQP"));
 }
 
 TEST_CASE("a peer that closes during the log-in is a ConnectionError", "[failure]") {
@@ -91,7 +98,7 @@ TEST_CASE("a peer that closes during the log-in is a ConnectionError", "[failure
         peer.receive_frame();
     }};
     Connection connection{closing.url()};
-    CHECK_THAT(error_within(0ms, 2000ms, [&] { connection.connect(); }), Contains("closed the connection"));
+    CHECK_THAT(error_of<Error>(0ms, [&] { connection.connect(); }), Contains("closed the connection"));
 }
 
 TEST_CASE("a broker that offers no PLAIN log-in is refused", "[failure]") {
@@ -105,7 +112,7 @@ TEST_CASE("a broker that offers no PLAIN log-in is refused", "[failure]") {
         peer.wait_for_close();
     }};
     Connection connection{external.url()};
-    CHECK_THAT(error_within(0ms, 2000ms, [&] { connection.connect(); }), Contains("PLAIN"));
+    CHECK_THAT(error_of<Error>(0ms, [&] { connection.connect(); }), Contains("PLAIN"));
 }
 
 TEST_CASE("a broker that goes silent after the log-in fails the call at its deadline", "[failure]") {
@@ -116,7 +123,8 @@ TEST_CASE("a broker that goes silent after the log-in fails the call at its dead
     Connection connection{silent.url()};
     Producer producer{connection};
     SECTION("publish, by its timeout") {
-        error_within(200ms, 1500ms, [&] { producer.publish(1, {.routing_key = "q", .timeout = 200ms}); });
+        CHECK_THAT(error_of<Timeout>(200ms, [&] { producer.publish(1, {.routing_key = "q", .timeout = 200ms}); }),
+                   no_answer);
         CHECK_FALSE(connection.connected());
     }
     SECTION("publish, by its confirm_timeout") {
@@ -124,36 +132,43 @@ TEST_CASE("a broker that goes silent after the log-in fails the call at its dead
     }
     SECTION("a large publish that the peer does not read") {
         const std::string large(20'000'000, 'x');
-        error_within(200ms, 3000ms, [&] { producer.publish(large, {.routing_key = "q", .timeout = 200ms}); });
+        CHECK_THAT(error_of<Timeout>(200ms, [&] { producer.publish(large, {.routing_key = "q", .timeout = 200ms}); }),
+                   no_answer);
     }
     SECTION("a declaration") {
-        error_within(200ms, 1500ms, [&] { connection.default_channel().queue_declare(Queue{"q"}, 200ms); });
+        CHECK_THAT(error_of<Timeout>(200ms, [&] { connection.default_channel().queue_declare(Queue{"q"}, 200ms); }),
+                   no_answer);
     }
     SECTION("by the operation timeout when none is given") {
         Connection impatient{silent.url("?operation_timeout=0.2")};
-        error_within(200ms, 1500ms, [&] { impatient.default_channel().queue_declare(Queue{"q"}); });
+        CHECK_THAT(error_of<Timeout>(200ms, [&] { impatient.default_channel().queue_declare(Queue{"q"}); }), no_answer);
     }
     SECTION("with retries, all of them together") {
-        error_within(150ms, 600ms, [&] {
-            producer.publish(1, {.routing_key = "q",
-                                 .retry = true,
-                                 .retry_policy = {.max_retries = std::nullopt},
-                                 .timeout = 400ms,
-                                 .confirm_timeout = 100ms});
-        });
+        CHECK_THAT(error_of<Timeout>(150ms,
+                                     [&] {
+                                         producer.publish(1, {.routing_key = "q",
+                                                              .retry = true,
+                                                              .retry_policy = {.max_retries = std::nullopt},
+                                                              .timeout = 400ms,
+                                                              .confirm_timeout = 100ms});
+                                     }),
+                   no_answer);
     }
     SECTION("closing it takes no longer than a second") {
         connection.connect();
-        error_within(0ms, 2000ms, [&] { connection.release(); });
+        const auto start = Clock::now();
+        connection.release();
+        CHECK(Clock::now() - start < soon);
         CHECK_FALSE(connection.connected());
     }
 }
 
-TEST_CASE("publishing to a broker that is not there ends with the timeout of the call", "[failure]") {
+TEST_CASE("publishing to a silent broker ends with a Timeout at the timeout of the call", "[failure]") {
     ScriptedPeer silent{[](PeerSocket& peer) { peer.wait_for_close(); }};
     Connection connection{silent.url()};
     Producer producer{connection};
-    error_within(150ms, 1500ms, [&] { producer.publish(1, {.routing_key = "q", .timeout = 150ms}); });
+    CHECK_THAT(error_of<Timeout>(150ms, [&] { producer.publish(1, {.routing_key = "q", .timeout = 150ms}); }),
+               no_answer);
 }
 
 TEST_CASE("the Timeout of a publish to a blocked broker says so, and the connection stays open", "[failure]") {
@@ -170,9 +185,9 @@ TEST_CASE("the Timeout of a publish to a blocked broker says so, and the connect
     }};
     Connection connection{blocked.url()};
     Producer producer{connection};
-    CHECK_THAT(error_within(200ms, 1500ms, [&] { producer.publish(1, {.routing_key = "q", .timeout = 200ms}); }),
+    CHECK_THAT(error_of<Timeout>(200ms, [&] { producer.publish(1, {.routing_key = "q", .timeout = 200ms}); }),
                Contains("blocked: low on memory"));
-    CHECK_THAT(error_within(100ms, 1500ms, [&] { producer.publish(2, {.routing_key = "q", .timeout = 100ms}); }),
+    CHECK_THAT(error_of<Timeout>(100ms, [&] { producer.publish(2, {.routing_key = "q", .timeout = 100ms}); }),
                Contains("was not sent"));
     CHECK(connection.connected());
     unblock = true;
@@ -204,8 +219,6 @@ TEST_CASE("a pool does not hand out a connection that its peer has closed or is 
         auto lease = pool.acquire();
         lease->connect();
         close = true;
-        // True at once, since `clients` is 1 after connect(). The loop below waits for the close.
-        CHECK(eventually([&] { return !kombu::detail::ClientAccess::state(*lease) || clients == 1; }));
     }
     CHECK(eventually([&] {
         auto lease = pool.acquire();
@@ -226,7 +239,7 @@ TEST_CASE("the error of a full pool of connections reports the last connect erro
     pools::ConnectionPool pool{Connection{http.url()}, {.limit = 1}};
     auto lease = pool.acquire();
     CHECK_THROWS_AS(lease->connect(), ConnectionError);
-    CHECK_THAT(error_within(0ms, 1000ms, [&] { (void)pool.acquire(); }),
+    CHECK_THAT(error_of<Error>(0ms, [&] { (void)pool.acquire(); }),
                Contains("last connect error:") && Contains("does not speak AMQP"));
 }
 
@@ -240,7 +253,7 @@ TEST_CASE("the error of a full pool of producers reports the last connect error"
     pools::ProducerPool producers{connections, {.limit = 1}};
     auto lease = producers.acquire();
     CHECK_THROWS_AS(lease->publish(1, {.routing_key = "q"}), ConnectionError);
-    CHECK_THAT(error_within(0ms, 1000ms, [&] { (void)producers.acquire(); }), Contains("refused"));
+    CHECK_THAT(error_of<Error>(0ms, [&] { (void)producers.acquire(); }), Contains("refused"));
 }
 
 TEST_CASE("a publish with a longer timeout may take longer than the operation timeout", "[failure]") {
@@ -251,7 +264,8 @@ TEST_CASE("a publish with a longer timeout may take longer than the operation ti
     Connection connection{slow.url("?operation_timeout=0.1")};
     Producer producer{connection};
     connection.default_channel();
-    error_within(300ms, 1500ms, [&] { producer.publish(1, {.routing_key = "q", .timeout = 300ms}); });
+    CHECK_THAT(error_of<Timeout>(300ms, [&] { producer.publish(1, {.routing_key = "q", .timeout = 300ms}); }),
+               no_answer);
 }
 
 TEST_CASE("a reply of another method than the expected one ends the connection", "[failure]") {
@@ -286,7 +300,6 @@ TEST_CASE("a consumer whose cancel the broker has not confirmed is ended with th
         auto lease = pool.acquire();
         auto channel = lease->default_channel();
         kombu::detail::ConnectionRef ref{kombu::detail::ClientAccess::state(*lease)};
-        CHECK_FALSE(kombu::detail::ClientAccess::state(*lease) == nullptr);
         const auto shared = net::run(ref.checked().default_channel(Deadline::after(1s)));
         CHECK_FALSE(net::run(shared->wait_for_message(Queue{"q"}, false, Deadline::after(20ms))));
     }
@@ -319,7 +332,7 @@ TEST_CASE("failover tries every endpoint, and stays with the one that worked", "
     CHECK(clients == 2);
 
     Connection hopeless{closed_peer + ";" + refusing.url()};
-    const std::string error = error_within(0ms, 2000ms, [&] { hopeless.connect(); });
+    const std::string error = error_of<Error>(0ms, [&] { hopeless.connect(); });
     CHECK_THAT(error, Contains("refused") && Contains("ACCESS_REFUSED"));
 }
 

@@ -90,7 +90,7 @@ TEST_CASE("with max_connecting callers wait for a release or a create instead of
     Pool pool{factory.hooks(), {.limit = 10, .max_connecting = 1}};
     auto held = pool.acquire();
     std::promise<void> connect;
-    factory.on_create([&] { connect.get_future().wait(); });
+    factory.on_create([&] { (void)connect.get_future().wait_for(60s); });
     auto connecting = std::async(std::launch::async, [&] { return pool.acquire({.block = true}); });
     REQUIRE(eventually([&] { return pool.stats().connecting == 1; }));
     auto second = std::async(std::launch::async, [&] { return pool.acquire({.block = true, .timeout = 20s})->id; });
@@ -110,7 +110,7 @@ TEST_CASE("a caller that waits because of max_connecting goes on when a connect 
     Pool pool{factory.hooks(), {.limit = 10, .max_connecting = 1}};
     std::promise<void> fail;
     factory.on_create([&] {
-        fail.get_future().wait();
+        (void)fail.get_future().wait_for(60s);
         throw std::runtime_error("refused");
     });
     auto first = std::async(std::launch::async, [&] { (void)pool.acquire({.block = true}); });
@@ -346,7 +346,7 @@ TEST_CASE("warm_up counts existing resources, and waits for those being created"
     Pool pool{factory.hooks(), {.limit = 1}};
     std::promise<void> fail;
     factory.on_create([&] {
-        fail.get_future().wait();
+        (void)fail.get_future().wait_for(60s);
         throw std::runtime_error("refused");
     });
     auto other = std::async(std::launch::async, [&] { (void)pool.acquire(); });

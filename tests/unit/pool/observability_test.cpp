@@ -12,6 +12,7 @@
 
 using namespace std::chrono_literals;
 using Catch::Matchers::Contains;
+using Catch::Matchers::Matches;
 using kombu::Clock;
 using kombu::CloseReason;
 using kombu::DurationHistogram;
@@ -165,7 +166,8 @@ TEST_CASE("the error of a full pool reports the oldest lease: its age and source
         limit_error(pool, {}),
         Contains("news@somewhere: no resource is free (limit 1, in use 1, idle 0, waiting 0); oldest lease 0.") &&
             Contains(" s from observability_test.cpp:" + std::to_string(line) + "; last connect error: none"));
-    CHECK_THAT(limit_error(pool, {.block = true, .timeout = 20ms}), Contains("news@somewhere: no resource within 2"));
+    CHECK_THAT(limit_error(pool, {.block = true, .timeout = 20ms}),
+               Contains("news@somewhere: no resource within ") && !Contains("within 0 ms"));
 }
 
 TEST_CASE("the age of a lease is a lower bound where the clock is not read on each acquire", "[pool][stats]") {
@@ -174,7 +176,8 @@ TEST_CASE("the age of a lease is a lower bound where the clock is not read on ea
     for (int i = 0; i < 100; ++i) pool.acquire().release();
     auto held = pool.acquire();
     CHECK_THAT(limit_error(pool, {}), Contains("oldest lease over 0.0 s from observability_test.cpp"));
-    CHECK_THAT(limit_error(pool, {.block = true, .timeout = 60ms}), Contains("oldest lease over 0.1 s"));
+    CHECK_THAT(limit_error(pool, {.block = true, .timeout = 60ms}),
+               Matches(".*oldest lease over (0\\.[1-9]|[1-9][0-9]*\\.[0-9]) s.*"));
 }
 
 TEST_CASE("a lease beyond leak_threshold is reported once, with the source line of its acquire", "[pool][stats]") {
@@ -207,8 +210,35 @@ TEST_CASE("a lease beyond leak_threshold is reported once, with the source line 
 
 TEST_CASE("an observer is called in order and without the pool's lock", "[pool][stats]") {
     struct QueryingObserver : Recorder {
+        void acquired(const std::string& pool, Nanoseconds waited) override {
+            Recorder::acquired(pool, waited);
+            query();
+        }
         void released(const std::string& pool, Nanoseconds used) override {
             Recorder::released(pool, used);
+            query();
+        }
+        void created(const std::string& pool, Nanoseconds duration) override {
+            Recorder::created(pool, duration);
+            query();
+        }
+        void create_failed(const std::string& pool, const std::exception& error) override {
+            Recorder::create_failed(pool, error);
+            query();
+        }
+        void closed(const std::string& pool, CloseReason reason) override {
+            Recorder::closed(pool, reason);
+            query();
+        }
+        void limit_exceeded(const LimitReport& report) override {
+            Recorder::limit_exceeded(report);
+            query();
+        }
+        void leaked(const LeakReport& report) override {
+            Recorder::leaked(report);
+            query();
+        }
+        [[noreturn]] void query() const {
             if (queried_pool) (void)queried_pool->stats();  // would deadlock if the pool's lock were held
             throw std::runtime_error("goes nowhere");
         }

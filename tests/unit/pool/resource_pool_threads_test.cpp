@@ -46,7 +46,7 @@ TEST_CASE("a create that fails while others wait hands its capacity to a waiter"
     Pool pool{factory.hooks(), {.limit = 1}};
     std::promise<void> fail;
     factory.on_create([&] {
-        fail.get_future().wait();
+        (void)fail.get_future().wait_for(60s);
         throw std::runtime_error("refused");
     });
     auto first = std::async(std::launch::async, [&] { (void)pool.acquire(); });
@@ -62,9 +62,14 @@ TEST_CASE("other callers are served while a create is slow", "[pool][threads]") 
     ScriptedFactory factory;
     Pool pool{factory.hooks(), {.limit = 2}};
     std::promise<void> go;
-    factory.on_create([&] { go.get_future().wait(); });
+    std::atomic<bool> is_creating{false};
+    factory.on_create([&] {
+        is_creating = true;
+        (void)go.get_future().wait_for(60s);  // bounded, so that a failed check below ends the test
+    });
     auto slow = std::async(std::launch::async, [&] { (void)pool.acquire(); });
-    REQUIRE(eventually([&] { return pool.stats().connecting == 1; }));
+    // The step belongs to the first create, and not to the one below.
+    REQUIRE(eventually([&] { return is_creating.load(); }));
     CHECK_NOTHROW(pool.acquire());
     CHECK(pool.stats().idle == 1);
     go.set_value();
@@ -75,7 +80,7 @@ TEST_CASE("a reset while a resource is being created gives its caller a new one"
     ScriptedFactory factory;
     Pool pool{factory.hooks(), {.limit = 1}};
     std::promise<void> go;
-    factory.on_create([&] { go.get_future().wait(); });
+    factory.on_create([&] { (void)go.get_future().wait_for(60s); });
     auto acquired = std::async(std::launch::async, [&] { return pool.acquire()->id; });
     REQUIRE(eventually([&] { return pool.stats().connecting == 1; }));
     pool.reset();
