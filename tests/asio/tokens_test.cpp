@@ -5,6 +5,7 @@
 #include "support/messaging_fixture.hpp"
 
 #include <kombu/asio.hpp>
+#include <kombu/celery.hpp>
 
 #include <boost/asio.hpp>
 

@@ -230,11 +230,11 @@ TEST_CASE("an observer is called in order and without the pool's lock", "[pool][
             Recorder::closed(pool, reason);
             query();
         }
-        void limit_exceeded(const LimitReport& report) override {
+        void limit_exceeded(const kombu::LimitReport& report) override {
             Recorder::limit_exceeded(report);
             query();
         }
-        void leaked(const LeakReport& report) override {
+        void leaked(const kombu::LeakReport& report) override {
             Recorder::leaked(report);
             query();
         }
