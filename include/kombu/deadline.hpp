@@ -32,8 +32,10 @@ public:
     constexpr OptionalTimeout or_else(OptionalTimeout other) const noexcept { return value_ ? *this : other; }
     friend constexpr bool operator==(OptionalTimeout, OptionalTimeout) = default;
 
+    /// In seconds. Longer timeouts are none: about 95 years, so that now + timeout stays within the clock.
+    static constexpr double unbounded_after = 3.0e9;
+
 private:
-    static constexpr double unbounded_after = 3.0e9;  // about 95 years: now + timeout stays within the clock
     std::optional<std::chrono::nanoseconds> value_{};
 };
 

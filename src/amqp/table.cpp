@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "amqp/table.hpp"
 
+#include "support/utf8.hpp"
+
 #include <kombu/error.hpp>
 
 #include "amqp/frame.hpp"
@@ -27,17 +29,8 @@ amqp_field_value_t encode_integer(std::int64_t number) {
     return field;
 }
 
-bool is_valid_utf8(std::string_view text) {
-    try {
-        (void)Json(std::string{text}).dump();
-        return true;
-    } catch (const Json::type_error&) {
-        return false;
-    }
-}
-
 Json text_or_binary(std::string_view text) {
-    if (is_valid_utf8(text)) return Json(std::string{text});
+    if (is_utf8(text)) return Json(std::string{text});
     return Json::binary(std::vector<std::uint8_t>(text.begin(), text.end()));
 }
 

@@ -24,7 +24,7 @@
 namespace kombu::detail {
 namespace {
 
-constexpr double max_seconds = 3.0e9;  // seconds; see OptionalTimeout
+constexpr double max_seconds = OptionalTimeout::unbounded_after;
 
 std::vector<std::string_view> split_list(std::string_view list) {
     std::vector<std::string_view> parts;

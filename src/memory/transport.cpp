@@ -14,8 +14,6 @@
 namespace kombu::memory {
 namespace {
 
-class MemoryConnection;
-
 class MemoryChannel final : public TransportChannel {
     void check() const {
         client_->check();

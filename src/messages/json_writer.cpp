@@ -3,6 +3,7 @@
 
 #include <kombu/error.hpp>
 
+#include "support/hex.hpp"
 #include "support/utf8.hpp"
 
 #include <algorithm>
@@ -18,15 +19,10 @@ namespace {
 
 /// Bounds recursion: many operations on Json values recurse.
 constexpr std::size_t max_nesting = 256;
-constexpr char hex_digits[] = "0123456789abcdef";
 
 void append_unicode_escape(std::string& out, std::uint32_t unit) {
-    const char text[] = {'\\',
-                         'u',
-                         hex_digits[unit >> 12 & 15],
-                         hex_digits[unit >> 8 & 15],
-                         hex_digits[unit >> 4 & 15],
-                         hex_digits[unit & 15]};
+    const char text[] = {'\\',           'u', hex_digit(unit >> 12U), hex_digit(unit >> 8U), hex_digit(unit >> 4U),
+                         hex_digit(unit)};
     out.append(text, sizeof text);
 }
 

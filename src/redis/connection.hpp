@@ -35,7 +35,6 @@ public:
     void interrupt() noexcept override { stream_.shutdown(); }
 
     SessionContext& context() noexcept { return context_; }
-    const net::Stream& stream() const noexcept { return stream_; }
 
     /// Runs an operation on the session, after housekeeping if that is due.
     template <class T>

@@ -12,7 +12,7 @@
 namespace kombu::redis {
 namespace {
 
-constexpr double max_seconds = 3.0e9;  // seconds; see OptionalTimeout
+constexpr double max_seconds = OptionalTimeout::unbounded_after;
 
 [[noreturn]] void config_error(const std::string& name, const std::string& what) {
     throw ConfigurationError("transport_options." + name + ": " + what);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "redis/scripts.hpp"
+#include "support/hex.hpp"
 
 #include <openssl/evp.h>
 
@@ -13,10 +14,9 @@ Script::Script(std::string_view lua) : text(lua) {
     std::array<unsigned char, EVP_MAX_MD_SIZE> digest{};
     unsigned size = 0;
     EVP_Digest(lua.data(), lua.size(), digest.data(), &size, EVP_sha1(), nullptr);
-    constexpr char hex[] = "0123456789abcdef";
     for (unsigned i = 0; i < size; ++i) {
-        sha1 += hex[digest[i] >> 4];
-        sha1 += hex[digest[i] & 15];
+        sha1 += hex_digit(digest[i] >> 4U);
+        sha1 += hex_digit(digest[i]);
     }
 }
 

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "support/uuid.hpp"
 
+#include "support/hex.hpp"
+
 #include <kombu/detail/process.hpp>
 
 #include <sys/random.h>
@@ -45,9 +47,8 @@ private:
 };
 
 constexpr auto hex_pairs = [] {
-    constexpr char digits[] = "0123456789abcdef";
     std::array<std::array<char, 2>, 256> pairs{};
-    for (std::size_t i = 0; i < pairs.size(); ++i) pairs[i] = {digits[i >> 4], digits[i & 15]};
+    for (std::uint32_t byte = 0; byte < pairs.size(); ++byte) pairs[byte] = {hex_digit(byte >> 4U), hex_digit(byte)};
     return pairs;
 }();
 

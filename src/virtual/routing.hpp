@@ -31,7 +31,6 @@ class Bindings {
 public:
     explicit Bindings(std::string type) : type_(std::move(type)) {}
 
-    const std::string& type() const noexcept { return type_; }
     bool empty() const noexcept { return bindings_.empty(); }
     /// Does nothing if the binding exists.
     void bind(Binding binding);
