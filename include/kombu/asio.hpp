@@ -130,12 +130,12 @@ auto Producer::async_publish(const Json& body, const PublishOptions& options, To
     return detail::initiate_operation<void>([&] { return async::Operations::publish(*this, body, options); },
                                             std::forward<Token>(token));
 }
-template <detail::TextBody Text, class Token>
+template <TextBody Text, class Token>
 auto Producer::async_publish(const Text& body, const PublishOptions& options, Token&& token) {
     return detail::initiate_operation<void>(
         [&] { return async::Operations::publish(*this, std::string_view{body}, options); }, std::forward<Token>(token));
 }
-template <detail::BytesBody Bytes, class Token>
+template <BytesBody Bytes, class Token>
 auto Producer::async_publish(const Bytes& body, const PublishOptions& options, Token&& token) {
     return detail::initiate_operation<void>(
         [&] { return async::Operations::publish(*this, std::span<const std::byte>{body}, options); },

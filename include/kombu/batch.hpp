@@ -40,12 +40,12 @@ public:
     /// \throws LeaseError  when the batch was moved from, or the producer's connection was given back to its pool
     void publish(const Json& body, const PublishOptions& options = {}) { add_json(body, options); }
     /// \overload
-    template <detail::TextBody Text>
+    template <TextBody Text>
     void publish(const Text& body, const PublishOptions& options = {}) {
         add_text(std::string_view{body}, options);
     }
     /// \overload
-    template <detail::BytesBody Bytes>
+    template <BytesBody Bytes>
     void publish(const Bytes& body, const PublishOptions& options = {}) {
         add_bytes(std::span<const std::byte>{body}, options);
     }

@@ -151,9 +151,6 @@ namespace kombu::async {
 /// A reference to an operation of any result type, for drivers.
 class OperationHandle {
 public:
-    OperationHandle(detail::PromiseBase& promise, std::coroutine_handle<> self) noexcept
-        : promise_(&promise), self_(self) {}
-
     /// Must precede the first resume() when the operation may wait for signals. The waker outlives the operation.
     void set_waker(Waker& waker) noexcept { promise_->own_context_.waker = &waker; }
     /// Runs until the operation is done (true) or waits (false). `ready`: the events that ended the last wait.
@@ -172,6 +169,11 @@ public:
     const Wait& wait() const noexcept { return promise_->own_context_.wait; }
 
 private:
+    template <class>
+    friend class Operation;
+    OperationHandle(detail::PromiseBase& promise, std::coroutine_handle<> self) noexcept
+        : promise_(&promise), self_(self) {}
+
     detail::PromiseBase* promise_;
     std::coroutine_handle<> self_;
 };
@@ -203,7 +205,6 @@ public:
     T result() { return self_.promise().result(); }
 
     // -- for co_await in another operation
-    void set_context(detail::OperationContext& context) noexcept { self_.promise().context_ = &context; }
     bool await_ready() const noexcept { return false; }
     std::coroutine_handle<> await_suspend(std::coroutine_handle<> outer) noexcept {
         self_.promise().awaited_by_ = outer;
@@ -213,6 +214,8 @@ public:
 
 private:
     friend promise_type;
+    friend detail::PromiseBase;
+    void set_context(detail::OperationContext& context) noexcept { self_.promise().context_ = &context; }
     explicit Operation(std::coroutine_handle<promise_type> self) noexcept : self_(self) {}
 
     std::coroutine_handle<promise_type> self_;

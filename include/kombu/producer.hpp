@@ -23,8 +23,6 @@
 
 namespace kombu {
 
-namespace detail {
-
 /// Text in any form. A Json value that is a string counts as JSON, and so does nullptr.
 template <class T>
 concept TextBody =
@@ -32,8 +30,6 @@ concept TextBody =
 
 template <class T>
 concept BytesBody = std::convertible_to<const T&, std::span<const std::byte>>;
-
-}  // namespace detail
 
 class Batch;
 
@@ -148,13 +144,13 @@ public:
     void publish(const Json& body, const PublishOptions& options = {}) { publish_json(body, options); }
 
     /// Publishes text, as text/plain unless a serializer is named.
-    template <detail::TextBody Text>
+    template <TextBody Text>
     void publish(const Text& body, const PublishOptions& options = {}) {
         publish_text(std::string_view{body}, options);
     }
 
     /// Publishes bytes, as application/data.
-    template <detail::BytesBody Bytes>
+    template <BytesBody Bytes>
     void publish(const Bytes& body, const PublishOptions& options = {}) {
         publish_bytes(std::span<const std::byte>{body}, options);
     }
@@ -164,10 +160,10 @@ public:
     template <class Token>
     auto async_publish(const Json& body, const PublishOptions& options, Token&& token);
     /// \overload
-    template <detail::TextBody Text, class Token>
+    template <TextBody Text, class Token>
     auto async_publish(const Text& body, const PublishOptions& options, Token&& token);
     /// \overload
-    template <detail::BytesBody Bytes, class Token>
+    template <BytesBody Bytes, class Token>
     auto async_publish(const Bytes& body, const PublishOptions& options, Token&& token);
 
     /// An empty batch, for messages that are sent together (see kombu/batch.hpp).

@@ -234,12 +234,12 @@ TEST_CASE_METHOD(Fixture, "for_each visits every pool, which may erase them", "[
 
 TEST_CASE_METHOD(Fixture, "the statistics of a registry are those of all its pools", "[group]") {
     GroupRegistry registry{7};
-    Group one{create, 1}, two{create, 2}, stranger{create, 3};
+    Group one{create, 1}, two{create, 2}, unregistered{create, 3};
     registry.add(one);
     registry.add(two);
     auto lease = one["a"].acquire();
     (void)two["b"];
-    (void)stranger["c"];
+    (void)unregistered["c"];
     std::set<std::string> names;
     std::size_t in_use = 0;
     for (const kombu::PoolStats& stats : registry.stats()) {
@@ -248,7 +248,7 @@ TEST_CASE_METHOD(Fixture, "the statistics of a registry are those of all its poo
     }
     CHECK(names == std::set<std::string>{"a", "b"});
     CHECK(in_use == 1);
-    CHECK(stranger.stats().size() == 1);
+    CHECK(unregistered.stats().size() == 1);
 }
 
 TEST_CASE_METHOD(Fixture, "a repeated look-up finds the pool of its key, and never a destroyed one", "[group]") {
