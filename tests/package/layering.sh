@@ -115,16 +115,15 @@ flags=(-std=c++20 -Iinclude -DKOMBU_POOL_COMPILED -Wall -Wextra -Werror)
 for directory in "$@"; do [ -z "$directory" ] || [ "$directory" = /usr/include ] || flags+=(-isystem "$directory"); done
 compile_alone() {
     local header=$1 dependencies reached
-    dependencies=$(echo "#include \"$PWD/$header\"" | "$compiler" "${flags[@]}" -M -x c++ -) || {
-        echo "$header does not compile by itself"
-        return 1
-    }
-    echo "#include \"$PWD/$header\"" | "$compiler" "${flags[@]}" -fsyntax-only -x c++ - || {
+    dependencies=$(mktemp)
+    echo "#include \"$PWD/$header\"" |
+        "$compiler" "${flags[@]}" -fsyntax-only -MD -MF "$dependencies" -x c++ - || {
         echo "$header does not compile by itself"
         return 1
     }
     case $header in include/kombu/asio*) return ;; esac
-    reached=$(tr ' ' '\n' <<<"$dependencies" | grep -E '/(boost|hiredis|openssl|rabbitmq-c)/|/(amqp[a-z_]*|zlib)\.h$' || true)
+    reached=$(tr ' ' '\n' <"$dependencies" | grep -E '/(boost|hiredis|openssl|rabbitmq-c)/|/(amqp[a-z_]*|zlib)\.h$' || true)
+    rm -f "$dependencies"
     [ -z "$reached" ] || { echo "$header reaches $reached"; return 1; }
 }
 alone() {
