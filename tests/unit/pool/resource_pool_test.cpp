@@ -75,9 +75,9 @@ TEST_CASE("P6 the resource released last is acquired first", "[pool]") {
     Pool pool{factory.hooks(), {.limit = 2}};
     auto a = pool.acquire();
     auto b = pool.acquire();
-    const int last = a->id;
-    b.release();
+    const int last = b->id;  // not that of the lowest slot, which would be first without any memory
     a.release();
+    b.release();
     CHECK(pool.acquire()->id == last);
 }
 

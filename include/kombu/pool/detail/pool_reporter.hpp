@@ -13,8 +13,8 @@
 
 namespace kombu::detail {
 
-/// Reports what happens in a pool to its counters, its observer and the log. Never called with the pool's lock held;
-/// what an observer throws is ignored.
+/// Reports what happens in a pool to its counters, its observer and the log. The functions that
+/// call the observer or the log are not called with the pool's lock held; what an observer throws is ignored.
 class KOMBU_EXPORT PoolReporter {
 public:
     /// The options must outlive the reporter.

@@ -88,7 +88,8 @@ public:
     }
     std::string last_error() const override { return factory_.last_error ? factory_.last_error() : std::string{}; }
     std::exception_ptr limit_error(LimitReport report) const override {
-        if (factory_.limit_error) return factory_.limit_error(std::move(report));
+        if (factory_.limit_error)
+            if (std::exception_ptr error = factory_.limit_error(report)) return error;
         return std::make_exception_ptr(LimitExceeded(std::move(report)));
     }
 

@@ -44,7 +44,8 @@ struct RecentSlots {
     std::array<SlotCell*, 7> cells{};
 };
 constexpr std::size_t recent_tables = 8;
-KOMBU_FAST_TLS inline constinit thread_local std::array<RecentSlots, recent_tables> recent_slots{};
+/// One for each thread, whether code of the library or of the program uses it: acquire is inline, release may not be.
+KOMBU_FAST_TLS KOMBU_ONE_PER_PROCESS constinit thread_local std::array<RecentSlots, recent_tables> recent_slots{};
 
 /// Is notified of releases while the fast path is disabled.
 class KOMBU_EXPORT SlotListener {
