@@ -52,13 +52,13 @@ private:
 
 /// Why a pool closed a resource.
 enum class CloseReason : std::uint8_t {
-    discarded,     ///< its lessee discarded it, or was ended by an exception and `recycle` did not want it kept
+    discarded,     ///< its holder discarded it, or was ended by an exception and `recycle` did not want it kept
     dead,          ///< found dead before it was lent, or by a keepalive
     unprepared,    ///< new, and could not be prepared
     idle_timeout,  ///< idle for too long
     max_lifetime,  ///< too old
     surplus,       ///< above the limit
-    reset,         ///< dragged away
+    reset,         ///< orphaned by a reset
     pool_closed,   ///< its pool was closed
 };
 constexpr std::size_t close_reasons = 8;
@@ -68,7 +68,7 @@ constexpr std::size_t close_reasons = 8;
 struct PoolStats {
     std::string name{};
     std::size_t limit = 0;       ///< 0: unlimited
-    std::size_t in_use = 0;      ///< leased, and not dragged away since
+    std::size_t in_use = 0;      ///< leased, and not orphaned by a reset since
     std::size_t idle = 0;        ///< ready to be leased
     std::size_t connecting = 0;  ///< being created at this moment
     std::size_t closing = 0;     ///< came back to be closed, and not closed yet

@@ -299,7 +299,7 @@ TEST_CASE("a detached resource belongs to the caller, and its slot is free", "[p
     CHECK(mine->closed == 0);
 }
 
-TEST_CASE("take_idle leases an idle resource and creates none", "[pool][maintenance]") {
+TEST_CASE("acquire_idle leases an idle resource and creates none", "[pool][maintenance]") {
     ScriptedFactory factory;
     Pool pool{factory.hooks(), {.limit = 2}};
     CHECK_FALSE(pool.acquire_idle());
