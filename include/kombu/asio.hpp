@@ -51,6 +51,12 @@
 /// \see docs/asio.md
 namespace kombu {
 
+// Compiled once, in the library.
+extern template KOMBU_EXPORT async::Operation<Lease<Connection>> async::acquire(const ResourcePool<Connection>&,
+                                                                                AcquireOptions);
+extern template KOMBU_EXPORT async::Operation<Lease<Producer>> async::acquire(const ResourcePool<Producer>&,
+                                                                              AcquireOptions);
+
 namespace detail {
 
 /// Starts an operation that exists already. An exception from its creation is delivered as any other error.

@@ -151,6 +151,8 @@ namespace kombu::async {
 /// A reference to an operation of any result type, for drivers.
 class OperationHandle {
 public:
+    /// Refers to no operation.
+    OperationHandle() noexcept = default;
     /// Must precede the first resume() when the operation may wait for signals. The waker outlives the operation.
     void set_waker(Waker& waker) noexcept { promise_->own_context_.waker = &waker; }
     /// Runs until the operation is done (true) or waits (false). `ready`: the events that ended the last wait.
@@ -174,8 +176,8 @@ private:
     OperationHandle(detail::PromiseBase& promise, std::coroutine_handle<> self) noexcept
         : promise_(&promise), self_(self) {}
 
-    detail::PromiseBase* promise_;
-    std::coroutine_handle<> self_;
+    detail::PromiseBase* promise_ = nullptr;
+    std::coroutine_handle<> self_{};
 };
 
 /// A coroutine that never blocks: it suspends with a description of what it waits for. A driver does the waiting: for

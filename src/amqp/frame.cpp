@@ -4,6 +4,7 @@
 #include <kombu/error.hpp>
 
 #include "amqp/table_check.hpp"
+#include "net/session_base.hpp"
 
 #include <algorithm>
 #include <cstring>
@@ -82,22 +83,22 @@ std::optional<Frame> FrameReader::next() {
     if (available.empty()) return std::nullopt;
     if (is_first_frame_ && available.starts_with("AMQP")) {
         if (available.size() < 8) return std::nullopt;
-        throw ConnectionError("the peer speaks another version of AMQP", 0, false);
+        throw net::InvalidInput("the peer speaks another version of AMQP");
     }
     const auto type = static_cast<std::uint8_t>(available[0]);
     const bool is_known_type = type == AMQP_FRAME_METHOD || type == AMQP_FRAME_HEADER || type == AMQP_FRAME_BODY ||
                                type == AMQP_FRAME_HEARTBEAT;
     if (!is_known_type && !(is_first_frame_ && available[0] == 'A' && available.size() < 4))
-        throw ConnectionError(
-            is_first_frame_ ? "the peer does not speak AMQP" : "the peer sent a frame of an unknown type", 501, false);
+        throw net::InvalidInput(
+            is_first_frame_ ? "the peer does not speak AMQP" : "the peer sent a frame of an unknown type", 501);
     if (available.size() < header_size) return std::nullopt;
     const std::uint32_t size = read_u32(available.data() + 3);
     if (size > max_frame_size_ - frame_overhead)
-        throw ConnectionError(
-            is_first_frame_ ? "the peer does not speak AMQP" : "the peer sent a frame larger than agreed", 501, false);
+        throw net::InvalidInput(
+            is_first_frame_ ? "the peer does not speak AMQP" : "the peer sent a frame larger than agreed", 501);
     if (available.size() < header_size + size + 1) return std::nullopt;
     if (available[header_size + size] != frame_end)
-        throw ConnectionError("the peer sent a frame without the frame-end octet", 501, false);
+        throw net::InvalidInput("the peer sent a frame without the frame-end octet", 501);
     is_first_frame_ = false;
     begin_ += header_size + size + 1;
     return Frame{type, read_u16(available.data() + 1), available.substr(header_size, size)};
@@ -141,7 +142,7 @@ void append_content(std::string& out, std::uint16_t channel, amqp_basic_properti
 }
 
 amqp_method_number_t method_number(std::string_view payload) {
-    if (payload.size() < 4) throw ConnectionError("the peer sent a method frame that is cut short", 501, false);
+    if (payload.size() < 4) throw net::InvalidInput("the peer sent a method frame that is cut short", 501);
     return read_u32(payload.data());
 }
 
@@ -149,11 +150,11 @@ DecodedMethod::DecodedMethod(std::string_view payload) {
     const amqp_method_number_t method = method_number(payload);
     // connection.start is the only method with a table that a broker sends.
     if (method == AMQP_CONNECTION_START_METHOD && payload.size() > 6 && is_malformed_or_too_deep(payload.substr(6)))
-        throw ConnectionError("the peer sent a table that is malformed or nests more than 64 levels deep", 502, false);
+        throw net::InvalidInput("the peer sent a table that is malformed or nests more than 64 levels deep", 502);
     init_amqp_pool(&pool_, 4096);
     if (amqp_decode_method(method, &pool_, bytes(payload.substr(4)), &fields_) < 0 || !fields_) {
         empty_amqp_pool(&pool_);
-        throw ConnectionError("the peer sent a method with malformed fields", 502, false);
+        throw net::InvalidInput("the peer sent a method with malformed fields", 502);
     }
 }
 

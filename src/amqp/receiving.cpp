@@ -4,6 +4,7 @@
 #include <kombu/error.hpp>
 
 #include "amqp/rpc.hpp"
+#include "net/round_trip.hpp"
 
 #include <algorithm>
 #include <chrono>
@@ -16,8 +17,6 @@ namespace {
 /// How long to wait for basic.cancel-ok, beside the measured round trips. A message that arrives after the wait is
 /// requeued.
 constexpr std::chrono::milliseconds cancel_grace{50};
-/// The longest round trip to a working broker, however far away.
-constexpr std::chrono::seconds max_round_trip{1};
 /// How often an auto-delete queue is polled, which would be deleted with a temporary consumer.
 constexpr std::chrono::milliseconds poll_interval{20};
 
@@ -34,10 +33,6 @@ Delivery to_delivery(ReceivedMethod message) {
         fill(method.as<amqp_basic_get_ok_t>());
     return {std::move(message.body), std::move(message.properties), std::move(info), std::move(message.header_error)};
 }
-
-/// The deadline of a reply to a request made while waiting until `until`. It allows a round trip even when no time is
-/// left to wait for a message: giving up earlier could lose the message in the reply.
-Deadline reply_deadline(Deadline until) { return std::max(until, Deadline::after(max_round_trip)); }
 
 /// Fetches a message that is in the queue now.
 async::Operation<std::optional<Delivery>> get_until(Session& session, Channel channel, std::string queue, bool no_ack,
@@ -65,7 +60,7 @@ async::Operation<std::optional<Delivery>> poll_for_message(Session& session, Cha
             check_usable(session, *channel);
             co_await async::AwaitInput{next_poll};
         }
-        delivery = co_await get_until(session, channel, queue, no_ack, reply_deadline(until));
+        delivery = co_await get_until(session, channel, queue, no_ack, net::allow_round_trip(until));
     }
     co_return delivery;
 }
@@ -98,7 +93,7 @@ async::Operation<std::optional<Delivery>> get(Session& session, Channel channel,
 async::Operation<std::optional<Delivery>> wait_for_message(Session& session, Channel channel, Queue queue, bool no_ack,
                                                            Deadline until) {
     const auto requested_at = Clock::now();
-    const Deadline replies_due = reply_deadline(until);
+    const Deadline replies_due = net::allow_round_trip(until);
     std::optional<Delivery> delivery = co_await get_until(session, channel, queue.name(), no_ack, replies_due);
     if (delivery || until.expired()) co_return delivery;
     const auto measured_round_trip = Clock::now() - requested_at;
@@ -126,7 +121,7 @@ async::Operation<std::optional<Delivery>> wait_for_message(Session& session, Cha
     }
     const bool queue_deleted = !channel->consumers.contains(tag);
     const auto cancel_timeout =
-        std::min<std::chrono::nanoseconds>(cancel_grace + 4 * measured_round_trip, max_round_trip);
+        std::min<std::chrono::nanoseconds>(cancel_grace + 4 * measured_round_trip, net::max_round_trip);
     if (!queue_deleted) co_await cancel_consumer(session, channel, tag, Deadline::after(cancel_timeout));
 
     if (!channel->deliveries.empty()) {

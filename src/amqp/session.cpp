@@ -4,7 +4,6 @@
 #include "amqp/table.hpp"
 
 #include <algorithm>
-#include <cstring>
 
 namespace kombu::amqp {
 namespace {
@@ -38,7 +37,7 @@ void ChannelState::check() const {
         throw ChannelError("the channel is closed; its unsettled messages have been requeued");
 }
 
-void Session::protocol_error(const std::string& what) const { throw ConnectionError(peer_ + ": " + what, 503, false); }
+void Session::protocol_error(const std::string& what) const { throw ConnectionError(peer() + ": " + what, 503, false); }
 
 void Session::send(std::uint16_t channel, amqp_method_number_t method, void* fields) {
     append_method(output_, channel, method, fields, frame_max_);
@@ -62,15 +61,9 @@ void Session::tick(Clock::time_point now) {
         case Heartbeat::Action::none: return;
         case Heartbeat::Action::send: return append_heartbeat(output_);
         case Heartbeat::Action::time_out:
-            throw ConnectionError(peer_ + ": the peer has missed two heartbeats of " +
+            throw ConnectionError(peer() + ": the peer has missed two heartbeats of " +
                                   std::to_string(heartbeat_.interval().count()) + " s");
     }
-}
-
-void Session::wipe_output() noexcept {
-    output_.resize(output_.capacity());
-    ::explicit_bzero(output_.data(), output_.size());
-    output_.clear();
 }
 
 std::shared_ptr<ChannelState> Session::new_channel() {
@@ -81,20 +74,17 @@ std::shared_ptr<ChannelState> Session::new_channel() {
         ++number;
     }
     if (number > channel_max_ || number == 0)
-        throw ChannelLimitExceeded({.pool = "channels of " + peer_, .limit = channel_max_, .in_use = channels_.size()});
+        throw ChannelLimitExceeded(
+            {.pool = "channels of " + peer(), .limit = channel_max_, .in_use = channels_.size()});
     return channels_[number] = std::make_shared<ChannelState>(number);
 }
 
 void Session::input_added(std::size_t count) {
     heartbeat_.on_received();
     reader_.added(count);
-    try {
+    name_peer_in_errors([&] {
         while (const auto frame = reader_.next()) on_frame(*frame);
-    } catch (const ConnectionError& error) {
-        // The reader's errors do not name the peer.
-        if (std::string_view{error.what()}.starts_with(peer_)) throw;
-        throw ConnectionError(peer_ + ": " + error.what(), error.code(), error.is_retryable());
-    }
+    });
 }
 
 void Session::on_frame(const Frame& frame) {
@@ -132,7 +122,7 @@ void Session::on_connection_frame(const Frame& frame) {
             amqp_connection_close_ok_t ok{};
             wipe_output();  // the peer ignores everything else now, and the output may contain a password
             send(0, AMQP_CONNECTION_CLOSE_OK_METHOD, &ok);
-            fail(ConnectionError(peer_ + ": the broker closed the connection: " +
+            fail(ConnectionError(peer() + ": the broker closed the connection: " +
                                      text_with_code(close.reply_code, view(close.reply_text)),
                                  close.reply_code, is_retryable_code(close.reply_code)));
             return;

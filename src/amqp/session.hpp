@@ -8,7 +8,7 @@
 #include "amqp/confirms.hpp"
 #include "amqp/frame.hpp"
 #include "amqp/heartbeat.hpp"
-#include "net/session_failure.hpp"
+#include "net/session_base.hpp"
 
 #include <chrono>
 #include <cstdint>
@@ -73,22 +73,16 @@ private:
 /// An AMQP 0-9-1 connection without I/O: it parses received bytes, keeps the state of the channels and collects the
 /// bytes to send. It handles unrequested frames itself whenever they arrive. Operations (operations.hpp) make the
 /// requests.
-class Session {
+class Session : public net::SessionBase {
 public:
     /// The largest body of a received message, in bytes.
     static constexpr std::uint64_t max_body_size = std::uint64_t{128} << 20;
 
-    explicit Session(std::string peer) : peer_(std::move(peer)) {}
+    explicit Session(std::string peer) : SessionBase(std::move(peer)) {}
 
     // -- for a driver
-    std::string& output() noexcept { return output_; }
     std::pair<char*, std::size_t> input_space() { return reader_.space(); }
     void input_added(std::size_t count);
-    void fail(const ConnectionError& error) noexcept { failure_.set(error); }
-    /// Thread-safe.
-    bool failed() const noexcept { return failure_.is_set(); }
-    /// Throws the error that the session failed with, if it has failed.
-    void check() const { failure_.check(); }
     /// Always false: the session cannot tell whether a reply is outstanding.
     bool is_idle() const noexcept { return false; }
     /// When to call tick(); never without heartbeats.
@@ -96,7 +90,6 @@ public:
     void tick(Clock::time_point now);
 
     // -- for operations
-    const std::string& peer() const noexcept { return peer_; }
     void send(std::uint16_t channel, amqp_method_number_t method, void* fields);
     void send_content(std::uint16_t channel, amqp_basic_properties_t& properties, std::string_view body);
     /// Replies on channel 0.
@@ -109,8 +102,6 @@ public:
     std::shared_ptr<ChannelState> new_channel();
     /// The broker's reason while it accepts no messages (low on memory or disk).
     const std::optional<std::string>& blocked() const noexcept { return blocked_; }
-    /// Clears the output and overwrites its memory, so that no password stays there.
-    void wipe_output() noexcept;
 
 private:
     void on_frame(const Frame& frame);
@@ -122,10 +113,7 @@ private:
     void on_channel_close(ChannelState& channel, const Frame& frame);
     [[noreturn]] void protocol_error(const std::string& what) const;
 
-    std::string peer_;
     FrameReader reader_;
-    std::string output_;
-    net::SessionFailure failure_;
     Heartbeat heartbeat_;
     std::uint16_t channel_max_ = 1;
     std::uint32_t frame_max_ = min_frame_size;

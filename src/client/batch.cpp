@@ -208,8 +208,7 @@ async::Operation<> async::Operations::commit(Batch& batch, OptionalTimeout timeo
         }
         const auto pause = retry_indices.empty() ? std::nullopt : backoff->next();
         if (!pause) break;
-        for (const Deadline retry_at = Deadline::after(*pause); !retry_at.expired();)
-            co_await async::Wait{.until = retry_at};
+        co_await sleep_until(Deadline::after(*pause));
         const Results retry_results = co_await publish_once(connection, retry_messages, declare, deadline);
         for (std::size_t i = 0; i < retry_indices.size(); ++i) results[retry_indices[i]] = retry_results[i];
     }

@@ -91,8 +91,7 @@ async::Operation<std::shared_ptr<TransportConnection>> ConnectionState::connect_
             if (error.is_retryable() && !interrupted_) pause = backoff.next();
             if (!pause) throw;
         }
-        for (const Deadline retry_at = Deadline::after(*pause); !retry_at.expired();)
-            co_await async::Wait{.until = retry_at};
+        co_await sleep_until(Deadline::after(*pause));
     }
 }
 

@@ -60,8 +60,7 @@ async::Operation<> send(PendingPublish pending) {
             pause = retries && error.is_retryable() ? backoff.next() : std::nullopt;
             if (!pause) throw;
         }
-        for (const Deadline retry_at = std::min(Deadline::after(*pause), deadline); !retry_at.expired();)
-            co_await async::Wait{.until = retry_at};
+        co_await sleep_until(std::min(Deadline::after(*pause), deadline));
     }
 }
 

@@ -8,6 +8,7 @@
 #include "client/connection_state.hpp"
 #include "client/declare.hpp"
 #include "net/blocking_driver.hpp"
+#include "net/round_trip.hpp"
 
 #include <algorithm>
 #include <chrono>
@@ -15,9 +16,6 @@
 
 namespace kombu {
 namespace {
-
-/// Bounds one round trip to a healthy broker at any distance.
-constexpr std::chrono::seconds max_round_trip{1};
 
 /// Declares in every case, as Kombu does: the queue may have been deleted since this session declared it.
 async::Operation<> declare_always(detail::ConnectionRef connection, Queue queue) {
@@ -35,9 +33,7 @@ async::Operation<Message> get_message(detail::ConnectionRef connection, Queue qu
     const detail::ConnectionState::OperationGuard guard{state};
     const bool no_ack = options.no_ack.value_or(queue.options().no_ack);
     const Deadline wait_deadline = Deadline::after(get.timeout);
-    // The timeout bounds the wait for a message. Requests to the broker need a round trip, however short it is.
-    const Deadline request_deadline =
-        std::min(std::max(wait_deadline, Deadline::after(max_round_trip)), state.deadline({}));
+    const Deadline request_deadline = std::min(net::allow_round_trip(wait_deadline), state.deadline({}));
     const auto channel = co_await state.default_channel(request_deadline);
     std::optional<Delivery> delivery;
     if (get.block)

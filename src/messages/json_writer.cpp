@@ -3,6 +3,7 @@
 
 #include <kombu/error.hpp>
 
+#include "messages/json_depth.hpp"
 #include "support/hex.hpp"
 #include "support/utf8.hpp"
 
@@ -16,9 +17,6 @@
 
 namespace kombu::json_text {
 namespace {
-
-/// Bounds recursion: many operations on Json values recurse.
-constexpr std::size_t max_nesting = 256;
 
 void append_unicode_escape(std::string& out, std::uint32_t unit) {
     const char text[] = {'\\',           'u', hex_digit(unit >> 12U), hex_digit(unit >> 8U), hex_digit(unit >> 4U),
@@ -277,10 +275,10 @@ void append_compact_value(std::string& out, const Json& value, std::size_t depth
 
 void append_compact(std::string& out, const Json& value) {
     out.reserve(out.size() + 128);
-    append_compact_value(out, value, max_nesting);
+    append_compact_value(out, value, max_depth);
 }
 
-void append_python_json(std::string& out, const Json& value) { append_spaced_value(out, value, max_nesting); }
+void append_python_json(std::string& out, const Json& value) { append_spaced_value(out, value, max_depth); }
 
 std::optional<Span> member(std::string_view text, std::size_t object, std::string_view name) {
     std::optional<Span> found;

@@ -4,6 +4,7 @@
 #include <kombu/serialization.hpp>
 
 #include "messages/encoding.hpp"
+#include "messages/json_depth.hpp"
 #include "messages/json_writer.hpp"
 #include "support/suggestion.hpp"
 #include "support/utf8.hpp"
@@ -17,26 +18,6 @@ namespace {
 
 constexpr std::string_view data_type = "application/data";
 constexpr std::string_view text_type = "application/text";
-constexpr std::size_t max_depth = 256;
-
-/// Rejects deep nesting before parsing: many operations on Json values recurse.
-void check_depth(std::string_view json) {
-    std::size_t depth = 0;
-    bool in_string = false;
-    for (std::size_t i = 0; i < json.size(); ++i) {
-        const char c = json[i];
-        if (in_string) {
-            if (c == '\\') ++i;
-            if (c == '"') in_string = false;
-        } else if (c == '"') {
-            in_string = true;
-        } else if (c == '[' || c == '{') {
-            if (++depth > max_depth) throw DecodeError("the body nests more than 256 levels deep");
-        } else if ((c == ']' || c == '}') && depth > 0) {
-            --depth;
-        }
-    }
-}
 
 Json to_binary(std::string_view data) { return Json::binary(std::vector<std::uint8_t>(data.begin(), data.end())); }
 
@@ -59,7 +40,7 @@ Json decode_text(std::string_view data) {
 }
 
 Json decode_json(std::string_view data) {
-    check_depth(data);
+    if (json_text::nests_too_deep(data)) throw DecodeError("the body nests more than 256 levels deep");
     return Json::parse(data.begin(), data.end());
 }
 

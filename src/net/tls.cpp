@@ -3,6 +3,8 @@
 
 #include <kombu/error.hpp>
 
+#include "net/tls_context.hpp"
+
 #include <arpa/inet.h>
 #include <openssl/bio.h>
 #include <openssl/err.h>
@@ -14,7 +16,6 @@
 #include <array>
 #include <cerrno>
 #include <climits>
-#include <system_error>
 
 namespace kombu::net {
 namespace {
@@ -58,20 +59,6 @@ const BIO_METHOD* bio_method() {
     return method;
 }
 
-/// The error text of this thread's last OpenSSL call.
-std::string last_error() {
-    const unsigned long code = ERR_peek_last_error();
-    if (code == 0) return errno != 0 ? std::generic_category().message(errno) : "the peer closed the connection";
-    std::array<char, 256> text{};
-    if (const char* const reason = ERR_reason_error_string(code)) return reason;
-    ERR_error_string_n(code, text.data(), text.size());
-    return text.data();
-}
-
-[[noreturn]] void throw_unusable_file(const char* option, const std::string& file) {
-    throw ConfigurationError(std::string{option} + ": " + file + ": " + last_error());
-}
-
 bool is_address(const std::string& host) {
     std::array<unsigned char, sizeof(in6_addr)> bytes{};
     return ::inet_pton(AF_INET, host.c_str(), bytes.data()) == 1 ||
@@ -84,11 +71,9 @@ int clamp_to_int(std::size_t size) { return static_cast<int>(std::min<std::size_
 
 struct Tls::Impl {
     struct Deleter {
-        void operator()(SSL_CTX* object) const noexcept { SSL_CTX_free(object); }
         void operator()(SSL* object) const noexcept { SSL_free(object); }
     };
     int descriptor;
-    std::unique_ptr<SSL_CTX, Deleter> context{};
     std::unique_ptr<SSL, Deleter> ssl{};
     bool verifies_peer = false;
     bool established = false;
@@ -97,40 +82,21 @@ struct Tls::Impl {
 
 Tls::Tls(const SslOptions& options, const std::string& host, int descriptor)
     : impl_(new Impl{.descriptor = descriptor}) {
+    const auto context = tls_context(options);
     ERR_clear_error();
     errno = 0;
-    impl_->context.reset(SSL_CTX_new(TLS_client_method()));
-    SSL_CTX* const context = impl_->context.get();
-    if (!context) throw ConnectionError("TLS cannot be initialised: " + last_error());
-    SSL_CTX_set_min_proto_version(context, TLS1_2_VERSION);
-    SSL_CTX_set_options(context, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION);
-    SSL_CTX_set_mode(context, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
-    if (!options.certfile.empty()) {
-        if (SSL_CTX_use_certificate_chain_file(context, options.certfile.c_str()) != 1)
-            throw_unusable_file("ssl_certfile", options.certfile);
-        const std::string& key = options.keyfile.empty() ? options.certfile : options.keyfile;
-        if (SSL_CTX_use_PrivateKey_file(context, key.c_str(), SSL_FILETYPE_PEM) != 1)
-            throw_unusable_file("ssl_keyfile", key);
-    }
-    if (options.cert_reqs == SslOptions::CertReqs::required) {
-        SSL_CTX_set_verify(context, SSL_VERIFY_PEER, nullptr);
-        impl_->verifies_peer = true;
-        if (options.ca_certs.empty())
-            SSL_CTX_set_default_verify_paths(context);
-        else if (SSL_CTX_load_verify_locations(context, options.ca_certs.c_str(), nullptr) != 1)
-            throw_unusable_file("ssl_ca_certs", options.ca_certs);
-    }
-    impl_->ssl.reset(SSL_new(context));
+    impl_->verifies_peer = options.cert_reqs == SslOptions::CertReqs::required;
+    impl_->ssl.reset(SSL_new(context.get()));
     SSL* const ssl = impl_->ssl.get();
     BIO* const bio = ssl ? BIO_new(bio_method()) : nullptr;
-    if (!bio) throw ConnectionError("TLS cannot be initialised: " + last_error());
+    if (!bio) throw ConnectionError("TLS cannot be initialised: " + last_tls_error());
     BIO_set_data(bio, &impl_->descriptor);
     BIO_set_init(bio, 1);
     SSL_set_bio(ssl, bio, bio);
     SSL_set_connect_state(ssl);
     const bool address = is_address(host);
     if (!address) SSL_set_tlsext_host_name(ssl, host.c_str());
-    if (options.cert_reqs == SslOptions::CertReqs::required && options.check_hostname) {
+    if (impl_->verifies_peer && options.check_hostname) {
         const bool set = address ? X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(ssl), host.c_str()) == 1
                                  : SSL_set1_host(ssl, host.c_str()) == 1;
         // Without a name the certificate would not be checked against any.
@@ -154,7 +120,7 @@ bool Tls::handle_failed_call(int result, const char* what) {
         throw ConnectionError(std::string{what} + ": the peer's certificate is not trusted: " +
                                   X509_verify_cert_error_string(verify_result),
                               0, false);
-    throw ConnectionError(std::string{what} + ": " + last_error());
+    throw ConnectionError(std::string{what} + ": " + last_tls_error());
 }
 
 Tls::Blocked Tls::handshake() {

@@ -3,6 +3,7 @@
 
 #include <kombu/error.hpp>
 
+#include "net/round_trip.hpp"
 #include "redis/connection.hpp"
 
 #include <algorithm>
@@ -11,10 +12,6 @@
 
 namespace kombu::redis {
 namespace {
-
-/// Time for the reply to a last poll. With less, a message that Redis has already handed out could remain undelivered
-/// until its visibility timeout.
-constexpr std::chrono::seconds round_trip_allowance{1};
 
 bool closes_channel(const ChannelError& error) {
     return !dynamic_cast<const Unroutable*>(&error) && !dynamic_cast<const OutOfMemoryError*>(&error) &&
@@ -173,7 +170,7 @@ async::Operation<std::optional<Delivery>> RedisChannel::wait_for_message(const Q
                                                                          Deadline wait_until) {
     const Deadline deadline = wait_until.is_never()
                                   ? wait_until
-                                  : Deadline::at(std::max(wait_until.when(), Clock::now()) + round_trip_allowance);
+                                  : Deadline::at(std::max(wait_until.when(), Clock::now()) + net::max_round_trip);
     return receive(queue.name(), no_ack, wait_until, deadline);
 }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "redis/resp.hpp"
 
-#include <kombu/error.hpp>
+#include "net/session_base.hpp"
 
 #include <algorithm>
 #include <charconv>
@@ -14,7 +14,7 @@ constexpr std::size_t least_space = std::size_t{16} << 10;
 constexpr std::size_t kept_capacity = std::size_t{1} << 20;
 
 [[noreturn]] void protocol_error(const char* what) {
-    throw ConnectionError(std::string{"invalid RESP data from the peer: "} + what, 0, false);
+    throw net::InvalidInput(std::string{"invalid RESP data from the peer: "} + what);
 }
 
 std::int64_t number(std::string_view text) {

@@ -10,9 +10,10 @@
 
 namespace kombu::redis {
 
-bool is_current(const SessionContext& context, const Route& way) {
-    return way.declarations_version == context.declared.version &&
-           (way.bindings_key.empty() || context.session.bindings().is_current(way.bindings_key, way.bindings_version));
+bool is_current(const SessionContext& context, const Route& route) {
+    return route.declarations_version == context.declared.version &&
+           (route.bindings_key.empty() ||
+            context.session.bindings().is_current(route.bindings_key, route.bindings_version));
 }
 
 namespace {

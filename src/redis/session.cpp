@@ -5,8 +5,6 @@
 
 #include "redis/error.hpp"
 
-#include <strings.h>
-
 #include <algorithm>
 
 namespace kombu::redis {
@@ -15,12 +13,6 @@ void Session::begin_operation() {
     check();
     replies_.clear();
     std::fill(expected_replies_.begin(), expected_replies_.end(), false);
-}
-
-void Session::wipe_output() noexcept {
-    output_.resize(output_.capacity());
-    ::explicit_bzero(output_.data(), output_.size());
-    output_.clear();
 }
 
 void Session::send(std::span<const std::string> command) {
@@ -50,13 +42,9 @@ void Session::send_script(const Script& script, std::span<const std::string> key
 
 void Session::input_added(std::size_t count) {
     reader_.added(count);
-    try {
+    name_peer_in_errors([&] {
         while (auto reply = reader_.next()) on_reply(std::move(*reply));
-    } catch (const ConnectionError& error) {
-        // The reader does not know the name of the peer.
-        if (std::string_view{error.what()}.starts_with(peer_)) throw;
-        throw ConnectionError(peer_ + ": " + error.what(), error.code(), error.is_retryable());
-    }
+    });
 }
 
 void Session::on_reply(Reply reply) {
@@ -68,7 +56,7 @@ void Session::on_reply(Reply reply) {
         return;
     }
     if (expected_replies_.empty())
-        throw ConnectionError(peer_ + ": received a reply without an outstanding command" +
+        throw ConnectionError(peer() + ": received a reply without an outstanding command" +
                                   (reply.is(Reply::Type::error) ? ": " + reply.text.substr(0, 300) : ""),
                               0, reply.is(Reply::Type::error));
     const bool awaited = expected_replies_.front();
@@ -76,7 +64,7 @@ void Session::on_reply(Reply reply) {
     if (awaited)
         replies_.push_back(std::move(reply));
     else if (reply.is(Reply::Type::error))
-        log(LogLevel::warning, peer_ + ": " + reply.text.substr(0, 300));
+        log(LogLevel::warning, peer() + ": " + reply.text.substr(0, 300));
 }
 
 void Session::on_push(Reply push) {
@@ -90,11 +78,11 @@ void Session::on_push(Reply push) {
     } else if (kind == "pmessage" && push.elements.size() == 4) {
         if (!subscriptions_.deliver(push.elements[1].text, push.elements[3].text))
             log(LogLevel::warning,
-                peer_ + ": messages of a fanout exchange were dropped: the buffer of a slow consumer is full");
+                peer() + ": messages of a fanout exchange were dropped: the buffer of a slow consumer is full");
     } else if (kind == "psubscribe") {
         if (pending_subscriptions_ != 0) --pending_subscriptions_;
     } else if (kind != "punsubscribe") {
-        throw ConnectionError(peer_ + ": unknown RESP3 push type", 0, false);
+        throw ConnectionError(peer() + ": unknown RESP3 push type", 0, false);
     }
 }
 
@@ -131,15 +119,15 @@ async::Operation<Reply> Session::await_reply() {
         if (auto next = pop_reply()) co_return std::move(*next);
         const bool in_time = co_await async::AwaitInput{until};
         if (in_time) continue;
-        if (--attempts_left == 0) throw Timeout(peer_ + ": no reply within socket_timeout");
+        if (--attempts_left == 0) throw Timeout(peer() + ": no reply within socket_timeout");
         until = Deadline::after(options_.socket_timeout);
     }
 }
 
 async::Operation<Reply> Session::await_reply(Reply::Type type, const char* command) {
     Reply next = co_await await_reply();
-    throw_if_error(next, peer_);
-    if (!next.is(type)) unexpected_reply(peer_, command);
+    throw_if_error(next, peer());
+    if (!next.is(type)) unexpected_reply(peer(), command);
     co_return next;
 }
 

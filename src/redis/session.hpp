@@ -5,7 +5,7 @@
 #include <kombu/error.hpp>
 #include <kombu/operation.hpp>
 
-#include "net/session_failure.hpp"
+#include "net/session_base.hpp"
 #include "redis/bindings.hpp"
 #include "redis/options.hpp"
 #include "redis/resp.hpp"
@@ -28,19 +28,13 @@ namespace kombu::redis {
 
 /// A connection to Redis as the protocol sees it, without I/O: parses received bytes, and collects bytes to send. It
 /// handles RESP 3 pushes whenever they arrive. Operations (operations.hpp) send the commands.
-class Session {
+class Session : public net::SessionBase {
 public:
-    Session(std::string peer, const Options& options) : peer_(std::move(peer)), options_(options) {}
+    Session(std::string peer, const Options& options) : SessionBase(std::move(peer)), options_(options) {}
 
     // -- for a driver
-    std::string& output() noexcept { return output_; }
     std::pair<char*, std::size_t> input_space() { return reader_.space(); }
     void input_added(std::size_t count);
-    void fail(const ConnectionError& error) noexcept { failure_.set(error); }
-    /// Thread-safe.
-    bool failed() const noexcept { return failure_.is_set(); }
-    /// Throws the error that the session failed with, if it has failed.
-    void check() const { failure_.check(); }
     Deadline next_heartbeat() const noexcept { return Deadline::never(); }
     void tick(Clock::time_point) noexcept {}
 
@@ -52,7 +46,6 @@ public:
     // -- for operations
     /// Call before each operation: discards the replies that an earlier, failed operation has not waited for.
     void begin_operation();
-    const std::string& peer() const noexcept { return peer_; }
     const Options& options() const noexcept { return options_; }
 
     /// Appends a command to the output. await_reply() returns the replies in the order of their commands.
@@ -104,19 +97,13 @@ public:
     /// Returns the error of the last refused subscription, if there was one, and clears it.
     std::optional<Reply> pop_subscription_error() { return std::exchange(subscription_error_, std::nullopt); }
 
-    /// Overwrites the output buffer, so that credentials do not stay in memory.
-    void wipe_output() noexcept;
-
 private:
     void on_reply(Reply reply);
     void on_push(Reply push);
     void on_invalidated(std::string_view key);
 
-    std::string peer_;
     const Options& options_;
     ReplyReader reader_;
-    std::string output_;
-    net::SessionFailure failure_;
     std::deque<bool> expected_replies_;  // for each outstanding reply, whether an operation waits for it
     std::deque<Reply> replies_;
     std::set<const Script*> loaded_scripts_;

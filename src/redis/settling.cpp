@@ -45,14 +45,14 @@ ScriptCall requeue_call(const SessionContext& context, const ReceivedMessage& me
 
 }  // namespace
 
-std::string redelivered_envelope(const ReceivedMessage& taken) {
+std::string redelivered_envelope(const ReceivedMessage& message) {
     std::string text;
     std::size_t from = 0;
-    for (const envelope::Insertion& mark : taken.redelivered_marks) {
-        text.append(taken.envelope, from, mark.at - from).append(mark.text);
+    for (const envelope::Insertion& mark : message.redelivered_marks) {
+        text.append(message.envelope, from, mark.at - from).append(mark.text);
         from = mark.at;
     }
-    return text.append(taken.envelope, from);
+    return text.append(message.envelope, from);
 }
 
 async::Operation<> acknowledge(SessionContext& context, std::string tag) {
@@ -67,21 +67,21 @@ async::Operation<> acknowledge(SessionContext& context, std::string tag) {
     throw_if_error(index_reply, session.peer());
 }
 
-async::Operation<> requeue_message(SessionContext& context, const ReceivedMessage& taken) {
-    if (taken.unacked_tag.empty()) {
-        context.session.send({"RPUSH", taken.source_list, redelivered_envelope(taken)});
+async::Operation<> requeue_message(SessionContext& context, const ReceivedMessage& message) {
+    if (message.unacked_tag.empty()) {
+        context.session.send({"RPUSH", message.source_list, redelivered_envelope(message)});
         co_await context.session.await_reply(Reply::Type::integer, "RPUSH");
     } else {
-        ScriptCall call = requeue_call(context, taken);
+        ScriptCall call = requeue_call(context, message);
         co_await run_script(context.session, requeue_script(), std::move(call.keys), std::move(call.arguments));
     }
 }
 
-void requeue_message_nowait(SessionContext& context, const ReceivedMessage& taken) {
-    if (taken.unacked_tag.empty()) {
-        context.session.send_ignoring_reply({"RPUSH", taken.source_list, redelivered_envelope(taken)});
+void requeue_message_nowait(SessionContext& context, const ReceivedMessage& message) {
+    if (message.unacked_tag.empty()) {
+        context.session.send_ignoring_reply({"RPUSH", message.source_list, redelivered_envelope(message)});
     } else {
-        const ScriptCall call = requeue_call(context, taken);
+        const ScriptCall call = requeue_call(context, message);
         context.session.send_script(requeue_script(), call.keys, call.arguments, true);
     }
 }

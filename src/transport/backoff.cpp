@@ -24,4 +24,8 @@ void Backoff::sleep(std::chrono::milliseconds pause) const {
     std::this_thread::sleep_until(std::min(Clock::now() + pause, deadline_.when()));
 }
 
+async::Operation<> sleep_until(Deadline time) {
+    while (!time.expired()) co_await async::Wait{.until = time};
+}
+
 }  // namespace kombu

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <kombu/deadline.hpp>
+#include <kombu/operation.hpp>
 #include <kombu/retry.hpp>
 
 #include <chrono>
@@ -25,5 +26,8 @@ private:
     Deadline deadline_;
     unsigned attempt_ = 0;
 };
+
+/// Continues at this time.
+async::Operation<> sleep_until(Deadline time);
 
 }  // namespace kombu

@@ -3,6 +3,7 @@
 
 #include <kombu/error.hpp>
 
+#include "messages/json_depth.hpp"
 #include "support/base64.hpp"
 #include "support/utf8.hpp"
 
@@ -16,8 +17,6 @@ namespace {
 constexpr std::string_view base64_prefix = R"({"body": ")";
 constexpr std::string_view text_prefix = R"({"body": )";
 constexpr std::string_view closing = R"("}})";
-/// Bounds the recursion that deeper values would cause. No sender nests as deep.
-constexpr std::size_t max_depth = 256;
 
 void append_member(std::string& out, std::string_view name, const std::optional<std::string>& value) {
     if (!value) return;
@@ -54,13 +53,9 @@ bool is_true(const Json& object, const char* name) {
 }
 
 std::optional<Json> parse_json(std::string_view text) {
-    bool too_deep = false;
-    const Json::parser_callback_t guard = [&](int depth, Json::parse_event_t, Json&) {
-        too_deep = too_deep || depth > static_cast<int>(max_depth);
-        return !too_deep;
-    };
-    Json parsed = Json::parse(text.begin(), text.end(), guard, false);
-    if (parsed.is_discarded() || too_deep) return std::nullopt;
+    if (json_text::nests_too_deep(text)) return std::nullopt;
+    Json parsed = Json::parse(text.begin(), text.end(), nullptr, false);
+    if (parsed.is_discarded()) return std::nullopt;
     return parsed;
 }
 

@@ -86,7 +86,7 @@ while IFS= read -r file; do
             amqp.h | amqp_*.h | rabbitmq-c/*) [ "$folder" = amqp ] || problem "$file includes $included: librabbitmq is for src/amqp" ;;
             hiredis/*) [ "$folder" = redis ] || problem "$file includes $included: hiredis is for src/redis" ;;
             openssl/*)
-                case $file in src/net/tls.cpp | src/redis/scripts.cpp) ;; *) problem "$file includes $included: OpenSSL is for src/net/tls.cpp" ;; esac ;;
+                case $file in src/net/tls*.cpp | src/redis/scripts.cpp) ;; *) problem "$file includes $included: OpenSSL is for src/net/tls*.cpp" ;; esac ;;
             */*.hpp)
                 other=${included%%/*}
                 [ -d "src/$other" ] || continue

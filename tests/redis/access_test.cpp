@@ -8,6 +8,7 @@
 #include <sys/socket.h>
 
 #include <cstdlib>
+#include <filesystem>
 #include <thread>
 
 using namespace kombu;
@@ -111,6 +112,21 @@ TEST_CASE("an untrusted certificate is refused, unless the options allow it", "[
                     ConfigurationError);
     CHECK_THROWS_WITH((Connection{"rediss://" + host_and_port(1) + "?ssl_certfile=/no/such.pem"}.connect()),
                       Contains("ssl_certfile"));
+}
+
+TEST_CASE("certificates are read again once their file has changed", "[redis][access][tls]") {
+    const std::filesystem::path trusted = dir + "/certs/replaced.pem";
+    const auto replace = [&](const std::string& with) {
+        std::filesystem::copy_file(with, trusted.string() + ".new", std::filesystem::copy_options::overwrite_existing);
+        std::filesystem::rename(trusted.string() + ".new", trusted);
+    };
+    const std::string url = "rediss://" + host_and_port(1) + "?ssl_ca_certs=" + trusted.string();
+    replace(ca);
+    round_trip(Connection{url});
+    replace(dir + "/certs/rogue.pem");
+    CHECK_THAT(connect_error(url), Contains("not trusted"));
+    replace(ca);
+    round_trip(Connection{url});
 }
 
 TEST_CASE("a server that requires a client certificate gets one", "[redis][access][tls]") {

@@ -52,7 +52,7 @@ TEST_CASE_METHOD(Fanout, "the channels are those of Kombu", "[redis][fanout][opt
     RawRedis listener{redis_port()};
     const auto heard = [&](const Json& options, const std::string& channel) {
         Connection publisher = connection(options);
-        listener({"PSUBSCRIBE", "*"});
+        listener({"PSUBSCRIBE", prefix + "*"});
         Producer{publisher}.publish(1, {.exchange = exchange, .routing_key = "rk", .declare = {exchange}});
         const Json push = listener({"PUNSUBSCRIBE"});
         return push.at(0) == "pmessage" && push.at(2) == channel;

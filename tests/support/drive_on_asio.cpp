@@ -27,7 +27,7 @@ void drive(kombu::async::OperationHandle operation) {
     kombu::detail::Initiated<void, std::monostate> job;
     job.operation.emplace(relay(operation));
     kombu::detail::start<void, kombu::detail::Completion<true, void>>(
-        std::move(job),
+        job,
         [&](std::exception_ptr error) {
             called = true;
             failure = std::move(error);

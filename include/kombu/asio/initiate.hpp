@@ -13,7 +13,6 @@
 #include <boost/asio/bind_executor.hpp>
 #include <boost/asio/consign.hpp>
 #include <boost/asio/deferred.hpp>
-#include <boost/asio/post.hpp>
 #include <boost/asio/prepend.hpp>
 #include <boost/asio/system_executor.hpp>
 #include <boost/asio/use_awaitable.hpp>
@@ -124,30 +123,14 @@ struct Initiated {
     bool total_cancellation = false;
 };
 
-/// Calls the handler of an operation that has ended in the initiating function.
-template <class Completion, class Handler, class Executor>
-struct ImmediateCompletion {
-    using executor_type = Executor;
-    using allocator_type = boost::asio::associated_allocator_t<Handler, DefaultAllocator>;
-    executor_type get_executor() const noexcept { return executor; }
-    allocator_type get_allocator() const noexcept {
-        return boost::asio::get_associated_allocator(handler, DefaultAllocator{});
-    }
-    void operator()() { Completion::complete(std::move(handler), std::move(outcome)); }
-
-    Executor executor;
-    Handler handler;
-    Outcome<typename Completion::Value> outcome;
-};
-
 template <class T, class Completion, class Handler, class Executor>
-void start(Initiated<T, typename Completion::Value> initiated, Handler handler, const Executor& executor) {
+void start(Initiated<T, typename Completion::Value>& initiated, Handler&& handler, const Executor& executor) {
+    using Running = RunningOperation<T, Completion, std::decay_t<Handler>, Executor>;
     if (initiated.operation)
-        RunningOperation<T, Completion, Handler, Executor>::start(std::move(*initiated.operation), std::move(handler),
-                                                                  executor, initiated.total_cancellation);
+        Running::start(std::move(*initiated.operation), std::forward<Handler>(handler), executor,
+                       initiated.total_cancellation);
     else
-        boost::asio::post(ImmediateCompletion<Completion, Handler, Executor>{executor, std::move(handler),
-                                                                             std::move(initiated.outcome)});
+        Running::complete(std::move(initiated.outcome), std::forward<Handler>(handler), executor);
 }
 
 template <class T, class Completion>
@@ -161,15 +144,13 @@ struct Initiation {
             initiated.operation.reset();
             initiated.outcome.error = std::current_exception();
         }
-        using HandlerType = std::decay_t<Handler>;
-        using Executor = boost::asio::associated_executor_t<HandlerType, NoExecutor>;
+        using Executor = boost::asio::associated_executor_t<std::decay_t<Handler>, NoExecutor>;
         if constexpr (HasNoExecutor<Executor>::value) {
             const Runtime::Guard guard = runtime().keep_running();
-            start<T, Completion>(std::move(initiated), HandlerType(std::forward<Handler>(handler)),
-                                 guard.get_executor());
+            start<T, Completion>(initiated, std::forward<Handler>(handler), guard.get_executor());
         } else {
             const Executor executor = boost::asio::get_associated_executor(handler);
-            start<T, Completion>(std::move(initiated), HandlerType(std::forward<Handler>(handler)), executor);
+            start<T, Completion>(initiated, std::forward<Handler>(handler), executor);
         }
     }
 };

@@ -5,7 +5,6 @@
 #include <kombu/asio/event_loop.hpp>
 #include <kombu/operation.hpp>
 
-#include <boost/asio/basic_waitable_timer.hpp>
 #include <boost/asio/execution/outstanding_work.hpp>
 #include <boost/asio/executor_work_guard.hpp>
 #include <boost/asio/post.hpp>
@@ -37,8 +36,6 @@ using DefaultAllocator = boost::asio::recycling_allocator<void>;
 /// is called after the last reference is gone and the memory is freed, as Asio requires.
 template <class Executor>
 class OperationRunner : public async::Waker, public WheelEntry {
-    using Timer = boost::asio::basic_waitable_timer<Clock, boost::asio::wait_traits<Clock>, Executor>;
-
 public:
     // Waker
     void wake() noexcept override {
@@ -78,18 +75,23 @@ protected:
         OperationRunner* self_;
     };
 
-    /// `operation`: a reference; the operation itself belongs to the derived class.
-    OperationRunner(const Executor& executor, async::OperationHandle operation)
-        : work_(executor), operation_(operation) {
-        operation_.set_waker(*this);
-    }
+    explicit OperationRunner(const Executor& executor) : work_(executor) {}
     OperationRunner(const OperationRunner&) = delete;
     OperationRunner& operator=(const OperationRunner&) = delete;
     ~OperationRunner() override = default;
 
     /// Resumes the operation for the first time, in the initiating function. The object may be gone afterwards.
-    void run(Ref ref) {
+    /// `operation`: a reference; the operation itself belongs to the derived class.
+    void run(Ref ref, async::OperationHandle operation) {
+        operation_ = operation;
+        operation_.set_waker(*this);
         resume_until_wait({.read = true});
+        release_ref(std::move(ref), false);
+    }
+
+    /// For an operation that has ended already: posts its delivery.
+    void finish(Ref ref) {
+        finished_ = true;
         release_ref(std::move(ref), false);
     }
 
@@ -100,6 +102,10 @@ protected:
         if (try_complete_wait(wait_state_.load() / wait_id_step, cancel_event)) post_resume();
         release_ref(std::move(ref), false);
     }
+
+    /// Ends the registration of the descriptor that the last wait was for. Call before the operation is destroyed,
+    /// which may close the descriptor.
+    void drop_registration() noexcept { registered_.reset(); }
 
     /// Stores the error, or without one the result, and destroys the operation, which then releases what it held: the
     /// handler may acquire the same.
@@ -112,40 +118,37 @@ protected:
     boost::asio::executor_work_guard<Executor> work_;
 
 private:
-    /// The base of the operation's internal handlers.
-    struct InternalHandler {
+    /// The handler of all that the operation waits for and posts. One type, since each one that Asio is given costs its
+    /// users half a second to compile.
+    struct StepHandler {
+        enum class Step : std::uint8_t { on_event, resume, release };
         using executor_type = Executor;
         // Not the allocator of the user's handler: several of these may be allocated at once, on several threads.
         using allocator_type = DefaultAllocator;
+
+        Ref ref;
+        Step step;
+        // Of on_event:
+        std::uint32_t wait_id = 0;
+        std::uint32_t event = 0;
+
         executor_type get_executor() const noexcept { return ref.get()->work_.get_executor(); }
         allocator_type get_allocator() const noexcept { return {}; }
-        Ref ref;
-    };
-    /// The handler of one event of a wait: the event has occurred, or was cancelled.
-    struct WaitHandler : InternalHandler {
-        std::uint32_t wait_id;
-        std::uint32_t event;
-        void operator()(const boost::system::error_code& error) {
-            OperationRunner* const operation = this->ref.get();
+        void operator()(const boost::system::error_code& error = {}) {
+            OperationRunner* const self = ref.get();
             // A wait that this operation did not cancel itself must be armed again. Other errors show when the
             // descriptor is used.
-            if (operation->try_complete_wait(wait_id,
-                                             error == boost::asio::error::operation_aborted ? cancel_event : event))
-                operation->on_wait_completed();
-            operation->release_ref(std::move(this->ref), true);
+            if (step == Step::resume ||
+                (step == Step::on_event &&
+                 self->try_complete_wait(wait_id,
+                                         error == boost::asio::error::operation_aborted ? cancel_event : event)))
+                self->on_wait_completed();
+            self->release_ref(std::move(ref), true);
         }
     };
-    /// Resumes the operation after an event from another thread.
-    struct ResumeHandler : InternalHandler {
-        void operator()() {
-            OperationRunner* const operation = this->ref.get();
-            operation->on_wait_completed();
-            operation->release_ref(std::move(this->ref), true);
-        }
-    };
-    struct DeliverHandler : InternalHandler {
-        void operator()() { this->ref.get()->release_ref(std::move(this->ref), true); }
-    };
+    StepHandler handler_of(std::uint32_t wait_id, std::uint32_t event) noexcept {
+        return {Ref{this}, StepHandler::Step::on_event, wait_id, event};
+    }
 
     // wait_state_: the id of the wait, times wait_id_step, and these bits: arm() is in progress; wake() may complete
     // the wait; the event that completed it.
@@ -166,12 +169,11 @@ private:
         return !(state & arm_in_progress);
     }
 
-    KOMBU_NOINLINE void post_resume() noexcept { boost::asio::post(ResumeHandler{{Ref{this}}}); }
+    KOMBU_NOINLINE void post_resume() noexcept { boost::asio::post(StepHandler{Ref{this}, StepHandler::Step::resume}); }
 
     void on_wait_completed() {
-        const std::uint32_t state = wait_state_.load();
-        disarm(state);
-        resume_until_wait(ready_of(state));
+        disarm();
+        resume_until_wait(ready_of(wait_state_.load()));
     }
 
     static async::Ready ready_of(std::uint32_t state) noexcept {
@@ -196,14 +198,13 @@ private:
                 completed = arm(operation_.wait());
             } catch (...) {
                 wait_state_.fetch_or(cancel_event);
-                disarm(wait_state_.load());
+                disarm();
                 end(std::current_exception());
                 break;
             }
             if (!completed) return;
-            const std::uint32_t state = wait_state_.load();
-            disarm(state);
-            ready = ready_of(state);
+            disarm();
+            ready = ready_of(wait_state_.load());
         }
         finished_ = true;
     }
@@ -213,37 +214,28 @@ private:
     KOMBU_NOINLINE bool arm(const async::Wait& wait) {
         const std::uint32_t wait_id = wait_state_.load() / wait_id_step % (UINT32_MAX / wait_id_step) + 1;
         wait_state_.store(wait_id * wait_id_step | arm_in_progress | (wait.signal ? wakeable : 0));
-        waits_for_descriptor_ = waits_for_time_ = waits_for_signal_ = false;
+        waits_for_descriptor_ = in_wheel_ = false;
         if (wait.handle) {
             registered_ = registration_of(*wait.handle);
             waits_for_descriptor_ = true;
-            registered_->wait(boost::asio::posix::descriptor_base::wait_read,
-                              WaitHandler{{Ref{this}}, wait_id, read_event});
+            registered_->wait(boost::asio::posix::descriptor_base::wait_read, handler_of(wait_id, read_event));
             if (wait.write)
-                registered_->wait(boost::asio::posix::descriptor_base::wait_write,
-                                  WaitHandler{{Ref{this}}, wait_id, write_event});
+                registered_->wait(boost::asio::posix::descriptor_base::wait_write, handler_of(wait_id, write_event));
         }
-        if (wait.signal) {
-            add_to_wheel(wait.until);
-        } else if (!wait.until.is_never()) {
-            if (!timer_) timer_.emplace(work_.get_executor());
-            timer_->expires_at(wait.until.when());
-            timer_->async_wait(WaitHandler{{Ref{this}}, wait_id, deadline_event});
-            waits_for_time_ = true;
-        }
+        // Without a deadline too, a wait for a signal is in the wheel: its event loop drops it when it is shut down.
+        if (wait.signal || !wait.until.is_never()) add_to_wheel(wait.until);
         if (wait.signal && signalled_.load()) try_complete_wait(wait_id, signal_event);
         if (cancelled_.load()) try_complete_wait(wait_id, cancel_event);
         return (wait_state_.fetch_and(~std::uint32_t{arm_in_progress}) & completed_mask) != 0;
     }
 
-    /// Cancels what arm() has set up and is still pending, after the events in the given wait state.
-    KOMBU_NOINLINE void disarm(std::uint32_t state) {
+    /// Cancels what arm() has set up and is still pending.
+    KOMBU_NOINLINE void disarm() {
         if (waits_for_descriptor_) {
             registered_->cancel();
             registered_.reset();
         }
-        if (waits_for_signal_) remove_from_wheel();
-        if (waits_for_time_ && !(state & deadline_event)) timer_->cancel();
+        if (in_wheel_) remove_from_wheel();
     }
 
     /// An executor for objects that outlive the operation: it does not track outstanding work.
@@ -271,7 +263,7 @@ private:
         Ref wheel_ref{this};
         if (!loop()->timer_wheel->add(*this, deadline, untracked_executor())) return;
         wheel_ref.dismiss();
-        waits_for_signal_ = true;
+        in_wheel_ = true;
     }
     void remove_from_wheel() noexcept {
         // Not the last reference: the caller has one. A wheel that was shut down releases it by on_shutdown().
@@ -283,11 +275,10 @@ private:
         if (!ref.release()) return;
         if (!finished_) return destroy();
         if (on_executor) return deliver();
-        boost::asio::post(DeliverHandler{{Ref{this}}});
+        boost::asio::post(StepHandler{Ref{this}, StepHandler::Step::release});
     }
 
-    async::OperationHandle operation_;
-    std::optional<Timer> timer_{};
+    async::OperationHandle operation_{};
     std::shared_ptr<Registration> registered_{};
     std::shared_ptr<LoopState> loop_{};
     std::atomic<std::uint32_t> references_{0};
@@ -296,8 +287,7 @@ private:
     std::atomic<bool> cancelled_{false};
     std::atomic<bool> finished_{false};
     bool waits_for_descriptor_ = false;
-    bool waits_for_time_ = false;
-    bool waits_for_signal_ = false;
+    bool in_wheel_ = false;
 };
 
 }  // namespace kombu::detail

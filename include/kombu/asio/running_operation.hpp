@@ -35,32 +35,47 @@ class RunningOperation final : private OperationRunner<Executor> {
 
 public:
     /// With `total_cancellation` that type is honoured too: the operation has no effect before its end.
-    static void start(async::Operation<T> operation, Handler handler, const Executor& executor,
+    template <class From>
+    static void start(async::Operation<T>&& operation, From&& handler, const Executor& executor,
                       bool total_cancellation) {
+        RunningOperation* const self = create(std::forward<From>(handler), executor);
+        self->operation_.emplace(std::move(operation));
+        typename Runner::Ref ref{self};
+        self->listen_for_cancellation(total_cancellation);
+        self->run(std::move(ref), self->operation_->handle());
+    }
+    /// Calls the handler of an operation that has ended in the initiating function, through the executor.
+    template <class From>
+    static void complete(Outcome<Value>&& outcome, From&& handler, const Executor& executor) {
+        RunningOperation* const self = create(std::forward<From>(handler), executor);
+        self->outcome_ = std::move(outcome);
+        self->finish(typename Runner::Ref{self});
+    }
+
+private:
+    template <class From>
+    RunningOperation(From&& handler, const Executor& executor)
+        : Runner(executor), handler_(std::forward<From>(handler)) {}
+    ~RunningOperation() override = default;
+
+    template <class From>
+    static RunningOperation* create(From&& handler, const Executor& executor) {
         OwnAllocator allocator{allocator_of(handler)};
         RunningOperation* const self = OwnTraits::allocate(allocator, 1);
         try {
-            new (self) RunningOperation(std::move(operation), std::move(handler), executor);
+            return new (self) RunningOperation(std::forward<From>(handler), executor);
         } catch (...) {
             OwnTraits::deallocate(allocator, self, 1);
             throw;
         }
-        typename Runner::Ref ref{self};
-        self->listen_for_cancellation(total_cancellation);
-        self->run(std::move(ref));
     }
-
-private:
-    RunningOperation(async::Operation<T> operation, Handler handler, const Executor& executor)
-        : Runner(executor, operation.handle()), operation_(std::move(operation)), handler_(std::move(handler)) {}
-    ~RunningOperation() override = default;
 
     static Allocator allocator_of(const Handler& handler) noexcept {
         return boost::asio::get_associated_allocator(handler, DefaultAllocator{});
     }
 
     void listen_for_cancellation(bool total_cancellation) {
-        auto slot = boost::asio::get_associated_cancellation_slot(*handler_);
+        auto slot = boost::asio::get_associated_cancellation_slot(handler_);
         if (!slot.is_connected()) return;
         slot.assign([this, total_cancellation](boost::asio::cancellation_type_t type) {
             using boost::asio::cancellation_type;
@@ -92,9 +107,9 @@ private:
     }
 
     void deliver() override {
-        auto slot = boost::asio::get_associated_cancellation_slot(*handler_);
+        auto slot = boost::asio::get_associated_cancellation_slot(handler_);
         if (slot.is_connected()) slot.clear();
-        Handler handler = std::move(*handler_);
+        Handler handler = std::move(handler_);
         Outcome<Value> outcome = std::move(outcome_);
         const auto work = std::move(this->work_);
         OwnAllocator allocator{allocator_of(handler)};
@@ -104,13 +119,14 @@ private:
     }
 
     void destroy() noexcept override {
-        OwnAllocator allocator{allocator_of(*handler_)};
+        this->drop_registration();
+        OwnAllocator allocator{allocator_of(handler_)};
         this->~RunningOperation();
         OwnTraits::deallocate(allocator, this, 1);
     }
 
-    std::optional<async::Operation<T>> operation_;
-    std::optional<Handler> handler_;
+    std::optional<async::Operation<T>> operation_{};
+    Handler handler_;
     Outcome<Value> outcome_{};
 };
 

@@ -20,8 +20,8 @@
 #include <optional>
 #include <utility>
 
-/// The deadlines of operations that wait for signals. Thousands may wait, and no handler of the event loop refers to
-/// them meanwhile.
+/// The deadlines of operations that wait. Thousands may wait, and no handler of the event loop refers to them
+/// meanwhile.
 namespace kombu::detail {
 
 template <class Item>
@@ -50,7 +50,7 @@ private:
     Item* head_ = nullptr;
 };
 
-/// An operation that waits for a signal.
+/// An operation that waits.
 class WheelEntry : public ListHook<WheelEntry> {
 public:
     /// The deadline has passed. May be called more than once. The wheel's lock is held.

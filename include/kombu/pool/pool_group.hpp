@@ -204,14 +204,7 @@ private:
     };
 
     /// The entry of this key, which has its pool.
-    KOMBU_NOINLINE std::shared_ptr<Entry> make_or_find(const Key& key) {
-        for (;;) {
-            std::shared_ptr<Entry> entry = find_or_insert(key);
-            if (entry->published.load(std::memory_order_acquire)) return entry;
-            const std::lock_guard once{entry->mutex};
-            if (entry->published.load(std::memory_order_acquire) || make(key, *entry)) return entry;
-        }
-    }
+    std::shared_ptr<Entry> make_or_find(const Key& key);
 
     /// False when the key was erased or configured meanwhile.
     bool make(const Key& key, Entry& entry) {
@@ -290,6 +283,17 @@ private:
     std::atomic<std::uint64_t> version_{detail::next_unique_id()};
     detail::CopyOnWrite<State> state_;
 };
+
+// Not inline: for the pools that the library has instantiated, programs do not compile what it calls.
+template <class Key, class Pool>
+auto PoolGroup<Key, Pool>::make_or_find(const Key& key) -> std::shared_ptr<Entry> {
+    for (;;) {
+        std::shared_ptr<Entry> entry = find_or_insert(key);
+        if (entry->published.load(std::memory_order_acquire)) return entry;
+        const std::lock_guard once{entry->mutex};
+        if (entry->published.load(std::memory_order_acquire) || make(key, *entry)) return entry;
+    }
+}
 
 }  // namespace kombu
 

@@ -110,8 +110,7 @@ public:
     /// \param limit  0 means unlimited, and is always allowed
     /// \param options  what may happen to resources in use
     /// \throws PoolInUse  when the limit shrinks while resources are in use and the options do not allow it; nothing
-    /// has
-    ///   changed then
+    ///   has changed then
     void resize(std::size_t limit, const ResizeOptions& options = {}) {
         const auto participant = engine().make_resize_participant(limit, options);
         participant->lock();

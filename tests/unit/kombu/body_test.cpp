@@ -77,6 +77,11 @@ TEST_CASE("a body that nests too deep is refused before it is parsed", "[seriali
                     DecodeError);
     CHECK_NOTHROW(decode_body(std::string(256, '[') + std::string(256, ']'), "application/json", "utf-8", {}));
     CHECK(decode_body(R"("[[[[\"[[")", "application/json", "utf-8", {}) == "[[[[\"[[");
+    // A string that ends with a backslash, and one without an end.
+    const std::string after_backslash = R"(["\\")" + (',' + std::string(256, '[')) + std::string(257, ']');
+    CHECK_THROWS_WITH(decode_body(after_backslash, "application/json", "utf-8", {}),
+                      "the body nests more than 256 levels deep");
+    CHECK_THROWS_AS(decode_body(R"(["[[\")", "application/json", "utf-8", {}), DecodeError);
 }
 
 TEST_CASE("a custom serializer is used by name and by content type", "[serialization]") {

@@ -81,6 +81,18 @@ TEST_CASE("P6 the resource released last is acquired first", "[pool]") {
     CHECK(pool.acquire()->id == last);
 }
 
+TEST_CASE("P6 after 1,024 uses of a slot its thread starts from the lowest slot again", "[pool]") {
+    ScriptedFactory factory;
+    Pool pool{factory.hooks(), {.limit = 2}};
+    auto a = pool.acquire();
+    auto b = pool.acquire();
+    const int first = a->id, last = b->id;
+    a.release();
+    b.release();
+    for (int use = 2; use <= 1024; ++use) REQUIRE(pool.acquire()->id == last);
+    CHECK(pool.acquire()->id == first);
+}
+
 TEST_CASE("P7 when a new resource cannot be prepared the slot is free again and the error passes on", "[pool]") {
     ScriptedFactory factory;
     Pool pool{factory.hooks(), {.limit = 1}};

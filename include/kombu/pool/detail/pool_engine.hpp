@@ -148,16 +148,20 @@ private:
     /// The first leases of each slot are timed, then one in 64, since reading the clock costs more than all the rest.
     static bool is_sampled(std::uint64_t uses) noexcept { return uses <= sampled_first || uses % sample_every == 0; }
     static constexpr std::uint64_t sampled_first = 64, sample_every = 64;
+    /// After so many uses of a slot its thread starts from the lowest slot again. Otherwise the recent slots of threads
+    /// would keep a surplus in use.
+    static constexpr std::uint64_t forget_every = 1024;
+    static_assert(forget_every % sample_every == 0, "the release of other uses is not looked at");
 
     SlotCell* record_acquire(SlotCell& cell, const std::source_location& site) noexcept {
         cell.acquired_from.store(site, std::memory_order_relaxed);
         const std::uint64_t uses = cell.uses.load(std::memory_order_relaxed) + 1;
         cell.uses.store(uses, std::memory_order_relaxed);
         if (is_sampled(uses)) [[unlikely]]
-            start_sample(cell, uses);
+            start_sample(cell);
         return &cell;
     }
-    void start_sample(SlotCell& cell, std::uint64_t uses) noexcept;
+    static void start_sample(SlotCell& cell) noexcept;
 
     static void* resource_of(const SlotCell& cell) noexcept { return cell.resource.load(std::memory_order_relaxed); }
     bool is_valid(const SlotCell& cell) const noexcept {

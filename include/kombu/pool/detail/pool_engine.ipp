@@ -51,11 +51,8 @@ KOMBU_POOL_INLINE void PoolEngine::throw_inherited() const {
 
 // -- acquire
 
-KOMBU_POOL_INLINE void PoolEngine::start_sample(SlotCell& cell, std::uint64_t uses) noexcept {
-    // Otherwise the habits of threads would keep the surplus of a quiet pool from ever being idle for long.
-    constexpr std::uint64_t forget_every = 1024;
+KOMBU_POOL_INLINE void PoolEngine::start_sample(SlotCell& cell) noexcept {
     cell.acquired_at.store(Clock::now().time_since_epoch().count(), std::memory_order_relaxed);
-    if (uses % forget_every == 0) table_.forget_recent();
 }
 
 KOMBU_POOL_INLINE SlotCell* PoolEngine::acquire_slow_path(SlotCell* acquired, const AcquireOptions& options,
@@ -139,6 +136,7 @@ KOMBU_POOL_INLINE Decision PoolEngine::wait(std::unique_lock<std::mutex>& held, 
 KOMBU_POOL_INLINE void PoolEngine::throw_limit_exceeded(std::unique_lock<std::mutex> held,
                                                         const Acquisition& acquisition, Clock::time_point start,
                                                         bool too_many_waiters) {
+    reporter_.count_limit_exceeded();  // first: the report needs memory
     if (!held.owns_lock()) held.lock();
     const auto now = Clock::now();
     const std::size_t idle = core_.idle();
@@ -232,11 +230,9 @@ KOMBU_POOL_INLINE std::shared_ptr<void> PoolEngine::create_resource(const Acquis
         reporter_.create_failed(nullptr);
         throw;  // of a pool that the factory uses; its error is complete
     } catch (const std::exception& error) {
-        {
-            const auto held = lock();
-            last_error_ = error.what();
-        }
         reporter_.create_failed(&error);
+        const auto held = lock();
+        last_error_ = error.what();
         throw;
     } catch (...) {
         reporter_.create_failed(nullptr);
@@ -288,7 +284,10 @@ KOMBU_POOL_INLINE void PoolEngine::release_slow_path(SlotCell& cell, bool discar
     measure_use(cell);
     if (discard || !hooks_->recycle(resource_of(cell), unwinding)) return close_and_free(cell, CloseReason::discarded);
     if (records_idle_time_) cell.released_at.store(coarse_now(), std::memory_order_relaxed);
+    const bool forget = cell.uses.load(std::memory_order_relaxed) % forget_every == 0;
+    SlotTable& table = table_;  // tables are never freed, but this may be gone after the release
     release_slot(cell);
+    if (forget) table.forget_recent();
 }
 
 KOMBU_POOL_INLINE std::shared_ptr<void> PoolEngine::detach(SlotCell& cell) noexcept {

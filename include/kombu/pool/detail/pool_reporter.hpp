@@ -13,8 +13,8 @@
 
 namespace kombu::detail {
 
-/// Reports what happens in a pool to its counters, its observer and the log. The functions that
-/// call the observer or the log are not called with the pool's lock held; what an observer throws is ignored.
+/// Reports what happens in a pool to its counters, its observer and the log. The functions that call the observer or
+/// the log are not called with the pool's lock held; what an observer throws is ignored.
 class KOMBU_EXPORT PoolReporter {
 public:
     /// The options must outlive the reporter.
@@ -30,6 +30,7 @@ public:
     void created(std::chrono::nanoseconds duration) noexcept;
     void create_failed(const std::exception* error) noexcept;
     void closed(CloseReason reason) noexcept;
+    void count_limit_exceeded() noexcept;
     void limit_exceeded(const LimitReport& report) noexcept;
     void leaked(const LeaseSite& lease);
     void preload_failed(const std::exception& error);

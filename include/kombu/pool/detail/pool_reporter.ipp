@@ -45,8 +45,9 @@ KOMBU_POOL_INLINE void PoolReporter::closed(CloseReason reason) noexcept {
     observe([&](PoolObserver& observer) { observer.closed(options_.name, reason); });
 }
 
+KOMBU_POOL_INLINE void PoolReporter::count_limit_exceeded() noexcept { counters_.timed_out(); }
+
 KOMBU_POOL_INLINE void PoolReporter::limit_exceeded(const LimitReport& report) noexcept {
-    counters_.timed_out();
     observe([&](PoolObserver& observer) { observer.limit_exceeded(report); });
 }
 

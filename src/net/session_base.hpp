@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#pragma once
+
+#include <kombu/error.hpp>
+
+#include "net/session_failure.hpp"
+
+#include <string.h>
+
+#include <string>
+#include <utility>
+
+namespace kombu::net {
+
+/// Received bytes that violate the protocol. Parsers do not know the name of the peer; the session adds it.
+class InvalidInput : public ConnectionError {
+public:
+    explicit InvalidInput(const std::string& what, int code = 0) : ConnectionError(what, code, false) {}
+};
+
+/// What the sessions of all protocols have: the peer's name, the bytes to send, and the error that ended the session.
+class SessionBase {
+public:
+    const std::string& peer() const noexcept { return peer_; }
+    /// The bytes to send next.
+    std::string& output() noexcept { return output_; }
+    /// Clears the output and overwrites its memory, so that no password stays there.
+    void wipe_output() noexcept {
+        output_.resize(output_.capacity());
+        ::explicit_bzero(output_.data(), output_.size());
+        output_.clear();
+    }
+    void fail(const ConnectionError& error) noexcept { failure_.set(error); }
+    /// Thread-safe.
+    bool failed() const noexcept { return failure_.is_set(); }
+    /// Throws the error that the session failed with, if it has failed.
+    void check() const { failure_.check(); }
+
+protected:
+    explicit SessionBase(std::string peer) : peer_(std::move(peer)) {}
+    ~SessionBase() = default;
+
+    /// Calls `parse`. Its InvalidInput becomes an error that names the peer.
+    template <class Parse>
+    void name_peer_in_errors(Parse parse) const {
+        try {
+            parse();
+        } catch (const InvalidInput& error) {
+            throw ConnectionError(peer_ + ": " + error.what(), error.code(), error.is_retryable());
+        }
+    }
+
+    std::string output_;
+
+private:
+    std::string peer_;
+    SessionFailure failure_;
+};
+
+}  // namespace kombu::net

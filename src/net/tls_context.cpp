@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "net/tls_context.hpp"
+
+#include <kombu/detail/fork_local.hpp>
+#include <kombu/error.hpp>
+
+#include <openssl/err.h>
+#include <openssl/ssl.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstdint>
+#include <mutex>
+#include <string>
+#include <system_error>
+#include <utility>
+#include <vector>
+
+namespace kombu::net {
+namespace {
+
+[[noreturn]] void throw_unusable_file(const char* option, const std::string& file) {
+    throw ConfigurationError(std::string{option} + ": " + file + ": " + last_tls_error());
+}
+
+std::shared_ptr<SSL_CTX> load(const SslOptions& options) {
+    ERR_clear_error();
+    errno = 0;
+    std::shared_ptr<SSL_CTX> created{SSL_CTX_new(TLS_client_method()), SSL_CTX_free};
+    SSL_CTX* const context = created.get();
+    if (!context) throw ConnectionError("TLS cannot be initialised: " + last_tls_error());
+    SSL_CTX_set_min_proto_version(context, TLS1_2_VERSION);
+    SSL_CTX_set_options(context, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION);
+    SSL_CTX_set_mode(context, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+    if (!options.certfile.empty()) {
+        if (SSL_CTX_use_certificate_chain_file(context, options.certfile.c_str()) != 1)
+            throw_unusable_file("ssl_certfile", options.certfile);
+        const std::string& key = options.keyfile.empty() ? options.certfile : options.keyfile;
+        if (SSL_CTX_use_PrivateKey_file(context, key.c_str(), SSL_FILETYPE_PEM) != 1)
+            throw_unusable_file("ssl_keyfile", key);
+    }
+    if (options.cert_reqs == SslOptions::CertReqs::required) {
+        SSL_CTX_set_verify(context, SSL_VERIFY_PEER, nullptr);
+        if (options.ca_certs.empty())
+            SSL_CTX_set_default_verify_paths(context);
+        else if (SSL_CTX_load_verify_locations(context, options.ca_certs.c_str(), nullptr) != 1)
+            throw_unusable_file("ssl_ca_certs", options.ca_certs);
+    }
+    return created;
+}
+
+/// Identifies the contents of a file without reading it.
+struct FileVersion {
+    ::ino_t inode = 0;
+    ::off_t size = 0;
+    std::int64_t modified = 0;
+
+    explicit FileVersion(const std::string& file) {
+        struct stat found {};
+        if (file.empty() || ::stat(file.c_str(), &found) != 0) return;
+        inode = found.st_ino;
+        size = found.st_size;
+        modified = std::int64_t{found.st_mtim.tv_sec} * 1'000'000'000 + found.st_mtim.tv_nsec;
+    }
+    friend bool operator==(const FileVersion&, const FileVersion&) = default;
+};
+
+class ContextCache {
+public:
+    std::shared_ptr<SSL_CTX> find_or_load(const SslOptions& options) {
+        const std::array<FileVersion, 3> files{FileVersion{options.ca_certs}, FileVersion{options.certfile},
+                                               FileVersion{options.keyfile}};
+        const std::lock_guard lock{mutex_};
+        const auto found = std::find_if(entries_.begin(), entries_.end(), [&](const Entry& entry) {
+            return entry.options == options && entry.files == files;
+        });
+        if (found != entries_.end()) {
+            std::rotate(found, std::next(found), entries_.end());
+        } else {
+            std::erase_if(entries_, [&](const Entry& entry) { return entry.options == options; });
+            std::shared_ptr<SSL_CTX> context = load(options);
+            if (entries_.size() == max_entries) entries_.erase(entries_.begin());
+            entries_.push_back({options, files, std::move(context)});
+        }
+        return entries_.back().context;
+    }
+
+private:
+    static constexpr std::size_t max_entries = 16;
+    struct Entry {
+        SslOptions options;
+        std::array<FileVersion, 3> files;
+        std::shared_ptr<SSL_CTX> context;
+    };
+    std::mutex mutex_{};
+    std::vector<Entry> entries_{};  // the last used one last
+};
+
+}  // namespace
+
+std::shared_ptr<SSL_CTX> tls_context(const SslOptions& options) {
+    // A child must not use the parent's contexts: another thread may have held their locks. Never destroyed: threads
+    // may still connect while the process exits.
+    static constinit detail::NoDestructor<detail::ForkLocal<ContextCache>> cache{};
+    return cache.value.get().find_or_load(options);
+}
+
+std::string last_tls_error() {
+    const unsigned long code = ERR_peek_last_error();
+    if (code == 0) return errno != 0 ? std::generic_category().message(errno) : "the peer closed the connection";
+    std::array<char, 256> text{};
+    if (const char* const reason = ERR_reason_error_string(code)) return reason;
+    ERR_error_string_n(code, text.data(), text.size());
+    return text.data();
+}
+
+}  // namespace kombu::net
