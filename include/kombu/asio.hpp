@@ -51,11 +51,13 @@
 /// \see docs/asio.md
 namespace kombu {
 
+/// \cond
 // Compiled once, in the library.
 extern template KOMBU_EXPORT async::Operation<Lease<Connection>> async::acquire(const ResourcePool<Connection>&,
                                                                                 AcquireOptions);
 extern template KOMBU_EXPORT async::Operation<Lease<Producer>> async::acquire(const ResourcePool<Producer>&,
                                                                               AcquireOptions);
+/// \endcond
 
 namespace detail {
 
