@@ -47,6 +47,16 @@ public:
     /// they were lent.
     PoolStats stats() const;
 
+    /// Has `count` connections connected, within the limit; those in use count as connected. See
+    /// ResourcePool::warm_up.
+    void warm_up(std::size_t count, Deadline deadline,
+                 const std::source_location& site = std::source_location::current());
+    /// \overload
+    void warm_up(std::size_t count, OptionalTimeout timeout = {},
+                 const std::source_location& site = std::source_location::current()) {
+        warm_up(count, Deadline::after(timeout), site);
+    }
+
     /// The last error of connecting; empty when there was none, or connecting has succeeded since.
     std::string last_connect_error() const;
 
@@ -166,10 +176,16 @@ struct SetLimitOptions {
 KOMBU_EXPORT std::size_t set_limit(std::size_t limit, const SetLimitOptions& options = {});
 
 /// Closes every connection of the global groups and of the registered ones. Connections in use are interrupted and no
-/// longer counted. Pools, and references to them, stay valid and work.
+/// longer counted. Pools, and references to them, stay valid and work, also those that were closed before.
 /// \par Kombu
 /// `kombu.pools.reset`
 KOMBU_EXPORT void reset() noexcept;
+
+/// Closes every pool of the global groups and of the registered ones gently, and waits until every lease is back: for
+/// the shutdown of a service. Acquires throw PoolClosed until reset().
+/// \param timeout  for all pools together; not set: as long as it takes
+/// \return the number of leases that are not back; 0 when all are
+KOMBU_EXPORT std::size_t close_and_wait(OptionalTimeout timeout = {});
 
 /// The statistics of every pool of the global groups and of the registered ones.
 KOMBU_EXPORT std::vector<PoolStats> stats();

@@ -78,9 +78,10 @@ async::Operation<LookupResult> resolve_on_thread(std::string host, std::uint16_t
         }
     } guard{*lookup, epoch};
     try {
-        std::thread{[lookup, host, port] { lookup->complete(getaddrinfo_all(host, port, 0)); }}.detach();
-    } catch (const std::system_error& error) {
-        throw ConnectionError(host + ": cannot start a thread for the look-up: " + error.what());
+        kombu::detail::start_thread("a name look-up",
+                                    [lookup, host, port] { lookup->complete(getaddrinfo_all(host, port, 0)); });
+    } catch (const OperationalError& error) {
+        throw ConnectionError(host + ": " + error.what());
     }
     for (;;) {
         co_await async::Wait{.signal = true, .until = deadline};

@@ -142,6 +142,21 @@ PoolStats ConnectionPool::stats() const {
     return stats;
 }
 
+void ConnectionPool::warm_up(std::size_t count, Deadline deadline, const std::source_location& site) {
+    // An idle connection may not have been connected yet, or not any more.
+    std::vector<Lease<Connection>> connected;
+    while (connected.size() < count) {
+        Lease<Connection> lease = acquire_idle(site);
+        if (!lease) break;
+        if (ConnectionState* const state = state_of(*lease)) {
+            const ConnectionState::OperationGuard guard{*state};
+            kombu::net::run(state->connect(deadline));
+        }
+        connected.push_back(std::move(lease));
+    }
+    ResourcePool::warm_up(count, deadline, site);
+}
+
 std::string ConnectionPool::last_connect_error() const { return connect_log_->last_error(); }
 
 ConnectionPool::ConnectionPool(std::shared_ptr<const Connection> connection, Log connect_log, PoolOptions options)
@@ -214,6 +229,8 @@ std::size_t set_limit(std::size_t limit, const SetLimitOptions& options) {
 }
 
 void reset() noexcept { kombu::detail::global_registry().reset(); }
+
+std::size_t close_and_wait(OptionalTimeout timeout) { return kombu::detail::global_registry().close_and_wait(timeout); }
 
 std::vector<PoolStats> stats() { return kombu::detail::global_registry().stats(); }
 

@@ -11,6 +11,7 @@
 #include <cerrno>
 #include <cstdint>
 #include <cstring>
+#include <memory>
 #include <system_error>
 
 namespace kombu {
@@ -55,7 +56,9 @@ constexpr auto hex_pairs = [] {
 }  // namespace
 
 void write_uuid(char* to) {
-    thread_local RandomBytes random;
+    // On the heap: thread-local variables of a library that is loaded at run time must be small.
+    thread_local const auto random_bytes = std::make_unique<RandomBytes>();
+    RandomBytes& random = *random_bytes;
     std::array<unsigned char, uuid_bytes> bytes;
     std::memcpy(bytes.data(), random.next_block(), bytes.size());
     bytes[6] = static_cast<unsigned char>((bytes[6] & 0x0f) | 0x40);

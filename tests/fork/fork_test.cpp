@@ -5,6 +5,8 @@
 #include "support/child.hpp"
 #include "support/eventually.hpp"
 
+#include <kombu/detail/fork_safe_map.hpp>
+
 #include <csignal>
 #include <filesystem>
 #include <mutex>
@@ -235,4 +237,57 @@ TEST_CASE("without handlers after_fork_child() does the same", "[fork]") {
               });
           }) == "");
     publish(broker, topology.queue, 2);
+}
+
+TEST_CASE("a child that is forked while a fork-safe map changes has a whole copy of it", "[fork]") {
+    kombu::detail::ForkSafeMap<std::string, int> map;
+    constexpr int kept = 100;
+    for (int i = 0; i < kept; ++i) map.insert("kept" + std::to_string(i), i);
+    std::atomic<bool> done{false};
+    std::jthread changes{[&] {
+        for (int round = 0; !done; ++round) {
+            const auto lock = map.lock();
+            const std::string key = std::to_string(round % 3000);
+            if (!map.extract(key)) map.insert(key, round);
+        }
+    }};
+    for (int i = 0; i < 50; ++i)
+        CHECK(in_child([&]() -> std::string {
+                  const auto lock = map.lock();  // the parent's may be held
+                  for (int k = 0; k < kept; ++k) {
+                      const int* const value = map.find("kept" + std::to_string(k));
+                      if (!value || *value != k) return "key " + std::to_string(k) + " is missing";
+                  }
+                  map.insert("of the child", 1);
+                  return map.find("of the child") ? "" : "the child cannot insert";
+              }) == "");
+    done = true;
+}
+
+TEST_CASE("a create that forks, and goes on in the child, ends there with PoolClosed", "[fork]") {
+    for (int round = 0; round < 40; ++round) {
+        std::atomic<bool> done{false};
+        pid_t child = -1;
+        ResourceFactory<int> factory;
+        factory.create = [&](const Acquisition&) {
+            child = ::fork();
+            if (child == 0) ::alarm(20);
+            return std::make_shared<int>(1);
+        };
+        ResourcePool<int> pool{std::move(factory), {.limit = 2}};
+        std::jthread other{[&] {
+            while (!done) (void)pool.stats();  // holds the lock most of the time
+        }};
+        int status = 0;
+        try {
+            (void)pool.acquire();
+        } catch (const PoolClosed&) {
+            status = 1;
+        }
+        if (child == 0) ::_exit(status == 1 ? 0 : 1);
+        done = true;
+        other.join();
+        REQUIRE(::waitpid(child, &status, 0) == child);
+        REQUIRE(status == 0);
+    }
 }

@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # Checks the waiting protocol with SPIN: the protocol has no error, and each broken variant has one.
 set -euo pipefail
-model=$(cd "$(dirname "$0")" && pwd)/waiting.pml
+here=$(cd "$(dirname "$0")" && pwd)
+model=$here/waiting.pml
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 cd "$work"
@@ -22,5 +23,13 @@ verify() {
 echo "right: $(sed -n 's/ *\([0-9e+.]*\) states, stored.*/\1/p' right/pan.log) states, no error"
 for broken in NO_FENCE NO_RESCAN LATE_RESET NO_PASSING; do
     [ "$(verify "$broken" "-D$broken")" != 0 ] || { echo "$broken: the model does not notice"; exit 1; }
+    echo "$broken: noticed"
+done
+
+model=$here/busy_waiter.pml
+[ "$(verify busy -DTHREADS=2)" = 0 ] || { echo "a waiter that does not run stops others:"; cat busy/pan.log; exit 1; }
+echo "a waiter that does not run: no error"
+for broken in NO_SERVING NO_TIMER; do
+    [ "$(verify "$broken" -DTHREADS=2 "-D$broken")" != 0 ] || { echo "$broken: the model does not notice"; exit 1; }
     echo "$broken: noticed"
 done

@@ -13,7 +13,7 @@ problem() { echo "layering: $*"; problems=$((problems + 1)); }
 
 # The floors of include/kombu, from the ground up: a header includes only what stands on its own floor or below.
 floors=(
-    "version.hpp config.hpp deadline.hpp operation.hpp detail/process.hpp detail/fork_local.hpp detail/periodic_ error.hpp log.hpp fork.hpp ssl.hpp"
+    "version.hpp config.hpp deadline.hpp operation.hpp detail/process.hpp detail/fork_local.hpp detail/fork_safe_map.hpp detail/thread.hpp detail/periodic_ error.hpp log.hpp fork.hpp ssl.hpp"
     "pool/"
     "json.hpp url.hpp retry.hpp serialization.hpp compression.hpp"
     "detail/connection_ref.hpp entity.hpp message.hpp channel.hpp"
@@ -44,15 +44,15 @@ while IFS= read -r header; do
             kombu/*)
                 [ "$(floor_of "${included#kombu/}")" -le "$own" ] || problem "$header includes $included, which stands above it" ;;
             nlohmann/json.hpp) [ "$name" = json.hpp ] || problem "$header includes $included: use <kombu/json.hpp>" ;;
-            pthread.h | signal.h | sys/syscall.h | time.h | unistd.h)
-                case $name in detail/process.hpp | detail/periodic_thread.hpp) ;;
+            dlfcn.h | pthread.h | signal.h | sys/syscall.h | time.h | unistd.h)
+                case $name in detail/process.hpp | detail/thread.hpp) ;;
                 *) problem "$header includes $included: what the system must give is in detail/process.hpp" ;;
                 esac ;;
             boost/asio/* | boost/system/*)
                 case $name in asio.hpp | asio/*) ;;
                 *) problem "$header includes $included: only kombu/asio.hpp names Boost" ;;
                 esac ;;
-            cxxabi.h) [ "$name" = pool/detail/unwinding.hpp ] || problem "$header includes $included" ;;
+            cxxabi.h) [ "$name" = pool/detail/thread_block.hpp ] || problem "$header includes $included" ;;
             *[./]*) problem "$header includes $included, which is not of the standard library" ;;
         esac
     done < <(sed -n 's/^ *# *include *[<"]\([^>"]*\)[>"].*/\1/p' "$header")

@@ -198,9 +198,9 @@ TEST_CASE("large messages are restored in several steps, within the caller's tim
     Connection other = redis.connection(fast_restore);
     auto from = other.simple_queue("q", {.no_ack = true});
     int received = 0;
-    for (const Deadline end = Deadline::after(60s); received < 6 && !end.expired();) {
+    for (const Deadline end = Deadline::after(100s); received < 6 && !end.expired();) {
         try {
-            (void)from.get({.timeout = 1s});
+            (void)from.get({.timeout = 5s});
             ++received;
         } catch (const Empty&) {
         }

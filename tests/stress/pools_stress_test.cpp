@@ -241,3 +241,19 @@ TEST_CASE("the memory broker neither loses nor duplicates messages", "[stress]")
     CHECK(received == messages * threads / 2);
     CHECK(sum == static_cast<long>(threads / 2) * messages * (messages + 1) / 2);
 }
+
+TEST_CASE("temporary pools leave nothing behind", "[stress]") {
+    using Pool = ResourcePool<Thing>;
+    ScriptedFactory factory;
+    const auto use = [&] {
+        PoolGroup<int, Pool> group{
+            [&](int, const PoolOptions& options) { return std::make_unique<Pool>(factory.plain_hooks(), options); }};
+        (void)group[1].acquire();
+        (void)group[2].acquire();
+        group.erase(1);
+    };
+    use();
+    const std::size_t tables = kombu::detail::slot_tables.count;
+    for (int round = 0; round < 10'000; ++round) use();
+    CHECK(kombu::detail::slot_tables.count == tables);
+}

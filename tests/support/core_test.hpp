@@ -8,6 +8,7 @@
 #include <kombu/pool/detail/pool_core.hpp>
 
 #include <cstddef>
+#include <vector>
 
 /// Drives a PoolCore as the pool's engine does, step by step and without threads.
 namespace core_test {
@@ -35,6 +36,17 @@ inline SlotId lease_slot(PoolCore& core, const ManualClock& clock) {
 inline PoolCore::ReleaseAction release(PoolCore& core, SlotId slot, const ManualClock& clock) {
     return core.table().release(core.table().cell(slot)) ? PoolCore::ReleaseAction::keep
                                                          : core.released(slot, clock.now());
+}
+
+/// The slots with this eviction, in their order; it counts as begun.
+inline std::vector<SlotId> evicted(PoolCore& core, PoolCore::Eviction eviction) {
+    std::vector<SlotId> slots;
+    for (SlotId slot = 0; slot < core.slots(); ++slot)
+        if (core.eviction(slot) == eviction) {
+            core.begin_eviction(slot);
+            slots.push_back(slot);
+        }
+    return slots;
 }
 
 inline std::size_t leased_count(const PoolCore& core) { return core.live() - core.idle(); }

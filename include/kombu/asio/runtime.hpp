@@ -2,16 +2,15 @@
 #pragma once
 
 #include <kombu/detail/fork_local.hpp>
+#include <kombu/detail/thread.hpp>
 
 #include <boost/asio/executor_work_guard.hpp>
 #include <boost/asio/io_context.hpp>
 
 #include <chrono>
 #include <condition_variable>
-#include <csignal>
 #include <cstdint>
 #include <mutex>
-#include <thread>
 
 namespace kombu::detail {
 
@@ -26,7 +25,7 @@ public:
     /// \return a guard that keeps the thread running while the operation starts
     Guard keep_running() {
         std::lock_guard lock{mutex_};
-        if (!running_) std::thread{[this] { run_thread(); }}.detach();
+        if (!running_) detail::start_thread("asynchronous operations", [this] { run_thread(); });
         running_ = true;
         ++requests_;
         changed_.notify_one();
@@ -42,9 +41,6 @@ private:
     static constexpr std::chrono::seconds linger{1};
 
     void run_thread() {
-        ::sigset_t all_signals;
-        ::sigfillset(&all_signals);
-        ::pthread_sigmask(SIG_BLOCK, &all_signals, nullptr);  // signals are for the application's threads
         std::unique_lock lock{mutex_};
         for (std::uint64_t handled_requests = 0; handled_requests != requests_;) {
             handled_requests = requests_;

@@ -37,6 +37,11 @@ public:
     Value& get() {
         return get([](const Value*) { return Value{}; });
     }
+    /// Null when this process has not made the value.
+    Value* get_if_of_this_process() const noexcept {
+        Node* const node = node_.load(std::memory_order_acquire);
+        return node && node->epoch == fork_epoch() ? &node->value : nullptr;
+    }
 
 private:
     struct Node {

@@ -4,13 +4,11 @@
 #include <kombu/deadline.hpp>
 #include <kombu/detail/fork_local.hpp>
 #include <kombu/detail/periodic_task.hpp>
-
-#include <signal.h>
+#include <kombu/detail/thread.hpp>
 
 #include <algorithm>
 #include <condition_variable>
 #include <mutex>
-#include <thread>
 #include <vector>
 
 namespace kombu::detail {
@@ -18,13 +16,14 @@ namespace kombu::detail {
 /// A thread that runs tasks periodically. It starts with the first task and ends after the last was removed.
 class PeriodicThread {
 public:
+    /// \throws OperationalError  when the thread cannot be started; the task is not added then
     void add(PeriodicTask& object, Clock::duration period) {
         std::lock_guard lock{mutex_};
         tasks_.reserve(tasks_.size() + 1);
+        pin_object_of(
+            *reinterpret_cast<const void* const*>(&object));  // of the virtual functions that the thread calls
         if (!running_) {
-            std::thread{[this] {
-                work();
-            }}.detach();  // it waits for the lock; when it cannot be created, no task is added
+            start_thread("periodic tasks", [this] { work(); });  // it waits for the lock
             running_ = true;
         }
         tasks_.push_back({&object, period, Clock::now()});
@@ -51,9 +50,6 @@ private:
     };
 
     void work() noexcept {
-        sigset_t all;
-        ::sigfillset(&all);
-        ::pthread_sigmask(SIG_BLOCK, &all, nullptr);  // signals belong to the application
         std::unique_lock lock{mutex_};
         while (!tasks_.empty()) {
             const auto next = std::min_element(tasks_.begin(), tasks_.end(),

@@ -3,6 +3,7 @@
 
 #include <kombu/config.hpp>
 
+#include <dlfcn.h>
 #include <pthread.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -15,6 +16,9 @@
 #include <new>
 #include <stdexcept>
 
+/// Of each shared object its own, by the C++ ABI.
+extern "C" __attribute__((visibility("hidden"))) void* __dso_handle;
+
 /// Services of the operating system that the standard library lacks: fork handlers, membarrier, futex.
 ///
 /// The variables are exported although they stand in a header: a process has one of each, however many of its shared
@@ -23,6 +27,14 @@ namespace kombu::detail {
 
 /// Marks an inline variable of which a process has exactly one.
 #define KOMBU_ONE_PER_PROCESS KOMBU_EXPORT inline
+
+/// Keeps the shared object of this address loaded from now on: its code is called by handlers or threads that its users
+/// do not know of, so that dlclose() must not remove it.
+inline void pin_object_of(const void* address) noexcept {
+    Dl_info object{};
+    if (::dladdr(address, &object) == 0 || !object.dli_fname) return;  // a program that is linked statically
+    if (void* const handle = ::dlopen(object.dli_fname, RTLD_LAZY | RTLD_NOLOAD | RTLD_NODELETE)) ::dlclose(handle);
+}
 
 /// Called in a forked child before anything else. Other threads of the parent may have been inside malloc, or have held
 /// any lock, so it must be async-signal-safe: atomics and close(2), nothing else.
@@ -60,6 +72,7 @@ inline void install_fork_handler() {
     // No lock, which another thread could hold during a fork: installing the handler twice is harmless.
     if (process.handlers_installed.load(std::memory_order_acquire)) return;
     process.pid.store(::getpid());
+    pin_object_of(&__dso_handle);  // pthread_atfork() handlers go with their object
     if (::pthread_atfork(nullptr, nullptr, fork_handler) != 0) throw std::bad_alloc{};
     process.handlers_installed.store(true, std::memory_order_release);
 }
@@ -69,7 +82,8 @@ inline void add_child_handler(ChildHandler handler) {
     install_fork_handler();
     for (auto& place : process.child_handlers) {
         ChildHandler expected = nullptr;
-        if (place.compare_exchange_strong(expected, handler) || expected == handler) return;
+        if (place.compare_exchange_strong(expected, handler)) return pin_object_of(reinterpret_cast<void*>(handler));
+        if (expected == handler) return;
     }
     throw std::length_error("kombu: too many shared objects have pools of their own");
 }

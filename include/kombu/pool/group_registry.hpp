@@ -3,12 +3,12 @@
 
 #include <kombu/config.hpp>
 #include <kombu/detail/fork_local.hpp>
+#include <kombu/pool/detail/any_pool.hpp>
 #include <kombu/pool/options.hpp>
 #include <kombu/pool/stats.hpp>
 
 #include <atomic>
 #include <cstddef>
-#include <functional>
 #include <memory>
 #include <vector>
 
@@ -42,10 +42,10 @@ private:
     /// Locks the group, and adds it and its pools to the participants.
     virtual void add_participants(std::size_t limit, const ResizeOptions& options,
                                   ResizeParticipants& participants) = 0;
-    /// Adds functions that reset the pools. They are called with no lock held, and keep alive what they need.
-    virtual void collect_resets(std::vector<std::function<void()>>& resets) = 0;
-    /// Adds functions that add the statistics of the pools, likewise.
-    virtual void collect_stats(std::vector<std::function<void(std::vector<PoolStats>&)>>& collectors) const = 0;
+    /// Adds the pools, which are then used with no lock held.
+    virtual void collect_pools(detail::AnyPools& pools) const = 0;
+    /// Resets the pools with the group's lock held, when there is no memory for collect_pools().
+    virtual void reset_under_lock() noexcept = 0;
 
     std::atomic<GroupRegistry*> registry_{nullptr};
 };
@@ -73,6 +73,12 @@ public:
     /// Resets every pool of every group that was added. The pools stay valid.
     void reset() noexcept;
 
+    /// Closes every pool of every group that was added, then waits until all leases are back; see
+    /// ResourcePool::close_and_wait.
+    /// \param timeout  for all pools together
+    /// \return the number of leases that are not back
+    std::size_t close_and_wait(OptionalTimeout timeout = {});
+
     /// The statistics of every pool of every group that was added.
     std::vector<PoolStats> stats() const;
 
@@ -89,7 +95,7 @@ private:
     friend class GroupBase;
     struct Unlocker;
     struct Member {
-        GroupBase* group;
+        std::shared_ptr<std::atomic<GroupBase*>> group;  // null when it has left
         bool resets;
     };
     struct State {
@@ -97,9 +103,11 @@ private:
         std::vector<Member> members;
     };
 
+    /// With the lock.
+    detail::AnyPools collect_pools() const;
     void register_group(GroupBase& group, bool resets);
     void remove(const GroupBase& group) noexcept;
-    static void apply(const GroupBase::ResizeParticipants& participants);
+    static void apply(const GroupBase::ResizeParticipants& participants) noexcept;
 
     detail::CopyOnWrite<State> state_;
 };

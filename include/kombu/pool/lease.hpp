@@ -3,7 +3,7 @@
 
 #include <kombu/error.hpp>
 #include <kombu/pool/detail/pool_engine.hpp>
-#include <kombu/pool/detail/unwinding.hpp>
+#include <kombu/pool/detail/thread_block.hpp>
 
 #include <memory>
 #include <utility>
@@ -70,12 +70,16 @@ public:
     explicit operator bool() const noexcept { return resource_ != nullptr; }
 
     /// The resource, or null when the lease is empty.
-    T* get() const noexcept { return resource_; }
+    T* get() const& noexcept { return resource_; }
+    /// The resource of a temporary lease would be used after it went back to the pool.
+    T* get() const&& = delete;
 
     /// The resource.
     /// \throws LeaseError  when the lease is empty
-    T& operator*() const { return checked(); }
-    /// The resource.
+    T& operator*() const& { return checked(); }
+    /// As get() of a temporary lease.
+    T& operator*() const&& = delete;
+    /// The resource. Of a temporary lease, `pool.acquire()->call()` holds it until the call has returned.
     /// \throws LeaseError  when the lease is empty
     T* operator->() const { return &checked(); }
 

@@ -16,25 +16,29 @@ struct LeakReport {
     LeaseSite lease{};
 };
 
-/// Hears what a pool does; one object may be given to many pools. Override what you need: the defaults do nothing.
+/// Is told what a pool does. One object may serve many pools. The functions do nothing unless they are overridden.
 ///
-/// Threads: called on the thread that did it, several at once. Never with a lock held, so anything may be called from
-/// here, the pool included. What an observer throws goes nowhere.
+/// \par Thread safety
+/// The functions are called on the thread that did it, several at once. No lock is held, so they may call anything, the
+/// pool included. Exceptions that they throw are ignored.
 class PoolObserver {
 public:
     using Nanoseconds = std::chrono::nanoseconds;
     virtual ~PoolObserver() = default;
 
-    /// A resource was lent; the acquire took `waited`, creating and preparing included.
+    /// A resource was lent. `waited`: the duration of the acquire, creating and preparing included.
     virtual void acquired(const std::string& /*pool*/, Nanoseconds /*waited*/) {}
-    /// A lease ended after `used`.
+    /// A lease ended. `used`: its duration.
     virtual void released(const std::string& /*pool*/, Nanoseconds /*used*/) {}
-    virtual void created(const std::string& /*pool*/, Nanoseconds /*took*/) {}
-    virtual void create_failed(const std::string& /*pool*/, const std::exception& /*why*/) {}
-    virtual void closed(const std::string& /*pool*/, CloseReason /*why*/) {}
-    /// An acquire got nothing. It throws this, unless it was a try_acquire().
+    virtual void created(const std::string& /*pool*/, Nanoseconds /*duration*/) {}
+    virtual void create_failed(const std::string& /*pool*/, const std::exception& /*error*/) {}
+    virtual void closed(const std::string& /*pool*/, CloseReason /*reason*/) {}
+    /// An acquire got nothing. It throws LimitExceeded with this report, unless it was a try_acquire().
     virtual void limit_exceeded(const LimitReport& /*report*/) {}
+    /// A lease has lasted longer than leak_threshold.
     virtual void leaked(const LeakReport& /*report*/) {}
+    /// A lease that was reported by leaked() has ended after all.
+    virtual void leak_ended(const LeakReport& /*report*/) {}
 };
 
 }  // namespace kombu

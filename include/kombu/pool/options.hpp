@@ -66,7 +66,8 @@ struct BasicPoolOptions {
     OptionalTimeout validate_after{};
 
     /// The factory's `keepalive` (without one, `validate`) is called for resources that were idle for this long, and
-    /// again after the same time.
+    /// again after the same time. Not for the last free resource of a pool that may create no more: a caller that may
+    /// not wait would find nothing.
     OptionalTimeout keepalive{};
 
     /// A longer lease is reported once, with the place of its acquire: to the log as a warning, to the observer, and in

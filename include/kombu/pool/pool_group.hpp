@@ -2,19 +2,23 @@
 #pragma once
 
 #include <kombu/detail/fork_local.hpp>
+#include <kombu/detail/fork_safe_map.hpp>
 #include <kombu/error.hpp>
+#include <kombu/pool/detail/any_pool.hpp>
 #include <kombu/pool/detail/key_fingerprint.hpp>
 #include <kombu/pool/detail/pool_access.hpp>
 #include <kombu/pool/detail/resize_participant.hpp>
+#include <kombu/pool/detail/thread_block.hpp>
 #include <kombu/pool/group_registry.hpp>
 #include <kombu/pool/options.hpp>
 
+#include <array>
 #include <atomic>
 #include <cstddef>
 #include <functional>
 #include <memory>
 #include <mutex>
-#include <unordered_map>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -22,9 +26,10 @@ namespace kombu {
 
 /// One pool for each distinct key, created at its first use, exactly once, also when several threads ask at once.
 ///
-/// `Key` needs std::hash and ==. A repeated look-up on the same thread costs a few nanoseconds when the key is a
-/// Connection, text of up to 96 characters, a number, or has a `std::uint64_t fingerprint() const noexcept` that
-/// differs between keys that are not equal. `Pool` is a ResourcePool or derived from one.
+/// `Key` needs std::hash and ==. A repeated look-up on the same thread takes no lock: it costs a few nanoseconds when
+/// the key is a Connection, a std::string, a number, or has a `std::uint64_t fingerprint() const noexcept` that differs
+/// between keys that are not equal, and otherwise one hash and one comparison. `Pool` is a ResourcePool or derived from
+/// one.
 ///
 /// \par Thread safety
 /// Every member may be called from any thread at any time, except the destructor.
@@ -48,10 +53,7 @@ public:
     /// \param options  of every pool without options of its own (see configure()); their limit is not used
     /// \throws ConfigurationError  when `create` is empty, or the limit follows a registry and there is none
     explicit PoolGroup(Create create, GroupLimit limit = 0, GroupRegistry* registry = nullptr, PoolOptions options = {})
-        : create_(std::move(create)),
-          follows_(limit.follows()),
-          options_(std::move(options)),
-          state_({limit.value(), {}, {}, {}}) {
+        : create_(std::move(create)), follows_(limit.follows()), options_(std::move(options)), limit_(limit.value()) {
         if (!create_) throw ConfigurationError("PoolGroup: create is not set");
         if (!follows_) return;
         if (!registry) throw ConfigurationError("PoolGroup: limit follows a registry, but none was given");
@@ -60,25 +62,21 @@ public:
 
     ~PoolGroup() {
         leave_registry();
-        // In a forked child the parent's version keeps the pools from being destroyed.
-        for (const auto& [key, entry] : entries())
+        // Pools that nobody has used since a fork are the parent's, and stay.
+        entries_.for_each_of_this_process([](const Key&, const std::shared_ptr<Entry>& entry) {
             if (Pool* const pool = entry->published.load(std::memory_order_acquire)) pool->close();
+        });
     }
 
     /// The pool of this key.
     /// \throws whatever `create` throws; the next call then tries again
     Pool& operator[](const Key& key) {
         const std::uint64_t version = version_.load(std::memory_order_acquire);
-        auto& recent = detail::LookupCache<Key, Pool>::of(version, key);
-        if (recent.version == version && recent.key.matches(key)) [[likely]]
-            return *recent.pool;
-        Pool& pool = *make_or_find(key)->published.load(std::memory_order_acquire);
-        recent.version = 0;
-        if (recent.key.store(key)) {
-            recent.pool = &pool;
-            recent.version = version;
-        }
-        return pool;
+        if (detail::ThreadBlock* const block = detail::thread_block) [[likely]]
+            for (const detail::RecentLookup& recent : block->lookups.set_of(version + Fingerprint::hash(key)))
+                if (recent.version == version && Fingerprint::matches(recent.key, key)) [[likely]]
+                    return *static_cast<Pool*>(recent.pool);
+        return look_up(key, version);
     }
 
     /// The pool of this key, kept alive by the caller even if the key is erased or the group destroyed.
@@ -94,33 +92,29 @@ public:
     /// \param options  a limit of 0 stands for that of the group; with another one the pool does not follow the group
     /// \throws PoolInUse  when the key has a pool
     void configure(const Key& key, PoolOptions options) {
-        std::shared_ptr<const State> previous;
-        const auto lock = state_.lock();
-        State state = state_.get();
-        if (const auto found = state.entries.find(key); found != state.entries.end()) {
-            if (found->second->published.load(std::memory_order_acquire))
+        std::optional<std::shared_ptr<Entry>> unfinished;
+        const auto lock = entries_.lock();
+        if (const auto* const entry = entries_.find(key)) {
+            if ((*entry)->published.load(std::memory_order_acquire))
                 throw PoolInUse("configure: the key has a pool already");
-            state.entries.erase(found);  // its creation, with the previous options, will be repeated
         }
-        state.configured.insert_or_assign(key, std::move(options));
-        previous = state_.set(std::move(state));
+        auto kept = std::make_shared<const PoolOptions>(std::move(options));
+        const auto configured = configured_.lock();
+        if (auto* const existing = configured_.find(key))
+            *existing = std::move(kept);
+        else
+            configured_.insert(key, std::move(kept));
+        unfinished = entries_.extract(key);  // its creation, with the previous options, will be repeated
     }
 
     /// Closes the pool of this key gently and removes it; leases remain valid. References to it become invalid once 64
     /// more keys have been erased: a caller between its look-up and its use gets PoolClosed until then.
     /// \return false when the key had no pool
     bool erase(const Key& key) {
-        std::shared_ptr<const State> previous;
-        auto lock = state_.lock();
-        State state = state_.get();
-        const auto found = state.entries.find(key);
-        if (found == state.entries.end()) return false;
-        const std::shared_ptr<Entry> entry = found->second;
-        state.entries.erase(found);
-        state.erased.push_back(entry);
-        if (state.erased.size() > max_erased) state.erased.erase(state.erased.begin());
-        version_.store(detail::next_unique_id(), std::memory_order_release);
-        previous = state_.set(std::move(state));
+        std::shared_ptr<Entry> removed;
+        auto lock = entries_.lock();
+        if (!entries_.find(key)) return false;
+        const std::shared_ptr<Entry> entry = *remove(key, removed);
         lock.unlock();
         if (Pool* const pool = entry->published.load(std::memory_order_acquire)) pool->close();
         return true;
@@ -142,21 +136,24 @@ public:
     }
 
     /// The limit of new pools of this group.
-    std::size_t limit() const {
-        const auto lock = state_.lock();
-        return state_.get().limit;
-    }
+    std::size_t limit() const noexcept { return limit_.load(std::memory_order_relaxed); }
 
     /// Resets every pool of this group; see ResourcePool::reset.
     void reset() {
-        for_each([](const Key&, Pool& pool) { pool.reset(); });
+        for (const auto& pool : pools()) pool->reset();
+    }
+
+    /// Closes every pool of this group, then waits until all leases are back; see ResourcePool::close_and_wait.
+    /// \param timeout  for all pools together
+    /// \return the number of leases that are not back
+    std::size_t close_and_wait(OptionalTimeout timeout = {}) {
+        return detail::close_and_wait(pools(), Deadline::after(timeout));
     }
 
     /// The statistics of each pool; see ResourcePool::stats.
     std::vector<PoolStats> stats() const {
         std::vector<PoolStats> all;
-        for (const auto& [key, entry] : entries())
-            if (Pool* pool = entry->published.load(std::memory_order_acquire)) all.push_back(pool->stats());
+        for (const auto& pool : pools()) all.push_back(pool->stats());
         return all;
     }
 
@@ -164,44 +161,53 @@ public:
 
 private:
     struct Entry {
+        explicit Entry(const Key& entry_key) : key(entry_key) {}
+        const Key key;
         detail::ForkSafeMutex mutex{};  // held during the creation of the pool
         std::unique_ptr<Pool> pool{};   // written once, under both locks
         std::atomic<Pool*> published{nullptr};
         bool follows_group = true;  // likewise
     };
-    using Entries = std::unordered_map<Key, std::shared_ptr<Entry>>;
-    struct State {
-        std::size_t limit;
-        Entries entries;
-        std::unordered_map<Key, PoolOptions> configured;
-        std::vector<std::shared_ptr<Entry>> erased;  // the latest one last
+    class Member final : public detail::AnyPool {
+    public:
+        Member(std::shared_ptr<Entry> entry, Pool& pool) : entry_(std::move(entry)), pool_(pool) {}
+        void reset() noexcept override { pool_.reset(); }
+        void close() noexcept override { pool_.close(); }
+        std::size_t wait_for_leases(Deadline deadline) override {
+            return detail::PoolAccess::engine(pool_).wait_for_leases(deadline);
+        }
+        PoolStats stats() const override { return pool_.stats(); }
+
+    private:
+        const std::shared_ptr<Entry> entry_;
+        Pool& pool_;
     };
+    using Entries = std::vector<std::pair<Key, std::shared_ptr<Entry>>>;
+    using Fingerprint = detail::KeyFingerprint<Key>;
     static constexpr std::size_t max_erased = 64;
 
     /// Holds the group's lock, so that no pool is added while the limit changes, and gives new pools the new limit.
     class GroupParticipant final : public detail::ResizeParticipant {
     public:
         GroupParticipant(PoolGroup& group, std::size_t limit)
-            : group_(group), limit_(limit), lock_(group.state_.lock()) {}
+            : group_(group), limit_(limit), lock_(group.entries_.lock()) {}
         void lock() override {}
         const void* lock_order() const noexcept override { return nullptr; }
-        void check() const override {}
-        void apply() override {
-            State state = group_.state_.get();
-            state.limit = limit_;
-            previous_ = group_.state_.set(std::move(state));
-        }
+        void check() override {}
+        void apply() noexcept override { group_.limit_.store(limit_, std::memory_order_relaxed); }
         void unlock() noexcept override {
             if (lock_.owns_lock()) lock_.unlock();
         }
-        void close_removed() noexcept override { previous_.reset(); }
+        void close_removed() noexcept override {}
 
     private:
         PoolGroup& group_;
         std::size_t limit_;
-        std::shared_ptr<const State> previous_;
         std::unique_lock<std::mutex> lock_;
     };
+
+    /// Not in the caches of this thread.
+    Pool& look_up(const Key& key, std::uint64_t version);
 
     /// The entry of this key, which has its pool.
     std::shared_ptr<Entry> make_or_find(const Key& key);
@@ -209,27 +215,18 @@ private:
     /// False when the key was erased or configured meanwhile.
     bool make(const Key& key, Entry& entry) {
         for (;;) {
-            PoolOptions options = options_;
-            std::size_t limit = 0;
-            bool follows_group = true;
-            {
-                const auto lock = state_.lock();
-                const State& state = state_.get();
-                limit = state.limit;
-                if (const auto own = state.configured.find(key); own != state.configured.end()) {
-                    options = own->second;
-                    follows_group = options.limit == 0;
-                }
-            }
+            const std::size_t limit = limit_.load(std::memory_order_relaxed);
+            const std::shared_ptr<const PoolOptions> own = configured_options(key);
+            PoolOptions options = own ? *own : options_;
+            const bool follows_group = !own || own->limit == 0;
             if (follows_group) options.limit = limit;
             std::unique_ptr<Pool> created = create_(key, options);
             if (!created) throw Error("the pool group's create returned no pool");
             // Published under the group's lock: a change of limit either sees this pool or happened before.
-            const auto lock = state_.lock();
-            const State& state = state_.get();
-            const auto found = state.entries.find(key);
-            if (found == state.entries.end() || found->second.get() != &entry) return false;
-            if (state.limit != limit) continue;
+            const auto lock = entries_.lock();
+            const auto* const current = entries_.find(key);
+            if (!current || current->get() != &entry) return false;
+            if (limit_.load(std::memory_order_relaxed) != limit) continue;
             entry.pool = std::move(created);
             entry.follows_group = follows_group;
             entry.published.store(entry.pool.get(), std::memory_order_release);
@@ -237,54 +234,91 @@ private:
         }
     }
 
+    std::shared_ptr<const PoolOptions> configured_options(const Key& key) const {
+        const auto lock = configured_.lock();
+        const auto* const found = configured_.find(key);
+        return found ? *found : nullptr;
+    }
+
     std::shared_ptr<Entry> find_or_insert(const Key& key) {
-        std::shared_ptr<const State> previous;
-        const auto lock = state_.lock();
-        if (const auto found = state_.get().entries.find(key); found != state_.get().entries.end())
-            return found->second;
-        State state = state_.get();
-        auto entry = std::make_shared<Entry>();
-        state.entries.emplace(key, entry);
-        previous = state_.set(std::move(state));
+        const auto lock = entries_.lock();
+        if (const auto* const found = entries_.find(key)) return *found;
+        return entries_.insert(key, std::make_shared<Entry>(key));
+    }
+
+    /// With the lock. `replaced`: one that was erased long ago, which the caller destroys without the lock.
+    std::optional<std::shared_ptr<Entry>> remove(const Key& key, std::shared_ptr<Entry>& replaced) {
+        auto entry = entries_.extract(key);
+        if (!entry) return entry;
+        version_.store(detail::next_unique_id(), std::memory_order_release);
+        replaced = std::exchange(erased_[erased_count_++ % max_erased], *entry);
         return entry;
     }
 
     Entries entries() const {
-        const auto lock = state_.lock();
-        return state_.get().entries;
+        Entries all;
+        const auto lock = entries_.lock();
+        all.reserve(entries_.size());
+        entries_.for_each([&](const Key& key, const std::shared_ptr<Entry>& entry) { all.emplace_back(key, entry); });
+        return all;
     }
 
     void add_participants(std::size_t limit, const ResizeOptions& options,
                           detail::ResizeParticipants& participants) final {
         participants.push_back(std::make_unique<GroupParticipant>(*this, limit));
-        for (const auto& [key, entry] : state_.get().entries)
+        entries_.for_each([&](const Key&, const std::shared_ptr<Entry>& entry) {
             if (entry->pool && entry->follows_group)
                 participants.push_back(
                     detail::PoolAccess::engine(*entry->pool).make_resize_participant(limit, options));
+        });
     }
 
-    void collect_resets(std::vector<std::function<void()>>& resets) final {
-        for (const auto& [key, entry] : entries())
-            resets.push_back([kept = entry] {
-                if (Pool* pool = kept->published.load(std::memory_order_acquire)) pool->reset();
-            });
+    void collect_pools(detail::AnyPools& pools) const final {
+        const auto lock = entries_.lock();
+        pools.reserve(pools.size() + entries_.size());
+        entries_.for_each([&](const Key&, const std::shared_ptr<Entry>& entry) {
+            if (Pool* const pool = entry->published.load(std::memory_order_acquire))
+                pools.push_back(std::make_unique<Member>(entry, *pool));
+        });
+    }
+    detail::AnyPools pools() const {
+        detail::AnyPools all;
+        collect_pools(all);
+        return all;
     }
 
-    void collect_stats(std::vector<std::function<void(std::vector<PoolStats>&)>>& collectors) const final {
-        for (const auto& [key, entry] : entries())
-            collectors.push_back([kept = entry](std::vector<PoolStats>& all) {
-                if (Pool* pool = kept->published.load(std::memory_order_acquire)) all.push_back(pool->stats());
-            });
+    void reset_under_lock() noexcept final {
+        const auto lock = entries_.lock();
+        entries_.for_each([](const Key&, const std::shared_ptr<Entry>& entry) {
+            if (Pool* const pool = entry->published.load(std::memory_order_acquire)) pool->reset();
+        });
     }
 
     const Create create_;
     const bool follows_;
     const PoolOptions options_;
+    std::atomic<std::size_t> limit_;  // changed under the lock of the entries
     std::atomic<std::uint64_t> version_{detail::next_unique_id()};
-    detail::CopyOnWrite<State> state_;
+    detail::ForkSafeMap<Key, std::shared_ptr<Entry>> entries_{};
+    detail::ForkSafeMap<Key, std::shared_ptr<const PoolOptions>> configured_{};
+    // The last ones that were erased, under the lock of the entries.
+    std::array<std::shared_ptr<Entry>, max_erased> erased_{};
+    std::size_t erased_count_ = 0;
 };
 
-// Not inline: for the pools that the library has instantiated, programs do not compile what it calls.
+// Not inline: for the pools that the library has instantiated, programs do not compile what these call.
+template <class Key, class Pool>
+Pool& PoolGroup<Key, Pool>::look_up(const Key& key, std::uint64_t version) {
+    const std::shared_ptr<Entry> entry = make_or_find(key);
+    Pool& pool = *entry->published.load(std::memory_order_acquire);
+    if (detail::ThreadBlock* const block = detail::this_thread_block()) {
+        auto& [latest, older] = block->lookups.set_of(version + Fingerprint::hash(key));
+        older = latest;
+        latest = {version, &pool, Fingerprint::of(key, entry->key)};
+    }
+    return pool;
+}
+
 template <class Key, class Pool>
 auto PoolGroup<Key, Pool>::make_or_find(const Key& key) -> std::shared_ptr<Entry> {
     for (;;) {

@@ -121,15 +121,32 @@ public:
     }
 
     /// Closes all resources: idle ones now; leased ones are interrupted now, no longer counted, and closed when their
-    /// lease ends. The pool is empty afterwards and works.
+    /// lease ends. The pool is empty afterwards and works, also when it was closed before.
     void reset() noexcept { engine().reset(false); }
 
-    /// As reset(), and the pool stays closed: acquire throws PoolClosed, also in calls that wait.
+    /// As reset(), and the pool is closed until the next reset(): acquire throws PoolClosed, also in calls that wait.
     void force_close_all() noexcept { engine().reset(true); }
 
-    /// Closes the pool gently: acquire throws PoolClosed, also in calls that wait; idle resources are closed now,
-    /// leased ones stay usable and are closed when their lease ends.
+    /// Closes the pool gently, until a reset(): acquire throws PoolClosed, also in calls that wait; idle resources are
+    /// closed now, leased ones stay usable and are closed when their lease ends.
     void close() noexcept { engine().close(); }
+
+    /// As close(), and waits until every lease is back: for a shutdown that lets the work in progress end.
+    /// \param timeout  not set: as long as it takes
+    /// \return the number of leases that are not back; 0 when all are
+    std::size_t close_and_wait(OptionalTimeout timeout = {}) {
+        detail::PoolEngine& current = engine();
+        current.close();
+        return current.wait_for_leases(Deadline::after(timeout));
+    }
+
+    /// Closes the idle resources for which `predicate` returns true. Each is leased while the predicate looks at it;
+    /// no lock is held.
+    /// \return the number of resources that were closed
+    template <class Predicate>
+    std::size_t evict_if(Predicate predicate) {
+        return engine().evict_if([&](void* resource) { return bool{predicate(*static_cast<T*>(resource))}; });
+    }
 
     /// Runs one pass of maintenance on the calling thread: expires, keeps alive, preloads and reports leaks, as the
     /// options say. For programs that set maintain_in_background to false; harmless otherwise.

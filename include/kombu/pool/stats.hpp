@@ -60,8 +60,9 @@ enum class CloseReason : std::uint8_t {
     surplus,       ///< above the limit
     reset,         ///< orphaned by a reset
     pool_closed,   ///< its pool was closed
+    evicted,       ///< ResourcePool::evict_if
 };
-constexpr std::size_t close_reasons = 8;
+constexpr std::size_t close_reasons = 9;
 
 /// A snapshot of a pool, taken while it works. `in_use + idle + connecting + closing` was within the limit at that
 /// moment; the counters that grow are each exact, and may be some calls apart from each other.
@@ -82,6 +83,7 @@ struct PoolStats {
     std::uint64_t timeouts = 0;                            ///< acquires that got nothing in their time, or at once
     std::uint64_t discarded = 0;                           ///< leases that ended with their resource thrown away
     std::uint64_t leaks = 0;                               ///< leases reported for exceeding leak_threshold
+    std::uint64_t leaks_ended = 0;                         ///< of these, those that have ended after all
 
     std::chrono::nanoseconds longest_wait{0};
     DurationHistogram wait{};     ///< of successful acquires; those that needed not wait are in class 0

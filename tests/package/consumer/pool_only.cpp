@@ -15,5 +15,6 @@ int main() {
                                           return std::make_unique<Pool>(factory, options);
                                       },
                                       2};
-    return *group[1].acquire() == "made" ? 0 : 1;
+    const auto lease = group[1].acquire();
+    return *lease == "made" ? 0 : 1;
 }

@@ -114,8 +114,9 @@ TEST_CASE("shrinking closes the longest idle first", "[pool][core]") {
     PoolCore core{{.limit = 3}, nullptr};
     const SlotId a = lease_slot(core, clock), b = lease_slot(core, clock), c = lease_slot(core, clock);
     for (SlotId slot : {a, b, c}) release(core, slot, clock);
-    const auto evicted = core.set_limit(1, {}, clock.now());
-    CHECK(evicted.idle == std::vector<SlotId>{a, b});
+    core.prepare_resize();
+    core.set_limit(1, {}, clock.now());
+    CHECK(core_test::evicted(core, PoolCore::Eviction::close) == std::vector<SlotId>{a, b});
     CHECK(core.acquire(clock.now()).slot == c);
 }
 
@@ -149,13 +150,50 @@ TEST_CASE("after a reset leased resources are not counted and are closed when re
     ManualClock clock;
     PoolCore core{{.limit = 1}, nullptr};
     const SlotId slot = lease_slot(core, clock);
-    const auto evicted = core.reset(clock.now());
-    CHECK(evicted.leased == std::vector<SlotId>{slot});
+    core.reset(clock.now());
+    CHECK(core_test::evicted(core, PoolCore::Eviction::interrupt) == std::vector<SlotId>{slot});
     CHECK(leased_count(core) == 0);
     const SlotId second = lease_slot(core, clock);
     CHECK(second != slot);
     CHECK(release(core, slot, clock) == PoolCore::ReleaseAction::close);
     CHECK(leased_count(core) == 1);
+}
+
+TEST_CASE("an evicted resource counts until it is closed", "[pool][core]") {
+    ManualClock clock;
+    PoolCore core{{.limit = 1}, nullptr};
+    const SlotId slot = lease_slot(core, clock);
+    release(core, slot, clock);
+    core.reset(clock.now());
+    CHECK(core.acquire(clock.now()).outcome == AcquireOutcome::full);
+    core.begin_eviction(slot);
+    core.closed(slot, clock.now());
+    CHECK(core.acquire(clock.now()).outcome == AcquireOutcome::create);
+}
+
+TEST_CASE("an orphaned slot that is released before its holder was interrupted is only closed", "[pool][core]") {
+    ManualClock clock;
+    PoolCore core{{.limit = 1}, nullptr};
+    const SlotId slot = lease_slot(core, clock);
+    core.reset(clock.now());
+    CHECK(release(core, slot, clock) == PoolCore::ReleaseAction::close);
+    CHECK(core_test::evicted(core, PoolCore::Eviction::interrupt).empty());
+    CHECK(core_test::evicted(core, PoolCore::Eviction::close).empty());
+}
+
+TEST_CASE("a waiter that was notified and does not retry stops nobody once its window has passed", "[pool][core]") {
+    ManualClock clock;
+    PoolCore core{{.limit = 3, .barging_window = 500us}, nullptr};
+    const SlotId a = lease_slot(core, clock), b = lease_slot(core, clock), c = lease_slot(core, clock);
+    TestWaiter busy{clock.now(), clock.in(1s)};  // its event loop runs something else
+    core.enqueue(busy);
+    for (SlotId slot : {a, b, c}) release(core, slot, clock);
+    REQUIRE(busy.wake_count == 1);
+    clock.advance(1ms);
+    CHECK(core.acquire(clock.now(), false).outcome == AcquireOutcome::use);
+    CHECK(busy.decision.outcome == AcquireOutcome::use);  // it has got its own by name
+    CHECK(core.acquire(clock.now(), true).outcome == AcquireOutcome::use);
+    CHECK(core.acquire(clock.now(), false).outcome == AcquireOutcome::full);
 }
 
 TEST_CASE("a reset serves the waiters", "[pool][core]") {
@@ -307,6 +345,7 @@ TEST_CASE("the invariants hold after each of 200,000 random steps", "[pool][core
                 break;
             }
         }
+        for (const SlotId slot : core_test::evicted(core, PoolCore::Eviction::close)) closing.push_back(slot);
         collect();
         excess = core.live() + core.creating() > core.limit() ? core.live() + core.creating() - core.limit() : 0;
         // Above the limit only after a soft shrink, and then nothing is idle.

@@ -349,3 +349,48 @@ TEST_CASE_METHOD(Fixture, "a caller between look-up and use gets PoolClosed when
     }
     CHECK(group.size() == 0);
 }
+
+TEST_CASE_METHOD(Fixture, "text keys of one length and long ones do not displace each other's look-ups", "[group]") {
+    Group group{create, 1};
+    std::vector<std::string> keys;
+    for (const std::size_t length : {20U, 20U, 20U, 200U, 200U, 200U}) {
+        keys.push_back(std::string(length, 'k'));
+        keys.back()[keys.size()] = '#';
+    }
+    std::vector<Pool*> pools;
+    for (const std::string& key : keys) pools.push_back(&group[key]);
+    for (std::size_t i = 0; i < keys.size(); ++i) CHECK(&group[keys[i]] == pools[i]);
+    CHECK(std::set<Pool*>(pools.begin(), pools.end()).size() == keys.size());
+    CHECK(group.erase(keys[4]));
+    Pool& fresh = group[keys[4]];
+    CHECK(&group[keys[4]] == &fresh);
+    CHECK(&group[keys[3]] == pools[3]);
+    CHECK(pools_created == 7);
+}
+
+TEST_CASE_METHOD(Fixture, "a group with very many keys finds each of them", "[group]") {
+    kombu::PoolGroup<int, Pool> group{[this](int, const kombu::PoolOptions& options) {
+        return std::make_unique<Pool>(factory.plain_hooks(), options);
+    }};
+    constexpr int count = 20'000;
+    std::vector<Pool*> pools;
+    for (int key = 0; key < count; ++key) pools.push_back(&group[key]);
+    for (int key = 0; key < count; key += 7) CHECK(&group[key] == pools[static_cast<std::size_t>(key)]);
+    for (int key = 0; key < count; key += 2) CHECK(group.erase(key));
+    CHECK(group.size() == count / 2);
+}
+
+TEST_CASE_METHOD(Fixture, "close_and_wait closes every pool of a group and counts what is not back", "[group]") {
+    GroupRegistry registry{2};
+    Group group{create, UseGlobalLimit{}, &registry};
+    registry.add(group);
+    auto a = group["a"].acquire(), b = group["b"].acquire();
+    CHECK(group.close_and_wait(std::chrono::milliseconds{0}) == 2);
+    a.release();
+    CHECK(registry.close_and_wait(std::chrono::milliseconds{0}) == 1);
+    b.release();
+    CHECK(registry.close_and_wait() == 0);
+    CHECK_THROWS_AS(group["a"].acquire(), kombu::PoolClosed);
+    registry.reset();
+    CHECK(group["a"].acquire());
+}

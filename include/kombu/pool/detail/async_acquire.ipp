@@ -3,7 +3,9 @@
 
 #include <kombu/pool/detail/async_acquire.hpp>
 
+#include <algorithm>
 #include <mutex>
+#include <new>
 #include <utility>
 
 namespace kombu::detail {
@@ -12,7 +14,7 @@ namespace kombu::detail {
 class AsyncAcquire::OperationWaiter final : public Waiter {
 public:
     OperationWaiter(PoolEngine& engine, async::Waker& waker, Clock::time_point since, Deadline deadline) noexcept
-        : Waiter(since, deadline.when()), engine_(engine), waker_(waker) {}
+        : Waiter(since, deadline.when(), true), engine_(engine), waker_(waker) {}
     OperationWaiter(const OperationWaiter&) = delete;
     OperationWaiter& operator=(const OperationWaiter&) = delete;
     ~OperationWaiter() {
@@ -34,8 +36,12 @@ public:
         return at_once;
     }
     /// The decision, or `none`. Called after each wake, which may have had no reason.
-    Decision poll(Deadline deadline) {
+    Decision poll(Deadline deadline, Deadline& serving_time) {
         if (notified()) engine_.core_.retry(*this, Clock::now());
+        if (serving_time.expired()) {
+            serving_time = Deadline::never();
+            engine_.core_.serve_waiters(Clock::now());
+        }
         if (decision.outcome == AcquireOutcome::none && deadline.expired() && engine_.core_.cancel(*this, Clock::now()))
             return {AcquireOutcome::timed_out};
         return std::exchange(decision, {});
@@ -68,16 +74,18 @@ KOMBU_POOL_INLINE async::Operation<SlotCell*> AsyncAcquire::run(PoolEngine& engi
             const bool too_many = decision.outcome == AcquireOutcome::full && engine.has_too_many_waiters();
             if (decision.outcome == AcquireOutcome::full && !too_many) {
                 engine.maintenance_.observe(engine.core_, start);
+                Deadline serving_time = engine.core_.serving_time(start);
                 decision = waiter.enqueue();
                 while (decision.outcome == AcquireOutcome::none) {
                     held.unlock();
-                    co_await async::Wait{.signal = true, .until = acquisition.deadline};
+                    co_await async::Wait{.signal = true, .until = std::min(acquisition.deadline, serving_time)};
                     if (!engine.is_of_this_process()) engine.throw_inherited();
                     held.lock();
-                    decision = waiter.poll(acquisition.deadline);
+                    decision = waiter.poll(acquisition.deadline, serving_time);
                 }
             }
             if (decision.outcome == AcquireOutcome::closed) engine.throw_closed();
+            if (decision.outcome == AcquireOutcome::no_memory) throw std::bad_alloc{};
             if (decision.outcome != AcquireOutcome::use && decision.outcome != AcquireOutcome::create)
                 engine.throw_limit_exceeded(std::move(held), acquisition, start, too_many);
         }

@@ -34,7 +34,8 @@ KOMBU_POOL_INLINE void GroupRegistry::set_limit(std::size_t limit, const ResizeO
     const Unlocker unlocker{participants};
     if (limit == state_.get().limit && !options.reset) return;
     for (const Member& member : state_.get().members)
-        if (member.group->follows_global_limit()) member.group->add_participants(limit, options, participants);
+        if (GroupBase* const group = member.group->load(); group && group->follows_global_limit())
+            group->add_participants(limit, options, participants);
     detail::lock_all(participants);
     for (const auto& participant : participants) participant->check();
     state_.set({limit, state_.get().members});
@@ -43,25 +44,38 @@ KOMBU_POOL_INLINE void GroupRegistry::set_limit(std::size_t limit, const ResizeO
     for (const auto& participant : participants) participant->close_removed();
 }
 
+KOMBU_POOL_INLINE detail::AnyPools GroupRegistry::collect_pools() const {
+    detail::AnyPools pools;
+    for (const Member& member : state_.get().members)
+        if (const GroupBase* const group = member.group->load(); group && member.resets) group->collect_pools(pools);
+    return pools;
+}
+
 KOMBU_POOL_INLINE void GroupRegistry::reset() noexcept {
-    std::vector<std::function<void()>> resets;
-    {
-        const auto lock = state_.lock();
+    auto lock = state_.lock();
+    try {
+        const detail::AnyPools pools = collect_pools();
+        lock.unlock();
+        for (const auto& pool : pools) pool->reset();
+    } catch (...) {
         for (const Member& member : state_.get().members)
-            if (member.resets) member.group->collect_resets(resets);
+            if (GroupBase* const group = member.group->load(); group && member.resets) group->reset_under_lock();
     }
-    for (const auto& reset_pool : resets) reset_pool();
+}
+
+KOMBU_POOL_INLINE std::size_t GroupRegistry::close_and_wait(OptionalTimeout timeout) {
+    auto lock = state_.lock();
+    const detail::AnyPools pools = collect_pools();
+    lock.unlock();
+    return detail::close_and_wait(pools, Deadline::after(timeout));
 }
 
 KOMBU_POOL_INLINE std::vector<PoolStats> GroupRegistry::stats() const {
-    std::vector<std::function<void(std::vector<PoolStats>&)>> collectors;
-    {
-        const auto lock = state_.lock();
-        for (const Member& member : state_.get().members)
-            if (member.resets) member.group->collect_stats(collectors);
-    }
+    auto lock = state_.lock();
+    const detail::AnyPools pools = collect_pools();
+    lock.unlock();
     std::vector<PoolStats> all;
-    for (const auto& collect : collectors) collect(all);
+    for (const auto& pool : pools) all.push_back(pool->stats());
     return all;
 }
 
@@ -70,37 +84,39 @@ KOMBU_POOL_INLINE void GroupRegistry::register_group(GroupBase& group, bool rese
     auto lock = state_.lock();
     const Unlocker unlocker{participants};
     State state = state_.get();
+    std::erase_if(state.members, [](const Member& member) { return !member.group->load(); });
     const auto existing = std::find_if(state.members.begin(), state.members.end(),
-                                       [&](const Member& member) { return member.group == &group; });
+                                       [&](const Member& member) { return member.group->load() == &group; });
     if (existing != state.members.end()) {
         existing->resets = existing->resets || resets;
         state_.set(std::move(state));
         return;
     }
-    GroupRegistry* registry = nullptr;
-    if (!group.registry_.compare_exchange_strong(registry, this) && registry != this)
+    if (GroupRegistry* const other = group.registry_.load(); other && other != this)
         throw ConfigurationError("the group belongs to another registry");
-    state.members.push_back({&group, resets});
+    state.members.push_back({std::make_shared<std::atomic<GroupBase*>>(&group), resets});
     const std::size_t limit = state.limit;
+    if (group.follows_global_limit()) {
+        group.add_participants(limit, {.ignore_errors = true}, participants);
+        detail::lock_all(participants);
+        for (const auto& participant : participants) participant->check();
+    }
     state_.set(std::move(state));
-    if (!group.follows_global_limit()) return;
-    group.add_participants(limit, {.ignore_errors = true}, participants);
-    detail::lock_all(participants);
+    group.registry_.store(this);
     apply(participants);
     lock.unlock();
     for (const auto& participant : participants) participant->close_removed();
 }
 
-KOMBU_POOL_INLINE void GroupRegistry::apply(const detail::ResizeParticipants& participants) {
+KOMBU_POOL_INLINE void GroupRegistry::apply(const detail::ResizeParticipants& participants) noexcept {
     for (const auto& participant : participants) participant->apply();
     for (const auto& participant : participants) participant->unlock();
 }
 
 KOMBU_POOL_INLINE void GroupRegistry::remove(const GroupBase& group) noexcept {
     const auto lock = state_.lock();
-    State state = state_.get();
-    std::erase_if(state.members, [&](const Member& member) { return member.group == &group; });
-    state_.set(std::move(state));
+    for (const Member& member : state_.get().members)
+        if (member.group->load() == &group) member.group->store(nullptr);
 }
 
 }  // namespace kombu

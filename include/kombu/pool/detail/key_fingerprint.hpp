@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
+#include <algorithm>
 #include <array>
+#include <bit>
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <functional>
 #include <string>
 #include <string_view>
 #include <type_traits>
@@ -23,61 +26,65 @@ template <class Key>
 concept IsSmall = std::has_unique_object_representations_v<Key> && sizeof(Key) <= 16 && !IsText<Key> &&
                   !HasFingerprint<Key>;
 
-/// A copy of a key that can tell whether another key is the same, cheaper than a hash and without references. The
-/// general one never can.
+/// Two numbers that tell whether another key is the same, cheaper than by a look-up in a map. The general ones are the
+/// address of the group's copy of the key, which exists as long as the version of the group is the same.
 template <class Key>
 struct KeyFingerprint {
-    static std::size_t index(const Key&) noexcept { return 0; }
-    bool matches(const Key&) const noexcept { return false; }
-    bool store(const Key&) noexcept { return false; }
+    using Numbers = std::array<std::uint64_t, 2>;
+    static std::uint64_t hash(const Key& key) { return std::hash<Key>{}(key); }
+    static bool matches(const Numbers& numbers, const Key& key) {
+        return *std::bit_cast<const Key*>(static_cast<std::uintptr_t>(numbers[0])) == key;
+    }
+    static Numbers of(const Key&, const Key& stored) noexcept { return {std::bit_cast<std::uintptr_t>(&stored), 0}; }
 };
 
 /// Keys with the same number are equal; equal keys may have different numbers. 0: none.
 template <HasFingerprint Key>
 struct KeyFingerprint<Key> {
-    std::uint64_t value = 0;
-    static std::size_t index(const Key& key) noexcept { return static_cast<std::size_t>(key.fingerprint()); }
-    bool matches(const Key& key) const noexcept { return value == key.fingerprint(); }
-    bool store(const Key& key) noexcept { return (value = key.fingerprint()) != 0; }
+    using Numbers = std::array<std::uint64_t, 2>;
+    static std::uint64_t hash(const Key& key) noexcept { return key.fingerprint(); }
+    static bool matches(const Numbers& numbers, const Key& key) noexcept {
+        return numbers[0] == key.fingerprint() && numbers[0] != 0;
+    }
+    static Numbers of(const Key& key, const Key&) noexcept { return {key.fingerprint(), 0}; }
 };
 
 template <IsText Key>
 struct KeyFingerprint<Key> {
-    std::array<char, 96> text{};
-    std::size_t size = 0;
-    static std::size_t index(const Key& key) noexcept { return std::string_view{key}.size(); }
-    bool matches(const Key& key) const noexcept { return std::string_view{text.data(), size} == std::string_view{key}; }
-    bool store(const Key& key) noexcept {
-        const std::string_view view{key};
-        size = view.copy(text.data(), text.size());
-        return size == view.size();
+    using Numbers = std::array<std::uint64_t, 2>;
+    /// Of the size and three samples: hashing a URL costs more than comparing it.
+    static std::uint64_t hash(const Key& key) noexcept {
+        const std::string_view text{key};
+        constexpr std::size_t sample_size = 8;
+        const std::size_t size = std::min(text.size(), sample_size);
+        std::uint64_t hash = text.size();
+        for (const std::size_t at : {std::size_t{0}, (text.size() - size) / 2, text.size() - size}) {
+            std::uint64_t sample = 0;
+            text.copy(reinterpret_cast<char*>(&sample), size, at);
+            hash = (std::rotl(hash, 23) ^ sample) * 0xff51afd7ed558ccd;
+        }
+        return hash;
     }
+    static bool matches(const Numbers& numbers, const Key& key) noexcept {
+        return *std::bit_cast<const Key*>(static_cast<std::uintptr_t>(numbers[0])) == key;
+    }
+    static Numbers of(const Key&, const Key& stored) noexcept { return {std::bit_cast<std::uintptr_t>(&stored), 0}; }
 };
 
 template <IsSmall Key>
 struct KeyFingerprint<Key> {
-    std::array<unsigned char, sizeof(Key)> bytes{};
-    static std::size_t index(const Key& key) noexcept { return *reinterpret_cast<const unsigned char*>(&key); }
-    bool matches(const Key& key) const noexcept { return std::memcmp(bytes.data(), &key, sizeof key) == 0; }
-    bool store(const Key& key) noexcept {
-        std::memcpy(bytes.data(), &key, sizeof key);
-        return true;
+    using Numbers = std::array<std::uint64_t, 2>;
+    static Numbers of(const Key& key) noexcept {
+        Numbers numbers{};
+        std::memcpy(numbers.data(), &key, sizeof key);
+        return numbers;
     }
-};
-
-/// The last look-ups of this thread in all groups of one type.
-template <class Key, class Pool>
-struct LookupCache {
-    static constexpr std::size_t size = 8;
-    struct Lookup {
-        std::uint64_t version = 0;  ///< of the group; unique among all groups
-        Pool* pool = nullptr;
-        KeyFingerprint<Key> key{};
-    };
-    static Lookup& of(std::uint64_t group, const Key& key) noexcept {
-        return lookups[(group + KeyFingerprint<Key>::index(key)) % size];
+    static Numbers of(const Key& key, const Key&) noexcept { return of(key); }
+    static std::uint64_t hash(const Key& key) noexcept {
+        const Numbers numbers = of(key);
+        return numbers[0] ^ std::rotl(numbers[1], 32);
     }
-    static inline constinit thread_local std::array<Lookup, size> lookups{};
+    static bool matches(const Numbers& numbers, const Key& key) noexcept { return numbers == of(key); }
 };
 
 }  // namespace kombu::detail

@@ -14,9 +14,8 @@
 
 namespace kombu::detail {
 
-/// The work of one pass of maintenance. The slots of `close` are in state `closing`; those of `keep_alive` were idle.
+/// The work of one pass of maintenance, beside the slots that were evicted. Those of `keep_alive` were idle.
 struct MaintenancePlan {
-    std::vector<std::pair<SlotId, CloseReason>> close{};
     std::vector<SlotId> keep_alive{};
     std::vector<LeaseSite> leaks{};
     std::size_t preload = 0;
@@ -63,8 +62,8 @@ private:
     static bool is_leased(const PoolCore& core, SlotId slot);
     Clock::time_point idle_since(const PoolCore& core, SlotId slot) const;
     LeaseSite lease_site(const PoolCore& core, SlotId slot, Clock::time_point now) const;
-    void expire_old(PoolCore& core, SlotId slot, Clock::time_point now, MaintenancePlan& plan);
-    void report_leak(const PoolCore& core, SlotId slot, Clock::time_point now, MaintenancePlan& plan);
+    void expire_old(PoolCore& core, SlotId slot, Clock::time_point now) noexcept;
+    void report_leak(PoolCore& core, SlotId slot, Clock::time_point now, MaintenancePlan& plan);
     double random() noexcept;
 
     const PoolOptions& options_;

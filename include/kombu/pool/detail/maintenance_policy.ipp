@@ -76,9 +76,8 @@ KOMBU_POOL_INLINE MaintenancePlan MaintenancePolicy::plan(PoolCore& core, Clock:
     MaintenancePlan plan;
     if (core.closed()) return plan;
     observe(core, now);
-    plan.close.reserve(core.slots());  // a slot that is expired below must not be lost for lack of memory
     for (SlotId slot = 0; slot < core.slots(); ++slot) {
-        expire_old(core, slot, now, plan);
+        expire_old(core, slot, now);
         report_leak(core, slot, now, plan);
     }
     std::vector<std::pair<Clock::time_point, SlotId>> idle;
@@ -89,9 +88,9 @@ KOMBU_POOL_INLINE MaintenancePlan MaintenancePolicy::plan(PoolCore& core, Clock:
     std::size_t surplus = idle.size() - std::min(idle.size(), options_.preload);
     for (const auto& [since, slot] : idle) {
         if (surplus != 0 && options_.idle_timeout.has_value() &&
-            now - since >= options_.idle_timeout.value() + coarse_clock_lag && core.expire(slot)) {
+            now - since >= options_.idle_timeout.value() + coarse_clock_lag &&
+            core.expire(slot, CloseReason::idle_timeout)) {
             --surplus;
-            plan.close.emplace_back(slot, CloseReason::idle_timeout);
         } else if (options_.keepalive.has_value() &&
                    now - std::max(since, records_[slot].kept_alive) >= options_.keepalive.value()) {
             plan.keep_alive.push_back(slot);
@@ -135,13 +134,12 @@ KOMBU_POOL_INLINE LeaseSite MaintenancePolicy::lease_site(const PoolCore& core, 
     return lease;
 }
 
-KOMBU_POOL_INLINE void MaintenancePolicy::expire_old(PoolCore& core, SlotId slot, Clock::time_point now,
-                                                     MaintenancePlan& plan) {
+KOMBU_POOL_INLINE void MaintenancePolicy::expire_old(PoolCore& core, SlotId slot, Clock::time_point now) noexcept {
     if (now < records_[slot].expires || core.state(slot) != PoolCore::SlotState::live) return;
-    if (core.expire(slot)) plan.close.emplace_back(slot, CloseReason::max_lifetime);
+    core.expire(slot, CloseReason::max_lifetime);
 }
 
-KOMBU_POOL_INLINE void MaintenancePolicy::report_leak(const PoolCore& core, SlotId slot, Clock::time_point now,
+KOMBU_POOL_INLINE void MaintenancePolicy::report_leak(PoolCore& core, SlotId slot, Clock::time_point now,
                                                       MaintenancePlan& plan) {
     if (!options_.leak_threshold.has_value() || !is_leased(core, slot)) return;
     Record& record = records_[slot];
@@ -150,6 +148,7 @@ KOMBU_POOL_INLINE void MaintenancePolicy::report_leak(const PoolCore& core, Slot
     if (lease.line == 0 || lease.age < options_.leak_threshold.value() + coarse_clock_lag) return;
     record.reported_uses = record.seen_uses;
     plan.leaks.push_back(std::move(lease));
+    core.table().cell(slot).leak_reported.store(true, std::memory_order_relaxed);
 }
 
 }  // namespace kombu::detail

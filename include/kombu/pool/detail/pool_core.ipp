@@ -5,6 +5,8 @@
 
 #include <algorithm>
 #include <cassert>
+#include <new>
+#include <tuple>
 #include <utility>
 
 namespace kombu::detail {
@@ -22,18 +24,20 @@ KOMBU_POOL_INLINE std::size_t PoolCore::idle() const noexcept {
 
 // -- acquire
 
-KOMBU_POOL_INLINE Decision PoolCore::acquire(Clock::time_point now, bool may_wait) {
+KOMBU_POOL_INLINE Decision PoolCore::acquire(Clock::time_point now, bool may_wait) noexcept {
     if (closed_) return {AcquireOutcome::closed};
+    // The first waiter may be an operation on an event loop that is busy: it was notified, and does not retry.
+    if (!queue_.empty() && !within_barging_window(*queue_.front(), now)) serve(now);
     Decision decision{AcquireOutcome::full};
     if (queue_.empty() || within_barging_window(*queue_.front(), now))
         decision = acquire_or_reserve(may_wait);
     else if (!may_wait && has_capacity())
-        decision = {AcquireOutcome::create, reserve()};  // waiters wait for others to connect; this caller cannot
+        decision = reserve();  // waiters wait for others to connect; this caller cannot
     maybe_enable_fast_path();
     return decision;
 }
 
-KOMBU_POOL_INLINE Decision PoolCore::acquire_idle() {
+KOMBU_POOL_INLINE Decision PoolCore::acquire_idle() noexcept {
     if (policy_.limit == 0) return {};
     if (const SlotCell* cell = table_.try_claim_recent())
         return {AcquireOutcome::use, cell->id.load(std::memory_order_relaxed)};
@@ -46,13 +50,13 @@ KOMBU_POOL_INLINE bool PoolCore::acquire_slot(SlotId id) noexcept {
     return id < slots_.size() && slots_[id].state == SlotState::live && table_.try_claim(table_.cell(id));
 }
 
-KOMBU_POOL_INLINE Decision PoolCore::acquire_or_reserve(bool may_wait) {
+KOMBU_POOL_INLINE Decision PoolCore::acquire_or_reserve(bool may_wait) noexcept {
     if (const Decision idle = acquire_idle(); idle.outcome != AcquireOutcome::none) return idle;
     if (!has_capacity() || (may_wait && policy_.limit != 0 && !may_connect())) return {AcquireOutcome::full};
-    return {AcquireOutcome::create, reserve()};
+    return reserve();
 }
 
-KOMBU_POOL_INLINE Decision PoolCore::enqueue(Waiter& waiter) {
+KOMBU_POOL_INLINE Decision PoolCore::enqueue(Waiter& waiter) noexcept {
     table_.disable_fast_path();
     uncontended_ = 0;
     waiter.decision = {};
@@ -63,7 +67,7 @@ KOMBU_POOL_INLINE Decision PoolCore::enqueue(Waiter& waiter) {
     return {};
 }
 
-KOMBU_POOL_INLINE void PoolCore::retry(Waiter& waiter, Clock::time_point now) {
+KOMBU_POOL_INLINE void PoolCore::retry(Waiter& waiter, Clock::time_point now) noexcept {
     if (!waiter.queued_) return;
     waiter.notified_ = false;
     notified_ = nullptr;
@@ -75,7 +79,7 @@ KOMBU_POOL_INLINE void PoolCore::retry(Waiter& waiter, Clock::time_point now) {
     serve(now);
 }
 
-KOMBU_POOL_INLINE bool PoolCore::cancel(Waiter& waiter, Clock::time_point now) {
+KOMBU_POOL_INLINE bool PoolCore::cancel(Waiter& waiter, Clock::time_point now) noexcept {
     if (!waiter.queued_) return false;
     unlink(waiter);
     serve(now);
@@ -84,30 +88,34 @@ KOMBU_POOL_INLINE bool PoolCore::cancel(Waiter& waiter, Clock::time_point now) {
 
 // -- create
 
-KOMBU_POOL_INLINE Decision PoolCore::reserve_for_preload(bool obey_max_connecting) {
+KOMBU_POOL_INLINE Decision PoolCore::reserve_for_preload(bool obey_max_connecting) noexcept {
     if (closed_ || policy_.limit == 0 || !has_capacity() || (obey_max_connecting && !may_connect()))
         return {AcquireOutcome::full};
-    return {AcquireOutcome::create, reserve()};
+    return reserve();
 }
 
-KOMBU_POOL_INLINE SlotId PoolCore::reserve() {
+KOMBU_POOL_INLINE Decision PoolCore::reserve() noexcept {
     SlotId id;
     if (vacant_.empty()) {
-        if (slots_.size() == slots_.capacity()) slots_.reserve(slots_.size() * 2 + 8);
-        vacant_.reserve(slots_.capacity());  // so that a release never allocates
-        id = table_.add();
+        try {
+            if (slots_.size() == slots_.capacity()) slots_.reserve(slots_.size() * 2 + 8);
+            vacant_.reserve(slots_.capacity());  // so that a release never allocates
+            id = table_.add();
+        } catch (const std::bad_alloc&) {
+            return {AcquireOutcome::no_memory};
+        }
         slots_.emplace_back();
     } else {
         id = vacant_.back();
         vacant_.pop_back();
     }
-    slots_[id] = {SlotState::creating, true, table_.generation()};
+    slots_[id] = {.state = SlotState::creating, .generation = table_.generation()};
     ++creating_;
     ++occupied_;
-    return id;
+    return {AcquireOutcome::create, id};
 }
 
-KOMBU_POOL_INLINE PoolCore::CreateOutcome PoolCore::created(SlotId id, Clock::time_point now, void* resource) {
+KOMBU_POOL_INLINE PoolCore::CreateOutcome PoolCore::created(SlotId id, Clock::time_point now, void* resource) noexcept {
     Slot& slot = slots_[id];
     assert(slot.state == SlotState::creating);
     if (closed_) {
@@ -129,13 +137,13 @@ KOMBU_POOL_INLINE PoolCore::CreateOutcome PoolCore::created(SlotId id, Clock::ti
     return CreateOutcome::leased;
 }
 
-KOMBU_POOL_INLINE void PoolCore::create_failed(SlotId id, Clock::time_point now) {
+KOMBU_POOL_INLINE void PoolCore::create_failed(SlotId id, Clock::time_point now) noexcept {
     assert(slots_[id].state == SlotState::creating);
     free_slot(id);
     serve(now);
 }
 
-KOMBU_POOL_INLINE bool PoolCore::recreate(SlotId id, Clock::time_point now) {
+KOMBU_POOL_INLINE bool PoolCore::recreate(SlotId id, Clock::time_point now) noexcept {
     Slot& slot = slots_[id];
     table_.mark_vacant(table_.cell(id));
     if (slot.state == SlotState::orphaned || closed_) {
@@ -153,7 +161,7 @@ KOMBU_POOL_INLINE bool PoolCore::recreate(SlotId id, Clock::time_point now) {
 
 // -- release
 
-KOMBU_POOL_INLINE PoolCore::ReleaseAction PoolCore::released(SlotId id, Clock::time_point now) {
+KOMBU_POOL_INLINE PoolCore::ReleaseAction PoolCore::released(SlotId id, Clock::time_point now) noexcept {
     if (id >= slots_.size()) return ReleaseAction::keep;  // of a pool that had the table before
     Slot& slot = slots_[id];
     SlotCell& cell = table_.cell(id);
@@ -161,6 +169,7 @@ KOMBU_POOL_INLINE PoolCore::ReleaseAction PoolCore::released(SlotId id, Clock::t
     if (slot.state == SlotState::orphaned && table_.try_remove(cell)) {
         slot.state = SlotState::closing;
         slot.counted = false;
+        slot.eviction = Eviction::none;  // there is nobody to interrupt
         action = ReleaseAction::close;
     } else if (slot.state == SlotState::live && must_close(cell) && table_.try_remove(cell)) {
         start_closing(id);
@@ -171,24 +180,33 @@ KOMBU_POOL_INLINE PoolCore::ReleaseAction PoolCore::released(SlotId id, Clock::t
     return action;
 }
 
-KOMBU_POOL_INLINE void PoolCore::closed(SlotId id, Clock::time_point now) {
+KOMBU_POOL_INLINE void PoolCore::closed(SlotId id, Clock::time_point now) noexcept {
     assert(slots_[id].state == SlotState::closing);
     free_slot(id);
     serve(now);
 }
 
-KOMBU_POOL_INLINE void PoolCore::discard(SlotId id, Clock::time_point now) {
+KOMBU_POOL_INLINE void PoolCore::begin_discard(SlotId id) noexcept {
+    table_.mark_vacant(table_.cell(id));
+    Slot& slot = slots_[id];
+    if (slot.state == SlotState::live) return start_closing(id);
+    slot.state = SlotState::closing;  // orphaned, and not counted
+    slot.counted = false;
+    slot.eviction = Eviction::none;
+}
+
+KOMBU_POOL_INLINE void PoolCore::discard(SlotId id, Clock::time_point now) noexcept {
     table_.mark_vacant(table_.cell(id));
     free_slot(id);
     serve(now);
 }
 
-KOMBU_POOL_INLINE bool PoolCore::expire(SlotId id) {
+KOMBU_POOL_INLINE bool PoolCore::expire(SlotId id, CloseReason reason) noexcept {
     if (slots_[id].state != SlotState::live) return false;
     SlotCell& cell = table_.cell(id);
     cell.close_on_release.store(true, std::memory_order_relaxed);
     if (!table_.try_remove(cell)) return false;
-    start_closing(id);
+    evict(id, reason);
     return true;
 }
 
@@ -201,49 +219,51 @@ KOMBU_POOL_INLINE bool PoolCore::may_resize(std::size_t limit, const ResizeOptio
     return policy_.limit == 0 ? busy <= limit : busy == 0;
 }
 
-KOMBU_POOL_INLINE PoolCore::Evicted PoolCore::set_limit(std::size_t limit, const ResizeOptions& options,
-                                                        Clock::time_point now) {
+KOMBU_POOL_INLINE void PoolCore::set_limit(std::size_t limit, const ResizeOptions& options,
+                                           Clock::time_point now) noexcept {
     const bool shrinks = limit != 0 && (policy_.limit == 0 || limit < policy_.limit);
     policy_.limit = limit;
     if (options.reset || (options.force && shrinks)) return reset(now);
-    Evicted evicted;
     update_fast_path();
-    if (over_limit() || limit == 0)
-        for (const SlotId id : longest_idle_first()) {
+    if (over_limit() || limit == 0) {
+        order_by_idle_time();
+        for (const IdleSlot& idle : idle_order_) {
             if (limit != 0 && !over_limit()) break;
-            if (table_.try_remove(table_.cell(id))) evict(id, evicted.idle);
+            if (table_.try_remove(table_.cell(idle.slot))) evict(idle.slot, CloseReason::surplus);
         }
+    }
     update_fast_path();
     serve(now);
-    return evicted;
 }
 
-KOMBU_POOL_INLINE PoolCore::Evicted PoolCore::reset(Clock::time_point now) {
-    Evicted evicted;
+KOMBU_POOL_INLINE void PoolCore::reset(Clock::time_point now) noexcept {
+    const CloseReason reason = closed_ ? CloseReason::pool_closed : CloseReason::reset;
     table_.begin_generation();
     for (SlotId id = 0; id < slots_.size(); ++id) {
         if (slots_[id].state != SlotState::live) continue;
         if (table_.try_remove(table_.cell(id))) {
-            evict(id, evicted.idle);
+            evict(id, reason);
         } else {
             slots_[id].state = SlotState::orphaned;
+            slots_[id].eviction = Eviction::interrupt;
             --live_;
-            evicted.leased.push_back(id);
         }
     }
     serve(now);
-    return evicted;
 }
 
-KOMBU_POOL_INLINE std::vector<SlotId> PoolCore::close() {
+KOMBU_POOL_INLINE void PoolCore::close() noexcept {
     closed_ = true;
     while (Waiter* waiter = queue_.front()) decide(*waiter, {AcquireOutcome::closed});
     table_.disable_fast_path();
-    std::vector<SlotId> evicted;
     for (SlotId id = 0; id < slots_.size(); ++id)
-        if (slots_[id].state == SlotState::live && table_.try_remove(table_.cell(id))) evict(id, evicted);
-    return evicted;
+        if (slots_[id].state == SlotState::live && table_.try_remove(table_.cell(id)))
+            evict(id, CloseReason::pool_closed);
 }
+
+KOMBU_POOL_INLINE void PoolCore::reopen() noexcept { closed_ = false; }
+
+KOMBU_POOL_INLINE std::size_t PoolCore::outstanding() const noexcept { return occupied_ - idle(); }
 
 KOMBU_POOL_INLINE bool PoolCore::has_idle(SlotId likely) const noexcept {
     if (likely < slots_.size() && is_idle(likely)) return true;
@@ -252,22 +272,14 @@ KOMBU_POOL_INLINE bool PoolCore::has_idle(SlotId likely) const noexcept {
     return false;
 }
 
-KOMBU_POOL_INLINE std::vector<SlotId> PoolCore::longest_idle_first() const {
-    struct Idle {
-        std::int64_t since;  // read once: leases go on writing it
-        std::ptrdiff_t recency;
-        SlotId slot;
-    };
-    std::vector<Idle> found;
+KOMBU_POOL_INLINE void PoolCore::order_by_idle_time() noexcept {
+    idle_order_.clear();
     for (auto id = static_cast<SlotId>(slots_.size()); id-- > 0;)
         if (const SlotCell& cell = table_.cell(id); is_idle(id))
-            found.push_back({cell.released_at.load(std::memory_order_relaxed), table_.recency(cell), id});
-    std::stable_sort(found.begin(), found.end(), [](const Idle& a, const Idle& b) {
-        return std::pair{a.since, -a.recency} < std::pair{b.since, -b.recency};
+            idle_order_.push_back({cell.released_at.load(std::memory_order_relaxed), table_.recency(cell), id});
+    std::sort(idle_order_.begin(), idle_order_.end(), [](const IdleSlot& a, const IdleSlot& b) {
+        return std::tuple{a.since, -a.recency, b.slot} < std::tuple{b.since, -b.recency, a.slot};
     });
-    std::vector<SlotId> slots;
-    for (const Idle& idle : found) slots.push_back(idle.slot);
-    return slots;
 }
 
 // -- slots
@@ -278,12 +290,13 @@ KOMBU_POOL_INLINE void PoolCore::start_closing(SlotId id) noexcept {
     slots_[id].state = SlotState::closing;
 }
 
-KOMBU_POOL_INLINE void PoolCore::evict(SlotId id, std::vector<SlotId>& evicted) {
-    evicted.push_back(id);
-    free_slot(id);
+KOMBU_POOL_INLINE void PoolCore::evict(SlotId id, CloseReason reason) noexcept {
+    start_closing(id);
+    slots_[id].eviction = Eviction::close;
+    slots_[id].reason = reason;
 }
 
-KOMBU_POOL_INLINE void PoolCore::free_slot(SlotId id) {
+KOMBU_POOL_INLINE void PoolCore::free_slot(SlotId id) noexcept {
     switch (slots_[id].state) {
         case SlotState::creating: --creating_; break;
         case SlotState::live: --live_; break;
@@ -291,13 +304,14 @@ KOMBU_POOL_INLINE void PoolCore::free_slot(SlotId id) {
         default: break;
     }
     slots_[id].state = SlotState::vacant;
+    slots_[id].eviction = Eviction::none;
     vacant_.push_back(id);
     --occupied_;
 }
 
 // -- waiters
 
-KOMBU_POOL_INLINE void PoolCore::serve(Clock::time_point now, SlotId likely) {
+KOMBU_POOL_INLINE void PoolCore::serve(Clock::time_point now, SlotId likely) noexcept {
     if (closed_) return;
     while (Waiter* waiter = first_unexpired(now)) {
         if (notified_ && within_barging_window(*waiter, now)) return;  // it will retry, and serve the next one
@@ -310,11 +324,11 @@ KOMBU_POOL_INLINE void PoolCore::serve(Clock::time_point now, SlotId likely) {
             }
         }
         if (!has_capacity() || (policy_.limit != 0 && !may_connect())) return;
-        decide(*waiter, {AcquireOutcome::create, reserve()});
+        decide(*waiter, reserve());
     }
 }
 
-KOMBU_POOL_INLINE Waiter* PoolCore::first_unexpired(Clock::time_point now) {
+KOMBU_POOL_INLINE Waiter* PoolCore::first_unexpired(Clock::time_point now) noexcept {
     while (Waiter* waiter = queue_.front()) {
         if (waiter->deadline_ > now) return waiter;
         decide(*waiter, {AcquireOutcome::timed_out});

@@ -24,6 +24,7 @@ public:
     void closed(CloseReason why) noexcept { add(closed_[static_cast<std::size_t>(why)]); }
     void timed_out() noexcept { add(timeouts_); }
     void leaked() noexcept { add(leaks_); }
+    void leak_ended() noexcept { add(leaks_ended_); }
     void waited(std::chrono::nanoseconds time) noexcept {
         add(wait_[DurationHistogram::bucket_of(time)]);
         auto longest = longest_wait_.load(std::memory_order_relaxed);
@@ -40,6 +41,7 @@ public:
         stats.create_failures = get(create_failures_);
         stats.timeouts = get(timeouts_);
         stats.leaks = get(leaks_);
+        stats.leaks_ended = get(leaks_ended_);
         for (std::size_t why = 0; why < close_reasons; ++why) {
             stats.closed_by[why] = get(closed_[why]);
             stats.closed += stats.closed_by[why];
@@ -61,7 +63,7 @@ private:
     static void add(Counter& counter, std::uint64_t n = 1) noexcept { counter.fetch_add(n, std::memory_order_relaxed); }
     static std::uint64_t get(const Counter& counter) noexcept { return counter.load(std::memory_order_relaxed); }
 
-    Counter created_{0}, create_failures_{0}, timeouts_{0}, leaks_{0};
+    Counter created_{0}, create_failures_{0}, timeouts_{0}, leaks_{0}, leaks_ended_{0};
     std::array<Counter, close_reasons> closed_{};
     std::atomic<std::int64_t> longest_wait_{0};
     Buckets wait_{}, use_{}, connect_{};

@@ -12,7 +12,10 @@
 #include <kombu/pool/stats.hpp>
 
 #include <atomic>
+#include <condition_variable>
+#include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <source_location>
@@ -81,6 +84,11 @@ public:
     std::unique_ptr<ResizeParticipant> make_resize_participant(std::size_t limit, const ResizeOptions& options);
     void reset(bool close_pool) noexcept;
     void close() noexcept;
+    /// Waits until no slot of the closed pool is leased.
+    /// \return the number of leases that are not back by the deadline
+    std::size_t wait_for_leases(Deadline deadline);
+    /// Closes the idle resources for which `predicate` returns true, and returns their number.
+    std::size_t evict_if(const std::function<bool(void*)>& predicate);
     /// Ends the pool object's reference.
     void release_pool() noexcept;
     void warm_up(std::size_t count, Deadline deadline, const std::source_location& site);
@@ -97,11 +105,6 @@ private:
     friend class PoolResizeParticipant;
     friend class PoolMaintainer;
     friend class AsyncAcquire;
-
-    struct ToClose {
-        std::vector<std::pair<std::shared_ptr<void>, CloseReason>> close{};
-        std::vector<std::shared_ptr<void>> interrupt{};
-    };
 
     /// A slot between the decision and the lease. When an exception ends it, the capacity of the slot is freed, and a
     /// resource in it goes back to the pool.
@@ -190,6 +193,8 @@ private:
                                            Clock::time_point start, bool too_many_waiters);
     [[noreturn]] void throw_closed() const;
     [[noreturn]] void throw_inherited() const;
+    /// After a call of the user's functions, which may have forked.
+    void check_process() const;
     /// Creates the resource of a reserved slot, or prepares that of a used one. False when it was orphaned meanwhile.
     bool make_ready(const Decision& decision, SlotReservation& reservation, const Acquisition& acquisition,
                     EngineRef& reference);
@@ -210,9 +215,9 @@ private:
 
     void release_slow_path(SlotCell& cell, bool discard, bool unwinding) noexcept;
     void measure_use(SlotCell& cell) noexcept;
+    void report_leak_end(SlotCell& cell, std::int64_t since) noexcept;
     /// Closes the resource before its slot is vacant, so that the limit bounds the living resources at all times.
     void close_and_free(SlotCell& cell, CloseReason reason) noexcept;
-    std::shared_ptr<void> free_slot(SlotId slot, std::unique_lock<std::mutex> lock) noexcept;
     void on_slot_released(SlotId slot, std::unique_lock<std::mutex> lock) noexcept override;
     void return_reservation(SlotId slot) noexcept;
 
@@ -224,9 +229,13 @@ private:
 
     // -- the rest
 
-    /// With the lock: takes the resources of evicted slots out of the pool.
-    ToClose extract(const PoolCore::Evicted& evicted, CloseReason reason);
-    void close_all(ToClose& resources) noexcept;
+    /// Interrupts, then closes, what the core has evicted. Needs no memory. The caller keeps the engine alive.
+    void close_evicted() noexcept;
+    void carry_out(PoolCore::Eviction eviction) noexcept;
+    /// A slot became vacant, or idle on a closed pool.
+    void notify_drained() noexcept {
+        if (drain_waiters_ != 0) drained_.notify_all();
+    }
     void close_resource(void* resource, CloseReason reason) noexcept;
     /// Reads the clock only when there are deadlines to compare it with: it is not free (bench/RESULTS.md).
     Clock::time_point now_if_waiting() const noexcept {
@@ -251,6 +260,8 @@ private:
     std::size_t references_ = 1;
     WakeBatch wakes_;
     std::string last_error_;
+    std::condition_variable drained_;
+    std::size_t drain_waiters_ = 0;
     const PoolEngine* inherited_ = nullptr;  // the parent's, kept reachable
 };
 

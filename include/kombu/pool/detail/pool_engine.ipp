@@ -8,7 +8,9 @@
 #include <kombu/pool/detail/pool_maintainer.hpp>
 #include <kombu/pool/detail/pool_resize.hpp>
 
+#include <algorithm>
 #include <chrono>
+#include <new>
 
 namespace kombu::detail {
 
@@ -43,6 +45,10 @@ KOMBU_POOL_INLINE PoolEngine* PoolEngine::make_for_child() const {
 
 KOMBU_POOL_INLINE void PoolEngine::throw_closed() const {
     throw PoolClosed(reporter_.display_name() + ": acquire on a closed pool");
+}
+
+KOMBU_POOL_INLINE void PoolEngine::check_process() const {
+    if (!is_of_this_process()) throw_inherited();
 }
 
 KOMBU_POOL_INLINE void PoolEngine::throw_inherited() const {
@@ -107,6 +113,7 @@ KOMBU_POOL_INLINE Decision PoolEngine::decide(const Acquisition& acquisition, Cl
     }
     switch (decision.outcome) {
         case AcquireOutcome::closed: throw_closed();
+        case AcquireOutcome::no_memory: throw std::bad_alloc{};
         case AcquireOutcome::timed_out:
         case AcquireOutcome::full:
             reference.retain(*this);
@@ -120,12 +127,19 @@ KOMBU_POOL_INLINE Decision PoolEngine::wait(std::unique_lock<std::mutex>& held, 
     reference.retain(*this);
     maintenance_.observe(core_, start);
     ThreadWaiter waiter{wakes_, start, acquisition.deadline};
+    Deadline serving_time = core_.serving_time(start);
     if (const Decision decision = core_.enqueue(waiter); decision.outcome != AcquireOutcome::none) return decision;
     for (;;) {
         held.unlock();
-        const auto reason = waiter.wait(acquisition.deadline);
+        const auto reason = waiter.wait(std::min(acquisition.deadline, serving_time));
         if (reason == ThreadWaiter::decided) return waiter.decision;  // needs no lock
         held.lock();
+        if (reason == ThreadWaiter::timeout && !acquisition.deadline.expired()) {
+            serving_time = Deadline::never();
+            core_.serve_waiters(Clock::now());
+            if (waiter.decision.outcome != AcquireOutcome::none) return waiter.decision;
+            continue;
+        }
         if (reason == ThreadWaiter::timeout && core_.cancel(waiter, Clock::now())) return {AcquireOutcome::timed_out};
         waiter.rearm();  // before retry(), which may notify it again
         if (waiter.decision.outcome == AcquireOutcome::none) core_.retry(waiter, Clock::now());
@@ -190,6 +204,7 @@ KOMBU_POOL_INLINE bool PoolEngine::create(SlotReservation& reservation, const Ac
                                           EngineRef& reference) {
     for (;;) {
         std::shared_ptr<void> resource = create_prepared(acquisition);
+        check_process();
         auto held = lock();
         const SlotId slot = reservation.slot();
         try {
@@ -202,13 +217,15 @@ KOMBU_POOL_INLINE bool PoolEngine::create(SlotReservation& reservation, const Ac
         }
         // After created() the slot may be vacant, and no longer keep this alive.
         reference.retain(*this);
-        const auto outcome = core_.created(slot, now_if_waiting(), resource.get());
+        resources_[slot] = std::move(resource);
+        const auto outcome = core_.created(slot, now_if_waiting(), resources_[slot].get());
         if (outcome == PoolCore::CreateOutcome::leased) {
             maintenance_.on_created(slot, Clock::now());
-            resources_[slot] = std::move(resource);
             last_error_.clear();
             return true;
         }
+        resource = std::move(resources_[slot]);
+        notify_drained();
         held.unlock();
         const bool closed = outcome == PoolCore::CreateOutcome::closed;
         close_resource(resource.get(), closed ? CloseReason::pool_closed : CloseReason::reset);
@@ -216,6 +233,11 @@ KOMBU_POOL_INLINE bool PoolEngine::create(SlotReservation& reservation, const Ac
             reservation.dismiss();
             throw PoolClosed(reporter_.display_name() + ": closed while a " + hooks_->resource_name +
                              " was being created");
+        }
+        // Resets that come again and again do not prolong the call.
+        if (acquisition.deadline.expired()) {
+            resource.reset();
+            throw_limit_exceeded({table_.mutex(), std::defer_lock}, acquisition, Clock::now(), false);
         }
     }
 }
@@ -225,11 +247,13 @@ KOMBU_POOL_INLINE std::shared_ptr<void> PoolEngine::create_resource(const Acquis
     std::shared_ptr<void> resource;
     try {
         resource = hooks_->create(acquisition);
+        check_process();
         if (!resource) throw Error("the pool's factory returned no resource");
     } catch (const LimitExceeded&) {
         reporter_.create_failed(nullptr);
         throw;  // of a pool that the factory uses; its error is complete
     } catch (const std::exception& error) {
+        if (!is_of_this_process()) throw;
         reporter_.create_failed(&error);
         const auto held = lock();
         last_error_ = error.what();
@@ -257,7 +281,9 @@ KOMBU_POOL_INLINE std::shared_ptr<void> PoolEngine::create_prepared(const Acquis
 KOMBU_POOL_INLINE bool PoolEngine::prepare(SlotReservation& reservation, const Acquisition& acquisition,
                                            EngineRef& reference) {
     SlotCell& cell = table_.cell(reservation.slot());
-    if (is_valid(cell) && prepare_now(resource_of(cell), acquisition)) return true;
+    const bool usable = is_valid(cell) && prepare_now(resource_of(cell), acquisition);
+    check_process();
+    if (usable) return true;
     close_resource(resource_of(cell), CloseReason::dead);
     auto held = lock();
     reference.retain(*this);
@@ -293,11 +319,18 @@ KOMBU_POOL_INLINE void PoolEngine::release_slow_path(SlotCell& cell, bool discar
 KOMBU_POOL_INLINE std::shared_ptr<void> PoolEngine::detach(SlotCell& cell) noexcept {
     if (table_.is_inherited()) return nullptr;
     measure_use(cell);
-    return free_slot(cell.id.load(std::memory_order_relaxed), lock());
+    const SlotId slot = cell.id.load(std::memory_order_relaxed);
+    auto held = lock();
+    std::shared_ptr<void> resource = std::move(resources_[slot]);
+    core_.discard(slot, now_if_waiting());
+    destroy_if_unreferenced(std::move(held));
+    return resource;
 }
 
 KOMBU_POOL_INLINE void PoolEngine::measure_use(SlotCell& cell) noexcept {
     const std::int64_t since = cell.acquired_at.load(std::memory_order_relaxed);
+    if (cell.leak_reported.load(std::memory_order_relaxed)) [[unlikely]]
+        report_leak_end(cell, since);
     cell.acquired_at.store(0, std::memory_order_relaxed);
     const std::uint64_t uses = cell.uses.load(std::memory_order_relaxed);
     const bool sampled = is_sampled(uses);
@@ -306,16 +339,30 @@ KOMBU_POOL_INLINE void PoolEngine::measure_use(SlotCell& cell) noexcept {
     reporter_.released(used, !sampled ? 0 : uses <= sampled_first ? 1 : sample_every);
 }
 
-KOMBU_POOL_INLINE void PoolEngine::close_and_free(SlotCell& cell, CloseReason reason) noexcept {
-    close_resource(resource_of(cell), reason);
-    free_slot(cell.id.load(std::memory_order_relaxed), lock());
+KOMBU_POOL_INLINE void PoolEngine::report_leak_end(SlotCell& cell, std::int64_t since) noexcept {
+    cell.leak_reported.store(false, std::memory_order_relaxed);
+    const auto from = cell.acquired_from.load(std::memory_order_relaxed);
+    LeaseSite lease;
+    lease.age_is_exact = since != 0;
+    lease.age = Clock::now() - Clock::time_point{std::chrono::nanoseconds{since}};
+    lease.file = from.file_name();
+    lease.line = from.line();
+    reporter_.leak_ended(lease);
 }
 
-KOMBU_POOL_INLINE std::shared_ptr<void> PoolEngine::free_slot(SlotId slot, std::unique_lock<std::mutex> held) noexcept {
+KOMBU_POOL_INLINE void PoolEngine::close_and_free(SlotCell& cell, CloseReason reason) noexcept {
+    if (table_.is_inherited()) return;
+    const SlotId slot = cell.id.load(std::memory_order_relaxed);
+    auto held = lock();
+    core_.begin_discard(slot);
     std::shared_ptr<void> resource = std::move(resources_[slot]);
-    core_.discard(slot, now_if_waiting());
+    held.unlock();
+    close_resource(resource.get(), reason);
+    resource.reset();  // before the slot is free: it may close itself only now
+    if (!is_of_this_process()) return;
+    held.lock();
+    core_.closed(slot, now_if_waiting());
     destroy_if_unreferenced(std::move(held));
-    return resource;
 }
 
 KOMBU_POOL_INLINE void PoolEngine::on_slot_released(SlotId slot, std::unique_lock<std::mutex> held) noexcept {
@@ -360,21 +407,67 @@ KOMBU_POOL_INLINE std::unique_ptr<ResizeParticipant> PoolEngine::make_resize_par
 
 KOMBU_POOL_INLINE void PoolEngine::reset(bool close_pool) noexcept {
     auto held = lock();
-    if (core_.closed() && !close_pool) return;
-    ToClose idle;
-    if (close_pool) idle = extract({core_.close(), {}}, CloseReason::pool_closed);  // tells the waiters
-    ToClose all = extract(core_.reset(now_if_waiting()), close_pool ? CloseReason::pool_closed : CloseReason::reset);
+    const bool reopens = core_.closed() && !close_pool;
+    if (close_pool) core_.close();  // tells the waiters
+    if (reopens) core_.reopen();
+    core_.reset(now_if_waiting());
     held.unlock();
-    close_all(all);
-    close_all(idle);
+    close_evicted();
+    if (!reopens || !needs_background_maintenance()) return;
+    maintenance_thread().remove(*this);  // unless it has noticed already that the pool was closed
+    try {
+        maintenance_thread().add(*this, maintenance_.period());
+    } catch (const std::exception& error) {
+        log(LogLevel::error, std::string{"a pool that was closed and reset has no maintenance: "} + error.what());
+    }
 }
 
 KOMBU_POOL_INLINE void PoolEngine::close() noexcept {
     auto held = lock();
     if (core_.closed()) return;
-    ToClose idle = extract({core_.close(), {}}, CloseReason::pool_closed);
+    core_.close();
     held.unlock();
-    close_all(idle);
+    close_evicted();
+}
+
+KOMBU_POOL_INLINE std::size_t PoolEngine::wait_for_leases(Deadline deadline) {
+    EngineRef reference;
+    auto held = lock();
+    reference.retain(*this);
+    ++drain_waiters_;
+    const auto drained = [this] { return core_.outstanding() == 0; };
+    if (deadline.is_never())
+        drained_.wait(held, drained);
+    else
+        drained_.wait_until(held, deadline.when(), drained);
+    --drain_waiters_;
+    return core_.outstanding();
+}
+
+KOMBU_POOL_INLINE std::size_t PoolEngine::evict_if(const std::function<bool(void*)>& predicate) {
+    std::size_t evicted = 0;
+    for (SlotId slot = 0; slot < table_.size(); ++slot) {
+        {
+            const auto held = lock();
+            if (!core_.acquire_slot(slot)) continue;
+        }
+        SlotCell& cell = table_.cell(slot);
+        cell.acquired_from.store({}, std::memory_order_relaxed);
+        bool matches = false;
+        try {
+            matches = predicate(resource_of(cell));
+        } catch (...) {
+            release_slot(cell);
+            throw;
+        }
+        if (!matches) {
+            release_slot(cell);
+            continue;
+        }
+        ++evicted;
+        close_and_free(cell, CloseReason::evicted);
+    }
+    return evicted;
 }
 
 KOMBU_POOL_INLINE void PoolEngine::release_pool() noexcept {
@@ -400,17 +493,33 @@ KOMBU_POOL_INLINE PoolStats PoolEngine::stats() const {
     return stats;
 }
 
-KOMBU_POOL_INLINE PoolEngine::ToClose PoolEngine::extract(const PoolCore::Evicted& evicted, CloseReason reason) {
-    ToClose resources;
-    for (const SlotId slot : evicted.idle) resources.close.emplace_back(std::move(resources_[slot]), reason);
-    for (const SlotId slot : evicted.leased) resources.interrupt.push_back(resources_[slot]);
-    return resources;
+KOMBU_POOL_INLINE void PoolEngine::close_evicted() noexcept {
+    carry_out(PoolCore::Eviction::interrupt);
+    carry_out(PoolCore::Eviction::close);
 }
 
-KOMBU_POOL_INLINE void PoolEngine::close_all(ToClose& resources) noexcept {
-    for (const auto& resource : resources.interrupt) hooks_->interrupt(resource.get());
-    for (const auto& [resource, reason] : resources.close) close_resource(resource.get(), reason);
-    resources = {};
+KOMBU_POOL_INLINE void PoolEngine::carry_out(PoolCore::Eviction eviction) noexcept {
+    auto held = lock();
+    for (SlotId slot = 0; slot < core_.slots(); ++slot) {
+        if (core_.eviction(slot) != eviction) continue;
+        core_.begin_eviction(slot);
+        std::shared_ptr<void> resource = resources_[slot];
+        if (eviction == PoolCore::Eviction::interrupt) {
+            held.unlock();
+            hooks_->interrupt(resource.get());
+            resource.reset();
+            held.lock();
+        } else {
+            resources_[slot].reset();
+            const CloseReason reason = core_.close_reason(slot);
+            held.unlock();
+            close_resource(resource.get(), reason);
+            resource.reset();
+            held.lock();
+            core_.closed(slot, now_if_waiting());
+        }
+    }
+    notify_drained();
 }
 
 KOMBU_POOL_INLINE void PoolEngine::close_resource(void* resource, CloseReason reason) noexcept {
@@ -424,6 +533,7 @@ KOMBU_POOL_INLINE void PoolEngine::drop_reference(std::unique_lock<std::mutex> h
 }
 
 KOMBU_POOL_INLINE void PoolEngine::destroy_if_unreferenced(std::unique_lock<std::mutex> held) noexcept {
+    notify_drained();
     if (references_ != 0 || core_.occupied() != 0) return;
     table_.detach_listener();
     held.unlock();

@@ -5,6 +5,7 @@
 #include <kombu/pool/detail/pool_maintainer.hpp>
 
 #include <chrono>
+#include <new>
 #include <string>
 #include <thread>
 #include <utility>
@@ -42,20 +43,20 @@ KOMBU_POOL_INLINE void PoolMaintainer::warm_up(std::size_t count, Deadline deadl
 
 KOMBU_POOL_INLINE void PoolMaintainer::run(Clock::time_point now) {
     PoolEngine::EngineRef reference;
-    PoolEngine::ToClose expired;
     auto held = engine_.lock();
     reference.retain(engine_);
-    expired.close.reserve(engine_.core_.slots());
-    const MaintenancePlan plan = engine_.maintenance_.plan(engine_.core_, now);
-    for (const auto& [slot, reason] : plan.close)
-        expired.close.emplace_back(std::move(engine_.resources_[slot]), reason);
+    MaintenancePlan plan;
+    try {
+        plan = engine_.maintenance_.plan(engine_.core_, now);
+    } catch (const std::bad_alloc&) {
+        held.unlock();
+        engine_.close_evicted();  // what it has evicted before
+        throw;
+    }
     held.unlock();
+    engine_.close_evicted();
 
     for (const LeaseSite& leak : plan.leaks) engine_.reporter_.leaked(leak);
-    engine_.close_all(expired);
-    held.lock();
-    for (const auto& [slot, reason] : plan.close) engine_.core_.closed(slot, engine_.now_if_waiting());
-    held.unlock();
     for (const SlotId slot : plan.keep_alive) keep_alive(slot, now);
     for (std::size_t i = 0; i < plan.preload; ++i)
         if (!preload_one(now)) break;
@@ -65,8 +66,10 @@ KOMBU_POOL_INLINE void PoolMaintainer::keep_alive(SlotId slot, Clock::time_point
     SlotCell& cell = engine_.table_.cell(slot);
     {
         const auto held = engine_.lock();
-        // Waiters come first.
-        if (engine_.core_.waiting() != 0 || !engine_.core_.acquire_slot(slot)) return;
+        // Callers come first: those that wait, and those that may not wait when this is the only free resource.
+        const PoolCore& core = engine_.core_;
+        if (core.waiting() != 0 || (core.is_full() && core.idle() < 2)) return;
+        if (!engine_.core_.acquire_slot(slot)) return;
         engine_.maintenance_.on_kept_alive(slot, now);
     }
     cell.acquired_from.store({}, std::memory_order_relaxed);

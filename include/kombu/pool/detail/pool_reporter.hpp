@@ -33,6 +33,7 @@ public:
     void count_limit_exceeded() noexcept;
     void limit_exceeded(const LimitReport& report) noexcept;
     void leaked(const LeaseSite& lease);
+    void leak_ended(const LeaseSite& lease) noexcept;
     void preload_failed(const std::exception& error);
 
     void add_to(PoolStats& stats) const noexcept { counters_.add_to(stats); }

@@ -57,6 +57,16 @@ KOMBU_POOL_INLINE void PoolReporter::leaked(const LeaseSite& lease) {
     observe([&](PoolObserver& observer) { observer.leaked({options_.name, lease}); });
 }
 
+KOMBU_POOL_INLINE void PoolReporter::leak_ended(const LeaseSite& lease) noexcept {
+    counters_.leak_ended();
+    try {
+        if (is_logging())
+            log(LogLevel::warning, display_name() + ": a reported lease has ended: it lasted " + lease.describe());
+    } catch (...) {
+    }
+    observe([&](PoolObserver& observer) { observer.leak_ended({options_.name, lease}); });
+}
+
 KOMBU_POOL_INLINE void PoolReporter::preload_failed(const std::exception& error) {
     if (is_logging()) log(LogLevel::warning, display_name() + ": preload failed: " + error.what());
 }

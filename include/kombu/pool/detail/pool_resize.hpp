@@ -19,12 +19,12 @@ public:
 
     void lock() override;
     const void* lock_order() const noexcept override { return lock_.mutex(); }
-    void check() const override;
-    void apply() override;
+    void check() override;
+    void apply() noexcept override;
     void unlock() noexcept override {
         if (lock_.owns_lock()) lock_.unlock();
     }
-    void close_removed() noexcept override { engine_.close_all(removed_); }
+    void close_removed() noexcept override { engine_.close_evicted(); }
 
 private:
     PoolEngine& engine_;
@@ -32,7 +32,6 @@ private:
     ResizeOptions options_;
     std::unique_lock<std::mutex> lock_;
     bool retained_ = false;
-    PoolEngine::ToClose removed_;
 };
 
 }  // namespace kombu::detail

@@ -29,20 +29,19 @@ KOMBU_POOL_INLINE void PoolResizeParticipant::lock() {
     retained_ = true;
 }
 
-KOMBU_POOL_INLINE void PoolResizeParticipant::check() const {
-    const PoolCore& core = engine_.core_;
-    if (core.closed() || core.may_resize(limit_, options_)) return;
+KOMBU_POOL_INLINE void PoolResizeParticipant::check() {
+    PoolCore& core = engine_.core_;
+    if (core.closed()) return;
+    if (core.may_resize(limit_, options_)) return core.prepare_resize();
     throw PoolInUse(engine_.reporter_.display_name() + ": cannot shrink while in use: limit " +
                     std::to_string(core.limit()) + ", wanted " + std::to_string(limit_) + ", in use " +
                     std::to_string(core.used() - core.idle()));
 }
 
-KOMBU_POOL_INLINE void PoolResizeParticipant::apply() {
+KOMBU_POOL_INLINE void PoolResizeParticipant::apply() noexcept {
     if (engine_.core_.closed()) return;
-    const bool evicts_leased = options_.reset || options_.force;
     engine_.limit_.store(limit_, std::memory_order_relaxed);
-    removed_ = engine_.extract(engine_.core_.set_limit(limit_, options_, engine_.now_if_waiting()),
-                               evicts_leased ? CloseReason::reset : CloseReason::surplus);
+    engine_.core_.set_limit(limit_, options_, engine_.now_if_waiting());
 }
 
 }  // namespace kombu::detail

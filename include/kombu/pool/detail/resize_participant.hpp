@@ -20,9 +20,10 @@ public:
     virtual void lock() = 0;
     /// Pools are locked in the order of the addresses of their locks: a table's lock serves other pools later.
     virtual const void* lock_order() const noexcept = 0;
+    /// Allocates what apply() needs.
     /// \throws PoolInUse  when the change is refused
-    virtual void check() const = 0;
-    virtual void apply() = 0;
+    virtual void check() = 0;
+    virtual void apply() noexcept = 0;
     /// Calling it twice has no effect.
     virtual void unlock() noexcept = 0;
     /// Closes what the change removed. Called after unlock().

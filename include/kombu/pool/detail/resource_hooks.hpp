@@ -31,7 +31,8 @@ public:
     virtual bool recycle(void* resource, bool unwinding) const noexcept = 0;
     virtual void close(void* resource) const noexcept = 0;
     virtual void interrupt(void* resource) const noexcept = 0;
-    virtual std::string last_error() const = 0;
+    /// Empty also when the factory's function throws.
+    virtual std::string last_error() const noexcept = 0;
     /// The exception for a caller that gets no resource.
     virtual std::exception_ptr limit_error(LimitReport report) const = 0;
 
@@ -86,7 +87,11 @@ public:
         if (factory_.interrupt) factory_.interrupt(typed(resource));
     } catch (...) {
     }
-    std::string last_error() const override { return factory_.last_error ? factory_.last_error() : std::string{}; }
+    std::string last_error() const noexcept override try {
+        return factory_.last_error ? factory_.last_error() : std::string{};
+    } catch (...) {
+        return {};
+    }
     std::exception_ptr limit_error(LimitReport report) const override {
         if (factory_.limit_error)
             if (std::exception_ptr error = factory_.limit_error(report)) return error;

@@ -3,6 +3,7 @@
 
 #include <kombu/config.hpp>
 #include <kombu/detail/process.hpp>
+#include <kombu/pool/detail/thread_block.hpp>
 
 #include <algorithm>
 #include <array>
@@ -33,19 +34,9 @@ struct alignas(64) SlotCell {
     std::atomic<std::source_location> acquired_from{};  ///< where the last lease was acquired
     std::atomic<SlotId> id{0};
     std::atomic<bool> close_on_release{false};  ///< its release notifies the listener
+    std::atomic<bool> leak_reported{false};     ///< the end of the lease is reported too
 };
 static_assert(sizeof(SlotCell) == 64);
-
-/// The slots of a pool that this thread released last, the latest first. An acquire tries these first: no other thread
-/// has touched their cache lines since.
-struct RecentSlots {
-    static constexpr std::uint64_t no_generation = ~std::uint64_t{0};
-    std::uint64_t idle = no_generation;  ///< the idle word of the generation that the cells belong to
-    std::array<SlotCell*, 7> cells{};
-};
-constexpr std::size_t recent_tables = 8;
-/// One for each thread, whether code of the library or of the program uses it: acquire is inline, release may not be.
-KOMBU_FAST_TLS KOMBU_ONE_PER_PROCESS constinit thread_local std::array<RecentSlots, recent_tables> recent_slots{};
 
 /// Is notified of releases while the fast path is disabled.
 class KOMBU_EXPORT SlotListener {
@@ -56,6 +47,23 @@ public:
 protected:
     virtual ~SlotListener() = default;
 };
+
+class SlotTable;
+
+/// All tables of the process, and those that no pool has at present. Tables are never freed.
+struct SlotTables {
+    std::atomic<SlotTable*> all{nullptr};
+    std::atomic<SlotTable*> free{nullptr};
+    std::atomic<std::size_t> count{0};
+    std::atomic_flag busy{};
+
+    void lock() noexcept {
+        while (busy.test_and_set(std::memory_order_acquire)) {
+        }
+    }
+    void unlock() noexcept { busy.clear(std::memory_order_release); }
+};
+KOMBU_ONE_PER_PROCESS constinit SlotTables slot_tables{};
 
 /// The slots of one pool. An idle slot is leased and released here without the pool's lock.
 ///
@@ -82,12 +90,15 @@ public:
 
     /// Leases an idle slot. Null when none is idle or the fast path is disabled.
     SlotCell* try_acquire() noexcept {
-        RecentSlots& recent = recent_slots[bucket_];
         const std::uint64_t idle = word_.load(std::memory_order_acquire);
-        if (recent.idle == idle) [[likely]]
-            if (SlotCell* cell = recent.cells[0]; try_lease(*cell, idle)) [[likely]]
-                return cell;
-        return try_acquire_other(recent, idle);
+        ThreadBlock* const block = thread_block;
+        if (block) [[likely]] {
+            const RecentSlots& recent = block->recent_slots[bucket_];
+            if (recent.idle == idle) [[likely]]
+                if (SlotCell* cell = recent.cells[0]; try_lease(*cell, idle)) [[likely]]
+                    return cell;
+        }
+        return try_acquire_other(block, idle);
     }
 
     /// Releases a slot. False: the caller must call notify_listener(), and may touch nothing else of the pool unless it
@@ -95,9 +106,10 @@ public:
     KOMBU_ALWAYS_INLINE bool release(SlotCell& cell) noexcept {
         const std::uint64_t idle = cell.word.load(std::memory_order_relaxed) - (leased_state - idle_state);
         const bool closes = cell.close_on_release.load(std::memory_order_relaxed);
-        RecentSlots& recent = recent_slots[bucket_];
-        if (recent.cells[0] != &cell || recent.idle != idle) [[unlikely]]
-            remember_recent(recent, cell, idle);
+        ThreadBlock* const block = thread_block;
+        if (!block || block->recent_slots[bucket_].cells[0] != &cell || block->recent_slots[bucket_].idle != idle)
+            [[unlikely]]
+            remember_recent(cell, idle);
         if (process.membarrier.load(std::memory_order_relaxed)) [[likely]] {
             cell.word.store(idle, std::memory_order_release);
             // The compiler must keep this order; heavy_fence() makes the processor keep it where that matters.
@@ -118,7 +130,9 @@ public:
     void detach_listener() noexcept { listener_ = nullptr; }
 
     /// The next try_acquire() of this thread starts from the lowest slot.
-    void forget_recent() noexcept { recent_slots[bucket_].idle = RecentSlots::no_generation; }
+    void forget_recent() noexcept {
+        if (ThreadBlock* const block = thread_block) block->recent_slots[bucket_].idle = RecentSlots::no_generation;
+    }
 
     /// Whether the lease of this slot belongs to the present generation.
     bool is_current(const SlotCell& cell) const noexcept {
@@ -171,17 +185,19 @@ public:
 
     /// Leases the slot that this thread released last, of those it remembers that are idle.
     SlotCell* try_claim_recent() noexcept {
-        RecentSlots& recent = recent_slots[bucket_];
+        const ThreadBlock* const block = thread_block;
         const std::uint64_t idle = word_of(generation(), idle_state);
-        if (recent.idle != idle) return nullptr;
-        for (SlotCell* cell : recent.cells)
+        if (!block || block->recent_slots[bucket_].idle != idle) return nullptr;
+        for (SlotCell* cell : block->recent_slots[bucket_].cells)
             if (cell && cell->word.load(std::memory_order_seq_cst) == idle && try_lease(*cell, idle)) return cell;
         return nullptr;
     }
 
     /// 0 for the slot that this thread released last, 1 for the one before, and so on.
     std::ptrdiff_t recency(const SlotCell& cell) const noexcept {
-        const RecentSlots& recent = recent_slots[bucket_];
+        const ThreadBlock* const block = thread_block;
+        if (!block) return 0;
+        const RecentSlots& recent = block->recent_slots[bucket_];
         return std::find(recent.cells.begin(), recent.cells.end(), &cell) - recent.cells.begin();
     }
 
@@ -197,8 +213,8 @@ private:
     static constexpr std::size_t first_chunk = 8;
     static constexpr std::size_t most_chunks = 28;
 
-    struct FreeList;
-    static FreeList& free_list() noexcept;
+    /// In a forked child: makes every acquire and release on a table of the parent fail.
+    static void on_fork_child() noexcept;
     /// The chunk of a slot, and its place within the chunk.
     static std::pair<std::size_t, std::size_t> locate(SlotId id) noexcept {
         const std::size_t at = id + first_chunk;
@@ -229,10 +245,10 @@ private:
         return word_.load(std::memory_order_seq_cst) == idle;
     }
 
-    KOMBU_NOINLINE SlotCell* try_acquire_other(RecentSlots& recent, std::uint64_t idle) noexcept {
+    KOMBU_NOINLINE SlotCell* try_acquire_other(ThreadBlock* block, std::uint64_t idle) noexcept {
         if ((idle & state_mask) != idle_state) return nullptr;
-        if (recent.idle == idle) {
-            for (SlotCell* cell : recent.cells)
+        if (block && block->recent_slots[bucket_].idle == idle) {
+            for (SlotCell* cell : block->recent_slots[bucket_].cells)
                 if (cell && try_lease(*cell, idle)) return cell;
         }
         const SlotId slots = size();
@@ -243,7 +259,10 @@ private:
         return nullptr;
     }
 
-    KOMBU_NOINLINE static void remember_recent(RecentSlots& recent, SlotCell& cell, std::uint64_t idle) noexcept {
+    KOMBU_NOINLINE void remember_recent(SlotCell& cell, std::uint64_t idle) noexcept {
+        ThreadBlock* const block = this_thread_block();
+        if (!block) return;
+        RecentSlots& recent = block->recent_slots[bucket_];
         if (recent.idle != idle) recent = {idle, {}};
         const auto found = std::find(recent.cells.begin(), recent.cells.end(), &cell);
         const auto last = found == recent.cells.end() ? std::prev(found) : found;

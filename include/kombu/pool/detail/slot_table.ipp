@@ -5,44 +5,23 @@
 
 namespace kombu::detail {
 
-/// All tables, and those that no pool has at present.
-struct SlotTable::FreeList {
-    std::atomic<SlotTable*> all{nullptr};
-    std::atomic<SlotTable*> free{nullptr};
-    std::atomic<std::size_t> count{0};
-    std::atomic_flag busy{};
-
-    void lock() noexcept {
-        while (busy.test_and_set(std::memory_order_acquire)) {
-        }
-    }
-    void unlock() noexcept { busy.clear(std::memory_order_release); }
-
-    /// In a forked child: makes every acquire and release on a table of the parent fail.
-    static void on_fork_child() noexcept {
-        FreeList& self = free_list();
-        self.busy.clear(std::memory_order_relaxed);
-        self.free.store(nullptr, std::memory_order_relaxed);
-        for (auto* table = self.all.load(std::memory_order_relaxed); table; table = table->next_of_all_)
-            table->word_.store(0, std::memory_order_relaxed);
-    }
-};
-
-KOMBU_POOL_INLINE SlotTable::FreeList& SlotTable::free_list() noexcept {
-    static constinit FreeList the_list{};
-    return the_list;
+KOMBU_POOL_INLINE void SlotTable::on_fork_child() noexcept {
+    slot_tables.busy.clear(std::memory_order_relaxed);
+    slot_tables.free.store(nullptr, std::memory_order_relaxed);
+    for (auto* table = slot_tables.all.load(std::memory_order_relaxed); table; table = table->next_of_all_)
+        table->word_.store(0, std::memory_order_relaxed);
 }
 
 KOMBU_POOL_INLINE SlotTable& SlotTable::obtain(SlotListener* listener) {
     prepare_fences();
-    add_child_handler(FreeList::on_fork_child);
-    FreeList& tables = free_list();
+    add_child_handler(on_fork_child);
+    SlotTables& tables = slot_tables;
     tables.lock();
     SlotTable* table = tables.free.load(std::memory_order_relaxed);
     if (table) tables.free.store(table->next_free_, std::memory_order_relaxed);
     tables.unlock();
     if (!table) {
-        table = new SlotTable{tables.count.fetch_add(1, std::memory_order_relaxed) % recent_tables};
+        table = new SlotTable{tables.count.fetch_add(1, std::memory_order_relaxed) % ThreadBlock::recent_tables};
         SlotTable* head = tables.all.load(std::memory_order_relaxed);
         do table->next_of_all_ = head;
         while (!tables.all.compare_exchange_weak(head, table, std::memory_order_release, std::memory_order_relaxed));
@@ -60,7 +39,7 @@ KOMBU_POOL_INLINE void SlotTable::recycle() noexcept {
         listener_ = nullptr;
         word_.store(0, std::memory_order_relaxed);
     }
-    FreeList& tables = free_list();
+    SlotTables& tables = slot_tables;
     tables.lock();
     next_free_ = tables.free.load(std::memory_order_relaxed);
     tables.free.store(this, std::memory_order_relaxed);
@@ -74,6 +53,7 @@ KOMBU_POOL_INLINE SlotId SlotTable::add() {
         chunks_[chunk].store(new SlotCell[first_chunk << chunk], std::memory_order_release);
     SlotCell& added = cell(id);
     added.id.store(id, std::memory_order_relaxed);
+    added.leak_reported.store(false, std::memory_order_relaxed);
     added.uses.store(0, std::memory_order_relaxed);
     added.acquired_at.store(0, std::memory_order_relaxed);
     added.released_at.store(0, std::memory_order_relaxed);

@@ -12,7 +12,7 @@ namespace kombu::detail {
 
 /// The outcome of an acquire. `use`: the slot's resource, now leased. `create`: the slot is reserved, and the caller
 /// makes a resource for it.
-enum class AcquireOutcome : std::uint8_t { none, use, create, full, timed_out, closed };
+enum class AcquireOutcome : std::uint8_t { none, use, create, full, timed_out, closed, no_memory };
 
 struct Decision {
     AcquireOutcome outcome = AcquireOutcome::none;
@@ -22,7 +22,9 @@ struct Decision {
 /// A caller in the queue. The caller owns it; PoolCore only links it.
 class KOMBU_EXPORT Waiter {
 public:
-    Waiter(Clock::time_point since, Clock::time_point deadline) noexcept : since_(since), deadline_(deadline) {}
+    /// `may_be_busy`: it may take long to react to a notification, since its event loop may be busy.
+    Waiter(Clock::time_point since, Clock::time_point deadline, bool may_be_busy = false) noexcept
+        : since_(since), deadline_(deadline), may_be_busy_(may_be_busy) {}
     Waiter(const Waiter&) = delete;
     Waiter& operator=(const Waiter&) = delete;
 
@@ -42,6 +44,7 @@ private:
     friend class PoolCore;
     const Clock::time_point since_;
     const Clock::time_point deadline_;
+    const bool may_be_busy_;
     Waiter* next_ = nullptr;
     Waiter* previous_ = nullptr;
     bool queued_ = false;
@@ -54,6 +57,7 @@ public:
     std::size_t size() const noexcept { return size_; }
     bool empty() const noexcept { return head_ == nullptr; }
     Waiter* front() const noexcept { return head_; }
+    bool may_be_busy() const noexcept { return busy_ != 0; }
 
     void push(Waiter& waiter) noexcept {
         assert(!waiter.queued_);
@@ -63,6 +67,7 @@ public:
         tail_ = &waiter;
         waiter.queued_ = true;
         ++size_;
+        busy_ += waiter.may_be_busy_ ? 1 : 0;
     }
 
     void remove(Waiter& waiter) noexcept {
@@ -71,12 +76,14 @@ public:
         (waiter.next_ ? waiter.next_->previous_ : tail_) = waiter.previous_;
         waiter.queued_ = false;
         --size_;
+        busy_ -= waiter.may_be_busy_ ? 1 : 0;
     }
 
 private:
     Waiter* head_ = nullptr;
     Waiter* tail_ = nullptr;
     std::size_t size_ = 0;
+    std::size_t busy_ = 0;
 };
 
 }  // namespace kombu::detail

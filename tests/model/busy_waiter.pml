@@ -1,0 +1,127 @@
+/* A waiter that does not run: an operation on an event loop that is busy with something else. A pool with two slots, as
+ * in detail/pool_core.hpp; all steps are under the lock, so each is atomic here (waiting.pml has the steps without it).
+ *
+ * The waiter queues while both slots are leased, is notified within its barging window, and does not retry before all
+ * others are done. THREADS callers acquire and release CYCLES times each. Checked: none of them waits for ever, a
+ * caller that may not wait is refused only when no slot is idle, and each slot has one user at a time. An option that
+ * breaks the protocol:
+ *   NO_SERVING    a newcomer that may not overtake does not have the slots handed out to the waiters
+ *   NO_TIMER      a caller that queues behind such a waiter does not have them handed out when the window has passed
+ */
+#ifndef THREADS
+#define THREADS 3
+#endif
+#ifndef CYCLES
+#define CYCLES 2
+#endif
+#define SLOTS 2
+#define BUSY THREADS            /* the number of the waiter that does not run */
+#define NOBODY (THREADS + 1)
+
+byte idle = 0;                  /* slots that are idle; two are leased at first, by nobody of these */
+byte queue[THREADS + 1];
+byte queued = 0;
+byte notified = NOBODY;
+bool granted[THREADS + 1];
+bool window_passed = false;     /* the barging window of the first waiter */
+byte done = 0;
+byte users = SLOTS;
+
+inline remove_first() {
+    at = 0;
+    do :: at + 1 < queued -> queue[at] = queue[at + 1]; at++ :: else -> break od;
+    queued--;
+    at = 0
+}
+
+/* Hands idle slots to the waiters whose window has passed; notifies the first one otherwise. */
+inline serve() {
+    do
+    :: queued > 0 && idle > 0 && window_passed ->
+        next = queue[0];
+        if :: notified == next -> notified = NOBODY :: else fi;
+        remove_first();
+        idle--; users++;
+        granted[next] = true
+    :: queued > 0 && idle > 0 && !window_passed ->
+        if :: notified == NOBODY -> notified = queue[0] :: else fi;
+        break
+    :: else -> break
+    od
+}
+
+proctype caller(byte u) {
+    byte cycle = 0, at = 0, next = 0;
+    bool got = false, may_wait = false, timer = false;
+    do
+    :: cycle < CYCLES ->
+        if :: may_wait = true :: may_wait = false fi;
+        atomic {
+            /* acquire() */
+            got = false;
+#ifndef NO_SERVING
+            if :: queued > 0 && window_passed -> serve() :: else fi;
+#endif
+            if
+            :: (queued == 0 || !window_passed) && idle > 0 -> idle--; users++; got = true
+            :: else ->
+                if
+                :: may_wait -> granted[u] = false; queue[queued] = u; queued++; timer = true
+                :: else -> assert(idle == 0)     /* refused beside an idle slot */
+                fi
+            fi
+        }
+        if
+        :: !got && may_wait ->
+            /* notified, it tries itself, and then serves the next; or it is handed a slot */
+            do
+            :: atomic { granted[u] -> granted[u] = false; break }
+#ifndef NO_TIMER
+            :: atomic { timer && window_passed -> timer = false; serve() }
+#endif
+            :: atomic { notified == u ->
+                    notified = NOBODY;
+                    if
+                    :: idle > 0 ->
+                        idle--; users++;
+                        at = 0;
+                        do :: queue[at] != u -> at++ :: else -> break od;
+                        do :: at + 1 < queued -> queue[at] = queue[at + 1]; at++ :: else -> break od;
+                        queued--; at = 0;
+                        serve();
+                        break
+                    :: else -> serve()
+                    fi
+               }
+            od;
+            got = true
+        :: else
+        fi;
+        if
+        :: got -> atomic { assert(users <= SLOTS); users--; idle++; serve() }
+        :: else
+        fi;
+        cycle++
+    :: else -> break
+    od;
+    done++
+}
+
+/* The holders of both slots at first, who release them at any time. */
+proctype holder() {
+    byte at = 0, next = 0;
+    atomic { users--; idle++; serve() }
+}
+
+proctype clock() { window_passed = true }
+
+init {
+    atomic {
+        queue[0] = BUSY; queued = 1;
+        byte i;
+        for (i : 1 .. SLOTS) { run holder() }
+        for (i : 0 .. THREADS - 1) { run caller(i) }
+        run clock()
+    }
+    (done == THREADS)
+}
