@@ -68,7 +68,9 @@ public:
     template <class Token>
     auto async_get(Token&& token);
 
-    /// Publishes to the queue's exchange with the queue's routing key. Throws as Producer::publish does.
+    /// Publishes to the queue's exchange with the queue's routing key. With publisher confirms the message is
+    /// mandatory, except for a fanout exchange: a queue that was deleted meanwhile is an error. \throws  as
+    /// Producer::publish
     template <class Body>
     void put(const Body& body, PublishOptions options = {}) {
         producer_.publish(body, with_routing_key(std::move(options)));

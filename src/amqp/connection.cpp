@@ -80,6 +80,11 @@ bool AmqpConnection::is_alive() noexcept try {
     return false;
 }
 
+void AmqpConnection::notice_close() {
+    driver_.poll();
+    check_open();
+}
+
 bool AmqpConnection::try_send() noexcept try {
     check_open();
     return driver_.try_send();

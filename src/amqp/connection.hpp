@@ -56,6 +56,8 @@ public:
     Driver& driver() noexcept { return driver_; }
     net::SessionLock& session_lock() noexcept { return driver_.session_lock(); }
     bool try_send() noexcept;
+    /// Within a request that sends without awaiting a reply: throws when the broker has closed the connection already.
+    void notice_close();
 
     /// Throws the error that the session failed with, or ConnectionError when the connection is closed.
     void check_open() const;

@@ -16,9 +16,11 @@ std::string text_with_code(int code, std::string_view text) {
     return std::string{text} + " (" + std::to_string(code) + ")";
 }
 
-/// A retry may succeed after a forced close or a lack of resources, not after a refusal.
-bool is_retryable_code(int code) noexcept {
-    return code == AMQP_CONNECTION_FORCED || code == AMQP_RESOURCE_ERROR || code == 200;
+/// A retry may succeed after a forced close, a lack of resources or an internal error (of a node of a cluster that is
+/// being stopped), not after a refusal. A limit on connections is a refusal by its code only.
+bool is_retryable_close(int code, std::string_view text) noexcept {
+    if (code == AMQP_NOT_ALLOWED) return text.find("limit") != std::string_view::npos;
+    return code == AMQP_CONNECTION_FORCED || code == AMQP_RESOURCE_ERROR || code == AMQP_INTERNAL_ERROR || code == 200;
 }
 
 std::uint64_t read_u64(std::string_view text) noexcept {
@@ -124,7 +126,7 @@ void Session::on_connection_frame(const Frame& frame) {
             send(0, AMQP_CONNECTION_CLOSE_OK_METHOD, &ok);
             fail(ConnectionError(peer() + ": the broker closed the connection: " +
                                      text_with_code(close.reply_code, view(close.reply_text)),
-                                 close.reply_code, is_retryable_code(close.reply_code)));
+                                 close.reply_code, is_retryable_close(close.reply_code, view(close.reply_text))));
             return;
         }
         case AMQP_CONNECTION_BLOCKED_METHOD:

@@ -54,8 +54,12 @@ async::Operation<> ConnectionState::connect(Deadline deadline) {
     if (is_inherited()) abandon();
     if (interrupted_) throw_interrupted();
     if (connected()) co_return;
+    // Others come first: an endpoint that failed may hang.
+    if (session_) try_another_endpoint();
     abandon();
+    connect_failed_ = true;
     auto session = co_await connect_with_retry(deadline);
+    connect_failed_ = false;
     {
         std::lock_guard<ForkSafeMutex> lock{session_mutex_};
         session_ = std::move(session);
@@ -63,6 +67,10 @@ async::Operation<> ConnectionState::connect(Deadline deadline) {
     if (!interrupted_) co_return;
     abandon();
     throw_interrupted();
+}
+
+void ConnectionState::try_another_endpoint() noexcept {
+    last_endpoint_ = (last_endpoint_ + 1) % config_->parameters.endpoints.size();
 }
 
 std::vector<std::size_t> ConnectionState::endpoint_order() const {
@@ -111,6 +119,7 @@ async::Operation<std::shared_ptr<TransportConnection>> ConnectionState::connect_
             co_return session;
         } catch (const ConnectionError& error) {
             if (connect_log_) connect_log_->record_failure(error.what());
+            try_another_endpoint();
             if (parameters.endpoints.size() == 1) throw;
             failures += (failures.empty() ? "" : "; ") + std::string{error.what()};
             code = error.code();
@@ -205,7 +214,8 @@ bool ConnectionState::is_alive() noexcept {
 bool ConnectionState::recycle() noexcept {
     next_lease();
     if (interrupted_ || in_use_) return false;
-    if (!session_) return true;
+    // Otherwise the thread that failed would get it again and again, beside idle connections that work.
+    if (!session_) return !connect_failed_;
     if (!session_->is_open()) return false;
     for (const auto& weak_channel : std::exchange(channels_, {}))
         if (const auto channel = weak_channel.lock(); channel && !channel->close_nowait()) return false;

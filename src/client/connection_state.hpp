@@ -148,6 +148,7 @@ private:
     async::Operation<std::shared_ptr<TransportConnection>> connect_with_retry(Deadline deadline);
     async::Operation<std::shared_ptr<TransportConnection>> connect_any(Deadline deadline);
     std::vector<std::size_t> endpoint_order() const;
+    void try_another_endpoint() noexcept;
     std::shared_ptr<TransportConnection> detach_session() noexcept;
     /// Only the holder writes it, so it needs no atomic read-modify-write, which would cost as much as the rest of a
     /// pool's cycle.
@@ -163,6 +164,7 @@ private:
     std::vector<std::weak_ptr<TransportChannel>> channels_;
     std::unordered_set<std::string> declared_fingerprints_;
     std::size_t last_endpoint_ = 0;
+    bool connect_failed_ = false;
     std::atomic<std::uint64_t> lease_generation_{0};
     std::atomic<bool> interrupted_{false};
     // Used by one thread. Atomic in case a lease is released, against the rules, while another thread still uses the

@@ -66,6 +66,10 @@ void SimpleQueue::initialise(Connection& connection, Queue queue, SimpleQueueOpt
 PublishOptions SimpleQueue::with_routing_key(PublishOptions options) const {
     if (!options.routing_key)
         options.routing_key = queue_.exchange().name().empty() ? queue_.name() : queue_.routing_key();
+    // The queue may have been deleted. Without confirms the broker's answer would come too late. On Redis a fanout
+    // queue exists only while it is consumed from.
+    if (connection_.checked().config().parameters.confirm_publish() && queue_.exchange().type() != "fanout")
+        options.mandatory = true;
     return options;
 }
 

@@ -11,6 +11,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <exception>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <type_traits>
@@ -180,13 +181,29 @@ private:
             if (reads == max_reads) throw ConnectionError(stream_.peer() + ": the peer keeps sending unrequested data");
     }
 
+    /// The peer has closed the connection. It may have said why, and that may not have been read.
+    void read_last_words() {
+        try {
+            read_available();
+        } catch (const ConnectionError&) {
+            // The caller's error is the first one.
+        }
+        session_.check();
+    }
+
     /// Writes what can be written now. Returns whether that was all.
     bool write() {
         std::string& output = session_.output();
         if (output.empty()) return true;
         std::size_t sent = 0;
         while (sent < output.size()) {
-            const auto count = stream_.write_some(std::string_view{output}.substr(sent));
+            std::optional<std::size_t> count;
+            try {
+                count = stream_.write_some(std::string_view{output}.substr(sent));
+            } catch (const ConnectionError&) {
+                read_last_words();
+                throw;
+            }
             if (!count) break;
             sent += *count;
         }

@@ -5,6 +5,7 @@
 #include "support/messaging_fixture.hpp"
 
 #include <cstdlib>
+#include <future>
 
 using namespace kombu;
 using namespace std::chrono_literals;
@@ -186,4 +187,70 @@ TEST_CASE("with heartbeats, idle and waiting connections survive three silent in
     CHECK(own.get({.timeout = 10s}).payload() == Json("text"));
     CHECK(connections[broker].stats().created == 2);
     CHECK(connections[broker].stats().connect.total() == 2);
+}
+
+TEST_CASE("ack of a message whose connection the broker has closed is a ConnectionError", "[rabbitmq][errors]") {
+    Topology topology{"direct"};
+    Connection connection{broker_url()};
+    auto from = connection.simple_queue(topology.queue);
+    from.put(1);
+    from.put(2);
+    Message first = from.get(soon), second = from.get(soon);
+    in_broker("rabbit_networking:close_connections(rabbit_networking:connections(), <<\"maintenance\">>)");
+    CHECK_THROWS_AS(first.ack(), ConnectionError);
+    CHECK_THROWS_AS(second.reject(), ConnectionError);
+    auto again = connection.simple_queue(topology.queue);
+    CHECK(again.get(soon).payload() == 1);
+}
+
+namespace {
+
+/// A virtual host that allows this many connections.
+std::string limited_virtual_host(int connections) {
+    const std::string name = unique("limited");
+    in_broker("rabbit_vhost:add(<<\"" + name + "\">>, <<\"tests\">>)");
+    in_broker("rabbit_auth_backend_internal:set_permissions(<<\"kombu\">>, <<\"" + name +
+              "\">>, <<\".*\">>, <<\".*\">>, <<\".*\">>, <<\"tests\">>)");
+    in_broker("rabbit_vhost_limit:parse_set(<<\"" + name +
+              "\">>, <<\"{\\\"max-connections\\\": " + std::to_string(connections) + "}\">>, <<\"tests\">>)");
+    return url_with("kombu", "kombu-secret", name);
+}
+
+}  // namespace
+
+TEST_CASE("a connection beyond the broker's limit is not preferred to those that work", "[rabbitmq][pools]") {
+    const Connection broker{limited_virtual_host(1)};
+    pools::Connections connections{{.limit = 2}};
+    pools::Producers producers{{.limit = 2, .connections = &connections}};
+    const PublishOptions nobody{.routing_key = unique("nobody")};
+    {
+        auto works = producers[broker].acquire();
+        works->publish(1, nobody);
+        auto refused = producers[broker].acquire();
+        try {
+            refused->publish(2, nobody);
+            FAIL("connected beyond the limit");
+        } catch (const ConnectionError& error) {
+            CHECK(error.code() == 530);
+            CHECK(error.is_retryable());
+        }
+        works.release();
+    }
+    for (int i = 0; i < 20; ++i) CHECK_NOTHROW(producers[broker].acquire()->publish(3, nobody));
+}
+
+TEST_CASE("a publish with retry waits for a connection that the broker's limit refuses at first", "[rabbitmq][pools]") {
+    const std::string url = limited_virtual_host(1);
+    Connection first{url};
+    first.connect();
+    auto publishing = std::async(std::launch::async, [&] {
+        Connection second{url};
+        Producer{second}.publish(1, {.routing_key = unique("nobody"),
+                                     .retry = true,
+                                     .retry_policy = {.max_retries = std::nullopt, .interval_max = 100ms},
+                                     .timeout = 20s});
+    });
+    CHECK(publishing.wait_for(300ms) == std::future_status::timeout);
+    first.release();
+    CHECK_NOTHROW(publishing.get());
 }

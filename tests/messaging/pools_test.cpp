@@ -80,7 +80,8 @@ TEST_CASE("a connection that its holder replaced by another is not leased again"
         auto lease = pool.acquire();
         *lease = Connection{"memory://somewhere.else"};
     }
-    CHECK(*pool.acquire() == Connection{broker_url()});
+    const auto lease = pool.acquire();
+    CHECK(*lease == Connection{broker_url()});
 }
 
 TEST_CASE("a producer that its holder moved away is replaced", "[pools]") {
@@ -391,4 +392,36 @@ TEST_CASE("the error of a full pool of producers names the user's source line, n
     CHECK_THROWS_WITH(producers[broker].acquire(),
                       Catch::Matchers::Contains("no connection is free (limit 1, in use 1, idle 0, waiting 0)") &&
                           Catch::Matchers::Contains(" from pools_test.cpp:" + std::to_string(line)));
+}
+
+TEST_CASE("warm_up connects idle connections that were never connected", "[pools]") {
+    pools::ConnectionPool pool{Connection{broker_url()}, {.limit = 2}};
+    pool.acquire().release();
+    REQUIRE_FALSE(pool.acquire_idle()->connected());
+    pool.warm_up(2, 20s);
+    auto one = pool.acquire(), two = pool.acquire();
+    CHECK(one->connected());
+    CHECK(two->connected());
+    CHECK(pool.stats().created == 2);
+}
+
+TEST_CASE("a connection that could not connect does not go back to its pool", "[pools][errors]") {
+    pools::ConnectionPool pool{Connection{"amqp://guest:guest@127.0.0.1:1//"}, {.limit = 2}};
+    {
+        auto lease = pool.acquire();
+        CHECK_THROWS_AS(lease->connect(), ConnectionError);
+    }
+    CHECK(pool.stats().idle == 0);
+}
+
+TEST_CASE("kombu::pools can be closed, which waits for the leases, and used again after a reset", "[pools][close]") {
+    const Connection broker{broker_url()};
+    auto producer = pools::producers[broker].acquire({.block = true, .timeout = 20s});
+    CHECK(pools::close_and_wait(0s) == 2);  // the producer, and the connection that it holds
+    producer->publish(1, {.routing_key = unique("nobody")});
+    producer.release();
+    CHECK(pools::close_and_wait(20s) == 0);
+    CHECK_THROWS_AS(pools::producers[broker].acquire(), PoolClosed);
+    pools::reset();
+    CHECK_NOTHROW(pools::producers[broker].acquire({.block = true, .timeout = 20s}));
 }

@@ -186,3 +186,11 @@ TEST_CASE("a SimpleQueue declares its queue again when it was deleted", "[queue]
     connection.channel().queue_delete(name);
     connection.channel().exchange_delete(name);
 }
+
+TEST_CASE_METHOD(Messaging, "put to a queue that was deleted is an error, and no silent loss", "[queue][errors]") {
+    auto to = queue();
+    to.put(1);
+    Connection other{broker_url()};
+    other.default_channel().queue_delete(topology.queue.name());
+    CHECK_THROWS_AS(to.put(2), ChannelError);  // Unroutable, except on Redis: its exchange is gone too
+}

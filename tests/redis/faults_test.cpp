@@ -217,7 +217,7 @@ TEST_CASE("without RESP 3 everything works except consuming from fanout exchange
         for (std::string command = receive_command(socket); !command.empty(); command = receive_command(socket)) {
             const bool expired = command.find("ZREVRANGEBYSCORE") != std::string::npos;
             if (command.find("SMEMBERS") != std::string::npos)
-                socket.send("*1\r\n$6\r\nk\x06\x16\x06\x16q\r\n");
+                socket.send("*1\r\n$6\r\nq\x06\x16\x06\x16q\r\n");
             else if (expired)
                 socket.send("$-1\r\n");
             else if (command.find("EVAL") != std::string::npos)

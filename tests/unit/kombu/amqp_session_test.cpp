@@ -397,6 +397,26 @@ TEST_CASE("when the broker closes the connection, the error has its text and clo
     }
 }
 
+TEST_CASE("a close of the connection is retryable by its code, and a limit by its text", "[amqp][errors]") {
+    const auto is_retryable = [](std::uint16_t code, const char* text) {
+        OpenSession opened;
+        feed(opened.session, script::close_connection(code, text));
+        try {
+            opened.session.check();
+        } catch (const ConnectionError& error) {
+            CHECK(error.code() == code);
+            return error.is_retryable();
+        }
+        return false;
+    };
+    CHECK(is_retryable(541, "INTERNAL_ERROR"));
+    CHECK(is_retryable(506, "RESOURCE_ERROR"));
+    CHECK(is_retryable(530, "NOT_ALLOWED - access to vhost 'v' refused for user 'u': connection limit (3) is reached"));
+    CHECK_FALSE(is_retryable(530, "NOT_ALLOWED - vhost v not found"));
+    CHECK_FALSE(is_retryable(530, "NOT_ALLOWED - access to vhost 'v' refused for user 'u'"));
+    CHECK_FALSE(is_retryable(403, "ACCESS_REFUSED"));
+}
+
 TEST_CASE("frames for a channel that is being closed are ignored", "[amqp]") {
     OpenSession opened;
     close_channel_nowait(opened.session, *opened.channel);
