@@ -12,6 +12,7 @@
 #include <mutex>
 #include <string>
 #include <thread>
+#include <vector>
 
 namespace {
 
@@ -101,6 +102,32 @@ void group_by_text(benchmark::State& state) {
 }
 
 /// Real connections, which are validated before each lease and recycled after it.
+using TextGroup = kombu::PoolGroup<std::string, StubPool>;
+TextGroup text_group() {
+    return TextGroup{[](const std::string&, const kombu::PoolOptions& options) { return stub_pool(options); }, 16};
+}
+
+/// Looks up three keys in turn: two of one length, and a long one.
+void look_up_text(benchmark::State& state) {
+    TextGroup group = text_group();
+    const std::string keys[] = {std::string(20, 'a'), std::string(20, 'b'), std::string(150, 'c')};
+    std::size_t next = 0;
+    for (auto _ : state) benchmark::DoNotOptimize(&group[keys[next++ % 3]]);
+}
+
+/// Adds this many keys, and erases them again.
+void add_and_erase_keys(benchmark::State& state) {
+    const auto count = static_cast<std::size_t>(state.range(0));
+    std::vector<std::string> keys;
+    for (std::size_t i = 0; i < count; ++i) keys.push_back("key" + std::to_string(i));
+    for (auto _ : state) {
+        TextGroup group = text_group();
+        for (const std::string& key : keys) benchmark::DoNotOptimize(&group[key]);
+        for (const std::string& key : keys) group.erase(key);
+    }
+    state.SetItemsProcessed(state.iterations() * state.range(0));
+}
+
 void connections_on_memory(benchmark::State& state) {
     const kombu::Connection connection{"memory://bench"};
     kombu::pools::connections[connection].acquire()->connect();
@@ -133,6 +160,8 @@ BENCHMARK(read_coarse_clock);
 BENCHMARK(acquire_use_release);
 BENCHMARK(group_by_connection);
 BENCHMARK(group_by_text);
+BENCHMARK(look_up_text);
+BENCHMARK(add_and_erase_keys)->Arg(1'000)->Arg(100'000)->Unit(benchmark::kMillisecond);
 BENCHMARK(connections_on_memory);
 BENCHMARK(producers_on_memory);
 BENCHMARK(publish_to_memory);
