@@ -17,6 +17,7 @@
 #include <stdexcept>
 
 /// Of each shared object its own, by the C++ ABI.
+// NOLINTNEXTLINE(*-identifier-naming,*-reserved-identifier)
 extern "C" __attribute__((visibility("hidden"))) void* __dso_handle;
 
 /// Services of the operating system that the standard library lacks: fork handlers, membarrier, futex.
