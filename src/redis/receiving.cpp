@@ -14,6 +14,11 @@ namespace {
 /// Polling interval for a server without client-side caching.
 constexpr std::chrono::milliseconds poll_interval{50};
 
+Deadline halfway_to(Deadline until) {
+    const Clock::time_point now = Clock::now();
+    return until.is_never() || until.when() <= now ? until : Deadline::at(now + (until.when() - now) / 2);
+}
+
 void log_quarantined(SessionContext& context, const std::string& queue, const std::string& what) {
     log(LogLevel::error, context.session.peer() + ": " + what + " in the queue " + queue +
                              " cannot be delivered and was moved to the list " + context.keys.poison(queue));
@@ -80,8 +85,8 @@ async::Operation<PollResult> poll_once(SessionContext& context, const std::strin
 
 async::Operation<std::optional<ReceivedMessage>> try_receive(SessionContext& context, std::string queue, bool record,
                                                              Deadline until) {
-    const bool restore_due = context.restore_timer.check_due();
-    if (restore_due) co_await restore_expired(context, until);
+    // At most half of the time is for restoring: the last step needs time too, and then a message is received.
+    if (context.restore_timer.check_due()) co_await restore_expired(context, halfway_to(until));
     for (;;) {
         PollResult result = co_await poll_once(context, queue, record);
         if (result.message || result.quarantined == 0) co_return std::move(result.message);

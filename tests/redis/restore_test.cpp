@@ -200,7 +200,7 @@ TEST_CASE("large messages are restored in several steps, within the caller's tim
     int received = 0;
     for (const Deadline end = Deadline::after(100s); received < 6 && !end.expired();) {
         try {
-            (void)from.get({.timeout = 5s});
+            (void)from.get({.timeout = 20s});
             ++received;
         } catch (const Empty&) {
         }
