@@ -185,16 +185,16 @@ async::Operation<std::optional<Delivery>> AmqpChannel::wait_for_message(const Qu
 }
 
 async::Operation<> AmqpChannel::basic_ack(std::uint64_t delivery_tag, Deadline deadline) {
+    connection_->poll_for_close();
     AmqpConnection::Driver::RequestScope request = connection_->begin_request();
-    connection_->notice_close();
     acknowledge(connection_->session(), *channel_, delivery_tag);
     if (!connection_->driver().try_send()) co_await connection_->driver().flush(deadline);
     request.end();
 }
 
 async::Operation<> AmqpChannel::basic_reject(std::uint64_t delivery_tag, bool requeue, Deadline deadline) {
+    connection_->poll_for_close();
     AmqpConnection::Driver::RequestScope request = connection_->begin_request();
-    connection_->notice_close();
     reject(connection_->session(), *channel_, delivery_tag, requeue);
     if (!connection_->driver().try_send()) co_await connection_->driver().flush(deadline);
     request.end();

@@ -80,8 +80,11 @@ bool AmqpConnection::is_alive() noexcept try {
     return false;
 }
 
-void AmqpConnection::notice_close() {
+void AmqpConnection::poll_for_close() {
+    const net::SessionLock::Guard guard{this->session_lock()};
+    check_open();
     driver_.poll();
+    driver_.try_send();  // responses to the received methods
     check_open();
 }
 

@@ -56,8 +56,9 @@ public:
     Driver& driver() noexcept { return driver_; }
     net::SessionLock& session_lock() noexcept { return driver_.session_lock(); }
     bool try_send() noexcept;
-    /// Within a request that sends without awaiting a reply: throws when the broker has closed the connection already.
-    void notice_close();
+    /// Before a request that awaits no reply: processes what has arrived, and throws when the broker has closed the
+    /// connection.
+    void poll_for_close();
 
     /// Throws the error that the session failed with, or ConnectionError when the connection is closed.
     void check_open() const;

@@ -17,9 +17,10 @@ std::string text_with_code(int code, std::string_view text) {
 }
 
 /// A retry may succeed after a forced close, a lack of resources or an internal error (of a node of a cluster that is
-/// being stopped), not after a refusal. A limit on connections is a refusal by its code only.
+/// being stopped), not after a refusal. A limit on connections is a refusal by its code only; its text ends with
+/// "connection limit (3) is reached", behind the quoted names.
 bool is_retryable_close(int code, std::string_view text) noexcept {
-    if (code == AMQP_NOT_ALLOWED) return text.find("limit") != std::string_view::npos;
+    if (code == AMQP_NOT_ALLOWED) return text.substr(text.rfind('\'') + 1).find("limit (") != std::string_view::npos;
     return code == AMQP_CONNECTION_FORCED || code == AMQP_RESOURCE_ERROR || code == AMQP_INTERNAL_ERROR || code == 200;
 }
 

@@ -55,7 +55,7 @@ async::Operation<> ConnectionState::connect(Deadline deadline) {
     if (interrupted_) throw_interrupted();
     if (connected()) co_return;
     // Others come first: an endpoint that failed may hang.
-    if (session_) try_another_endpoint();
+    if (session_) advance_endpoint();
     abandon();
     connect_failed_ = true;
     auto session = co_await connect_with_retry(deadline);
@@ -69,7 +69,7 @@ async::Operation<> ConnectionState::connect(Deadline deadline) {
     throw_interrupted();
 }
 
-void ConnectionState::try_another_endpoint() noexcept {
+void ConnectionState::advance_endpoint() noexcept {
     last_endpoint_ = (last_endpoint_ + 1) % config_->parameters.endpoints.size();
 }
 
@@ -119,7 +119,7 @@ async::Operation<std::shared_ptr<TransportConnection>> ConnectionState::connect_
             co_return session;
         } catch (const ConnectionError& error) {
             if (connect_log_) connect_log_->record_failure(error.what());
-            try_another_endpoint();
+            advance_endpoint();
             if (parameters.endpoints.size() == 1) throw;
             failures += (failures.empty() ? "" : "; ") + std::string{error.what()};
             code = error.code();

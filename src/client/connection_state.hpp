@@ -148,7 +148,7 @@ private:
     async::Operation<std::shared_ptr<TransportConnection>> connect_with_retry(Deadline deadline);
     async::Operation<std::shared_ptr<TransportConnection>> connect_any(Deadline deadline);
     std::vector<std::size_t> endpoint_order() const;
-    void try_another_endpoint() noexcept;
+    void advance_endpoint() noexcept;
     std::shared_ptr<TransportConnection> detach_session() noexcept;
     /// Only the holder writes it, so it needs no atomic read-modify-write, which would cost as much as the rest of a
     /// pool's cycle.

@@ -181,8 +181,8 @@ private:
             if (reads == max_reads) throw ConnectionError(stream_.peer() + ": the peer keeps sending unrequested data");
     }
 
-    /// The peer has closed the connection. It may have said why, and that may not have been read.
-    void read_last_words() {
+    /// After a failed write: throws the reason of the peer when it has sent one that was not read.
+    void read_close_reason() {
         try {
             read_available();
         } catch (const ConnectionError&) {
@@ -201,7 +201,7 @@ private:
             try {
                 count = stream_.write_some(std::string_view{output}.substr(sent));
             } catch (const ConnectionError&) {
-                read_last_words();
+                read_close_reason();
                 throw;
             }
             if (!count) break;

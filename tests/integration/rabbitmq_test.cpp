@@ -254,3 +254,20 @@ TEST_CASE("a publish with retry waits for a connection that the broker's limit r
     first.release();
     CHECK_NOTHROW(publishing.get());
 }
+
+TEST_CASE("a settlement on a channel that the broker has closed is a ChannelError, and the connection stays",
+          "[rabbitmq][errors]") {
+    Topology topology{"direct"};
+    Connection connection{broker_url(), {.transport_options = {{"confirm_publish", false}}}};
+    Producer producer{connection};
+    for (const bool acknowledges : {true, false}) {
+        auto queue = connection.simple_queue(topology.queue);
+        queue.put(1);
+        Message message = queue.get(soon);
+        producer.publish(2, {.exchange = Exchange{"no such exchange"}, .routing_key = "key"});
+        in_broker("ok");  // takes longer than the close of the channel
+        CHECK_THROWS_AS(acknowledges ? message.ack() : message.reject(), ChannelError);
+        CHECK(connection.connected());
+        queue.clear();
+    }
+}

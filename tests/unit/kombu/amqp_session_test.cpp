@@ -413,6 +413,8 @@ TEST_CASE("a close of the connection is retryable by its code, and a limit by it
     CHECK(is_retryable(506, "RESOURCE_ERROR"));
     CHECK(is_retryable(530, "NOT_ALLOWED - access to vhost 'v' refused for user 'u': connection limit (3) is reached"));
     CHECK_FALSE(is_retryable(530, "NOT_ALLOWED - vhost v not found"));
+    CHECK_FALSE(is_retryable(530, "NOT_ALLOWED - vhost rate-limiter not found"));
+    CHECK_FALSE(is_retryable(530, "NOT_ALLOWED - access to vhost 'limit (1)' refused for user 'unlimited'"));
     CHECK_FALSE(is_retryable(530, "NOT_ALLOWED - access to vhost 'v' refused for user 'u'"));
     CHECK_FALSE(is_retryable(403, "ACCESS_REFUSED"));
 }
