@@ -9,10 +9,12 @@
 #include <boost/asio.hpp>
 #include <boost/asio/experimental/awaitable_operators.hpp>
 
+#include <functional>
 #include <future>
 #include <mutex>
 #include <optional>
 #include <thread>
+#include <utility>
 #include <vector>
 
 using namespace kombu;
@@ -263,4 +265,27 @@ TEST_CASE("an executor that counts work does not keep its context running after 
     }
     setup.io.run();  // returns
     CHECK(called);
+}
+
+TEST_CASE("operations that wait for long do not wake the event loop", "[asio][pool]") {
+    PoolFixture setup{{.limit = 1}};
+    auto& pool = setup.pool;
+    auto held = pool.acquire();
+    constexpr int waiting = 1000;
+    int left = 2, cancelled = 0;
+    asio::cancellation_signal cancel[waiting];
+    // Their deadlines are in all places of the timer wheel.
+    for (int i = 0; i < waiting; ++i)
+        pool.async_acquire({.timeout = 60s + std::chrono::milliseconds{i}},
+                           setup.on_context(asio::bind_cancellation_slot(
+                               cancel[i].slot(), [&](error_code, Lease<Thing>) { ++cancelled; })));
+    for (const auto timeout : {10ms, 300ms})
+        pool.async_acquire({.timeout = timeout}, setup.on_context([&](error_code, Lease<Thing>) { --left; }));
+    setup.io.poll();
+    int handlers = 0;
+    while (left != 0) handlers += static_cast<int>(setup.io.run_one());
+    CHECK(handlers < 30);
+    for (auto& signal : cancel) signal.emit(asio::cancellation_type::total);
+    setup.run();
+    CHECK(cancelled == waiting);
 }

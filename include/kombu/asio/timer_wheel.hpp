@@ -155,10 +155,15 @@ private:
              ++tick)
             for (WheelEntry* entry = buckets_[bucket_of(tick)].front(); entry; entry = entry->next)
                 if (entry->deadline_ <= now) entry->on_expired();
-        if (with_deadline_ == 0) return;
-        for (Tick tick = current_tick + 1;; ++tick)
-            if (buckets_[bucket_of(tick)].front() || tick == current_tick + static_cast<Tick>(wheel_size))
-                return arm(tick);
+        if (with_deadline_ != 0) arm(next_tick(current_tick));
+    }
+    /// The first tick of the next round at which an entry is due; the last one when none is.
+    Tick next_tick(Tick current_tick) const noexcept {
+        const Tick last = current_tick + static_cast<Tick>(wheel_size);
+        for (Tick tick = current_tick + 1; tick < last; ++tick)
+            for (const WheelEntry* entry = buckets_[bucket_of(tick)].front(); entry; entry = entry->next)
+                if (tick_of(entry->deadline_) == tick) return tick;
+        return last;
     }
 
     ForkSafeMutex mutex_{};
