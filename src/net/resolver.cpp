@@ -77,6 +77,7 @@ async::Operation<LookupResult> resolve_on_thread(std::string host, std::uint16_t
             if (epoch == kombu::detail::fork_epoch()) lookup.detach();
         }
     } guard{*lookup, epoch};
+    kombu::detail::pin_object_of(&__dso_handle);
     try {
         kombu::detail::start_thread("a name look-up",
                                     [lookup, host, port] { lookup->complete(getaddrinfo_all(host, port, 0)); });

@@ -11,6 +11,7 @@
 
 #include <atomic>
 #include <cerrno>
+#include <csignal>
 #include <cstdlib>
 #include <functional>
 #include <memory>
@@ -284,4 +285,29 @@ TEST_CASE("a pool that needs the maintenance thread, and cannot have it, is refu
     no_threads = false;
     Pool pool{counted(), options};
     CHECK(pool.acquire());
+}
+
+TEST_CASE("a pool that lacks memory for the maintenance thread leaves the signal mask as it was",
+          "[pool][allocation]") {
+    const auto blocked = [] {
+        ::sigset_t mask;
+        ::pthread_sigmask(SIG_SETMASK, nullptr, &mask);
+        int count = 0;
+        for (int signal = 1; signal < NSIG; ++signal) count += ::sigismember(&mask, signal) == 1 ? 1 : 0;
+        return count;
+    };
+    const int before = blocked();
+    std::unique_ptr<Pool> pool;
+    for (long failing = 0; !pool; ++failing) {
+        REQUIRE(failing < 1000);
+        allocations_left = failing;
+        try {
+            pool = std::make_unique<Pool>(counted(),
+                                          kombu::PoolOptions{.limit = 1, .idle_timeout = std::chrono::hours{1}});
+        } catch (const std::bad_alloc&) {
+        }
+        allocations_left = -1;
+        REQUIRE(blocked() == before);
+    }
+    CHECK(pool->acquire());
 }

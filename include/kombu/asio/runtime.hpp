@@ -24,6 +24,8 @@ public:
     /// Starts the thread unless it runs.
     /// \return a guard that keeps the thread running while the operation starts
     Guard keep_running() {
+        // Without the lock: a constructor of a shared object that is being loaded may wait for it.
+        pin_object_of(&__dso_handle);
         std::lock_guard lock{mutex_};
         if (!running_) detail::start_thread("asynchronous operations", [this] { run_thread(); });
         running_ = true;

@@ -18,10 +18,11 @@ class PeriodicThread {
 public:
     /// \throws OperationalError  when the thread cannot be started; the task is not added then
     void add(PeriodicTask& object, Clock::duration period) {
+        // Without the lock: a constructor of a shared object that is being loaded may wait for it.
+        pin_object_of(&__dso_handle);
+        pin_object_of(*reinterpret_cast<const void* const*>(&object));  // its virtual functions are called
         std::lock_guard lock{mutex_};
         tasks_.reserve(tasks_.size() + 1);
-        pin_object_of(
-            *reinterpret_cast<const void* const*>(&object));  // of the virtual functions that the thread calls
         if (!running_) {
             start_thread("periodic tasks", [this] { work(); });  // it waits for the lock
             running_ = true;

@@ -29,14 +29,6 @@ namespace kombu::detail {
 /// Marks an inline variable of which a process has exactly one.
 #define KOMBU_ONE_PER_PROCESS KOMBU_EXPORT inline
 
-/// Keeps the shared object of this address loaded from now on: its code is called by handlers or threads that its users
-/// do not know of, so that dlclose() must not remove it.
-inline void pin_object_of(const void* address) noexcept {
-    Dl_info object{};
-    if (::dladdr(address, &object) == 0 || !object.dli_fname) return;  // a program that is linked statically
-    if (void* const handle = ::dlopen(object.dli_fname, RTLD_LAZY | RTLD_NOLOAD | RTLD_NODELETE)) ::dlclose(handle);
-}
-
 /// Called in a forked child before anything else. Other threads of the parent may have been inside malloc, or have held
 /// any lock, so it must be async-signal-safe: atomics and close(2), nothing else.
 using ChildHandler = void (*)();
@@ -48,11 +40,27 @@ struct Process {
     std::atomic<bool> handlers_disabled{false};
     std::atomic<bool> handlers_installed{false};
     std::array<std::atomic<ChildHandler>, 64> child_handlers{};
+    std::array<std::atomic<const void*>, 64> pinned{};  // addresses that pin_object_of() has seen
     /// Whether heavy_fence() works.
     std::atomic<bool> membarrier{false};
     std::atomic<bool> fences_prepared{false};
 };
 KOMBU_ONE_PER_PROCESS constinit Process process{};
+
+/// Keeps the shared object of this address loaded from now on: its code is called by handlers or threads that its users
+/// do not know of, so that dlclose() must not remove it. Takes the loader's lock, which is held while constructors of
+/// shared objects run: call it without a lock that these may need.
+inline void pin_object_of(const void* address) noexcept {
+    for (auto& place : process.pinned) {
+        const void* expected = nullptr;
+        if (place.load(std::memory_order_relaxed) == address) return;
+        if (place.compare_exchange_strong(expected, address)) break;
+        if (expected == address) return;
+    }
+    Dl_info object{};
+    if (::dladdr(address, &object) == 0 || !object.dli_fname) return;  // a program that is linked statically
+    if (void* const handle = ::dlopen(object.dli_fname, RTLD_LAZY | RTLD_NOLOAD | RTLD_NODELETE)) ::dlclose(handle);
+}
 
 inline std::uint32_t fork_epoch() noexcept { return process.epoch.load(std::memory_order_relaxed); }
 

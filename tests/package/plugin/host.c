@@ -2,7 +2,11 @@
 // A bare C program that loads shared objects at run time, as Python, nginx and PostgreSQL do.
 //
 //   plugin_host LIBRARY PLUGIN...    LIBRARY is only loaded; of each PLUGIN use_pool() is called, and it is unloaded
+//
+// Meanwhile another thread uses the pools of the first plugin: the others make pools while they are being loaded.
 #include <dlfcn.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -18,9 +22,21 @@ static int fork_and_wait(void) {
     return 0;
 }
 
+static int (*used_meanwhile)(void);
+static atomic_int done;
+
+static void* use_pools(void* unused) {
+    (void)unused;
+    while (!done && used_meanwhile() == 0) {
+    }
+    return NULL;
+}
+
 int main(int count, char** names) {
     void* plugins[64];
     int (*use[64])(void);
+    pthread_t thread;
+    alarm(100);
     for (int i = 1; i < count && i < 64; ++i) {
         plugins[i] = dlopen(names[i], RTLD_NOW | RTLD_LOCAL);
         if (!plugins[i]) {
@@ -33,6 +49,13 @@ int main(int count, char** names) {
             fprintf(stderr, "%s does not work\n", names[i]);
             return 1;
         }
+        if (i != 2) continue;
+        used_meanwhile = use[i];
+        if (pthread_create(&thread, NULL, use_pools, NULL) != 0) return 1;
+    }
+    if (count > 2) {
+        done = 1;
+        pthread_join(thread, NULL);
     }
     if (fork_and_wait() != 0) return 1;
     // The first one that was loaded is the last to go.
@@ -40,7 +63,7 @@ int main(int count, char** names) {
         dlclose(plugins[i]);
         if (fork_and_wait() != 0) return 1;
     }
-    usleep(50 * 1000);  // a maintenance thread may have a pass left
+    usleep(50 * 1000);  // the maintenance thread may still have to end
     for (int i = 2; i < count; ++i) {
         void* const again = dlopen(names[i], RTLD_NOW | RTLD_LOCAL);
         *(void**)&use[i] = again ? dlsym(again, "use_pool") : NULL;
