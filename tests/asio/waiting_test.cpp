@@ -289,3 +289,32 @@ TEST_CASE("operations that wait for long do not wake the event loop", "[asio][po
     setup.run();
     CHECK(cancelled == waiting);
 }
+
+TEST_CASE("a caller whose clock was read before it queued behind an idle loop's operation is served", "[asio][pool]") {
+    ScriptedFactory factory;
+    std::function<void()> in_prepare;
+    auto hooks = factory.hooks();
+    hooks.prepare = [&](Thing&, const Acquisition&) {
+        if (in_prepare) std::exchange(in_prepare, nullptr)();
+        return true;
+    };
+    const auto observer = std::make_shared<PoolObserver>();  // so that the clock is read first
+    ResourcePool<Thing> pool{std::move(hooks), {.limit = 2, .observer = observer}};
+    asio::io_context io;
+    pool.acquire().release();
+    std::vector<Lease<Thing>> held;
+    bool served = false;
+    in_prepare = [&] {
+        std::this_thread::sleep_for(1ms);  // the window of the caller's own time passes
+        pool.reset();                      // its slot is orphaned, so that it queues
+        for (int i = 0; i < 2; ++i) held.push_back(pool.acquire());
+        pool.async_acquire({.timeout = 60s}, asio::bind_executor(io, [&](error_code, Lease<Thing>) { served = true; }));
+    };
+    std::jthread releaser{[&] {
+        if (eventually([&] { return pool.stats().waiting == 2; })) held.clear();
+    }};
+    CHECK(pool.acquire({.block = true, .timeout = 30s}));
+    releaser.join();
+    io.run();
+    CHECK(served);
+}

@@ -9,9 +9,11 @@
 
 #include <csignal>
 #include <filesystem>
+#include <functional>
 #include <mutex>
 #include <optional>
 #include <thread>
+#include <utility>
 #include <vector>
 
 using namespace kombu;
@@ -289,5 +291,53 @@ TEST_CASE("a create that forks, and goes on in the child, ends there with PoolCl
         other.join();
         REQUIRE(::waitpid(child, &status, 0) == child);
         REQUIRE(status == 0);
+    }
+}
+
+TEST_CASE("interrupt and close may fork, and the child goes on", "[fork]") {
+    pid_t child = -1;
+    ResourceFactory<int> factory;
+    bool forks = false;
+    const auto fork_once = [&](int&) {
+        if (!std::exchange(forks, false)) return;
+        child = ::fork();
+        if (child == 0) ::alarm(20);
+    };
+    factory.create = [](const Acquisition&) { return std::make_shared<int>(1); };
+    factory.interrupt = fork_once;
+    factory.close = fork_once;
+    ResourcePool<int> pool{std::move(factory), {.limit = 2, .idle_timeout = 1h, .maintain_in_background = false}};
+    const std::function<void()> steps[] = {
+        [&] {  // interrupt
+            auto held = pool.acquire();
+            forks = true;
+            pool.reset();
+        },
+        [&] {  // close of an idle resource
+            pool.acquire().release();
+            forks = true;
+            pool.resize(1, {.reset = true});
+        },
+        [&] {  // close of a released one
+            auto held = pool.acquire();
+            pool.close();
+            forks = true;
+            held.release();
+        },
+    };
+    for (const auto& step : steps) {
+        pool.reset();
+        {
+            std::atomic<bool> done{false};
+            std::jthread other{[&] {
+                while (!done) (void)pool.stats();  // holds the lock most of the time
+            }};
+            step();
+            if (child == 0) ::_exit(pool.acquire() ? 0 : 1);
+            done = true;
+        }
+        int status = -1;
+        REQUIRE(::waitpid(child, &status, 0) == child);
+        CHECK(status == 0);
     }
 }

@@ -48,7 +48,7 @@ check_symbols() {
     grep -q 'kombu::pools::set_limit' <<<"$exported" || { echo "the library exports nothing"; exit 1; }
     # Acquire is inlined into programs, release is not: both must see the same thread_local.
     unique=$(nm -D --defined-only --demangle "$(find "$prefix" -name libkombu.so)" | awk '$2 ~ /[uVWB]/')
-    grep -q 'kombu::detail::thread_block' <<<"$unique" || { echo "thread_block is not exported"; exit 1; }
+    grep -q 'kombu::detail::thread_cache' <<<"$unique" || { echo "thread_cache is not exported"; exit 1; }
     foreign=$(grep -E ' (boost::|amqp_|kombu::(amqp|redis|memory|net|routing|envelope|json_text|base64)::)' <<<"$exported" || true)
     [ -z "$foreign" ] || { echo "exported by mistake: $foreign"; exit 1; }
     # Asio is in the programs that include it: neither the library nor other programs link anything for it.

@@ -52,7 +52,7 @@ while IFS= read -r header; do
                 case $name in asio.hpp | asio/*) ;;
                 *) problem "$header includes $included: only kombu/asio.hpp names Boost" ;;
                 esac ;;
-            cxxabi.h) [ "$name" = pool/detail/thread_block.hpp ] || problem "$header includes $included" ;;
+            cxxabi.h) [ "$name" = pool/detail/thread_cache.hpp ] || problem "$header includes $included" ;;
             *[./]*) problem "$header includes $included, which is not of the standard library" ;;
         esac
     done < <(sed -n 's/^ *# *include *[<"]\([^>"]*\)[>"].*/\1/p' "$header")

@@ -29,34 +29,23 @@ public:
     std::size_t size() const { return state().size; }
     /// Null when there is none.
     Value* find(const Key& key) const {
-        State& state = this->state();
-        const Table& table = *state.table.load(std::memory_order_relaxed);
-        for (Entry* entry = table.bucket(key).load(std::memory_order_relaxed); entry; entry = entry->next(table))
-            if (entry->key == key) return &entry->value;
-        return nullptr;
+        Entry* const found = state().find(key);
+        return found ? &found->value : nullptr;
     }
     /// There must be no such key. Changes nothing when it throws.
-    Value& insert(const Key& key, Value value) {
-        State& state = this->state();
-        auto created = std::make_unique<Entry>(key, std::move(value));
-        if (state.size == state.table.load(std::memory_order_relaxed)->bucket_count) state.grow();
-        state.link(*created);
-        return created.release()->value;
-    }
+    Value& insert(const Key& key, Value value) { return state().add(key, std::move(value)).value; }
     /// \return the value; nothing when there was no such key
     std::optional<Value> extract(const Key& key) {
         State& state = this->state();
-        const Table& table = *state.table.load(std::memory_order_relaxed);
-        for (std::atomic<Entry*>* link = &table.bucket(key); Entry* const entry = link->load(std::memory_order_relaxed);
-             link = &entry->link(table)) {
-            if (entry->key != key) continue;
-            link->store(entry->next(table), std::memory_order_release);
-            --state.size;
-            std::optional<Value> value{std::move(entry->value)};
-            delete entry;
-            return value;
-        }
-        return std::nullopt;
+        return state.unlink(state.table.load(std::memory_order_relaxed)->bucket(key), key);
+    }
+    /// Inserts the value, or puts it in the place of another. Changes nothing when it throws.
+    /// \return the previous value; nothing when there was no such key
+    std::optional<Value> set(const Key& key, Value value) {
+        State& state = this->state();
+        Entry& added = state.add(key, std::move(value));
+        // A fork in between copies the new value.
+        return state.unlink(added.link(*state.table.load(std::memory_order_relaxed)), key);
     }
     /// Calls `visit(key, value)`, which must not change the table.
     template <class Visit>
@@ -97,9 +86,13 @@ private:
     struct State {
         static constexpr std::size_t first_bucket_count = 8;
 
+        State() : table(new Table{0, first_bucket_count}) {}
         /// `inherited`: the parent's, or null.
-        explicit State(const State* inherited) : table(new Table{0, first_bucket_count}) {
-            if (inherited) inherited->for_each([this](const Key& key, const Value& value) { add(key, value); });
+        explicit State(const State* inherited) : State() {
+            if (!inherited) return;
+            inherited->for_each([this](const Key& key, const Value& value) {
+                if (!find(key)) add(key, value);  // of two during a set() the first is the new one
+            });
         }
         State(const State&) = delete;
         State& operator=(const State&) = delete;
@@ -119,17 +112,35 @@ private:
                      entry = entry->next(current))
                     visit(entry->key, entry->value);
         }
-        void add(const Key& key, const Value& value) {
-            auto created = std::make_unique<Entry>(key, value);
-            if (size == table.load(std::memory_order_relaxed)->bucket_count) grow();
-            link(*created.release());
-        }
-        void link(Entry& entry) {
+        Entry* find(const Key& key) const {
             const Table& current = *table.load(std::memory_order_relaxed);
-            std::atomic<Entry*>& bucket = current.bucket(entry.key);
-            entry.link(current).store(bucket.load(std::memory_order_relaxed), std::memory_order_relaxed);
-            bucket.store(&entry, std::memory_order_release);
+            Entry* entry = current.bucket(key).load(std::memory_order_relaxed);
+            while (entry && !(entry->key == key)) entry = entry->next(current);
+            return entry;
+        }
+        Entry& add(const Key& key, Value value) {
+            auto created = std::make_unique<Entry>(key, std::move(value));
+            if (size == table.load(std::memory_order_relaxed)->bucket_count) grow();
+            const Table& current = *table.load(std::memory_order_relaxed);
+            std::atomic<Entry*>& bucket = current.bucket(key);
+            created->link(current).store(bucket.load(std::memory_order_relaxed), std::memory_order_relaxed);
+            bucket.store(created.get(), std::memory_order_release);
             ++size;
+            return *created.release();
+        }
+        /// Removes the first entry of this key, from this link on.
+        std::optional<Value> unlink(std::atomic<Entry*>& from, const Key& key) {
+            const Table& current = *table.load(std::memory_order_relaxed);
+            for (std::atomic<Entry*>* link = &from; Entry* const entry = link->load(std::memory_order_relaxed);
+                 link = &entry->link(current)) {
+                if (!(entry->key == key)) continue;
+                link->store(entry->next(current), std::memory_order_release);
+                --size;
+                std::optional<Value> value{std::move(entry->value)};
+                delete entry;
+                return value;
+            }
+            return std::nullopt;
         }
         void grow() {
             const Table* const old = table.load(std::memory_order_relaxed);

@@ -3,7 +3,7 @@
 
 #include <kombu/error.hpp>
 #include <kombu/pool/detail/pool_engine.hpp>
-#include <kombu/pool/detail/thread_block.hpp>
+#include <kombu/pool/detail/thread_cache.hpp>
 
 #include <memory>
 #include <utility>

@@ -8,7 +8,7 @@
 #include <kombu/pool/detail/key_fingerprint.hpp>
 #include <kombu/pool/detail/pool_access.hpp>
 #include <kombu/pool/detail/resize_participant.hpp>
-#include <kombu/pool/detail/thread_block.hpp>
+#include <kombu/pool/detail/thread_cache.hpp>
 #include <kombu/pool/group_registry.hpp>
 #include <kombu/pool/options.hpp>
 
@@ -72,8 +72,8 @@ public:
     /// \throws whatever `create` throws; the next call then tries again
     Pool& operator[](const Key& key) {
         const std::uint64_t version = version_.load(std::memory_order_acquire);
-        if (detail::ThreadBlock* const block = detail::thread_block) [[likely]]
-            for (const detail::RecentLookup& recent : block->lookups.set_of(version + Fingerprint::hash(key)))
+        if (detail::ThreadCache* const cache = detail::thread_cache) [[likely]]
+            for (const detail::RecentLookup& recent : cache->lookups.set_of(version + Fingerprint::hash(key)))
                 if (recent.version == version && Fingerprint::matches(recent.key, key)) [[likely]]
                     return *static_cast<Pool*>(recent.pool);
         return look_up(key, version);
@@ -92,7 +92,9 @@ public:
     /// \param options  a limit of 0 stands for that of the group; with another one the pool does not follow the group
     /// \throws PoolInUse  when the key has a pool
     void configure(const Key& key, PoolOptions options) {
+        // Destroyed without the locks.
         std::optional<std::shared_ptr<Entry>> unfinished;
+        std::optional<std::shared_ptr<const PoolOptions>> previous;
         const auto lock = entries_.lock();
         if (const auto* const entry = entries_.find(key)) {
             if ((*entry)->published.load(std::memory_order_acquire))
@@ -100,10 +102,7 @@ public:
         }
         auto kept = std::make_shared<const PoolOptions>(std::move(options));
         const auto configured = configured_.lock();
-        if (auto* const existing = configured_.find(key))
-            *existing = std::move(kept);
-        else
-            configured_.insert(key, std::move(kept));
+        previous = configured_.set(key, std::move(kept));
         unfinished = entries_.extract(key);  // its creation, with the previous options, will be repeated
     }
 
@@ -311,8 +310,8 @@ template <class Key, class Pool>
 Pool& PoolGroup<Key, Pool>::look_up(const Key& key, std::uint64_t version) {
     const std::shared_ptr<Entry> entry = make_or_find(key);
     Pool& pool = *entry->published.load(std::memory_order_acquire);
-    if (detail::ThreadBlock* const block = detail::this_thread_block()) {
-        auto& [latest, older] = block->lookups.set_of(version + Fingerprint::hash(key));
+    if (detail::ThreadCache* const cache = detail::this_thread_cache()) {
+        auto& [latest, older] = cache->lookups.set_of(version + Fingerprint::hash(key));
         older = latest;
         latest = {version, &pool, Fingerprint::of(key, entry->key)};
     }

@@ -131,7 +131,8 @@ public:
     /// closed now, leased ones stay usable and are closed when their lease ends.
     void close() noexcept { engine().close(); }
 
-    /// As close(), and waits until every lease is back: for a shutdown that lets the work in progress end.
+    /// As close(), and waits until every lease is back: for a shutdown that lets the work in progress end. A reset(),
+    /// which opens the pool again, ends the wait.
     /// \param timeout  not set: as long as it takes
     /// \return the number of leases that are not back; 0 when all are
     std::size_t close_and_wait(OptionalTimeout timeout = {}) {

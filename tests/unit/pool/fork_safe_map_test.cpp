@@ -3,6 +3,7 @@
 
 #include <kombu/detail/fork_safe_map.hpp>
 
+#include <optional>
 #include <random>
 #include <string>
 #include <unordered_map>
@@ -22,9 +23,13 @@ TEST_CASE("a fork-safe map behaves as std::unordered_map", "[fork_safe_map]") {
         if (value && random() % 2 == 0) {
             REQUIRE(map.extract(key) == found->second);
             model.erase(found);
-        } else if (!value) {
+        } else if (!value && random() % 2 == 0) {
             map.insert(key, step);
             model.emplace(key, step);
+        } else {
+            const auto previous = map.set(key, step);
+            REQUIRE(previous == (value ? std::optional{found->second} : std::nullopt));
+            model[key] = step;
         }
         REQUIRE(map.size() == model.size());
     }

@@ -74,3 +74,14 @@ TEST_CASE("a lease may outlive its pool", "[pool][lease]") {
     lease.release();
     CHECK(factory.live() == 0);
 }
+
+template <class Lease>
+concept DereferencedAsTemporary = requires(Lease lease) {
+    *std::move(lease);
+};
+template <class Lease>
+concept GotFromTemporary = requires(Lease lease) {
+    std::move(lease).get();
+};
+static_assert(!DereferencedAsTemporary<kombu::Lease<int>> && !GotFromTemporary<kombu::Lease<int>>,
+              "a reference to the resource of a temporary lease would outlive the lease");

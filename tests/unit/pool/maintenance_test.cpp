@@ -358,3 +358,22 @@ TEST_CASE("warm_up counts existing resources, and waits for those being created"
     warming.get();
     CHECK(pool.stats().idle == 1);
 }
+
+TEST_CASE("a keepalive does not take the last free resource of a full pool", "[pool][maintenance]") {
+    ScriptedFactory scripted;
+    auto factory = scripted.hooks();
+    Pool* self = nullptr;
+    bool lent = true;
+    factory.keepalive = [&](Thing&, kombu::Deadline) {
+        lent = static_cast<bool>(self->acquire());
+        return true;
+    };
+    Pool pool{std::move(factory), {.limit = 2, .keepalive = 1ns, .maintain_in_background = false}};
+    self = &pool;
+    { auto one = pool.acquire(), two = pool.acquire(); }
+    CHECK_NOTHROW(pool.maintain(kombu::Clock::now() + 1h));
+    CHECK(lent);
+    auto held = pool.acquire();
+    pool.maintain(kombu::Clock::now() + 2h);  // one is free: it is left alone
+    CHECK(pool.acquire());
+}

@@ -208,6 +208,48 @@ TEST_CASE("a lease beyond leak_threshold is reported once, with the source line 
     CHECK(pool.stats().leaks == 2);
 }
 
+TEST_CASE("the end of a lease that was reported as leaked is reported, and of no other", "[pool][stats]") {
+    struct Ends : kombu::PoolObserver {
+        void leaked(const kombu::LeakReport& report) override { reported.push_back(report.lease.line); }
+        void leak_ended(const kombu::LeakReport& report) override { ended.push_back(report.lease); }
+        std::vector<unsigned> reported;
+        std::vector<kombu::LeaseSite> ended;
+    };
+    ScriptedFactory factory;
+    const auto observer = std::make_shared<Ends>();
+    Pool pool{factory.plain_hooks(),
+              {.limit = 1, .leak_threshold = 1s, .observer = observer, .maintain_in_background = false}};
+    pool.acquire().release();
+    for (int round = 1; round <= 2; ++round) {
+        auto lease = round == 1 ? pool.acquire() : pool.acquire_idle();
+        pool.maintain(Clock::now() + 1h);
+        REQUIRE(observer->reported.size() == static_cast<std::size_t>(round));
+        lease.release();
+        REQUIRE(observer->ended.size() == static_cast<std::size_t>(round));
+        CHECK(observer->ended.back().line == observer->reported.back());
+        CHECK(observer->ended.back().age < 1h);  // by the clock of the end
+        pool.acquire().release();
+        CHECK(observer->ended.size() == static_cast<std::size_t>(round));
+    }
+    CHECK(pool.stats().leaks_ended == 2);
+    // The lease ends while maintenance looks at it: the next one is not the one that was reported.
+    struct Late : kombu::PoolObserver {
+        void leaked(const kombu::LeakReport&) override { lease->release(); }
+        void leak_ended(const kombu::LeakReport&) override { ++ends; }
+        kombu::Lease<Thing>* lease = nullptr;
+        int ends = 0;
+    };
+    const auto late = std::make_shared<Late>();
+    Pool other{factory.plain_hooks(),
+               {.limit = 1, .leak_threshold = 1s, .observer = late, .maintain_in_background = false}};
+    auto held = other.acquire();
+    late->lease = &held;
+    other.maintain(Clock::now() + 1h);
+    CHECK(late->ends == 1);
+    other.acquire().release();
+    CHECK(late->ends == 1);
+}
+
 TEST_CASE("an observer is called in order and without the pool's lock", "[pool][stats]") {
     struct QueryingObserver : Recorder {
         void acquired(const std::string& pool, Nanoseconds waited) override {

@@ -196,6 +196,20 @@ TEST_CASE("a waiter that was notified and does not retry stops nobody once its w
     CHECK(core.acquire(clock.now(), false).outcome == AcquireOutcome::full);
 }
 
+TEST_CASE("a resource that exists while its slot is given up counts until it is closed", "[pool][core]") {
+    ManualClock clock;
+    PoolCore core{{.limit = 2}, nullptr};
+    const SlotId dead = lease_slot(core, clock);
+    const SlotId creating = core.acquire(clock.now()).slot;
+    core.close();
+    CHECK(core.created(creating, clock.now()) == PoolCore::CreateOutcome::closed);
+    CHECK_FALSE(core.recreate(dead));
+    CHECK(core.closing() == 2);
+    CHECK(core.outstanding() == 2);
+    for (SlotId slot : {creating, dead}) core.closed(slot, clock.now());
+    CHECK(core.outstanding() == 0);
+}
+
 TEST_CASE("a reset serves the waiters", "[pool][core]") {
     ManualClock clock;
     PoolCore core{{.limit = 1}, nullptr};
@@ -335,7 +349,7 @@ TEST_CASE("the invariants hold after each of 200,000 random steps", "[pool][core
                 if (random() % 50 == 0) core.reset(clock.now());
                 if (!leased.empty() && random() % 4 == 0) {
                     const SlotId slot = pick(leased);
-                    if (core.recreate(slot, clock.now())) creating.push_back(slot);
+                    (core.recreate(slot) ? creating : closing).push_back(slot);
                 }
                 break;
             case 15: {

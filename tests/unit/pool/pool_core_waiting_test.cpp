@@ -89,3 +89,21 @@ TEST_CASE("a slot that becomes free between acquire and enqueue is granted at on
     CHECK(core.enqueue(waiter).outcome == AcquireOutcome::use);
     CHECK(core.waiting() == 0);
 }
+
+TEST_CASE("a waiter behind one that does not respond serves both after the window of the younger", "[pool][core]") {
+    ManualClock clock;
+    PoolCore core{{.limit = 2, .barging_window = 1ms}, nullptr};
+    const SlotId a = lease_slot(core, clock), b = lease_slot(core, clock);
+    TestWaiter unresponsive{clock.now(), clock.in(1s), true};
+    const auto before = clock.now() - 5ms;  // read before another caller's, and queued after it
+    CHECK(core.serving_time(clock.now()).is_never());
+    core.enqueue(unresponsive);
+    TestWaiter behind{before, clock.in(1s)};
+    const kombu::Deadline serving_time = core.serving_time(clock.now());
+    core.enqueue(behind);
+    for (SlotId slot : {a, b}) release(core, slot, clock);
+    REQUIRE(unresponsive.notified());
+    core.serve_waiters(serving_time.when());
+    CHECK(unresponsive.decision.outcome == AcquireOutcome::use);
+    CHECK(behind.decision.outcome == AcquireOutcome::use);
+}

@@ -3,6 +3,7 @@
 #include "support/catch.hpp"
 #include "support/scripted_factory.hpp"
 
+#include <thread>
 #include <vector>
 
 using namespace std::chrono_literals;
@@ -434,4 +435,40 @@ TEST_CASE("timeouts of any size and sign are understood", "[pool][deadline]") {
     CHECK_FALSE(OptionalTimeout{}.has_value());
     CHECK(kombu::Deadline::after(std::chrono::hours::max()).is_never());
     CHECK(kombu::Deadline::after(0s).expired());
+}
+
+TEST_CASE("resets during a slow create do not prolong the acquire beyond its deadline", "[pool][deadline]") {
+    ScriptedFactory scripted;
+    Pool* self = nullptr;
+    auto factory = scripted.hooks();
+    int creates = 0;
+    factory.create = [&](const kombu::Acquisition& acquisition) {
+        ++creates;
+        self->reset();
+        while (!acquisition.deadline.expired()) std::this_thread::yield();
+        return std::make_shared<Thing>(creates);
+    };
+    Pool pool{std::move(factory), {.limit = 1}};
+    self = &pool;
+    try {
+        (void)pool.acquire({.block = true, .timeout = 1ms});
+        FAIL("the acquire succeeded");
+    } catch (const kombu::LimitExceeded& error) {
+        CHECK(error.report().waited >= 1ms);
+    }
+    CHECK(creates == 1);
+    CHECK(scripted.closed() == 1);
+    CHECK_THROWS_AS(pool.warm_up(1, 1ms), kombu::Timeout);
+    CHECK(pool.stats().connecting == 0);
+}
+
+TEST_CASE("an error of last_error or interrupt neither ends the process nor replaces LimitExceeded", "[pool]") {
+    ScriptedFactory scripted;
+    auto factory = scripted.hooks();
+    factory.last_error = []() -> std::string { throw std::runtime_error("last_error"); };
+    factory.interrupt = [](Thing&) { throw std::runtime_error("interrupt"); };
+    Pool pool{std::move(factory), {.limit = 1}};
+    auto held = pool.acquire();
+    CHECK_THROWS_AS(pool.acquire(), kombu::LimitExceeded);
+    pool.reset();
 }

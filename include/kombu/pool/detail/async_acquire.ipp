@@ -74,7 +74,7 @@ KOMBU_POOL_INLINE async::Operation<SlotCell*> AsyncAcquire::run(PoolEngine& engi
             const bool too_many = decision.outcome == AcquireOutcome::full && engine.has_too_many_waiters();
             if (decision.outcome == AcquireOutcome::full && !too_many) {
                 engine.maintenance_.observe(engine.core_, start);
-                Deadline serving_time = engine.core_.serving_time(start);
+                Deadline serving_time = engine.core_.serving_time(Clock::now());
                 decision = waiter.enqueue();
                 while (decision.outcome == AcquireOutcome::none) {
                     held.unlock();
@@ -90,7 +90,7 @@ KOMBU_POOL_INLINE async::Operation<SlotCell*> AsyncAcquire::run(PoolEngine& engi
                 engine.throw_limit_exceeded(std::move(held), acquisition, start, too_many);
         }
         PoolEngine::SlotReservation reservation{engine, decision.slot};
-        if (!engine.make_ready(decision, reservation, acquisition, reference)) continue;
+        if (!engine.make_ready(decision, reservation, acquisition, start, reference)) continue;
         if (hook) {
             SlotCell& cell = engine.table_.cell(decision.slot);
             const bool usable = co_await hook->prepare(PoolEngine::resource_of(cell), acquisition);

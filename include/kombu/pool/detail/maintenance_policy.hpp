@@ -41,6 +41,9 @@ public:
     /// Records which slots are leased, so that the ages of these leases are known from now on.
     void observe(const PoolCore& core, Clock::time_point now);
 
+    /// The lease of this slot. `first_seen`: stands for its beginning when that was not measured.
+    static LeaseSite lease_site(const SlotCell& cell, Clock::time_point first_seen, Clock::time_point now);
+
     std::optional<LeaseSite> oldest_lease(const PoolCore& core, Clock::time_point now);
 
     MaintenancePlan plan(PoolCore& core, Clock::time_point now);
@@ -61,7 +64,9 @@ private:
 
     static bool is_leased(const PoolCore& core, SlotId slot);
     Clock::time_point idle_since(const PoolCore& core, SlotId slot) const;
-    LeaseSite lease_site(const PoolCore& core, SlotId slot, Clock::time_point now) const;
+    LeaseSite lease_site(const PoolCore& core, SlotId slot, Clock::time_point now) const {
+        return lease_site(core.table().cell(slot), records_[slot].first_seen, now);
+    }
     void expire_old(PoolCore& core, SlotId slot, Clock::time_point now) noexcept;
     void report_leak(PoolCore& core, SlotId slot, Clock::time_point now, MaintenancePlan& plan);
     double random() noexcept;

@@ -120,15 +120,14 @@ KOMBU_POOL_INLINE Clock::time_point MaintenancePolicy::idle_since(const PoolCore
     return std::max(records_[slot].created, Clock::time_point{released});
 }
 
-KOMBU_POOL_INLINE LeaseSite MaintenancePolicy::lease_site(const PoolCore& core, SlotId slot,
-                                                          Clock::time_point now) const {
-    const SlotCell& cell = core.table().cell(slot);
+KOMBU_POOL_INLINE LeaseSite MaintenancePolicy::lease_site(const SlotCell& cell, Clock::time_point first_seen,
+                                                          Clock::time_point now) {
     const std::chrono::nanoseconds since{cell.acquired_at.load(std::memory_order_relaxed)};
     const auto from = cell.acquired_from.load(std::memory_order_relaxed);
     LeaseSite lease;
     lease.age_is_exact = since.count() != 0;
-    lease.age = std::max<Clock::duration>(
-        now - (lease.age_is_exact ? Clock::time_point{since} : records_[slot].first_seen), Clock::duration::zero());
+    lease.age = std::max<Clock::duration>(now - (lease.age_is_exact ? Clock::time_point{since} : first_seen),
+                                          Clock::duration::zero());
     lease.file = from.file_name();
     lease.line = from.line();
     return lease;
@@ -148,7 +147,7 @@ KOMBU_POOL_INLINE void MaintenancePolicy::report_leak(PoolCore& core, SlotId slo
     if (lease.line == 0 || lease.age < options_.leak_threshold.value() + coarse_clock_lag) return;
     record.reported_uses = record.seen_uses;
     plan.leaks.push_back(std::move(lease));
-    core.table().cell(slot).leak_reported.store(true, std::memory_order_relaxed);
+    core.table().cell(slot).leaked_use.store(record.seen_uses, std::memory_order_relaxed);
 }
 
 }  // namespace kombu::detail

@@ -73,10 +73,11 @@ public:
     /// otherwise the decision is `none`, and a later one is written into the waiter.
     Decision enqueue(Waiter& waiter) noexcept;
 
-    /// When a caller that waits must call serve_waiters(), beside its deadline: after the barging window, when it
-    /// queues behind a waiter that may be busy, which would have passed on a notification. Called before enqueue().
-    Deadline serving_time(Clock::time_point since) const noexcept {
-        return queue_.may_be_busy() ? Deadline::at(since + policy_.barging_window) : Deadline::never();
+    /// When a caller that waits must call serve_waiters(), beside its deadline: when it queues behind a waiter that may
+    /// not respond to a notification, and so not pass it on. Called before enqueue(). `now`: read with the lock held,
+    /// so that the barging windows of all waiters before it have passed then.
+    Deadline serving_time(Clock::time_point now) const noexcept {
+        return queue_.may_be_unresponsive() ? Deadline::at(now + policy_.barging_window) : Deadline::never();
     }
     void serve_waiters(Clock::time_point now) noexcept { serve(now); }
 
@@ -91,15 +92,15 @@ public:
     Decision reserve_for_preload(bool obey_max_connecting) noexcept;
 
     /// The resource of a reserved slot exists and is leased by the caller. `stale`: a reset came in between; close the
-    /// resource and create another for the same slot. `closed`: close it, the slot is vacant.
+    /// resource and create another for the same slot. `closed`: close it, then call closed().
     CreateOutcome created(SlotId id, Clock::time_point now, void* resource = nullptr) noexcept;
 
     /// The resource could not be created: its capacity goes to the first waiter.
     void create_failed(SlotId id, Clock::time_point now) noexcept;
 
-    /// The resource of a slot that the caller leases is dead, and the caller creates another in its place. False when
-    /// the slot was orphaned meanwhile: it is vacant now and the caller starts again.
-    bool recreate(SlotId id, Clock::time_point now) noexcept;
+    /// The resource of a slot that the caller leases is dead. True: the caller closes it and creates another in its
+    /// place. False when the slot was orphaned, or the pool closed: the caller closes it and then calls closed().
+    bool recreate(SlotId id) noexcept;
 
     /// A slot was released with the fast path disabled. It may have been handled already, or leased again.
     ReleaseAction released(SlotId id, Clock::time_point now) noexcept;
@@ -124,7 +125,8 @@ public:
 
     /// Allocates what set_limit() needs.
     void prepare_resize() { idle_order_.reserve(slots_.size()); }
-    /// Evicts the resources above the limit. After prepare_resize(), with the lock held in between.
+    /// Evicts the resources above the limit. After prepare_resize(), with the lock held in between. A closed pool only
+    /// keeps the limit for a reset.
     void set_limit(std::size_t limit, const ResizeOptions& options, Clock::time_point now) noexcept;
 
     /// Starts a new generation: idle resources are evicted, leased ones orphaned (no longer counted, to be interrupted,

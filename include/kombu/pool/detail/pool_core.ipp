@@ -119,7 +119,9 @@ KOMBU_POOL_INLINE PoolCore::CreateOutcome PoolCore::created(SlotId id, Clock::ti
     Slot& slot = slots_[id];
     assert(slot.state == SlotState::creating);
     if (closed_) {
-        free_slot(id);
+        --creating_;
+        ++closing_;
+        slot.state = SlotState::closing;
         return CreateOutcome::closed;
     }
     if (slot.generation != table_.generation()) {
@@ -143,14 +145,13 @@ KOMBU_POOL_INLINE void PoolCore::create_failed(SlotId id, Clock::time_point now)
     serve(now);
 }
 
-KOMBU_POOL_INLINE bool PoolCore::recreate(SlotId id, Clock::time_point now) noexcept {
+KOMBU_POOL_INLINE bool PoolCore::recreate(SlotId id) noexcept {
     Slot& slot = slots_[id];
-    table_.mark_vacant(table_.cell(id));
     if (slot.state == SlotState::orphaned || closed_) {
-        free_slot(id);
-        serve(now);
+        begin_discard(id);
         return false;
     }
+    table_.mark_vacant(table_.cell(id));
     assert(slot.state == SlotState::live);
     --live_;
     ++creating_;
@@ -223,6 +224,7 @@ KOMBU_POOL_INLINE void PoolCore::set_limit(std::size_t limit, const ResizeOption
                                            Clock::time_point now) noexcept {
     const bool shrinks = limit != 0 && (policy_.limit == 0 || limit < policy_.limit);
     policy_.limit = limit;
+    if (closed_) return;
     if (options.reset || (options.force && shrinks)) return reset(now);
     update_fast_path();
     if (over_limit() || limit == 0) {

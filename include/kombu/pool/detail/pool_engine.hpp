@@ -84,7 +84,7 @@ public:
     std::unique_ptr<ResizeParticipant> make_resize_participant(std::size_t limit, const ResizeOptions& options);
     void reset(bool close_pool) noexcept;
     void close() noexcept;
-    /// Waits until no slot of the closed pool is leased.
+    /// Waits until no slot of the closed pool is leased, or the pool is open again.
     /// \return the number of leases that are not back by the deadline
     std::size_t wait_for_leases(Deadline deadline);
     /// Closes the idle resources for which `predicate` returns true, and returns their number.
@@ -196,14 +196,19 @@ private:
     /// After a call of the user's functions, which may have forked.
     void check_process() const;
     /// Creates the resource of a reserved slot, or prepares that of a used one. False when it was orphaned meanwhile.
+    /// `start`: of the call.
     bool make_ready(const Decision& decision, SlotReservation& reservation, const Acquisition& acquisition,
-                    EngineRef& reference);
+                    Clock::time_point start, EngineRef& reference);
     /// Fills a reserved slot. Throws PoolClosed when the pool was closed meanwhile.
-    bool create(SlotReservation& reservation, const Acquisition& acquisition, EngineRef& reference);
+    bool create(SlotReservation& reservation, const Acquisition& acquisition, Clock::time_point start,
+                EngineRef& reference);
     std::shared_ptr<void> create_resource(const Acquisition& acquisition);
     std::shared_ptr<void> create_prepared(const Acquisition& acquisition);
     /// Prepares an existing resource, or replaces a dead one. False when the slot was orphaned meanwhile.
-    bool prepare(SlotReservation& reservation, const Acquisition& acquisition, EngineRef& reference);
+    bool prepare(SlotReservation& reservation, const Acquisition& acquisition, Clock::time_point start,
+                 EngineRef& reference);
+    /// The resource of a slot in state `closing` no longer exists.
+    void finish_closing(SlotReservation& reservation) noexcept;
     bool prepare_now(void* resource, const Acquisition& acquisition) const {
         return (acquisition.asynchronous && hooks_->has_async_prepare) || hooks_->prepare(resource, acquisition);
     }
@@ -215,7 +220,6 @@ private:
 
     void release_slow_path(SlotCell& cell, bool discard, bool unwinding) noexcept;
     void measure_use(SlotCell& cell) noexcept;
-    void report_leak_end(SlotCell& cell, std::int64_t since) noexcept;
     /// Closes the resource before its slot is vacant, so that the limit bounds the living resources at all times.
     void close_and_free(SlotCell& cell, CloseReason reason) noexcept;
     void on_slot_released(SlotId slot, std::unique_lock<std::mutex> lock) noexcept override;
@@ -231,7 +235,7 @@ private:
 
     /// Interrupts, then closes, what the core has evicted. Needs no memory. The caller keeps the engine alive.
     void close_evicted() noexcept;
-    void carry_out(PoolCore::Eviction eviction) noexcept;
+    void process_evictions(PoolCore::Eviction eviction) noexcept;
     /// A slot became vacant, or idle on a closed pool.
     void notify_drained() noexcept {
         if (drain_waiters_ != 0) drained_.notify_all();

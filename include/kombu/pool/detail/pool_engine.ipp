@@ -75,7 +75,8 @@ KOMBU_POOL_INLINE SlotCell* PoolEngine::acquire_slow_path(SlotCell* acquired, co
                 ? Decision{AcquireOutcome::use, std::exchange(acquired, nullptr)->id.load(std::memory_order_relaxed)}
                 : decide(acquisition, start, reference);
         SlotReservation reservation{*this, decision.slot};
-        if (make_ready(decision, reservation, acquisition, reference)) return commit(reservation, start, timed, site);
+        if (make_ready(decision, reservation, acquisition, start, reference))
+            return commit(reservation, start, timed, site);
     }
 }
 
@@ -98,6 +99,7 @@ KOMBU_POOL_INLINE SlotCell* PoolEngine::acquire_idle(const std::source_location&
         if (decision.outcome == AcquireOutcome::use) acquired = &table_.cell(decision.slot);
     }
     if (!acquired) return nullptr;
+    if (!has_no_hooks_) acquired->acquired_at.store(coarse_now(), std::memory_order_relaxed);
     reporter_.acquired_at_once();
     return record_acquire(*acquired, site);
 }
@@ -127,7 +129,7 @@ KOMBU_POOL_INLINE Decision PoolEngine::wait(std::unique_lock<std::mutex>& held, 
     reference.retain(*this);
     maintenance_.observe(core_, start);
     ThreadWaiter waiter{wakes_, start, acquisition.deadline};
-    Deadline serving_time = core_.serving_time(start);
+    Deadline serving_time = core_.serving_time(Clock::now());
     if (const Decision decision = core_.enqueue(waiter); decision.outcome != AcquireOutcome::none) return decision;
     for (;;) {
         held.unlock();
@@ -174,14 +176,16 @@ KOMBU_POOL_INLINE void PoolEngine::throw_limit_exceeded(std::unique_lock<std::mu
 }
 
 KOMBU_POOL_INLINE bool PoolEngine::make_ready(const Decision& decision, SlotReservation& reservation,
-                                              const Acquisition& acquisition, EngineRef& reference) {
+                                              const Acquisition& acquisition, Clock::time_point start,
+                                              EngineRef& reference) {
     SlotCell& cell = table_.cell(decision.slot);
     // Reports name the caller as the holder while it creates or prepares.
     cell.acquired_from.store(acquisition.site, std::memory_order_relaxed);
     cell.acquired_at.store(coarse_now(), std::memory_order_relaxed);
     try {
-        const bool ready = decision.outcome == AcquireOutcome::create ? create(reservation, acquisition, reference)
-                                                                      : prepare(reservation, acquisition, reference);
+        const bool ready = decision.outcome == AcquireOutcome::create
+                               ? create(reservation, acquisition, start, reference)
+                               : prepare(reservation, acquisition, start, reference);
         // A slot that a reset orphaned meanwhile is given up for another.
         return ready && (table_.is_current(cell) || !is_orphaned(decision.slot, reference));
     } catch (...) {
@@ -201,7 +205,7 @@ KOMBU_POOL_INLINE SlotCell* PoolEngine::commit(SlotReservation& reservation, Clo
 }
 
 KOMBU_POOL_INLINE bool PoolEngine::create(SlotReservation& reservation, const Acquisition& acquisition,
-                                          EngineRef& reference) {
+                                          Clock::time_point start, EngineRef& reference) {
     for (;;) {
         std::shared_ptr<void> resource = create_prepared(acquisition);
         check_process();
@@ -225,20 +229,21 @@ KOMBU_POOL_INLINE bool PoolEngine::create(SlotReservation& reservation, const Ac
             return true;
         }
         resource = std::move(resources_[slot]);
-        notify_drained();
         held.unlock();
         const bool closed = outcome == PoolCore::CreateOutcome::closed;
         close_resource(resource.get(), closed ? CloseReason::pool_closed : CloseReason::reset);
+        resource.reset();
+        check_process();
         if (closed) {
-            reservation.dismiss();
+            finish_closing(reservation);
             throw PoolClosed(reporter_.display_name() + ": closed while a " + hooks_->resource_name +
                              " was being created");
         }
         // Resets that come again and again do not prolong the call.
-        if (acquisition.deadline.expired()) {
-            resource.reset();
-            throw_limit_exceeded({table_.mutex(), std::defer_lock}, acquisition, Clock::now(), false);
-        }
+        if (!acquisition.deadline.expired()) continue;
+        if (acquisition.preloading)
+            throw Timeout(reporter_.display_name() + ": was reset during each create until the deadline", false);
+        throw_limit_exceeded({table_.mutex(), std::defer_lock}, acquisition, start, false);
     }
 }
 
@@ -279,21 +284,30 @@ KOMBU_POOL_INLINE std::shared_ptr<void> PoolEngine::create_prepared(const Acquis
 }
 
 KOMBU_POOL_INLINE bool PoolEngine::prepare(SlotReservation& reservation, const Acquisition& acquisition,
-                                           EngineRef& reference) {
+                                           Clock::time_point start, EngineRef& reference) {
     SlotCell& cell = table_.cell(reservation.slot());
     const bool usable = is_valid(cell) && prepare_now(resource_of(cell), acquisition);
     check_process();
     if (usable) return true;
-    close_resource(resource_of(cell), CloseReason::dead);
+    if (start == Clock::time_point{}) start = Clock::now();  // the fast path did not read the clock
     auto held = lock();
     reference.retain(*this);
     std::shared_ptr<void> dead = std::move(resources_[reservation.slot()]);
-    const bool still_ours = core_.recreate(reservation.slot(), now_if_waiting());
+    const bool still_ours = core_.recreate(reservation.slot());
     held.unlock();
-    dead.reset();
-    if (still_ours) return create(reservation, acquisition, reference);
-    reservation.dismiss();
+    close_resource(dead.get(), CloseReason::dead);
+    dead.reset();  // before the slot is free: it may close itself only now
+    check_process();
+    if (still_ours) return create(reservation, acquisition, start, reference);
+    finish_closing(reservation);
     return false;
+}
+
+KOMBU_POOL_INLINE void PoolEngine::finish_closing(SlotReservation& reservation) noexcept {
+    reservation.dismiss();
+    const auto held = lock();
+    core_.closed(reservation.slot(), now_if_waiting());
+    notify_drained();
 }
 
 KOMBU_POOL_INLINE bool PoolEngine::is_orphaned(SlotId slot, EngineRef& reference) {
@@ -329,25 +343,16 @@ KOMBU_POOL_INLINE std::shared_ptr<void> PoolEngine::detach(SlotCell& cell) noexc
 
 KOMBU_POOL_INLINE void PoolEngine::measure_use(SlotCell& cell) noexcept {
     const std::int64_t since = cell.acquired_at.load(std::memory_order_relaxed);
-    if (cell.leak_reported.load(std::memory_order_relaxed)) [[unlikely]]
-        report_leak_end(cell, since);
-    cell.acquired_at.store(0, std::memory_order_relaxed);
     const std::uint64_t uses = cell.uses.load(std::memory_order_relaxed);
+    if (cell.leaked_use.load(std::memory_order_relaxed) == uses) [[unlikely]] {
+        const auto now = Clock::now();
+        reporter_.leak_ended(MaintenancePolicy::lease_site(cell, now, now));
+    }
+    cell.acquired_at.store(0, std::memory_order_relaxed);
     const bool sampled = is_sampled(uses);
     if (since == 0 || (!sampled && !options_.observer)) return;
     const std::chrono::nanoseconds used{Clock::now().time_since_epoch().count() - since};
     reporter_.released(used, !sampled ? 0 : uses <= sampled_first ? 1 : sample_every);
-}
-
-KOMBU_POOL_INLINE void PoolEngine::report_leak_end(SlotCell& cell, std::int64_t since) noexcept {
-    cell.leak_reported.store(false, std::memory_order_relaxed);
-    const auto from = cell.acquired_from.load(std::memory_order_relaxed);
-    LeaseSite lease;
-    lease.age_is_exact = since != 0;
-    lease.age = Clock::now() - Clock::time_point{std::chrono::nanoseconds{since}};
-    lease.file = from.file_name();
-    lease.line = from.line();
-    reporter_.leak_ended(lease);
 }
 
 KOMBU_POOL_INLINE void PoolEngine::close_and_free(SlotCell& cell, CloseReason reason) noexcept {
@@ -381,6 +386,7 @@ KOMBU_POOL_INLINE void PoolEngine::on_slot_released(SlotId slot, std::unique_loc
         if (word) futex_wake(std::exchange(word, nullptr));
         close_resource(resource.get(), reason);
         resource.reset();
+        if (!is_of_this_process()) return;
         held.lock();
         core_.closed(slot, now_if_waiting());
     }
@@ -411,9 +417,10 @@ KOMBU_POOL_INLINE void PoolEngine::reset(bool close_pool) noexcept {
     if (close_pool) core_.close();  // tells the waiters
     if (reopens) core_.reopen();
     core_.reset(now_if_waiting());
+    notify_drained();  // calls that wait for leases end when the pool is open again
     held.unlock();
     close_evicted();
-    if (!reopens || !needs_background_maintenance()) return;
+    if (!reopens || !needs_background_maintenance() || !is_of_this_process()) return;
     maintenance_thread().remove(*this);  // unless it has noticed already that the pool was closed
     try {
         maintenance_thread().add(*this, maintenance_.period());
@@ -435,7 +442,7 @@ KOMBU_POOL_INLINE std::size_t PoolEngine::wait_for_leases(Deadline deadline) {
     auto held = lock();
     reference.retain(*this);
     ++drain_waiters_;
-    const auto drained = [this] { return core_.outstanding() == 0; };
+    const auto drained = [this] { return core_.outstanding() == 0 || !core_.closed(); };
     if (deadline.is_never())
         drained_.wait(held, drained);
     else
@@ -460,6 +467,7 @@ KOMBU_POOL_INLINE std::size_t PoolEngine::evict_if(const std::function<bool(void
             release_slot(cell);
             throw;
         }
+        check_process();
         if (!matches) {
             release_slot(cell);
             continue;
@@ -494,11 +502,11 @@ KOMBU_POOL_INLINE PoolStats PoolEngine::stats() const {
 }
 
 KOMBU_POOL_INLINE void PoolEngine::close_evicted() noexcept {
-    carry_out(PoolCore::Eviction::interrupt);
-    carry_out(PoolCore::Eviction::close);
+    process_evictions(PoolCore::Eviction::interrupt);
+    if (is_of_this_process()) process_evictions(PoolCore::Eviction::close);
 }
 
-KOMBU_POOL_INLINE void PoolEngine::carry_out(PoolCore::Eviction eviction) noexcept {
+KOMBU_POOL_INLINE void PoolEngine::process_evictions(PoolCore::Eviction eviction) noexcept {
     auto held = lock();
     for (SlotId slot = 0; slot < core_.slots(); ++slot) {
         if (core_.eviction(slot) != eviction) continue;
@@ -508,6 +516,7 @@ KOMBU_POOL_INLINE void PoolEngine::carry_out(PoolCore::Eviction eviction) noexce
             held.unlock();
             hooks_->interrupt(resource.get());
             resource.reset();
+            if (!is_of_this_process()) return;
             held.lock();
         } else {
             resources_[slot].reset();
@@ -515,6 +524,7 @@ KOMBU_POOL_INLINE void PoolEngine::carry_out(PoolCore::Eviction eviction) noexce
             held.unlock();
             close_resource(resource.get(), reason);
             resource.reset();
+            if (!is_of_this_process()) return;
             held.lock();
             core_.closed(slot, now_if_waiting());
         }

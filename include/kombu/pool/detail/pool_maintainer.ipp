@@ -25,6 +25,7 @@ KOMBU_POOL_INLINE void PoolMaintainer::warm_up(std::size_t count, Deadline deadl
                 throw PoolClosed(engine_.reporter_.display_name() + ": warm_up on a closed pool");
             if (engine_.core_.live() >= count) return;
             if (engine_.core_.used() < count) decision = engine_.core_.reserve_for_preload(false);
+            if (decision.outcome == AcquireOutcome::no_memory) throw std::bad_alloc{};
             // No capacity: the pool is at its limit, or other callers are creating.
             if (decision.outcome != AcquireOutcome::create && engine_.core_.creating() == 0) return;
         }
@@ -57,9 +58,11 @@ KOMBU_POOL_INLINE void PoolMaintainer::run(Clock::time_point now) {
     engine_.close_evicted();
 
     for (const LeaseSite& leak : plan.leaks) engine_.reporter_.leaked(leak);
-    for (const SlotId slot : plan.keep_alive) keep_alive(slot, now);
+    // The factory's functions may have forked.
+    for (const SlotId slot : plan.keep_alive)
+        if (engine_.is_of_this_process()) keep_alive(slot, now);
     for (std::size_t i = 0; i < plan.preload; ++i)
-        if (!preload_one(now)) break;
+        if (!engine_.is_of_this_process() || !preload_one(now)) break;
 }
 
 KOMBU_POOL_INLINE void PoolMaintainer::keep_alive(SlotId slot, Clock::time_point now) {
@@ -82,7 +85,7 @@ KOMBU_POOL_INLINE void PoolMaintainer::keep_alive(SlotId slot, Clock::time_point
 KOMBU_POOL_INLINE void PoolMaintainer::create_idle(SlotId slot, const Acquisition& acquisition) {
     PoolEngine::EngineRef reference;
     PoolEngine::SlotReservation reservation{engine_, slot};  // makes it available at the end
-    engine_.create(reservation, acquisition, reference);
+    engine_.create(reservation, acquisition, Clock::now(), reference);
 }
 
 KOMBU_POOL_INLINE bool PoolMaintainer::preload_one(Clock::time_point now) {

@@ -19,6 +19,10 @@ KOMBU_POOL_INLINE void lock_all(ResizeParticipants& participants) {
 
 KOMBU_POOL_INLINE PoolResizeParticipant::~PoolResizeParticipant() {
     if (!retained_) return;
+    if (!engine_.is_of_this_process()) {
+        if (lock_.owns_lock()) lock_.release();
+        return;
+    }
     if (!lock_.owns_lock()) lock_.lock();
     engine_.drop_reference(std::move(lock_));
 }
@@ -39,7 +43,6 @@ KOMBU_POOL_INLINE void PoolResizeParticipant::check() {
 }
 
 KOMBU_POOL_INLINE void PoolResizeParticipant::apply() noexcept {
-    if (engine_.core_.closed()) return;
     engine_.limit_.store(limit_, std::memory_order_relaxed);
     engine_.core_.set_limit(limit_, options_, engine_.now_if_waiting());
 }

@@ -3,7 +3,7 @@
 
 #include <kombu/config.hpp>
 #include <kombu/detail/process.hpp>
-#include <kombu/pool/detail/thread_block.hpp>
+#include <kombu/pool/detail/thread_cache.hpp>
 
 #include <algorithm>
 #include <array>
@@ -34,7 +34,7 @@ struct alignas(64) SlotCell {
     std::atomic<std::source_location> acquired_from{};  ///< where the last lease was acquired
     std::atomic<SlotId> id{0};
     std::atomic<bool> close_on_release{false};  ///< its release notifies the listener
-    std::atomic<bool> leak_reported{false};     ///< the end of the lease is reported too
+    std::atomic<std::uint64_t> leaked_use{0};   ///< the number of the last lease that was reported as a leak
 };
 static_assert(sizeof(SlotCell) == 64);
 
@@ -91,14 +91,14 @@ public:
     /// Leases an idle slot. Null when none is idle or the fast path is disabled.
     SlotCell* try_acquire() noexcept {
         const std::uint64_t idle = word_.load(std::memory_order_acquire);
-        ThreadBlock* const block = thread_block;
-        if (block) [[likely]] {
-            const RecentSlots& recent = block->recent_slots[bucket_];
+        ThreadCache* const cache = thread_cache;
+        if (cache) [[likely]] {
+            const RecentSlots& recent = cache->recent_slots[bucket_];
             if (recent.idle == idle) [[likely]]
                 if (SlotCell* cell = recent.cells[0]; try_lease(*cell, idle)) [[likely]]
                     return cell;
         }
-        return try_acquire_other(block, idle);
+        return try_acquire_other(cache, idle);
     }
 
     /// Releases a slot. False: the caller must call notify_listener(), and may touch nothing else of the pool unless it
@@ -106,8 +106,8 @@ public:
     KOMBU_ALWAYS_INLINE bool release(SlotCell& cell) noexcept {
         const std::uint64_t idle = cell.word.load(std::memory_order_relaxed) - (leased_state - idle_state);
         const bool closes = cell.close_on_release.load(std::memory_order_relaxed);
-        ThreadBlock* const block = thread_block;
-        if (!block || block->recent_slots[bucket_].cells[0] != &cell || block->recent_slots[bucket_].idle != idle)
+        ThreadCache* const cache = thread_cache;
+        if (!cache || cache->recent_slots[bucket_].cells[0] != &cell || cache->recent_slots[bucket_].idle != idle)
             [[unlikely]]
             remember_recent(cell, idle);
         if (process.membarrier.load(std::memory_order_relaxed)) [[likely]] {
@@ -131,7 +131,7 @@ public:
 
     /// The next try_acquire() of this thread starts from the lowest slot.
     void forget_recent() noexcept {
-        if (ThreadBlock* const block = thread_block) block->recent_slots[bucket_].idle = RecentSlots::no_generation;
+        if (ThreadCache* const cache = thread_cache) cache->recent_slots[bucket_].idle = RecentSlots::no_generation;
     }
 
     /// Whether the lease of this slot belongs to the present generation.
@@ -185,19 +185,19 @@ public:
 
     /// Leases the slot that this thread released last, of those it remembers that are idle.
     SlotCell* try_claim_recent() noexcept {
-        const ThreadBlock* const block = thread_block;
+        const ThreadCache* const cache = thread_cache;
         const std::uint64_t idle = word_of(generation(), idle_state);
-        if (!block || block->recent_slots[bucket_].idle != idle) return nullptr;
-        for (SlotCell* cell : block->recent_slots[bucket_].cells)
+        if (!cache || cache->recent_slots[bucket_].idle != idle) return nullptr;
+        for (SlotCell* cell : cache->recent_slots[bucket_].cells)
             if (cell && cell->word.load(std::memory_order_seq_cst) == idle && try_lease(*cell, idle)) return cell;
         return nullptr;
     }
 
     /// 0 for the slot that this thread released last, 1 for the one before, and so on.
     std::ptrdiff_t recency(const SlotCell& cell) const noexcept {
-        const ThreadBlock* const block = thread_block;
-        if (!block) return 0;
-        const RecentSlots& recent = block->recent_slots[bucket_];
+        const ThreadCache* const cache = thread_cache;
+        if (!cache) return 0;
+        const RecentSlots& recent = cache->recent_slots[bucket_];
         return std::find(recent.cells.begin(), recent.cells.end(), &cell) - recent.cells.begin();
     }
 
@@ -245,10 +245,10 @@ private:
         return word_.load(std::memory_order_seq_cst) == idle;
     }
 
-    KOMBU_NOINLINE SlotCell* try_acquire_other(ThreadBlock* block, std::uint64_t idle) noexcept {
+    KOMBU_NOINLINE SlotCell* try_acquire_other(ThreadCache* cache, std::uint64_t idle) noexcept {
         if ((idle & state_mask) != idle_state) return nullptr;
-        if (block && block->recent_slots[bucket_].idle == idle) {
-            for (SlotCell* cell : block->recent_slots[bucket_].cells)
+        if (cache && cache->recent_slots[bucket_].idle == idle) {
+            for (SlotCell* cell : cache->recent_slots[bucket_].cells)
                 if (cell && try_lease(*cell, idle)) return cell;
         }
         const SlotId slots = size();
@@ -260,9 +260,9 @@ private:
     }
 
     KOMBU_NOINLINE void remember_recent(SlotCell& cell, std::uint64_t idle) noexcept {
-        ThreadBlock* const block = this_thread_block();
-        if (!block) return;
-        RecentSlots& recent = block->recent_slots[bucket_];
+        ThreadCache* const cache = this_thread_cache();
+        if (!cache) return;
+        RecentSlots& recent = cache->recent_slots[bucket_];
         if (recent.idle != idle) recent = {idle, {}};
         const auto found = std::find(recent.cells.begin(), recent.cells.end(), &cell);
         const auto last = found == recent.cells.end() ? std::prev(found) : found;

@@ -21,7 +21,7 @@ KOMBU_POOL_INLINE SlotTable& SlotTable::obtain(SlotListener* listener) {
     if (table) tables.free.store(table->next_free_, std::memory_order_relaxed);
     tables.unlock();
     if (!table) {
-        table = new SlotTable{tables.count.fetch_add(1, std::memory_order_relaxed) % ThreadBlock::recent_tables};
+        table = new SlotTable{tables.count.fetch_add(1, std::memory_order_relaxed) % ThreadCache::recent_tables};
         SlotTable* head = tables.all.load(std::memory_order_relaxed);
         do table->next_of_all_ = head;
         while (!tables.all.compare_exchange_weak(head, table, std::memory_order_release, std::memory_order_relaxed));
@@ -53,7 +53,7 @@ KOMBU_POOL_INLINE SlotId SlotTable::add() {
         chunks_[chunk].store(new SlotCell[first_chunk << chunk], std::memory_order_release);
     SlotCell& added = cell(id);
     added.id.store(id, std::memory_order_relaxed);
-    added.leak_reported.store(false, std::memory_order_relaxed);
+    added.leaked_use.store(0, std::memory_order_relaxed);
     added.uses.store(0, std::memory_order_relaxed);
     added.acquired_at.store(0, std::memory_order_relaxed);
     added.released_at.store(0, std::memory_order_relaxed);

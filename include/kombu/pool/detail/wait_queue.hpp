@@ -22,9 +22,9 @@ struct Decision {
 /// A caller in the queue. The caller owns it; PoolCore only links it.
 class KOMBU_EXPORT Waiter {
 public:
-    /// `may_be_busy`: it may take long to react to a notification, since its event loop may be busy.
-    Waiter(Clock::time_point since, Clock::time_point deadline, bool may_be_busy = false) noexcept
-        : since_(since), deadline_(deadline), may_be_busy_(may_be_busy) {}
+    /// `may_be_unresponsive`: it may take long to react to a notification, since its event loop may be busy.
+    Waiter(Clock::time_point since, Clock::time_point deadline, bool may_be_unresponsive = false) noexcept
+        : since_(since), deadline_(deadline), may_be_unresponsive_(may_be_unresponsive) {}
     Waiter(const Waiter&) = delete;
     Waiter& operator=(const Waiter&) = delete;
 
@@ -44,7 +44,7 @@ private:
     friend class PoolCore;
     const Clock::time_point since_;
     const Clock::time_point deadline_;
-    const bool may_be_busy_;
+    const bool may_be_unresponsive_;
     Waiter* next_ = nullptr;
     Waiter* previous_ = nullptr;
     bool queued_ = false;
@@ -57,7 +57,7 @@ public:
     std::size_t size() const noexcept { return size_; }
     bool empty() const noexcept { return head_ == nullptr; }
     Waiter* front() const noexcept { return head_; }
-    bool may_be_busy() const noexcept { return busy_ != 0; }
+    bool may_be_unresponsive() const noexcept { return unresponsive_ != 0; }
 
     void push(Waiter& waiter) noexcept {
         assert(!waiter.queued_);
@@ -67,7 +67,7 @@ public:
         tail_ = &waiter;
         waiter.queued_ = true;
         ++size_;
-        busy_ += waiter.may_be_busy_ ? 1 : 0;
+        unresponsive_ += waiter.may_be_unresponsive_ ? 1 : 0;
     }
 
     void remove(Waiter& waiter) noexcept {
@@ -76,14 +76,14 @@ public:
         (waiter.next_ ? waiter.next_->previous_ : tail_) = waiter.previous_;
         waiter.queued_ = false;
         --size_;
-        busy_ -= waiter.may_be_busy_ ? 1 : 0;
+        unresponsive_ -= waiter.may_be_unresponsive_ ? 1 : 0;
     }
 
 private:
     Waiter* head_ = nullptr;
     Waiter* tail_ = nullptr;
     std::size_t size_ = 0;
-    std::size_t busy_ = 0;
+    std::size_t unresponsive_ = 0;
 };
 
 }  // namespace kombu::detail

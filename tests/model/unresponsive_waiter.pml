@@ -7,6 +7,7 @@
  * breaks the protocol:
  *   NO_SERVING    a newcomer that may not overtake does not have the slots handed out to the waiters
  *   NO_TIMER      a caller that queues behind such a waiter does not have them handed out when the window has passed
+ *   EARLY_TIMER   it does so when a time of its own has passed, which may be before the waiter's window has
  */
 #ifndef THREADS
 #define THREADS 3
@@ -15,7 +16,7 @@
 #define CYCLES 2
 #endif
 #define SLOTS 2
-#define BUSY THREADS            /* the number of the waiter that does not run */
+#define UNRESPONSIVE THREADS            /* the number of the waiter that does not run */
 #define NOBODY (THREADS + 1)
 
 byte idle = 0;                  /* slots that are idle; two are leased at first, by nobody of these */
@@ -77,7 +78,11 @@ proctype caller(byte u) {
             do
             :: atomic { granted[u] -> granted[u] = false; break }
 #ifndef NO_TIMER
+#ifdef EARLY_TIMER
+            :: atomic { timer -> timer = false; serve() }
+#else
             :: atomic { timer && window_passed -> timer = false; serve() }
+#endif
 #endif
             :: atomic { notified == u ->
                     notified = NOBODY;
@@ -117,7 +122,7 @@ proctype clock() { window_passed = true }
 
 init {
     atomic {
-        queue[0] = BUSY; queued = 1;
+        queue[0] = UNRESPONSIVE; queued = 1;
         byte i;
         for (i : 1 .. SLOTS) { run holder() }
         for (i : 0 .. THREADS - 1) { run caller(i) }

@@ -48,7 +48,7 @@ private:
 
 /// What a thread keeps for all pools of the process. On the heap: a shared object with more than some 500 bytes of
 /// initial-exec thread-local variables cannot be loaded at run time.
-struct ThreadBlock {
+struct ThreadCache {
     static constexpr std::size_t recent_tables = 8;
 
     const char* exception_globals = nullptr;
@@ -57,41 +57,41 @@ struct ThreadBlock {
 };
 
 /// One for each thread, whether code of the library or of the program uses it: acquire is inline, release may not be.
-KOMBU_FAST_TLS KOMBU_ONE_PER_PROCESS constinit thread_local ThreadBlock* thread_block = nullptr;
+KOMBU_FAST_TLS KOMBU_ONE_PER_PROCESS constinit thread_local ThreadCache* thread_cache = nullptr;
 
-/// Makes the block of this thread. Null when there is no memory for it.
-KOMBU_NOINLINE inline ThreadBlock* make_thread_block() noexcept {
-    auto* const created = new (std::nothrow) ThreadBlock;
+/// Makes the cache of this thread. Null when there is no memory for it.
+KOMBU_NOINLINE inline ThreadCache* make_thread_cache() noexcept {
+    auto* const created = new (std::nothrow) ThreadCache;
     if (!created) return nullptr;
-    // Keeps the shared object of this code loaded until the thread has ended. Also while the thread ends, a block that
+    // Keeps the shared object of this code loaded until the thread has ended. Also while the thread ends, a cache that
     // is made again is freed.
-    const auto free_block = [](void* block) {
-        thread_block = nullptr;
-        delete static_cast<ThreadBlock*>(block);
+    const auto free_cache = [](void* cache) {
+        thread_cache = nullptr;
+        delete static_cast<ThreadCache*>(cache);
     };
-    if (abi::__cxa_thread_atexit(free_block, created, &__dso_handle) != 0) {
+    if (abi::__cxa_thread_atexit(free_cache, created, &__dso_handle) != 0) {
         delete created;
         return nullptr;
     }
     created->exception_globals = reinterpret_cast<const char*>(abi::__cxa_get_globals());
-    return thread_block = created;
+    return thread_cache = created;
 }
 
-/// The block of this thread. Null when there is no memory for it.
-inline ThreadBlock* this_thread_block() noexcept {
-    ThreadBlock* const block = thread_block;
-    return block ? block : make_thread_block();
+/// The cache of this thread. Null when there is no memory for it.
+inline ThreadCache* this_thread_cache() noexcept {
+    ThreadCache* const cache = thread_cache;
+    return cache ? cache : make_thread_cache();
 }
 
 /// std::uncaught_exceptions(), which is two calls through two libraries, as one load. Where the number is belongs to
 /// the Itanium C++ ABI (2.2.2): behind a pointer in what __cxa_get_globals() returns, the same for the life of a
 /// thread.
 inline int uncaught_exceptions() noexcept {
-    const ThreadBlock* const block = this_thread_block();
-    if (!block) [[unlikely]]
+    const ThreadCache* const cache = this_thread_cache();
+    if (!cache) [[unlikely]]
         return std::uncaught_exceptions();
     unsigned count = 0;
-    std::memcpy(&count, block->exception_globals + sizeof(void*), sizeof count);
+    std::memcpy(&count, cache->exception_globals + sizeof(void*), sizeof count);
     return static_cast<int>(count);
 }
 
