@@ -139,8 +139,8 @@ async::Operation<std::vector<std::exception_ptr>> AmqpChannel::basic_publish_all
     try {
         Session& session = connection_->session();
         if (!connection_->confirms()) check_async_errors();
+        co_await connection_->await_unblocked(deadline);
         AmqpConnection::Driver::RequestScope request = connection_->begin_request();
-        if (session.blocked()) co_await connection_->run(await_unblocked(session, deadline), deadline);
         std::vector<std::uint64_t> numbers(messages.size(), 0);
         for (std::size_t i = 0; i < messages.size(); ++i) {
             try {

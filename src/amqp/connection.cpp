@@ -62,10 +62,17 @@ void AmqpConnection::check_open() const {
 }
 
 async::Operation<std::shared_ptr<TransportChannel>> AmqpConnection::open_channel(Deadline deadline) {
+    co_await await_unblocked(deadline);
     Driver::RequestScope request = begin_request();
     auto channel = session_.new_channel();
     co_await run(amqp::open_channel(session_, channel, confirms_), deadline, std::move(request));
     co_return std::make_shared<AmqpChannel>(shared_from_this(), std::move(channel));
+}
+
+async::Operation<> AmqpConnection::await_unblocked(Deadline deadline) {
+    Driver::RequestScope request = begin_request();
+    if (session_.blocked())
+        co_await driver_.run(amqp::await_unblocked(session_, deadline), deadline, std::move(request));
 }
 
 bool AmqpConnection::is_alive() noexcept try {

@@ -4,11 +4,15 @@
 #include <kombu/detail/periodic_thread.hpp>
 #include <kombu/transport.hpp>
 
+#include "amqp/operations.hpp"
 #include "amqp/session.hpp"
 #include "net/session_driver.hpp"
 #include "net/stream.hpp"
 
 #include <memory>
+#include <optional>
+#include <string>
+#include <type_traits>
 #include <utility>
 
 namespace kombu::amqp {
@@ -31,6 +35,7 @@ public:
 
     async::Operation<std::shared_ptr<TransportChannel>> open_channel(Deadline deadline) override;
     bool is_open() const noexcept override { return stream_.is_open() && !session_.failed(); }
+    std::optional<std::string> failure_reason() const override { return session_.failure_reason(); }
     bool is_alive() noexcept override;
     async::Operation<> close(Deadline deadline) override;
     void abandon() noexcept override;
@@ -41,8 +46,9 @@ public:
 
     template <class T>
     async::Operation<T> run(async::Operation<T> operation, Deadline deadline) {
-        check_open();
-        return driver_.run(std::move(operation), deadline);
+        Driver::RequestScope request = begin_request();
+        if (session_.blocked()) return run_when_unblocked(std::move(operation), deadline, std::move(request));
+        return driver_.run(std::move(operation), deadline, std::move(request));
     }
     template <class T>
     async::Operation<T> run(async::Operation<T> operation, Deadline deadline, Driver::RequestScope request) {
@@ -53,6 +59,8 @@ public:
         check_open();
         return Driver::RequestScope{driver_};
     }
+    /// Waits until the broker reads again. Throws Timeout otherwise; the connection stays.
+    async::Operation<> await_unblocked(Deadline deadline);
     Driver& driver() noexcept { return driver_; }
     net::SessionLock& session_lock() noexcept { return driver_.session_lock(); }
     bool try_send() noexcept;
@@ -68,6 +76,18 @@ public:
     void run() noexcept override;
 
 private:
+    /// A blocked broker does not read: a request whose reply does not come would cost the connection. So nothing is
+    /// sent while it is blocked, and the connection stays when the deadline passes.
+    template <class T>
+    async::Operation<T> run_when_unblocked(async::Operation<T> operation, Deadline deadline,
+                                           Driver::RequestScope request) {
+        co_await driver_.run(amqp::await_unblocked(session_, deadline), deadline, std::move(request));
+        if constexpr (std::is_void_v<T>)
+            co_await driver_.run(std::move(operation), deadline);
+        else
+            co_return co_await driver_.run(std::move(operation), deadline);
+    }
+
     net::Stream stream_;
     Session session_;
     Driver driver_;

@@ -33,8 +33,7 @@ async::Operation<> await_unblocked(Session& session, Deadline until) {
         const bool in_time = co_await async::AwaitInput{until};
         session.check();
         if (!in_time && session.blocked())
-            throw Timeout(session.peer() + ": the message was not sent: the broker is blocked: " + *session.blocked(),
-                          false);
+            throw Timeout(session.peer() + ": nothing was sent: the broker is blocked: " + *session.blocked(), false);
     }
 }
 

@@ -102,6 +102,7 @@ public:
     std::shared_ptr<ChannelState> new_channel();
     /// The broker's reason while it accepts no messages (low on memory or disk).
     const std::optional<std::string>& blocked() const noexcept { return blocked_; }
+    std::string silence_reason() const { return blocked_ ? ": the broker is blocked: " + *blocked_ : std::string{}; }
 
 private:
     void on_frame(const Frame& frame);

@@ -25,8 +25,9 @@ namespace kombu::net {
 /// * `output()`: the bytes to send next.
 /// * `input_space()`, `input_added(n)`: the buffer for received bytes, and their processing, which throws
 ///   ConnectionError for invalid data.
-/// * `fail(error)`, `failed()`, `check()`: ends the session with an error, tells whether it has failed, throws that
-///   error.
+/// * `fail(error)`, `fail_by_user(error)`, `failed()`, `check()`: ends the session with an error, tells whether it has
+///   failed, throws that error.
+/// * `silence_reason()`: what the peer has said about why it does not answer, for the end of an error's text.
 /// * `is_idle()`: whether neither side owes the other anything, also within a request.
 /// * `next_heartbeat()`: when to call `tick(now)`, which appends a heartbeat to the output when one is due, and throws
 ///   when the peer has been silent for too long.
@@ -52,8 +53,7 @@ public:
         ~RequestScope() {
             if (!driver_) return;
             const bool started = driver_->bytes_sent_ != sent_ || driver_->session_.output().size() != pending_;
-            if (started && !driver_->session_.is_idle())
-                driver_->fail(ConnectionError(driver_->stream_.peer() + ": cancelled in the middle of a request"));
+            if (started && !driver_->session_.is_idle()) driver_->end_by_cancellation();
             driver_->lock_.unlock();
         }
         void end() noexcept {
@@ -81,7 +81,8 @@ public:
             while (!operation.resume({.read = input})) {
                 const Deadline operation_deadline = operation.wait().until;
                 input = co_await transfer_bytes(true, std::min(operation_deadline, deadline));
-                if (!input && operation_deadline > deadline) throw Timeout(stream_.peer() + ": no answer in time");
+                if (!input && operation_deadline > deadline)
+                    throw Timeout(stream_.peer() + ": no answer in time" + session_.silence_reason());
             }
             // The output of the last step is sent even when it threw: it may be the reply to a close.
             if (!write()) co_await transfer_bytes(false, deadline);
@@ -163,6 +164,10 @@ private:
 
     void fail(const ConnectionError& error) noexcept {
         session_.fail(error);
+        stream_.close();
+    }
+    void end_by_cancellation() {
+        session_.fail_by_user(ConnectionError(stream_.peer() + ": cancelled in the middle of a request"));
         stream_.close();
     }
 

@@ -8,6 +8,7 @@
 #include "redis/context.hpp"
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 
@@ -29,6 +30,7 @@ public:
 
     async::Operation<std::shared_ptr<TransportChannel>> open_channel(Deadline deadline) override;
     bool is_open() const noexcept override { return stream_.is_open() && !context_.session.failed(); }
+    std::optional<std::string> failure_reason() const override { return context_.session.failure_reason(); }
     bool is_alive() noexcept override;
     async::Operation<> close(Deadline deadline) override;
     void abandon() noexcept override;

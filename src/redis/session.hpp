@@ -80,6 +80,7 @@ public:
     std::size_t outstanding_replies() const noexcept { return expected_replies_.size(); }
 
     /// Whether client-side caching is on: the server reports changes of keys that were read after CLIENT CACHING YES.
+    std::string silence_reason() const { return {}; }
     bool is_tracking() const noexcept { return tracking_; }
     void set_tracking(bool on) noexcept { tracking_ = on; }
     BindingCache& bindings() noexcept { return bindings_; }

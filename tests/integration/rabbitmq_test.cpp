@@ -130,17 +130,24 @@ TEST_CASE("a publish with retry succeeds although the broker closes its connecti
     for (int i = 0; i < 20; ++i) CHECK_NOTHROW(producer.publish(2, {.routing_key = unique("nobody"), .retry = true}));
 }
 
+namespace {
+
+struct MemoryAlarm {
+    MemoryAlarm() { in_broker("rabbit_alarm:set_alarm({{resource_limit, memory, node()}, []})"); }
+    MemoryAlarm(const MemoryAlarm&) = delete;
+    MemoryAlarm& operator=(const MemoryAlarm&) = delete;
+    ~MemoryAlarm() { in_broker("rabbit_alarm:clear_alarm({resource_limit, memory, node()})"); }
+};
+
+}  // namespace
+
 TEST_CASE("a memory alarm makes publishing time out, and ends", "[rabbitmq][blocked]") {
-    struct Alarm {
-        Alarm() { in_broker("rabbit_alarm:set_alarm({{resource_limit, memory, node()}, []})"); }
-        ~Alarm() { in_broker("rabbit_alarm:clear_alarm({resource_limit, memory, node()})"); }
-    };
     Connection connection{broker_url()};
     Producer producer{connection};
     const PublishOptions nobody{.routing_key = unique("nobody"), .timeout = 500ms};
     producer.publish(1, nobody);
     {
-        const Alarm alarm;
+        const MemoryAlarm alarm;
         try {
             producer.publish(2, nobody);
             FAIL("published under a memory alarm");
@@ -158,6 +165,45 @@ TEST_CASE("a memory alarm makes publishing time out, and ends", "[rabbitmq][bloc
             return false;
         }
     }));
+}
+
+TEST_CASE("under a memory alarm every timeout says so, and the pool keeps its connection", "[rabbitmq][blocked]") {
+    pools::Connections connections{{.limit = 1}};
+    pools::Producers producers{{.limit = 1, .connections = &connections}};
+    const Connection broker{broker_url()};
+    Topology topology{"direct"};
+    const auto blocked = [](auto call) {
+        try {
+            call();
+            return std::string{"the call succeeded"};
+        } catch (const Timeout& error) {
+            return std::string{error.what()};
+        }
+    };
+    const PublishOptions nobody{.routing_key = unique("nobody"), .timeout = 200ms};
+    producers[broker].acquire()->publish(1, nobody);
+    Connection own{broker_url()};
+    Channel channel = own.default_channel();
+    {
+        const MemoryAlarm alarm;
+        for (int i = 0; i < 4; ++i)
+            CHECK_THAT(blocked([&] { producers[broker].acquire()->publish(2, nobody); }), Contains("blocked"));
+        CHECK_THAT(blocked([&] { Producer{own}.publish(2, nobody); }), Contains("blocked"));
+        CHECK_THAT(blocked([&] { channel.declare(topology.queue, 200ms); }), Contains("blocked"));
+        CHECK_THAT(blocked([&] { (void)channel.basic_get(topology.queue.name(), false, {}, 200ms); }),
+                   Contains("blocked"));
+        CHECK(own.connected());
+    }
+    CHECK(eventually([&] {
+        try {
+            producers[broker].acquire()->publish(3, nobody);
+            return true;
+        } catch (const Timeout&) {
+            return false;
+        }
+    }));
+    CHECK(connections[broker].stats().connections_lost == 0);
+    CHECK(connections[broker].stats().connect.total() == 1);
 }
 
 TEST_CASE("ChannelLimitExceeded when the broker allows no more channels", "[rabbitmq][channel]") {

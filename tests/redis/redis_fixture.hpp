@@ -3,13 +3,13 @@
 
 #include "support/broker.hpp"
 #include "support/catch.hpp"
+#include "support/log_capture.hpp"
 #include "support/messaging_fixture.hpp"
 #include "support/raw_redis.hpp"
 
 #include <kombu/kombu.hpp>
 
 #include <chrono>
-#include <mutex>
 #include <string>
 #include <utility>
 
@@ -34,28 +34,6 @@ struct Prefixed {
     }
     std::size_t unacked_count() { return (*this)({"HLEN", "unacked"}).get<std::size_t>(); }
     std::size_t length(const std::string& list) { return (*this)({"LLEN", list}).get<std::size_t>(); }
-};
-
-/// Captures what the library logs during its lifetime.
-class LogCapture {
-public:
-    LogCapture() {
-        kombu::set_logger([this](kombu::LogLevel, std::string_view text) {
-            const std::lock_guard lock{mutex_};
-            text_ += std::string{text} + '\n';
-        });
-    }
-    LogCapture(const LogCapture&) = delete;
-    LogCapture& operator=(const LogCapture&) = delete;
-    ~LogCapture() { kombu::set_logger({}); }
-    std::string text() const {
-        const std::lock_guard lock{mutex_};
-        return text_;
-    }
-
-private:
-    mutable std::mutex mutex_;
-    std::string text_;
 };
 
 inline const std::string separator = "\x06\x16";

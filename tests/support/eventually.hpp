@@ -4,13 +4,18 @@
 #include <chrono>
 #include <thread>
 
-/// Waits until the condition holds. Returns false when it does not hold after ten seconds.
+/// Waits until the condition holds. Returns false when it does not hold in time.
 template <class Condition>
-bool eventually(Condition condition) {
-    const auto end = std::chrono::steady_clock::now() + std::chrono::seconds{10};
+bool eventually(Condition condition, std::chrono::seconds timeout = std::chrono::seconds{10}) {
+    const auto begin = std::chrono::steady_clock::now();
     while (!condition()) {
-        if (std::chrono::steady_clock::now() > end) return false;
-        std::this_thread::yield();
+        const auto waited = std::chrono::steady_clock::now() - begin;
+        if (waited > timeout) return false;
+        // What takes long is not slowed down by this loop.
+        if (waited < std::chrono::milliseconds{100})
+            std::this_thread::yield();
+        else
+            std::this_thread::sleep_for(std::chrono::milliseconds{2});
     }
     return true;
 }

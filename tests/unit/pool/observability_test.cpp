@@ -2,9 +2,8 @@
 // Statistics, reports, the observer and the log.
 #include "support/catch.hpp"
 #include "support/eventually.hpp"
+#include "support/log_capture.hpp"
 #include "support/scripted_factory.hpp"
-
-#include <kombu/log.hpp>
 
 #include <future>
 #include <mutex>
@@ -49,26 +48,6 @@ private:
     std::vector<std::string> events_;
 };
 using Events = std::vector<std::string>;
-
-/// Captures what is logged during its lifetime.
-class LogCapture {
-public:
-    LogCapture() {
-        kombu::set_logger([this](kombu::LogLevel level, std::string_view text) {
-            std::lock_guard lock{mutex_};
-            lines_.push_back((level == kombu::LogLevel::warning ? "warning: " : "") + std::string{text});
-        });
-    }
-    ~LogCapture() { kombu::set_logger({}); }
-    std::vector<std::string> lines() {
-        std::lock_guard lock{mutex_};
-        return lines_;
-    }
-
-private:
-    std::mutex mutex_;
-    std::vector<std::string> lines_;
-};
 
 std::string limit_error(Pool& pool, const kombu::AcquireOptions& options) {
     try {
