@@ -30,8 +30,9 @@ struct ConnectionOptions {
     /// Other brokers to try when one fails: complete URLs, or host names that share everything else with the first
     /// URL.
     std::vector<std::string> alternates{};
-    /// The order of the brokers: "round-robin" (as listed, starting with the last one that worked) or "shuffle". Not
-    /// set: "round-robin".
+    /// The order of the brokers: "round-robin" (as listed, starting with the last one that worked), "shuffle", or
+    /// "least-connections" (those with the fewest connections of the same pool first; without a pool as round-robin).
+    /// Not set: "round-robin".
     std::optional<std::string> failover_strategy{};
     std::optional<std::string> userid{};
     /// Text, or a function that is called at each connect.

@@ -19,7 +19,7 @@ extern template class KOMBU_EXPORT kombu::ResourcePool<kombu::Connection>;
 extern template class KOMBU_EXPORT kombu::ResourcePool<kombu::Producer>;
 
 namespace kombu::detail {
-class ConnectLog;
+class BrokerStatus;
 }
 
 /// Connection and producer pools, one per broker. Kombu: `kombu.pools`.
@@ -61,10 +61,11 @@ public:
     std::string last_connect_error() const;
 
 private:
-    using Log = std::shared_ptr<kombu::detail::ConnectLog>;
-    ConnectionPool(std::shared_ptr<const Connection> connection, Log connect_log, PoolOptions options);
+    ConnectionPool(std::shared_ptr<const Connection> connection, const PoolOptions& options);
+    ConnectionPool(std::shared_ptr<const Connection> connection, std::shared_ptr<kombu::detail::BrokerStatus> broker,
+                   PoolOptions options);
     std::shared_ptr<const Connection> connection_;
-    Log connect_log_;
+    std::shared_ptr<kombu::detail::BrokerStatus> broker_;
 };
 
 /// A pool of producers for one broker. A producer in use holds a connection of the connection pool; an idle one holds
@@ -84,6 +85,9 @@ public:
     /// \overload
     explicit ProducerPool(Source connections, PoolOptions options = {.limit = 10});
 
+    /// As ResourcePool::stats, with the key. What concerns connecting is in the statistics of the connection pool.
+    PoolStats stats() const;
+
     /// The pool that the connections come from.
     ConnectionPool& connections() const { return *(*source_)(); }
 
@@ -98,7 +102,9 @@ public:
 
 private:
     ProducerPool(std::shared_ptr<const Source> source, PoolOptions options);
+    ProducerPool(const std::shared_ptr<const Source>& source, const Connection& connection, PoolOptions options);
     std::shared_ptr<const Source> source_;
+    std::string key_;
 };
 
 /// A limit that follows the global one, now and after each set_limit().

@@ -82,7 +82,8 @@ struct PublishOptions {
     std::optional<std::string> type{};
     std::optional<std::string> user_id{};
     std::optional<std::string> app_id{};
-    /// Retry when the broker fails. The message may then arrive twice; a message_id lets consumers notice.
+    /// Retry when the broker fails: until the timeout of the call or of the policy, or three times when there is none.
+    /// The message may then arrive twice; a message_id lets consumers notice.
     bool retry = false;
     /// How often and when to retry.
     RetryPolicy retry_policy{};

@@ -8,6 +8,26 @@
 
 namespace kombu {
 
+/// A number of retries: one that was given, no bound (std::nullopt), or the default.
+class RetryCount {
+public:
+    /// The default: no bound for a call with a timeout, which goes on until then; otherwise 3.
+    constexpr RetryCount() noexcept = default;
+    constexpr RetryCount(unsigned count) noexcept : count_(count), is_default_(false) {}
+    /// No bound.
+    constexpr RetryCount(std::nullopt_t) noexcept : is_default_(false) {}
+    constexpr RetryCount(std::optional<unsigned> count) noexcept : count_(count), is_default_(false) {}
+
+    /// The number for a call with or without a timeout; not set: no bound.
+    constexpr std::optional<unsigned> value(bool has_timeout) const noexcept {
+        return is_default_ && !has_timeout ? std::optional<unsigned>{3} : count_;
+    }
+
+private:
+    std::optional<unsigned> count_{};
+    bool is_default_ = true;
+};
+
 /// How often to retry, and the pauses between attempts.
 ///
 /// There are at most `max_retries + 1` attempts, whatever the kind of error. The n-th pause (from 0) is
@@ -18,8 +38,8 @@ namespace kombu {
 /// \par Kombu
 /// The `retry_policy` of `Producer.publish`, the parameters of `Connection.ensure_connection`
 struct RetryPolicy {
-    /// Not set: until the deadline, or without end when there is none.
-    std::optional<unsigned> max_retries = 3;
+    /// Not set: until the timeout, of the call or of the policy; 3 when there is none. std::nullopt: no bound.
+    RetryCount max_retries{};
     std::chrono::duration<double> interval_start{0};
     std::chrono::duration<double> interval_step{0.2};
     std::chrono::duration<double> interval_max{1};

@@ -61,15 +61,23 @@ bool is_retryable(const std::exception_ptr& error) {
     }
 }
 
-bool is_channel_error(const std::exception_ptr& error) {
+template <class E>
+bool is_a(const std::exception_ptr& error) {
     if (!error) return false;
     try {
         std::rethrow_exception(error);
-    } catch (const ChannelError&) {
+    } catch (const E&) {
         return true;
     } catch (...) {
         return false;
     }
+}
+
+/// As after the publish of a single message.
+void react_to_refusals(detail::ConnectionState& connection, const Results& results) {
+    // The refused entity may be one that is remembered as declared.
+    if (std::ranges::any_of(results, is_a<ChannelError>)) connection.forget_declarations();
+    if (std::ranges::any_of(results, is_a<Nacked>)) connection.on_nacked();
 }
 
 std::string text_of(const std::exception_ptr& error) {
@@ -160,7 +168,7 @@ async::Operation<Results> publish_once(detail::ConnectionState& connection, std:
         if (!channel->is_open()) channel = co_await connection.default_channel(deadline);
         if (!declaration_failed) {
             results = co_await channel->basic_publish_all(messages, deadline, {});
-            if (std::any_of(results.begin(), results.end(), is_channel_error)) connection.forget_declarations();
+            react_to_refusals(connection, results);
             co_return results;
         }
         std::vector<OutgoingMessage> remaining;
@@ -175,8 +183,7 @@ async::Operation<Results> publish_once(detail::ConnectionState& connection, std:
     if (failure)
         for (std::exception_ptr& result : results)
             if (!result) result = failure;
-    // The refused entity may be one that is remembered as declared.
-    if (std::any_of(results.begin(), results.end(), is_channel_error)) connection.forget_declarations();
+    react_to_refusals(connection, results);
     co_return results;
 }
 
@@ -201,14 +208,16 @@ async::Operation<> async::Operations::commit(Batch& batch, OptionalTimeout timeo
         declare.clear();
         for (std::size_t i = 0; i < results.size(); ++i) {
             if (!results[i] || !messages.requirements[i].retry_policy || !is_retryable(results[i])) continue;
-            if (!backoff) backoff.emplace(*messages.requirements[i].retry_policy, deadline);
+            if (!backoff)
+                backoff.emplace(*messages.requirements[i].retry_policy, deadline,
+                                timeout.has_value() || messages.requirements[i].retry_policy->timeout.has_value());
             retry_indices.push_back(i);
             retry_messages.push_back(messages.outgoing[i]);
             declare.push_back(&messages.requirements[i].declare);
         }
         const auto pause = retry_indices.empty() ? std::nullopt : backoff->next();
         if (!pause) break;
-        co_await sleep_until(Deadline::after(*pause));
+        if (!connection.awaits_broker()) co_await sleep_until(Deadline::after(*pause));
         const Results retry_results = co_await publish_once(connection, retry_messages, declare, deadline);
         for (std::size_t i = 0; i < retry_indices.size(); ++i) results[retry_indices[i]] = retry_results[i];
     }

@@ -76,7 +76,7 @@ async::Operation<> async::Operations::connect(Connection& connection, OptionalTi
 Connection& Connection::ensure_connection(const RetryPolicy& policy, const OnError& on_error) {
     require_state(state_);
     const Deadline deadline = Deadline::after(policy.timeout);
-    Backoff backoff{policy, deadline};
+    Backoff backoff{policy, deadline, policy.timeout.has_value()};
     for (;;) {
         try {
             net::run(connect_by(state_, deadline));

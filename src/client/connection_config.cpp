@@ -243,8 +243,9 @@ private:
         apply(options_.failover_strategy, failover);
         apply(options_.login_method, login);
         parameters().failover_strategy = failover.value_or("round-robin");
-        if (parameters().failover_strategy != "round-robin" && parameters().failover_strategy != "shuffle")
-            throw ConfigurationError("failover_strategy: round-robin or shuffle, not " +
+        constexpr std::string_view strategies[] = {"round-robin", "shuffle", "least-connections"};
+        if (std::ranges::find(strategies, parameters().failover_strategy) == std::end(strategies))
+            throw ConfigurationError("failover_strategy: round-robin, shuffle or least-connections, not " +
                                      parameters().failover_strategy.substr(0, 100));
         parameters().login_method = login.value_or(config_->transport->default_login_method());
         if (options_.heartbeat.has_value()) parameters().heartbeat = options_.heartbeat.value();

@@ -19,6 +19,10 @@ namespace kombu::detail {
 
 namespace {
 
+std::string endpoint_name(const Endpoint& endpoint) {
+    return endpoint.port == 0 ? endpoint.hostname : endpoint.hostname + ":" + std::to_string(endpoint.port);
+}
+
 [[noreturn]] void throw_interrupted() {
     throw ConnectionError("the connection was interrupted: its pool was reset", 0, false);
 }
@@ -39,6 +43,7 @@ ConnectionState::OperationGuard::OperationGuard(ConnectionState& state) : state_
 }
 
 ConnectionState::OperationGuard::~OperationGuard() {
+    if (state_.broker_ && std::uncaught_exceptions() != 0 && !state_.connected()) state_.broker_->record_failed_call();
     state_.in_use_.store(false, std::memory_order_release);
     if (state_.close_pending_) state_.abandon();
 }
@@ -63,6 +68,7 @@ async::Operation<> ConnectionState::connect(Deadline deadline) {
     {
         std::lock_guard<ForkSafeMutex> lock{session_mutex_};
         session_ = std::move(session);
+        session_endpoint_ = last_endpoint_;
     }
     if (!interrupted_) co_return;
     abandon();
@@ -76,12 +82,14 @@ void ConnectionState::advance_endpoint() noexcept {
 std::vector<std::size_t> ConnectionState::endpoint_order() const {
     std::vector<std::size_t> order(config_->parameters.endpoints.size());
     std::iota(order.begin(), order.end(), std::size_t{0});
-    if (config_->parameters.failover_strategy == "shuffle") {
+    const std::string& strategy = config_->parameters.failover_strategy;
+    if (strategy == "shuffle") {
         thread_local std::minstd_rand random{std::random_device{}()};
         std::shuffle(order.begin(), order.end(), random);
     } else {
         std::rotate(order.begin(), order.begin() + static_cast<std::ptrdiff_t>(last_endpoint_), order.end());
     }
+    if (broker_) broker_->order_endpoints(order, strategy == "least-connections");
     return order;
 }
 
@@ -89,17 +97,31 @@ async::Operation<std::shared_ptr<TransportConnection>> ConnectionState::connect_
     const ConnectionParameters& parameters = config_->parameters;
     const RetryPolicy policy = parameters.connect_policy();
     const Deadline retry_deadline = std::min(deadline, Deadline::after(policy.timeout));
-    Backoff backoff{policy, retry_deadline};
+    Backoff backoff{policy, retry_deadline, true};
     for (;;) {
         std::optional<std::chrono::milliseconds> pause;
         try {
-            auto session = co_await connect_any(retry_deadline);
+            auto session = co_await connect_once(retry_deadline);
             co_return session;
         } catch (const ConnectionError& error) {
             if (error.is_retryable() && !interrupted_) pause = backoff.next();
             if (!pause) throw;
         }
-        co_await sleep_until(Deadline::after(*pause));
+        if (!awaits_broker()) co_await sleep_until(Deadline::after(*pause));
+    }
+}
+
+async::Operation<std::shared_ptr<TransportConnection>> ConnectionState::connect_once(Deadline deadline) {
+    if (!broker_) co_return co_await connect_any(deadline);
+    BrokerStatus::Attempt attempt = co_await broker_->begin_attempt(deadline);
+    if (interrupted_) throw_interrupted();
+    try {
+        auto session = co_await connect_any(deadline);
+        attempt.succeeded();
+        co_return session;
+    } catch (const ConnectionError& error) {
+        attempt.failed(error, config_->parameters.connect_timeout);
+        throw;
     }
 }
 
@@ -115,10 +137,10 @@ async::Operation<std::shared_ptr<TransportConnection>> ConnectionState::connect_
             const auto start = Clock::now();
             auto session = co_await config_->transport->connect(endpoint, parameters, attempt_deadline);
             last_endpoint_ = index;
-            if (connect_log_) connect_log_->record_connect(Clock::now() - start);
+            if (broker_) broker_->record_connect(index, endpoint_name(endpoint), Clock::now() - start);
             co_return session;
         } catch (const ConnectionError& error) {
-            if (connect_log_) connect_log_->record_failure(error.what());
+            if (broker_) broker_->record_failure(index, error);
             advance_endpoint();
             if (parameters.endpoints.size() == 1) throw;
             failures += (failures.empty() ? "" : "; ") + std::string{error.what()};
@@ -160,6 +182,15 @@ async::Operation<std::shared_ptr<TransportChannel>> ConnectionState::default_cha
     co_return default_channel_;
 }
 
+void ConnectionState::on_nacked() noexcept {
+    // A queue that is full refuses messages too, of every channel.
+    constexpr std::chrono::seconds replacement_interval{1};
+    if (!default_channel_ || !next_replacement_.expired() || default_channel_->unsettled() != 0) return;
+    next_replacement_ = Deadline::after(replacement_interval);
+    default_channel_->close_nowait();
+    default_channel_.reset();
+}
+
 void ConnectionState::leak_inherited_session() noexcept {
     // Never destroyed: the destructors would send close messages on sockets that belong to the parent.
     struct LeakedSession {
@@ -181,6 +212,7 @@ void ConnectionState::leak_inherited_session() noexcept {
 
 std::shared_ptr<TransportConnection> ConnectionState::detach_session() noexcept {
     if (is_inherited()) leak_inherited_session();
+    record_end_of_session();
     for (const auto& weak_channel : channels_)
         if (const auto channel = weak_channel.lock()) channel->close_nowait();
     if (default_channel_) default_channel_->close_nowait();
@@ -189,6 +221,13 @@ std::shared_ptr<TransportConnection> ConnectionState::detach_session() noexcept 
     declared_fingerprints_.clear();
     std::lock_guard lock{session_mutex_};
     return std::exchange(session_, nullptr);
+}
+
+void ConnectionState::record_end_of_session() noexcept try {
+    if (!broker_ || !session_) return;
+    broker_->record_end(session_endpoint_, interrupted_ ? std::nullopt : session_->failure_reason());
+} catch (const std::exception&) {
+    // Without memory the loss is not counted.
 }
 
 void ConnectionState::release(Deadline deadline) noexcept {

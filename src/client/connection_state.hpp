@@ -5,9 +5,9 @@
 #include <kombu/connection.hpp>
 #include <kombu/detail/fork_local.hpp>
 #include <kombu/operation.hpp>
-#include <kombu/pool/stats.hpp>
 #include <kombu/transport.hpp>
 
+#include "client/broker_status.hpp"
 #include "client/connection_config.hpp"
 
 #include <atomic>
@@ -15,7 +15,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
-#include <mutex>
 #include <string>
 #include <unordered_set>
 #include <utility>
@@ -26,42 +25,6 @@ class MetadataCache;
 }
 
 namespace kombu::detail {
-
-/// Connect times and the last connect error of a pool's connections. A connection connects at its first use, which the
-/// pool itself does not observe.
-class ConnectLog {
-public:
-    void record_failure(std::string error) {
-        Entries& entries = entries_.get();
-        std::lock_guard lock{entries.mutex};
-        entries.last_error = std::move(error);
-    }
-    void record_connect(std::chrono::nanoseconds duration) {
-        Entries& entries = entries_.get();
-        std::lock_guard lock{entries.mutex};
-        entries.last_error.clear();
-        entries.times.add(duration);
-    }
-    /// Empty when a later connect succeeded.
-    std::string last_error() const {
-        Entries& entries = entries_.get();
-        std::lock_guard lock{entries.mutex};
-        return entries.last_error;
-    }
-    DurationHistogram times() const {
-        Entries& entries = entries_.get();
-        std::lock_guard lock{entries.mutex};
-        return entries.times;
-    }
-
-private:
-    struct Entries {
-        std::mutex mutex{};
-        std::string last_error{};
-        DurationHistogram times{};
-    };
-    mutable ForkLocal<Entries> entries_;
-};
 
 /// The implementation of Connection: its session, its channels, the declarations made. Used by one thread at a time,
 /// except where documented.
@@ -121,13 +84,20 @@ public:
     /// The default channel when it is ready without I/O, else null.
     const std::shared_ptr<TransportChannel>& ready_channel() const noexcept;
 
+    /// The broker has refused a message. After the loss of a node RabbitMQ goes on refusing those of a channel that
+    /// used a queue there, though others are accepted: so the default channel is replaced, now and then.
+    void on_nacked() noexcept;
+
     /// Closes the session with the closing handshake of its protocol, by the deadline.
     void release(Deadline deadline) noexcept;
     /// Closes the session without waiting for the broker.
     void abandon() noexcept;
     /// Closes the connection for good: objects made from it throw LeaseError from now on.
     void close_for_good() noexcept;
-    void set_connect_log(std::shared_ptr<ConnectLog> log) noexcept { connect_log_ = std::move(log); }
+    /// For a connection of a pool. Before its first use.
+    void set_broker_status(std::shared_ptr<BrokerStatus> status) noexcept { broker_ = std::move(status); }
+    /// Whether the next connect waits until an attempt is due, so that no other pause before it is needed.
+    bool awaits_broker() const { return broker_ && !connected() && broker_->is_down(); }
 
     /// Whether the peer is still there, checked without a round trip. True when not connected, false when interrupted.
     bool is_alive() noexcept;
@@ -144,12 +114,15 @@ public:
     std::uint64_t lease_generation() const noexcept { return lease_generation_.load(std::memory_order_relaxed); }
 
 private:
-    /// connect_with_retry() repeats connect_any() by the transport options; connect_any() tries each endpoint once.
+    /// connect_with_retry() repeats connect_once() by the transport options. connect_once() waits until an attempt of
+    /// the pool is due. connect_any() tries each endpoint once.
     async::Operation<std::shared_ptr<TransportConnection>> connect_with_retry(Deadline deadline);
+    async::Operation<std::shared_ptr<TransportConnection>> connect_once(Deadline deadline);
     async::Operation<std::shared_ptr<TransportConnection>> connect_any(Deadline deadline);
     std::vector<std::size_t> endpoint_order() const;
     void advance_endpoint() noexcept;
     std::shared_ptr<TransportConnection> detach_session() noexcept;
+    void record_end_of_session() noexcept;
     /// Only the holder writes it, so it needs no atomic read-modify-write, which would cost as much as the rest of a
     /// pool's cycle.
     void next_lease() noexcept { lease_generation_.store(lease_generation() + 1, std::memory_order_relaxed); }
@@ -164,14 +137,16 @@ private:
     std::vector<std::weak_ptr<TransportChannel>> channels_;
     std::unordered_set<std::string> declared_fingerprints_;
     std::size_t last_endpoint_ = 0;
+    std::size_t session_endpoint_ = 0;
     bool connect_failed_ = false;
+    Deadline next_replacement_ = Deadline::at({});  // of the default channel after a Nacked
     std::atomic<std::uint64_t> lease_generation_{0};
     std::atomic<bool> interrupted_{false};
     // Used by one thread. Atomic in case a lease is released, against the rules, while another thread still uses the
     // connection.
     std::atomic<bool> in_use_{false};
     std::atomic<bool> close_pending_{false};
-    std::shared_ptr<ConnectLog> connect_log_;
+    std::shared_ptr<BrokerStatus> broker_;
     const std::unique_ptr<MetadataCache> metadata_cache_;
     const std::chrono::nanoseconds operation_timeout_;
 };

@@ -9,6 +9,7 @@
 #include "client/client_access.hpp"
 #include "client/connection_state.hpp"
 #include "client/prepared_message.hpp"
+#include "client/throw_copy.hpp"
 #include "net/blocking_driver.hpp"
 #include "transport/backoff.hpp"
 
@@ -24,7 +25,7 @@ Deadline total_deadline(const PublishOptions& options, const detail::ConnectionS
     const bool bounded_by_policy = options.retry && options.retry_policy.timeout.has_value();
     const Deadline policy = bounded_by_policy ? Deadline::after(options.retry_policy.timeout) : Deadline::never();
     if (options.timeout.has_value()) return std::min(policy, Deadline::after(options.timeout));
-    if (options.retry && (bounded_by_policy || !options.retry_policy.max_retries)) return policy;
+    if (options.retry && (bounded_by_policy || !options.retry_policy.max_retries.value(false))) return policy;
     return connection.deadline({});
 }
 
@@ -33,6 +34,7 @@ struct PendingPublish {
     PreparedMessage message;
     OptionalTimeout confirm_timeout{};
     Deadline deadline = Deadline::never();
+    bool has_timeout = false;
 };
 
 /// Separate from start_publish(), so that encoding and its errors come at the call and not when the operation runs.
@@ -42,7 +44,7 @@ async::Operation<> send(PendingPublish pending) {
     const detail::ConnectionState::OperationGuard guard{connection};
     const Deadline deadline = pending.deadline;
     const bool retries = message.retry_policy.has_value();
-    Backoff backoff{retries ? *message.retry_policy : RetryPolicy{}, deadline};
+    Backoff backoff{retries ? *message.retry_policy : RetryPolicy{.max_retries = 0}, deadline, pending.has_timeout};
     for (;;) {
         // The operation timeout bounds each attempt, even when the number of retries is unlimited.
         const Deadline attempt_deadline = retries ? std::min(deadline, connection.deadline({})) : deadline;
@@ -57,10 +59,13 @@ async::Operation<> send(PendingPublish pending) {
             co_return;
         } catch (const OperationalError& error) {
             if (dynamic_cast<const ChannelError*>(&error)) connection.forget_declarations();
+            if (dynamic_cast<const Nacked*>(&error)) connection.on_nacked();
             pause = retries && error.is_retryable() ? backoff.next() : std::nullopt;
+            const std::string attempts = pause ? std::string{} : backoff.describe();
+            if (!attempts.empty()) detail::throw_copy(error, attempts);
             if (!pause) throw;
         }
-        co_await sleep_until(std::min(Deadline::after(*pause), deadline));
+        if (!connection.awaits_broker()) co_await sleep_until(std::min(Deadline::after(*pause), deadline));
     }
 }
 
@@ -70,7 +75,8 @@ async::Operation<> start_publish(const detail::ConnectionRef& connection, const 
     SerializedBody encoded = encode(body, options, producer);
     detail::ConnectionState& state = connection.checked();
     PreparedMessage message = prepare(std::move(encoded), options, producer, state);
-    return send({connection, std::move(message), options.confirm_timeout, total_deadline(options, state)});
+    const bool has_timeout = options.timeout.has_value() || options.retry_policy.timeout.has_value();
+    return send({connection, std::move(message), options.confirm_timeout, total_deadline(options, state), has_timeout});
 }
 
 }  // namespace

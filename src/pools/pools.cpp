@@ -3,6 +3,7 @@
 
 #include <kombu/pool/async.hpp>
 
+#include "client/broker_status.hpp"
 #include "client/client_access.hpp"
 #include "client/connection_state.hpp"
 #include "net/blocking_driver.hpp"
@@ -28,12 +29,12 @@ ConnectionState* state_of(const Connection& connection) noexcept {
 }
 
 ResourceFactory<Connection> connection_factory(std::shared_ptr<const Connection> prototype,
-                                               std::shared_ptr<kombu::detail::ConnectLog> connect_log) {
+                                               std::shared_ptr<kombu::detail::BrokerStatus> broker) {
     ResourceFactory<Connection> factory;
-    factory.create = [prototype, connect_log](const Acquisition& acquisition) {
+    factory.create = [prototype, broker](const Acquisition& acquisition) {
         auto connection = std::make_shared<Connection>(*prototype);
         if (state_of(*connection)) {
-            state_of(*connection)->set_connect_log(connect_log);
+            state_of(*connection)->set_broker_status(broker);
             if (acquisition.preloading) kombu::net::run(state_of(*connection)->connect(acquisition.deadline));
         }
         return connection;
@@ -46,7 +47,7 @@ ResourceFactory<Connection> connection_factory(std::shared_ptr<const Connection>
     factory.close = [](Connection& connection) {
         if (state_of(connection)) state_of(connection)->close_for_good();
     };
-    factory.last_error = [connect_log] { return connect_log->last_error(); };
+    factory.last_error = [broker] { return broker->last_error(); };
     factory.interrupt = [](Connection& connection) {
         if (state_of(connection)) state_of(connection)->interrupt();
     };
@@ -133,12 +134,13 @@ PoolOptions with_pool_name(PoolOptions options, const Connection& connection, co
 }  // namespace
 
 ConnectionPool::ConnectionPool(const Connection& connection, PoolOptions options)
-    : ConnectionPool(std::make_shared<const Connection>(connection), std::make_shared<kombu::detail::ConnectLog>(),
-                     std::move(options)) {}
+    : ConnectionPool(std::make_shared<const Connection>(connection),
+                     with_pool_name(std::move(options), connection, "connections")) {}
 
 PoolStats ConnectionPool::stats() const {
     PoolStats stats = ResourcePool::stats();
-    stats.connect = connect_log_->times();
+    stats.key = connection_->as_uri();
+    broker_->add_to(stats);
     return stats;
 }
 
@@ -157,13 +159,17 @@ void ConnectionPool::warm_up(std::size_t count, Deadline deadline, const std::so
     ResourcePool::warm_up(count, deadline, site);
 }
 
-std::string ConnectionPool::last_connect_error() const { return connect_log_->last_error(); }
+std::string ConnectionPool::last_connect_error() const { return broker_->last_error(); }
 
-ConnectionPool::ConnectionPool(std::shared_ptr<const Connection> connection, Log connect_log, PoolOptions options)
-    : ResourcePool(connection_factory(connection, connect_log),
-                   with_pool_name(std::move(options), *connection, "connections")),
+ConnectionPool::ConnectionPool(std::shared_ptr<const Connection> connection, const PoolOptions& options)
+    : ConnectionPool(std::move(connection),
+                     std::make_shared<kombu::detail::BrokerStatus>(options.name, options.observer), options) {}
+
+ConnectionPool::ConnectionPool(std::shared_ptr<const Connection> connection,
+                               std::shared_ptr<kombu::detail::BrokerStatus> broker, PoolOptions options)
+    : ResourcePool(connection_factory(connection, broker), std::move(options)),
       connection_(std::move(connection)),
-      connect_log_(std::move(connect_log)) {}
+      broker_(std::move(broker)) {}
 
 ProducerPool::ProducerPool(ConnectionPool& connections, PoolOptions options)
     : ProducerPool(Source{[&connections] {
@@ -175,9 +181,19 @@ ProducerPool::ProducerPool(Source connections, PoolOptions options)
     : ProducerPool(std::make_shared<const Source>(std::move(connections)), std::move(options)) {}
 
 ProducerPool::ProducerPool(std::shared_ptr<const Source> source, PoolOptions options)
-    : ResourcePool(producer_factory(source),
-                   with_pool_name(std::move(options), (*source)()->connection(), "producers")),
-      source_(std::move(source)) {}
+    : ProducerPool(source, (*source)()->connection(), std::move(options)) {}
+
+ProducerPool::ProducerPool(const std::shared_ptr<const Source>& source, const Connection& connection,
+                           PoolOptions options)
+    : ResourcePool(producer_factory(source), with_pool_name(std::move(options), connection, "producers")),
+      source_(source),
+      key_(connection.as_uri()) {}
+
+PoolStats ProducerPool::stats() const {
+    PoolStats stats = ResourcePool::stats();
+    stats.key = key_;
+    return stats;
+}
 
 void ProducerPool::warm_up(std::size_t count, Deadline deadline, const std::source_location& site) {
     connections().warm_up(count, deadline, site);

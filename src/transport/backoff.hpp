@@ -7,16 +7,24 @@
 
 #include <chrono>
 #include <optional>
+#include <string>
 
 namespace kombu {
 
-/// Computes the pauses between the attempts of a RetryPolicy, within a deadline.
+/// Counts the attempts of a RetryPolicy, and computes the pauses between them, within a deadline.
 class Backoff {
 public:
-    Backoff(RetryPolicy policy, Deadline deadline) : policy_(policy), deadline_(deadline) {}
+    /// `has_timeout`: the caller gave the deadline, as the timeout of the call or of the policy.
+    Backoff(RetryPolicy policy, Deadline deadline, bool has_timeout)
+        : policy_(policy), deadline_(deadline), max_retries_(policy.max_retries.value(has_timeout)) {}
 
-    /// The pause before the next attempt. Null when no attempt is left, or the pause would reach the deadline.
+    /// The pause before the next attempt, shortened when it would reach the deadline. Null when no attempt is left, or
+    /// too little time.
     std::optional<std::chrono::milliseconds> next();
+
+    /// What was tried in vain, for the end of an error's text: "; gave up after 3 attempts in 1.2 s". Empty after a
+    /// single attempt.
+    std::string describe() const;
 
     /// Sleeps for the pause, at most until the deadline.
     void sleep(std::chrono::milliseconds pause) const;
@@ -24,6 +32,8 @@ public:
 private:
     RetryPolicy policy_;
     Deadline deadline_;
+    std::optional<unsigned> max_retries_;
+    Clock::time_point start_ = Clock::now();
     unsigned attempt_ = 0;
 };
 

@@ -5,6 +5,7 @@
 #include <kombu/pool/stats.hpp>
 
 #include <chrono>
+#include <cstdint>
 #include <exception>
 #include <string>
 
@@ -14,6 +15,15 @@ namespace kombu {
 struct LeakReport {
     std::string pool{};
     LeaseSite lease{};
+};
+
+/// A time during which no connection of a pool could connect.
+struct OutageReport {
+    std::string pool{};
+    /// From the first lost connection or failed attempt to the first connect.
+    std::chrono::nanoseconds duration{0};
+    /// The calls that ended with an error meanwhile, without a connection.
+    std::uint64_t failed_calls = 0;
 };
 
 /// Is told what a pool does. One object may serve many pools. The functions do nothing unless they are overridden.
@@ -39,6 +49,19 @@ public:
     virtual void leaked(const LeakReport& /*report*/) {}
     /// A lease that was reported by leaked() has ended after all.
     virtual void leak_ended(const LeakReport& /*report*/) {}
+
+    // Of pools of connections.
+
+    /// A connection has connected to this endpoint ("host:port"), in this time.
+    virtual void connected(const std::string& /*pool*/, const std::string& /*endpoint*/, Nanoseconds /*duration*/) {}
+    /// An attempt to connect to an endpoint failed.
+    virtual void connect_failed(const std::string& /*pool*/, const std::exception& /*error*/) {}
+    /// A connection broke, for this reason.
+    virtual void connection_lost(const std::string& /*pool*/, const std::string& /*reason*/) {}
+    /// The first attempt failed after the broker could be reached. Further ones are not reported here.
+    virtual void broker_lost(const std::string& /*pool*/, const std::exception& /*error*/) {}
+    /// An attempt succeeded after broker_lost().
+    virtual void broker_recovered(const OutageReport& /*report*/) {}
 };
 
 }  // namespace kombu

@@ -68,6 +68,8 @@ constexpr std::size_t close_reasons = 9;
 /// moment; the counters that grow are each exact, and may be some calls apart from each other.
 struct PoolStats {
     std::string name{};
+    std::string kind{};          ///< what the pool lends: "connection", "producer", or the factory's resource_name
+    std::string key{};           ///< of a pool of connections or producers: the URL, without the password
     std::size_t limit = 0;       ///< 0: unlimited
     std::size_t in_use = 0;      ///< leased, and not orphaned by a reset since
     std::size_t idle = 0;        ///< ready to be leased
@@ -89,6 +91,15 @@ struct PoolStats {
     DurationHistogram wait{};     ///< of successful acquires; those that needed not wait are in class 0
     DurationHistogram use{};      ///< of leases: the first 64 of each slot, then one in 64, counted as 64
     DurationHistogram connect{};  ///< of creates that worked
+
+    // Of pools of connections.
+    std::uint64_t connect_attempts = 0;                     ///< attempts to connect to an endpoint that have ended
+    std::uint64_t connect_failures = 0;                     ///< of these, those that failed
+    std::uint64_t connections_lost = 0;                     ///< connections that broke
+    std::uint64_t reconnects = 0;                           ///< connects that replaced a lost connection
+    std::string endpoint{};                                 ///< "host:port" of the last connect
+    std::string last_error{};                               ///< of the last failure or loss, also when it has passed
+    std::chrono::system_clock::time_point last_error_at{};  ///< when that was
 
     std::uint64_t closed_for(CloseReason reason) const noexcept { return closed_by[static_cast<std::size_t>(reason)]; }
 };

@@ -188,7 +188,7 @@ TEST_CASE("the Timeout of a publish to a blocked broker says so, and the connect
     CHECK_THAT(error_of<Timeout>(200ms, [&] { producer.publish(1, {.routing_key = "q", .timeout = 200ms}); }),
                Contains("blocked: low on memory"));
     CHECK_THAT(error_of<Timeout>(100ms, [&] { producer.publish(2, {.routing_key = "q", .timeout = 100ms}); }),
-               Contains("was not sent"));
+               Contains("nothing was sent"));
     CHECK(connection.connected());
     unblock = true;
     CHECK_NOTHROW(producer.publish(3, {.routing_key = "q", .timeout = 5s}));
@@ -395,6 +395,31 @@ TEST_CASE("a publish that asked for retries survives a connection that breaks", 
     clients = 0;
     connection.release();
     CHECK_THROWS_AS(producer.publish(1, {.routing_key = "q", .timeout = 5s}), ConnectionError);
+}
+
+TEST_CASE("a retry after a refusal uses another channel, at most once a second", "[failure]") {
+    std::atomic<int> channels{1};
+    ScriptedPeer refusing{[&](PeerSocket& peer) {
+        const auto nack = [&](std::uint64_t tag, std::uint16_t channel) {
+            peer.send(script::method(channel, AMQP_BASIC_NACK_METHOD, amqp_basic_nack_t{tag, 0, 0}));
+        };
+        script::open_channel(peer);
+        script::receive_publish(peer);
+        nack(1, 1);
+        for (int frame = 0; frame < 3; ++frame) peer.receive_frame();  // close; open and select of another
+        ++channels;
+        peer.send(script::channel_open_ok(2) + script::confirm_ok(2));
+        script::receive_publish(peer);
+        nack(1, 2);
+        script::receive_publish(peer);  // of the same channel
+        peer.send(script::ack(2, false, 2));
+        peer.wait_for_close();
+    }};
+    Connection connection{refusing.url()};
+    Producer producer{connection};
+    CHECK_NOTHROW(producer.publish(
+        1, {.routing_key = "q", .retry = true, .retry_policy = {.interval_step = 10ms}, .timeout = 20s}));
+    CHECK(channels == 2);
 }
 
 TEST_CASE("without confirms, a refusal is reported by a later publish that was not sent", "[failure]") {

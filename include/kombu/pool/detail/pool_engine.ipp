@@ -488,6 +488,7 @@ KOMBU_POOL_INLINE void PoolEngine::release_pool() noexcept {
 KOMBU_POOL_INLINE PoolStats PoolEngine::stats() const {
     PoolStats stats;
     stats.name = options_.name;
+    stats.kind = hooks_->resource_name;
     const auto held = lock();
     stats.limit = core_.limit();
     stats.connecting = core_.creating();
