@@ -397,6 +397,20 @@ TEST_CASE("a publish that asked for retries survives a connection that breaks", 
     CHECK_THROWS_AS(producer.publish(1, {.routing_key = "q", .timeout = 5s}), ConnectionError);
 }
 
+TEST_CASE("a broker that resets the connection is quoted with the reason that it had sent", "[failure]") {
+    ScriptedPeer leaving{[](PeerSocket& peer) {
+        script::open_channel(peer);
+        peer.receive(100'000);
+        peer.send(script::close_connection(320, "CONNECTION_FORCED - going down"));
+        // The end of the script closes the socket with unread data: a reset, which the client meets while it writes.
+    }};
+    Connection connection{leaving.url()};
+    Producer producer{connection};
+    CHECK_THAT(error_of<ConnectionError>(
+                   0ms, [&] { producer.publish(std::string(32'000'000, 'x'), {.routing_key = "q", .timeout = 20s}); }),
+               Contains("going down"));
+}
+
 TEST_CASE("a retry after a refusal uses another channel, at most once a second", "[failure]") {
     std::atomic<int> channels{1};
     ScriptedPeer refusing{[&](PeerSocket& peer) {
