@@ -88,8 +88,8 @@ struct PublishOptions {
     /// How often and when to retry.
     RetryPolicy retry_policy{};
     /// Bounds the whole call: connecting, declaring, sending, the confirmation, all retries. Not set: with `retry`,
-    /// the timeout of its policy, or no bound when the policy has neither a timeout nor max_retries; otherwise the
-    /// connection's `operation_timeout`.
+    /// the timeout of its policy, or no bound when `max_retries` is std::nullopt; otherwise the connection's
+    /// `operation_timeout`.
     OptionalTimeout timeout{};
     /// Bounds the wait for the broker's confirmation, from the sending of the message. Not set: no bound of its own.
     OptionalTimeout confirm_timeout{};

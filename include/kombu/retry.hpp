@@ -32,7 +32,8 @@ private:
 ///
 /// There are at most `max_retries + 1` attempts, whatever the kind of error. The n-th pause (from 0) is
 /// `interval_start + n * interval_step`, at most `interval_max`, shortened by a random part of up to `jitter` of
-/// itself, so that many clients do not retry at the same time. With alternates, one attempt tries every endpoint.
+/// itself, so that many clients do not retry at the same time. While a broker is down, a pause ends with the first
+/// connect of the pool. With alternates, one attempt tries every endpoint.
 /// Intervals are in seconds.
 ///
 /// \par Kombu

@@ -165,11 +165,9 @@ public:
     virtual async::Operation<std::shared_ptr<TransportChannel>> open_channel(Deadline deadline) = 0;
     /// Whether the connection has not failed so far. Performs no I/O.
     virtual bool is_open() const noexcept = 0;
-    /// Why the connection broke. Not set when it is open, and when its user has ended it, as by a cancellation in the
-    /// middle of a request. Performs no I/O.
-    virtual std::optional<std::string> failure_reason() const {
-        return is_open() ? std::nullopt : std::optional<std::string>{"the connection broke"};
-    }
+    /// The error that ended the connection: a Timeout when the peer was too slow for a caller. Null when it is open,
+    /// and when its user has ended it, as by a cancellation in the middle of a request. Performs no I/O.
+    virtual std::exception_ptr failure() const;
     /// Checks, without a round trip, whether the peer has closed the connection or announced it.
     virtual bool is_alive() noexcept = 0;
     /// Closes the connection as the protocol asks for, by the deadline at the latest. Throws nothing.

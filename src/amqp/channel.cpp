@@ -125,6 +125,12 @@ void AmqpChannel::check_async_errors() {
 
 async::Operation<> AmqpChannel::publish_unconfirmed(const OutgoingMessage& message, Deadline deadline) {
     check_async_errors();
+    {
+        AmqpConnection::Driver::RequestScope unblock_request = connection_->begin_request();
+        if (connection_->session().blocked())
+            co_await connection_->run(await_unblocked(connection_->session(), deadline), deadline,
+                                      std::move(unblock_request));
+    }
     AmqpConnection::Driver::RequestScope request = connection_->begin_request();
     publish(connection_->session(), *channel_, message);
     if (!connection_->driver().try_send()) co_await connection_->driver().flush(deadline);
@@ -176,12 +182,13 @@ async::Operation<std::optional<Delivery>> AmqpChannel::basic_get(std::string_vie
 
 async::Operation<std::optional<Delivery>> AmqpChannel::wait_for_message(const Queue& queue, bool no_ack,
                                                                         Deadline wait_until) {
+    co_await connection_->await_unblocked(wait_until);
     // The operation observes wait_until itself. Registering and cancelling its consumer may take longer.
     const Deadline deadline = wait_until.is_never()
                                   ? wait_until
                                   : Deadline::at(std::max(wait_until.when(), Clock::now()) + std::chrono::seconds{4});
-    return connection_->run(amqp::wait_for_message(connection_->session(), channel_, queue, no_ack, wait_until),
-                            deadline);
+    co_return co_await connection_->run(
+        amqp::wait_for_message(connection_->session(), channel_, queue, no_ack, wait_until), deadline);
 }
 
 async::Operation<> AmqpChannel::basic_ack(std::uint64_t delivery_tag, Deadline deadline) {

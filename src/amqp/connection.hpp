@@ -9,8 +9,8 @@
 #include "net/session_driver.hpp"
 #include "net/stream.hpp"
 
+#include <exception>
 #include <memory>
-#include <optional>
 #include <string>
 #include <type_traits>
 #include <utility>
@@ -35,7 +35,7 @@ public:
 
     async::Operation<std::shared_ptr<TransportChannel>> open_channel(Deadline deadline) override;
     bool is_open() const noexcept override { return stream_.is_open() && !session_.failed(); }
-    std::optional<std::string> failure_reason() const override { return session_.failure_reason(); }
+    std::exception_ptr failure() const override { return session_.failure(); }
     bool is_alive() noexcept override;
     async::Operation<> close(Deadline deadline) override;
     void abandon() noexcept override;

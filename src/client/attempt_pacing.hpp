@@ -7,6 +7,7 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 
 namespace kombu::detail {
 
@@ -32,8 +33,10 @@ public:
     void succeeded() noexcept {
         end();
         ++version_;
+        epoch_ += is_up_ ? 0 : 1;
         is_up_ = true;
         failures_ = 0;
+        cut_short_since_.reset();
     }
     /// `random`: from 0 to 1.
     /// \return whether this outcome counts
@@ -42,16 +45,31 @@ public:
         if (begun != version_) return false;
         ++version_;
         is_up_ = false;
+        cut_short_since_.reset();
         const auto pause =
             std::min<Clock::duration>(first_pause * (1 << std::min<std::size_t>(failures_, 8)), max_pause);
         ++failures_;
-        not_before_ = now + std::chrono::duration_cast<Clock::duration>(pause * (0.5 + random / 2));
+        not_before_ = now + random_part(pause, random);
         return true;
     }
-    /// The attempt ended without an outcome: its caller gave up before the broker could answer.
+    /// The caller had less time than an attempt may take. Once that says nothing about the broker; during a second
+    /// without a success it counts as a failure.
+    /// \return whether it does
+    bool cut_short(Version begun, Clock::time_point begin, Clock::time_point now, double random) noexcept {
+        if (!cut_short_since_) cut_short_since_ = begin;
+        if (now - *cut_short_since_ >= slow_after) return failed(begun, now, random);
+        end();
+        if (!is_up_) not_before_ = std::max(not_before_, now + random_part(first_pause, random));
+        return false;
+    }
+    /// The attempt ended without an outcome.
     void abandoned() noexcept { end(); }
-    /// A connection broke: the broker may be down.
-    void connection_lost() noexcept { is_up_ = false; }
+    /// A connection broke that was made in this epoch: the broker may be down. One of an earlier epoch says nothing.
+    void connection_lost(Version epoch) noexcept {
+        if (epoch == epoch_) is_up_ = false;
+    }
+    /// Differs after each time that the broker was not known to be up.
+    Version epoch() const noexcept { return epoch_; }
 
     /// Whether the last attempt failed.
     bool is_down() const noexcept { return failures_ != 0; }
@@ -59,16 +77,21 @@ public:
     /// An attempt that takes longer does not keep others from beginning: its event loop may be busy, or the endpoint
     /// silent.
     static constexpr std::chrono::seconds slow_after{1};
-    /// Five attempts a second at most, and half a second from the return of the broker to the next attempt.
+    /// Five attempts a second at most, and half a second at most between two.
     static constexpr std::chrono::milliseconds first_pause{200}, max_pause{500};
 
 private:
-    void end() noexcept { running_ -= running_ != 0 ? 1 : 0; }  // none: it began in a parent process
+    void end() noexcept { --running_; }
+    static Clock::duration random_part(Clock::duration pause, double random) noexcept {
+        return std::chrono::duration_cast<Clock::duration>(pause * (0.5 + random / 2));
+    }
 
     bool is_up_ = false;
     std::size_t running_ = 0;
     std::size_t failures_ = 0;
     Version version_ = 0;
+    Version epoch_ = 0;
+    std::optional<Clock::time_point> cut_short_since_{};
     Clock::time_point last_begin_{};
     Clock::time_point not_before_{};
 };

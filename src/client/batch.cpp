@@ -90,7 +90,8 @@ std::string text_of(const std::exception_ptr& error) {
     }
 }
 
-[[noreturn]] void throw_batch_error(const Results& results) {
+/// `attempts`: what was tried in vain, or empty.
+[[noreturn]] void throw_batch_error(const Results& results, const std::string& attempts) {
     std::vector<BatchError::Failure> failures;
     bool retryable = true;
     for (std::size_t i = 0; i < results.size(); ++i) {
@@ -100,7 +101,7 @@ std::string text_of(const std::exception_ptr& error) {
     }
     const std::string what = std::to_string(failures.size()) + " of " + std::to_string(results.size()) +
                              " messages were not confirmed; the first of them, at " +
-                             std::to_string(failures.front().index) + ": " + text_of(failures.front().error);
+                             std::to_string(failures.front().index) + ": " + text_of(failures.front().error) + attempts;
     throw BatchError(what, std::move(failures), retryable);
 }
 
@@ -194,6 +195,7 @@ async::Operation<> async::Operations::commit(Batch& batch, OptionalTimeout timeo
     Batch::Messages& messages = *batch.messages_;
     kombu::detail::ConnectionState& connection = messages.connection.checked();
     const kombu::detail::ConnectionState::OperationGuard guard{connection};
+    const auto start = Clock::now();
     const Deadline deadline = connection.deadline(timeout);
     if (messages.outgoing.empty()) co_return;
 
@@ -202,27 +204,31 @@ async::Operation<> async::Operations::commit(Batch& batch, OptionalTimeout timeo
         declare.push_back(&requirement.declare);
     Results results = co_await publish_once(connection, messages.outgoing, declare, deadline);
     std::optional<Backoff> backoff;
+    Deadline retry_deadline = deadline;
     for (;;) {
         std::vector<std::size_t> retry_indices;
         std::vector<OutgoingMessage> retry_messages;
         declare.clear();
         for (std::size_t i = 0; i < results.size(); ++i) {
             if (!results[i] || !messages.requirements[i].retry_policy || !is_retryable(results[i])) continue;
-            if (!backoff)
-                backoff.emplace(*messages.requirements[i].retry_policy, deadline,
-                                timeout.has_value() || messages.requirements[i].retry_policy->timeout.has_value());
+            if (!backoff) {
+                const RetryPolicy& policy = *messages.requirements[i].retry_policy;
+                if (policy.timeout.has_value())
+                    retry_deadline = std::min(deadline, Deadline::at(start + policy.timeout.value()));
+                backoff.emplace(policy, retry_deadline, timeout.has_value() || policy.timeout.has_value());
+            }
             retry_indices.push_back(i);
             retry_messages.push_back(messages.outgoing[i]);
             declare.push_back(&messages.requirements[i].declare);
         }
         const auto pause = retry_indices.empty() ? std::nullopt : backoff->next();
         if (!pause) break;
-        if (!connection.awaits_broker()) co_await sleep_until(Deadline::after(*pause));
-        const Results retry_results = co_await publish_once(connection, retry_messages, declare, deadline);
+        co_await connection.pause_before_retry(Deadline::after(*pause));
+        const Results retry_results = co_await publish_once(connection, retry_messages, declare, retry_deadline);
         for (std::size_t i = 0; i < retry_indices.size(); ++i) results[retry_indices[i]] = retry_results[i];
     }
     messages.retain_failed(results);
-    if (!messages.outgoing.empty()) throw_batch_error(results);
+    if (!messages.outgoing.empty()) throw_batch_error(results, backoff ? backoff->describe() : std::string{});
 }
 
 }  // namespace kombu

@@ -4,10 +4,10 @@
 #include <kombu/log.hpp>
 
 #include "client/throw_copy.hpp"
+#include "support/random.hpp"
 
 #include <algorithm>
 #include <cstdio>
-#include <random>
 
 namespace kombu::detail {
 namespace {
@@ -16,12 +16,253 @@ namespace {
 /// against the time that a node needs to return.
 constexpr std::chrono::seconds avoid_after_failure{10};
 
-double random_share() {
-    thread_local std::minstd_rand random{std::random_device{}()};
-    return std::uniform_real_distribution<>{0, 1}(random);
+/// Troubles with more time between them belong to different outages.
+constexpr std::chrono::seconds trouble_ends_after{5};
+
+/// The broker answers, and refuses: it is not down for others.
+bool is_refusal(const ConnectionError& error) {
+    constexpr int not_allowed = 530;  // a limit on connections, for one
+    return !error.is_retryable() || error.code() == not_allowed;
+}
+
+template <class Use>
+void with_error(const std::exception_ptr& error, Use use) {
+    try {
+        std::rethrow_exception(error);
+    } catch (const std::exception& caught) {
+        use(caught);
+    }
 }
 
 }  // namespace
+
+void BrokerStatus::State::note_trouble(Clock::time_point since, Clock::time_point now) noexcept {
+    if (!is_lost && now - last_trouble > trouble_ends_after) {
+        trouble_since.reset();
+        failed_calls = 0;
+    }
+    last_trouble = now;
+    if (!trouble_since) trouble_since = since;
+}
+
+void BrokerStatus::State::wake_all(const std::exception_ptr& error) noexcept {
+    for (Waiter* const waiter : waiters) {
+        if (waiter->takes_errors && error) waiter->error = error;
+        waiter->waker->wake();
+    }
+}
+
+// -- attempts
+
+BrokerStatus::Attempt::Attempt(Attempt&& other) noexcept
+    : status_(std::exchange(other.status_, nullptr)),
+      state_(other.state_),
+      caller_(other.caller_),
+      version_(other.version_),
+      begin_(other.begin_),
+      endpoint_(std::exchange(other.endpoint_, std::nullopt)),
+      reports_(std::move(other.reports_)) {}
+
+BrokerStatus::Attempt::~Attempt() {
+    if (!status_) return;
+    if (is_of_this_process()) {
+        const std::lock_guard lock{state_->mutex};
+        release_endpoint(*state_);
+        state_->pacing.abandoned();
+        state_->wake_all();
+    }
+    finish();
+}
+
+std::size_t BrokerStatus::Attempt::choose_endpoint(std::vector<std::size_t>& candidates, bool by_connections) {
+    if (!is_of_this_process()) {
+        const std::size_t first = candidates.front();
+        candidates.erase(candidates.begin());
+        return first;
+    }
+    const std::lock_guard lock{state_->mutex};
+    const auto now = Clock::now();
+    const auto chosen = std::ranges::min_element(candidates, {}, [&](std::size_t candidate) {
+        const EndpointState& at = state_->at(candidate);
+        return std::pair{at.avoid_until > now, by_connections ? at.connections : 0};
+    });
+    endpoint_ = *chosen;
+    ++state_->at(*endpoint_).connections;  // so that callers who choose at the same time choose others
+    candidates.erase(chosen);
+    return *endpoint_;
+}
+
+void BrokerStatus::Attempt::release_endpoint(State& state) noexcept {
+    if (endpoint_) --state.endpoints[*endpoint_].connections;
+    endpoint_.reset();
+}
+
+void BrokerStatus::Attempt::endpoint_failed(const ConnectionError& error) {
+    if (!is_of_this_process()) return;
+    if (status_->observer_) reports_.push_back({.error = std::current_exception()});
+    const std::lock_guard lock{state_->mutex};
+    ++state_->attempts;
+    ++state_->failures;
+    if (!is_cut_short(error)) state_->at(*endpoint_).avoid_until = Clock::now() + avoid_after_failure;
+    release_endpoint(*state_);
+    state_->current_error = state_->last_error = error.what();
+    state_->last_error_at = std::chrono::system_clock::now();
+}
+
+void BrokerStatus::Attempt::endpoint_connected(std::string name, std::chrono::nanoseconds duration) {
+    if (!is_of_this_process()) return;
+    if (status_->observer_) reports_.push_back({.endpoint = name, .duration = duration});
+    const std::lock_guard lock{state_->mutex};
+    ++state_->attempts;
+    if (state_->not_replaced != 0) {
+        --state_->not_replaced;
+        ++state_->reconnects;
+    }
+    state_->current_error.clear();
+    state_->at(*endpoint_).avoid_until = {};
+    endpoint_.reset();  // counts until record_end()
+    state_->endpoint = std::move(name);
+    state_->times.add(duration);
+}
+
+AttemptPacing::Version BrokerStatus::Attempt::succeeded() {
+    if (!is_of_this_process()) return 0;
+    OutageReport report{.pool = status_->pool_};
+    bool was_lost = false;
+    AttemptPacing::Version epoch = 0;
+    {
+        const std::lock_guard lock{state_->mutex};
+        state_->pacing.succeeded();
+        epoch = state_->pacing.epoch();
+        was_lost = std::exchange(state_->is_lost, false);
+        report.failed_calls = std::exchange(state_->failed_calls, 0);
+        const auto since = std::exchange(state_->trouble_since, std::nullopt);
+        if (since) report.duration = Clock::now() - *since;
+        state_->wake_all();
+    }
+    BrokerStatus& status = *status_;
+    finish();
+    if (was_lost) status.report_recovered(report);
+    return epoch;
+}
+
+bool BrokerStatus::Attempt::is_cut_short(const ConnectionError& error) const {
+    return dynamic_cast<const Timeout*>(&error) && !caller_.deadline.is_never() &&
+           caller_.deadline.when() < begin_ + caller_.connect_timeout;
+}
+
+void BrokerStatus::Attempt::failed(const ConnectionError& error) {
+    if (!is_of_this_process()) return;
+    const auto now = Clock::now();
+    const double random = random_share();
+    bool begins_outage = false;
+    {
+        const std::lock_guard lock{state_->mutex};
+        release_endpoint(*state_);
+        const bool cut_short = is_cut_short(error);
+        const bool counts = cut_short ? state_->pacing.cut_short(version_, begin_, now, random)
+                                      : state_->pacing.failed(version_, now, random);
+        if (counts) state_->note_trouble(begin_, now);
+        if (counts && !is_refusal(error)) begins_outage = !std::exchange(state_->is_lost, true);
+        // Others have more time.
+        state_->wake_all(counts && !cut_short ? std::current_exception() : nullptr);
+    }
+    BrokerStatus& status = *status_;
+    finish();
+    if (begins_outage) status.report_lost(error);
+}
+
+/// Without the lock.
+void BrokerStatus::Attempt::finish() noexcept {
+    BrokerStatus& status = *std::exchange(status_, nullptr);
+    for (const Report& report : reports_)
+        status.observe([&](PoolObserver& observer) {
+            if (!report.error) return observer.connected(status.pool_, report.endpoint, report.duration);
+            with_error(report.error,
+                       [&](const std::exception& error) { observer.connect_failed(status.pool_, error); });
+        });
+}
+
+// -- waiting
+
+/// A place among the waiters.
+class BrokerStatus::Registration {
+public:
+    Registration(BrokerStatus& status, State& state, Waiter& waiter) : status_(status), state_(state), waiter_(waiter) {
+        const std::lock_guard lock{state_.mutex};
+        state_.waiters.push_back(&waiter_);
+    }
+    Registration(const Registration&) = delete;
+    Registration& operator=(const Registration&) = delete;
+    ~Registration() {
+        if (!is_of_this_process()) return;
+        const std::lock_guard lock{state_.mutex};
+        state_.waiters.remove(&waiter_);
+    }
+    bool is_of_this_process() const noexcept { return status_.state_.get_if_of_this_process() == &state_; }
+
+private:
+    BrokerStatus& status_;
+    State& state_;
+    Waiter& waiter_;
+};
+
+async::Operation<BrokerStatus::Attempt> BrokerStatus::begin_attempt(Caller caller) {
+    State& state = state_.get();
+    {
+        const std::lock_guard lock{state.mutex};
+        const auto now = Clock::now();
+        if (state.pacing.may_begin(now)) co_return Attempt{*this, state, caller, state.pacing.begin(now), now};
+    }
+    async::Waker& waker = co_await async::this_waker;
+    Waiter waiter{.waker = &waker, .takes_errors = true};
+    const Registration registration{*this, state, waiter};
+    for (;;) {
+        if (caller.interrupted) throw ConnectionError(pool_ + ": interrupted: the pool was reset", 0, false);
+        Clock::time_point due;
+        std::exception_ptr error;
+        std::string last_error;
+        {
+            const std::lock_guard lock{state.mutex};
+            const auto now = Clock::now();
+            error = waiter.error;
+            if (!error && state.pacing.may_begin(now))
+                co_return Attempt{*this, state, caller, state.pacing.begin(now), now};
+            due = state.pacing.next_time();
+            last_error = state.current_error;
+        }
+        if (error) try {
+                std::rethrow_exception(error);
+            } catch (const ConnectionError& cause) {
+                throw_copy(cause);
+            }
+        if (caller.deadline.expired())
+            throw Timeout(
+                pool_ + ": no attempt to connect was due in time; " +
+                (last_error.empty() ? "the current one has not ended" : "the last one failed: " + last_error));
+        co_await async::Wait{.signal = true, .until = std::min(caller.deadline, Deadline::at(due))};
+        if (!registration.is_of_this_process())
+            throw ConnectionError(pool_ + ": the process forked while it waited to connect");
+    }
+}
+
+async::Operation<> BrokerStatus::await_recovery(Deadline until) {
+    State& state = state_.get();
+    async::Waker& waker = co_await async::this_waker;
+    Waiter waiter{.waker = &waker, .takes_errors = false};
+    const Registration registration{*this, state, waiter};
+    while (!until.expired() && registration.is_of_this_process() && is_down())
+        co_await async::Wait{.signal = true, .until = until};
+}
+
+void BrokerStatus::wake_waiters() noexcept {
+    State* const state = state_.get_if_of_this_process();
+    if (!state) return;
+    const std::lock_guard lock{state->mutex};
+    state->wake_all();
+}
+
+// -- reports
 
 template <class Notify>
 void BrokerStatus::observe(Notify notify) noexcept {
@@ -32,191 +273,60 @@ void BrokerStatus::observe(Notify notify) noexcept {
     }
 }
 
-// -- attempts
-
-BrokerStatus::Attempt::~Attempt() {
-    if (status_) status_->abandon_attempt();
+void BrokerStatus::report_lost(const ConnectionError& error) noexcept try {
+    if (is_logging()) log(LogLevel::warning, pool_ + ": the broker is lost: " + error.what());
+    observe([&](PoolObserver& observer) { observer.broker_lost(pool_, error); });
+} catch (const std::exception&) {
+    // No memory for the text.
 }
 
-void BrokerStatus::Attempt::succeeded() {
-    BrokerStatus& status = *std::exchange(status_, nullptr);
-    {
-        State& state = status.state_.get();
-        const std::lock_guard lock{state.mutex};
-        state.pacing.succeeded();
-        wake_waiters(state);
-    }
-    status.end_outage();
-}
-
-void BrokerStatus::Attempt::failed(const ConnectionError& error, std::chrono::nanoseconds limit) {
-    const auto now = Clock::now();
-    // A caller with little time says nothing about the broker.
-    const bool cut_short = dynamic_cast<const Timeout*>(&error) &&
-                           now - begin_ < std::min<std::chrono::nanoseconds>(limit, AttemptPacing::slow_after);
-    if (cut_short) return;  // the destructor abandons it
-    BrokerStatus& status = *std::exchange(status_, nullptr);
-    const double random = random_share();
-    const std::exception_ptr cause = std::current_exception();
-    bool begins_outage = false;
-    {
-        State& state = status.state_.get();
-        const std::lock_guard lock{state.mutex};
-        if (state.pacing.failed(version_, now, random)) {
-            begins_outage = !std::exchange(state.is_lost, true);
-            if (!state.suspect_since) state.suspect_since = begin_;
-        }
-        wake_waiters(state, cause);
-    }
-    if (!begins_outage) return;
-    if (is_logging()) log(LogLevel::warning, status.pool_ + ": the broker is lost: " + error.what());
-    status.observe([&](PoolObserver& observer) { observer.broker_lost(status.pool_, error); });
-}
-
-void BrokerStatus::abandon_attempt() noexcept {
-    State* const state = state_.get_if_of_this_process();
-    if (!state) return;
-    const std::lock_guard lock{state->mutex};
-    state->pacing.abandoned();
-    wake_waiters(*state);
-}
-
-void BrokerStatus::end_outage() {
-    OutageReport report{.pool = pool_};
-    {
-        State& state = state_.get();
-        const std::lock_guard lock{state.mutex};
-        const bool was_down = std::exchange(state.is_lost, false);
-        report.failed_calls = std::exchange(state.failed_calls, 0);
-        const auto since = std::exchange(state.suspect_since, std::nullopt);
-        if (!was_down || !since) return;
-        report.duration = Clock::now() - *since;
-    }
-    char text[32];
-    std::snprintf(text, sizeof text, "%.1f s", std::chrono::duration<double>(report.duration).count());
+void BrokerStatus::report_recovered(const OutageReport& report) noexcept try {
+    char seconds[32];
+    std::snprintf(seconds, sizeof seconds, "%.1f s", std::chrono::duration<double>(report.duration).count());
     if (is_logging())
-        log(LogLevel::info, pool_ + ": the broker is back after " + text + "; " + std::to_string(report.failed_calls) +
-                                " calls failed meanwhile");
+        log(LogLevel::info, pool_ + ": the broker is back after " + seconds + "; " +
+                                std::to_string(report.failed_calls) + (report.failed_calls == 1 ? " call" : " calls") +
+                                " failed meanwhile");
     observe([&](PoolObserver& observer) { observer.broker_recovered(report); });
+} catch (const std::exception&) {
+    // No memory for the text.
 }
 
-void BrokerStatus::wake_waiters(State& state, const std::exception_ptr& error) noexcept {
-    for (Waiter* const waiter : state.waiters) {
-        if (error) waiter->error = error;
-        waiter->waker->wake();
-    }
-}
-
-async::Operation<BrokerStatus::Attempt> BrokerStatus::begin_attempt(Deadline deadline) {
-    State& state = state_.get();
-    Waiter waiter{&co_await async::this_waker};
-    struct Registration {
-        BrokerStatus& status;
-        State& state;
-        Waiter& waiter;
-        ~Registration() {
-            if (status.state_.get_if_of_this_process() != &state) return;
-            const std::lock_guard lock{state.mutex};
-            state.waiters.remove(&waiter);
-        }
-    };
-    std::optional<Registration> registration;
-    for (;;) {
-        Clock::time_point due;
-        std::exception_ptr error;
-        std::string last_error;
-        {
-            const std::lock_guard lock{state.mutex};
-            const auto now = Clock::now();
-            error = waiter.error;
-            if (!error && state.pacing.may_begin(now)) co_return Attempt{*this, state.pacing.begin(now), now};
-            due = state.pacing.next_time();
-            last_error = state.current_error;
-            if (!error && !registration) state.waiters.push_back(&waiter);
-        }
-        if (error) try {
-                std::rethrow_exception(error);
-            } catch (const ConnectionError& cause) {
-                throw_copy(cause);
-            }
-        if (!registration) registration.emplace(*this, state, waiter);
-        if (deadline.expired())
-            throw Timeout(pool_ + ": no attempt to connect was due in time; the last one failed: " +
-                          (last_error.empty() ? "it has not ended" : last_error));
-        co_await async::Wait{.signal = true, .until = std::min(deadline, Deadline::at(due))};
-        if (state_.get_if_of_this_process() != &state)
-            throw ConnectionError(pool_ + ": the process forked while it waited to connect");
-    }
-}
-
-// -- endpoints
-
-void BrokerStatus::record_failure(std::size_t endpoint, const ConnectionError& error) {
-    {
-        State& state = state_.get();
-        const std::lock_guard lock{state.mutex};
-        ++state.attempts;
-        ++state.failures;
-        state.at(endpoint).avoid_until = Clock::now() + avoid_after_failure;
-        state.current_error = state.last_error = error.what();
-        state.last_error_at = std::chrono::system_clock::now();
-    }
-    observe([&](PoolObserver& observer) { observer.connect_failed(pool_, error); });
-}
-
-void BrokerStatus::record_connect(std::size_t endpoint, std::string name, std::chrono::nanoseconds duration) {
-    {
-        State& state = state_.get();
-        const std::lock_guard lock{state.mutex};
-        ++state.attempts;
-        if (state.not_replaced != 0) {
-            --state.not_replaced;
-            ++state.reconnects;
-        }
-        state.current_error.clear();
-        state.endpoint = name;
-        EndpointState& reached = state.at(endpoint);
-        ++reached.connections;
-        reached.avoid_until = {};
-        state.times.add(duration);
-    }
-    observe([&](PoolObserver& observer) { observer.connected(pool_, name, duration); });
-}
-
-void BrokerStatus::record_end(std::size_t endpoint, std::optional<std::string> lost) {
+void BrokerStatus::record_end(std::size_t endpoint, AttemptPacing::Version epoch, const std::exception_ptr& failure) {
+    std::string reason;
+    bool by_deadline = false;
+    if (failure)
+        with_error(failure, [&](const std::exception& error) {
+            reason = error.what();
+            by_deadline = dynamic_cast<const Timeout*>(&error) != nullptr;
+        });
     {
         State& state = state_.get();
         const std::lock_guard lock{state.mutex};
         EndpointState& ended = state.at(endpoint);
         ended.connections -= ended.connections != 0 ? 1 : 0;  // none: it is the parent process's
-        if (!lost) return;
-        ended.avoid_until = Clock::now() + avoid_after_failure;
+        if (!failure) return;
+        const auto now = Clock::now();
         ++state.lost;
         ++state.not_replaced;
-        state.last_error = *lost;
+        state.last_error = reason;
         state.last_error_at = std::chrono::system_clock::now();
-        state.pacing.connection_lost();
-        if (!state.suspect_since) state.suspect_since = Clock::now();
+        // A caller with little time says nothing about the broker.
+        if (!by_deadline) {
+            ended.avoid_until = now + avoid_after_failure;
+            state.pacing.connection_lost(epoch);
+            state.note_trouble(now, now);
+        }
     }
-    observe([&](PoolObserver& observer) { observer.connection_lost(pool_, *lost); });
+    observe([&](PoolObserver& observer) { observer.connection_lost(pool_, reason); });
 }
-
-void BrokerStatus::order_endpoints(std::vector<std::size_t>& order, bool by_connections) const {
-    State& state = state_.get();
-    const std::lock_guard lock{state.mutex};
-    const auto now = Clock::now();
-    std::ranges::stable_sort(order, {}, [&](std::size_t endpoint) {
-        const EndpointState& at = state.at(endpoint);
-        return std::pair{at.avoid_until > now, by_connections ? at.connections : 0};
-    });
-}
-
-// -- reports
 
 void BrokerStatus::record_failed_call() noexcept {
     State* const state = state_.get_if_of_this_process();
     if (!state) return;
     const std::lock_guard lock{state->mutex};
+    const auto now = Clock::now();
+    state->note_trouble(now, now);
     ++state->failed_calls;
 }
 

@@ -10,6 +10,7 @@
 
 #include "client/attempt_pacing.hpp"
 
+#include <atomic>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
@@ -31,49 +32,80 @@ namespace kombu::detail {
 /// (AttemptPacing), and each finds out for all callers. Connects, losses and outages go to the statistics, the observer
 /// and the log.
 class BrokerStatus {
+    struct State;
+
 public:
     /// \param pool  the name of the pool
     /// \param observer  may be null
     BrokerStatus(std::string pool, std::shared_ptr<PoolObserver> observer)
         : pool_(std::move(pool)), observer_(std::move(observer)) {}
 
-    /// The right to try to connect. Abandoned unless its outcome is told.
+    /// Whom a connect is for.
+    struct Caller {
+        Deadline deadline;
+        /// For one attempt at one endpoint, when the deadline allows it.
+        std::chrono::nanoseconds connect_timeout;
+        /// Set when the caller is not to wait any longer; see wake_waiters().
+        const std::atomic<bool>& interrupted;
+    };
+
+    /// The right to try to connect, to each endpoint once. Abandoned unless its outcome is told. What it met is
+    /// reported when it ends, so that an observer may use the pool.
     class Attempt {
     public:
-        Attempt(Attempt&& other) noexcept
-            : status_(std::exchange(other.status_, nullptr)), version_(other.version_), begin_(other.begin_) {}
+        Attempt(Attempt&& other) noexcept;
         Attempt(const Attempt&) = delete;
         Attempt& operator=(const Attempt&) = delete;
         Attempt& operator=(Attempt&&) = delete;
         ~Attempt();
-        void succeeded();
-        /// \param limit  the time that an attempt has when its caller has enough
-        void failed(const ConnectionError& error, std::chrono::nanoseconds limit);
+
+        /// Removes the endpoint to try next from the candidates: the first one that has not failed lately, with
+        /// `by_connections` of those with the fewest connections of the pool.
+        std::size_t choose_endpoint(std::vector<std::size_t>& candidates, bool by_connections);
+        void endpoint_failed(const ConnectionError& error);
+        void endpoint_connected(std::string name, std::chrono::nanoseconds duration);
+
+        /// \return what record_end() needs
+        AttemptPacing::Version succeeded();
+        void failed(const ConnectionError& error);
 
     private:
         friend class BrokerStatus;
-        Attempt(BrokerStatus& status, AttemptPacing::Version version, Clock::time_point begin) noexcept
-            : status_(&status), version_(version), begin_(begin) {}
+        struct Report {
+            std::string endpoint{};  // connected, or
+            std::chrono::nanoseconds duration{0};
+            std::exception_ptr error{};  // failed
+        };
+        Attempt(BrokerStatus& status, State& state, const Caller& caller, AttemptPacing::Version version,
+                Clock::time_point begin) noexcept
+            : status_(&status), state_(&state), caller_(caller), version_(version), begin_(begin) {}
+        /// A forked child must not use the parent's state, whose lock may be held there for ever.
+        bool is_of_this_process() const noexcept { return status_->state_.get_if_of_this_process() == state_; }
+        /// Whether the error is that of a caller with less time than an attempt may take.
+        bool is_cut_short(const ConnectionError& error) const;
+        void release_endpoint(State& state) noexcept;
+        void finish() noexcept;
+
         BrokerStatus* status_;
+        State* state_;
+        Caller caller_;
         AttemptPacing::Version version_;
         Clock::time_point begin_;
+        std::optional<std::size_t> endpoint_{};  // that is being tried
+        std::vector<Report> reports_{};
     };
 
     /// Waits until the caller may try to connect.
-    /// \throws ConnectionError  of another caller's attempt that failed meanwhile
+    /// \throws ConnectionError  of another caller's attempt that failed meanwhile; or the caller was interrupted
     /// \throws Timeout  when no attempt may begin by the deadline
-    async::Operation<Attempt> begin_attempt(Deadline deadline);
+    async::Operation<Attempt> begin_attempt(Caller caller);
+    /// Waits until an attempt has succeeded, at most until this time.
+    async::Operation<> await_recovery(Deadline until);
+    /// Has the callers that wait look whether they were interrupted. From any thread.
+    void wake_waiters() noexcept;
 
-    // -- of one endpoint
-
-    void record_failure(std::size_t endpoint, const ConnectionError& error);
-    void record_connect(std::size_t endpoint, std::string name, std::chrono::nanoseconds duration);
-    /// A connection to the endpoint ended; `lost`: it broke, for this reason.
-    void record_end(std::size_t endpoint, std::optional<std::string> lost);
-    /// Moves endpoints that failed lately to the end. With `by_connections`, those with the fewest connections of the
-    /// pool come first.
-    void order_endpoints(std::vector<std::size_t>& order, bool by_connections) const;
-
+    /// A connection to the endpoint ended. `failure`: the error that broke it, or null. `epoch`: of its connect.
+    void record_end(std::size_t endpoint, AttemptPacing::Version epoch, const std::exception_ptr& failure);
     /// A call ended with an error while its connection was not connected.
     void record_failed_call() noexcept;
 
@@ -85,10 +117,12 @@ public:
 private:
     struct Waiter {
         async::Waker* waker;
+        bool takes_errors;
         std::exception_ptr error{};  // of another caller's attempt
     };
+    class Registration;
     struct EndpointState {
-        std::size_t connections = 0;
+        std::size_t connections = 0;  // also those that are being made
         Clock::time_point avoid_until{};
     };
     struct State {
@@ -96,6 +130,9 @@ private:
             if (endpoints.size() <= index) endpoints.resize(index + 1);
             return endpoints[index];
         }
+        /// Something that an outage may begin with.
+        void note_trouble(Clock::time_point since, Clock::time_point now) noexcept;
+        void wake_all(const std::exception_ptr& error = {}) noexcept;
 
         std::mutex mutex{};
         AttemptPacing pacing{};
@@ -111,16 +148,15 @@ private:
         DurationHistogram times{};
 
         bool is_lost = false;
-        std::optional<Clock::time_point> suspect_since{};  // of the first loss or failure
-        std::uint64_t failed_calls = 0;                    // since then
+        Clock::time_point last_trouble{};
+        std::optional<Clock::time_point> trouble_since{};
+        std::uint64_t failed_calls = 0;  // since then
     };
 
     template <class Notify>
     void observe(Notify notify) noexcept;
-    void end_outage();
-    void abandon_attempt() noexcept;
-    /// With the lock.
-    static void wake_waiters(State& state, const std::exception_ptr& error = {}) noexcept;
+    void report_lost(const ConnectionError& error) noexcept;
+    void report_recovered(const OutageReport& report) noexcept;
 
     const std::string pool_;
     const std::shared_ptr<PoolObserver> observer_;

@@ -6,6 +6,7 @@
 #include "client/client_access.hpp"
 #include "client/connection_config.hpp"
 #include "client/connection_state.hpp"
+#include "client/throw_copy.hpp"
 #include "net/blocking_driver.hpp"
 #include "transport/backoff.hpp"
 
@@ -83,6 +84,8 @@ Connection& Connection::ensure_connection(const RetryPolicy& policy, const OnErr
             return *this;
         } catch (const ConnectionError& error) {
             const auto pause = error.is_retryable() ? backoff.next() : std::nullopt;
+            const std::string attempts = pause ? std::string{} : backoff.describe();
+            if (!attempts.empty()) detail::throw_copy(error, attempts);
             if (!pause) throw;
             if (on_error) on_error(error, *pause);
             backoff.sleep(*pause);

@@ -4,7 +4,9 @@
 #include <kombu/error.hpp>
 
 #include "client/prepared_message.hpp"
+#include "client/throw_copy.hpp"
 #include "net/blocking_driver.hpp"
+#include "support/random.hpp"
 #include "transport/backoff.hpp"
 
 #include <algorithm>
@@ -12,7 +14,6 @@
 #include <exception>
 #include <new>
 #include <numeric>
-#include <random>
 #include <utility>
 
 namespace kombu::detail {
@@ -82,14 +83,10 @@ void ConnectionState::advance_endpoint() noexcept {
 std::vector<std::size_t> ConnectionState::endpoint_order() const {
     std::vector<std::size_t> order(config_->parameters.endpoints.size());
     std::iota(order.begin(), order.end(), std::size_t{0});
-    const std::string& strategy = config_->parameters.failover_strategy;
-    if (strategy == "shuffle") {
-        thread_local std::minstd_rand random{std::random_device{}()};
-        std::shuffle(order.begin(), order.end(), random);
-    } else {
+    if (config_->parameters.failover_strategy == "shuffle")
+        std::ranges::shuffle(order, thread_random());
+    else
         std::rotate(order.begin(), order.begin() + static_cast<std::ptrdiff_t>(last_endpoint_), order.end());
-    }
-    if (broker_) broker_->order_endpoints(order, strategy == "least-connections");
     return order;
 }
 
@@ -105,42 +102,55 @@ async::Operation<std::shared_ptr<TransportConnection>> ConnectionState::connect_
             co_return session;
         } catch (const ConnectionError& error) {
             if (error.is_retryable() && !interrupted_) pause = backoff.next();
+            const std::string attempts = pause ? std::string{} : backoff.describe();
+            if (!attempts.empty()) throw_copy(error, attempts);
             if (!pause) throw;
         }
-        if (!awaits_broker()) co_await sleep_until(Deadline::after(*pause));
+        co_await pause_before_retry(Deadline::after(*pause));
     }
 }
 
+async::Operation<> ConnectionState::pause_before_retry(Deadline until) {
+    return broker_ && !connected() && broker_->is_down() ? broker_->await_recovery(until) : sleep_until(until);
+}
+
 async::Operation<std::shared_ptr<TransportConnection>> ConnectionState::connect_once(Deadline deadline) {
-    if (!broker_) co_return co_await connect_any(deadline);
-    BrokerStatus::Attempt attempt = co_await broker_->begin_attempt(deadline);
-    if (interrupted_) throw_interrupted();
+    if (!broker_) co_return co_await connect_any(deadline, nullptr);
+    BrokerStatus::Attempt attempt =
+        co_await broker_->begin_attempt({deadline, config_->parameters.connect_timeout, interrupted_});
     try {
-        auto session = co_await connect_any(deadline);
-        attempt.succeeded();
+        auto session = co_await connect_any(deadline, &attempt);
+        session_epoch_ = attempt.succeeded();
         co_return session;
     } catch (const ConnectionError& error) {
-        attempt.failed(error, config_->parameters.connect_timeout);
+        attempt.failed(error);
         throw;
     }
 }
 
-async::Operation<std::shared_ptr<TransportConnection>> ConnectionState::connect_any(Deadline deadline) {
+async::Operation<std::shared_ptr<TransportConnection>> ConnectionState::connect_any(Deadline deadline,
+                                                                                    BrokerStatus::Attempt* attempt) {
     const ConnectionParameters& parameters = config_->parameters;
     std::string failures;
     int code = 0;
     bool retryable = false;
-    for (const std::size_t index : endpoint_order()) {
+    const bool by_connections = parameters.failover_strategy == "least-connections";
+    for (std::vector<std::size_t> candidates = endpoint_order(); !candidates.empty();) {
+        std::size_t index = candidates.front();
+        if (attempt)
+            index = attempt->choose_endpoint(candidates, by_connections);
+        else
+            candidates.erase(candidates.begin());
         const Endpoint& endpoint = parameters.endpoints[index];
         const Deadline attempt_deadline = std::min(deadline, Deadline::after(parameters.connect_timeout));
         try {
             const auto start = Clock::now();
             auto session = co_await config_->transport->connect(endpoint, parameters, attempt_deadline);
             last_endpoint_ = index;
-            if (broker_) broker_->record_connect(index, endpoint_name(endpoint), Clock::now() - start);
+            if (attempt) attempt->endpoint_connected(endpoint_name(endpoint), Clock::now() - start);
             co_return session;
         } catch (const ConnectionError& error) {
-            if (broker_) broker_->record_failure(index, error);
+            if (attempt) attempt->endpoint_failed(error);
             advance_endpoint();
             if (parameters.endpoints.size() == 1) throw;
             failures += (failures.empty() ? "" : "; ") + std::string{error.what()};
@@ -225,7 +235,7 @@ std::shared_ptr<TransportConnection> ConnectionState::detach_session() noexcept 
 
 void ConnectionState::record_end_of_session() noexcept try {
     if (!broker_ || !session_) return;
-    broker_->record_end(session_endpoint_, interrupted_ ? std::nullopt : session_->failure_reason());
+    broker_->record_end(session_endpoint_, session_epoch_, interrupted_ ? nullptr : session_->failure());
 } catch (const std::exception&) {
     // Without memory the loss is not counted.
 }
@@ -274,6 +284,7 @@ void ConnectionState::interrupt() noexcept {
         session = session_;
     }
     if (session) session->interrupt();
+    if (broker_) broker_->wake_waiters();
 }
 
 }  // namespace kombu::detail

@@ -96,8 +96,8 @@ public:
     void close_for_good() noexcept;
     /// For a connection of a pool. Before its first use.
     void set_broker_status(std::shared_ptr<BrokerStatus> status) noexcept { broker_ = std::move(status); }
-    /// Whether the next connect waits until an attempt is due, so that no other pause before it is needed.
-    bool awaits_broker() const { return broker_ && !connected() && broker_->is_down(); }
+    /// The pause of a RetryPolicy. While the broker is down it ends with the first connect of the pool.
+    async::Operation<> pause_before_retry(Deadline until);
 
     /// Whether the peer is still there, checked without a round trip. True when not connected, false when interrupted.
     bool is_alive() noexcept;
@@ -115,10 +115,11 @@ public:
 
 private:
     /// connect_with_retry() repeats connect_once() by the transport options. connect_once() waits until an attempt of
-    /// the pool is due. connect_any() tries each endpoint once.
+    /// the pool is due. connect_any() tries each endpoint once, for the attempt unless it is null.
     async::Operation<std::shared_ptr<TransportConnection>> connect_with_retry(Deadline deadline);
     async::Operation<std::shared_ptr<TransportConnection>> connect_once(Deadline deadline);
-    async::Operation<std::shared_ptr<TransportConnection>> connect_any(Deadline deadline);
+    async::Operation<std::shared_ptr<TransportConnection>> connect_any(Deadline deadline,
+                                                                       BrokerStatus::Attempt* attempt);
     std::vector<std::size_t> endpoint_order() const;
     void advance_endpoint() noexcept;
     std::shared_ptr<TransportConnection> detach_session() noexcept;
@@ -138,6 +139,7 @@ private:
     std::unordered_set<std::string> declared_fingerprints_;
     std::size_t last_endpoint_ = 0;
     std::size_t session_endpoint_ = 0;
+    AttemptPacing::Version session_epoch_ = 0;
     bool connect_failed_ = false;
     Deadline next_replacement_ = Deadline::at({});  // of the default channel after a Nacked
     std::atomic<std::uint64_t> lease_generation_{0};

@@ -19,7 +19,7 @@
 namespace kombu {
 namespace {
 
-/// Retries without max_retries and without a timeout have no deadline, as the caller asked. Any other publish without a
+/// Retries without a bound and without a timeout have no deadline, as the caller asked. Any other publish without a
 /// timeout ends by the operation timeout.
 Deadline total_deadline(const PublishOptions& options, const detail::ConnectionState& connection) {
     const bool bounded_by_policy = options.retry && options.retry_policy.timeout.has_value();
@@ -65,7 +65,7 @@ async::Operation<> send(PendingPublish pending) {
             if (!attempts.empty()) detail::throw_copy(error, attempts);
             if (!pause) throw;
         }
-        if (!connection.awaits_broker()) co_await sleep_until(std::min(Deadline::after(*pause), deadline));
+        co_await connection.pause_before_retry(std::min(Deadline::after(*pause), deadline));
     }
 }
 

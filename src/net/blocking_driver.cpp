@@ -57,7 +57,8 @@ public:
         const std::int64_t when =
             until.is_never() ? -1 : std::max<std::int64_t>(until.when().time_since_epoch().count(), 0);
         while (!until.expired()) {
-            if (signal && woken_.exchange(0, std::memory_order_acquire) != 0) return true;
+            // Consumed also when it is of no interest: the wait below returns at once for a word that is set.
+            if (woken_.exchange(0, std::memory_order_acquire) != 0 && signal) return true;
             kombu::detail::futex_wait(woken_, when);
         }
         return false;

@@ -8,7 +8,6 @@
 #include <string.h>
 
 #include <exception>
-#include <optional>
 #include <string>
 #include <utility>
 
@@ -35,22 +34,15 @@ public:
     void fail(const ConnectionError& error) noexcept { failure_.set(error); }
     /// As fail(): its user has ended the session, and not the peer.
     void fail_by_user(const ConnectionError& error) noexcept {
-        ended_by_user_ = !failed();
+        if (!failed()) ended_by_user_ = true;
         failure_.set(error);
     }
     /// Thread-safe.
     bool failed() const noexcept { return failure_.is_set(); }
     /// Throws the error that the session failed with, if it has failed.
     void check() const { failure_.check(); }
-    /// The text of that error, unless the user has ended the session.
-    std::optional<std::string> failure_reason() const {
-        try {
-            if (!ended_by_user_) check();
-            return std::nullopt;
-        } catch (const std::exception& error) {
-            return error.what();
-        }
-    }
+    /// That error; null also when the user has ended the session.
+    std::exception_ptr failure() const noexcept { return ended_by_user_ ? nullptr : failure_.error(); }
 
 protected:
     explicit SessionBase(std::string peer) : peer_(std::move(peer)) {}

@@ -255,7 +255,9 @@ private:
             if (flushed && (received_input || !for_input)) co_return true;
             // Checked first: a peer that keeps sending unrequested data must not postpone the deadline.
             if (until.expired()) {
-                if (!flushed) throw Timeout(stream_.peer() + ": the peer did not read the sent data in time");
+                if (!flushed)
+                    throw Timeout(stream_.peer() + ": the peer did not read the sent data in time" +
+                                  session_.silence_reason());
                 co_return false;
             }
             const Deadline next_heartbeat = session_.next_heartbeat();

@@ -23,6 +23,7 @@ public:
     }
     /// Thread-safe.
     bool is_set() const noexcept { return set_.load(std::memory_order_acquire); }
+    std::exception_ptr error() const noexcept { return is_set() ? error_ : nullptr; }
     void check() const {
         if (is_set()) std::rethrow_exception(error_);
     }

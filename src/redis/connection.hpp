@@ -7,6 +7,7 @@
 #include "net/stream.hpp"
 #include "redis/context.hpp"
 
+#include <exception>
 #include <memory>
 #include <optional>
 #include <string>
@@ -30,7 +31,7 @@ public:
 
     async::Operation<std::shared_ptr<TransportChannel>> open_channel(Deadline deadline) override;
     bool is_open() const noexcept override { return stream_.is_open() && !context_.session.failed(); }
-    std::optional<std::string> failure_reason() const override { return context_.session.failure_reason(); }
+    std::exception_ptr failure() const override { return context_.session.failure(); }
     bool is_alive() noexcept override;
     async::Operation<> close(Deadline deadline) override;
     void abandon() noexcept override;

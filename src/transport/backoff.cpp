@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "transport/backoff.hpp"
 
+#include "support/random.hpp"
+
 #include <algorithm>
 #include <cstdio>
-#include <random>
 #include <thread>
 
 namespace kombu {
 
 std::optional<std::chrono::milliseconds> Backoff::next() {
     if (max_retries_ && attempt_ >= *max_retries_) return std::nullopt;
-    thread_local std::minstd_rand random{std::random_device{}()};
-    const double jitter = std::uniform_real_distribution<>{0, std::clamp(policy_.jitter, 0.0, 1.0)}(random);
+    const double jitter = random_share() * std::clamp(policy_.jitter, 0.0, 1.0);
     const auto interval = std::min(policy_.interval_start + attempt_ * policy_.interval_step, policy_.interval_max);
     constexpr double one_day = 86400;
     const double seconds = std::clamp(interval.count() * (1 - jitter), 0.0, one_day);

@@ -17,6 +17,10 @@ void Transport::check_option(const std::string& name, Json& value) const {
     if (default_value.is_number()) value = value.get<double>();
 }
 
+std::exception_ptr TransportConnection::failure() const {
+    return is_open() ? nullptr : std::make_exception_ptr(ConnectionError("the connection broke"));
+}
+
 async::Operation<> TransportChannel::prepare_to_receive(const Queue&, Deadline) { co_return; }
 
 async::Operation<std::vector<std::exception_ptr>> TransportChannel::basic_publish_all(

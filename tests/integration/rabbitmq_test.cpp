@@ -184,13 +184,25 @@ TEST_CASE("under a memory alarm every timeout says so, and the pool keeps its co
     producers[broker].acquire()->publish(1, nobody);
     Connection own{broker_url()};
     Channel channel = own.default_channel();
+    SimpleQueue queue = own.simple_queue(topology.queue);
+    Connection unconfirmed{broker_url(), {.transport_options = {{"confirm_publish", false}}}};
+    Producer{unconfirmed}.publish(1, nobody);
     {
         const MemoryAlarm alarm;
+        // The broker says that it is blocked when it reads a message.
+        Producer{unconfirmed}.publish(1, nobody);
+        CHECK(
+            eventually([&] { return !blocked([&] { Producer{unconfirmed}.publish(1, nobody); }).starts_with("the"); }));
         for (int i = 0; i < 4; ++i)
             CHECK_THAT(blocked([&] { producers[broker].acquire()->publish(2, nobody); }), Contains("blocked"));
         CHECK_THAT(blocked([&] { Producer{own}.publish(2, nobody); }), Contains("blocked"));
         CHECK_THAT(blocked([&] { channel.declare(topology.queue, 200ms); }), Contains("blocked"));
         CHECK_THAT(blocked([&] { (void)channel.basic_get(topology.queue.name(), false, {}, 200ms); }),
+                   Contains("blocked"));
+        const auto begin = Clock::now();
+        CHECK_THAT(blocked([&] { (void)queue.get({.timeout = 200ms}); }), Contains("blocked"));
+        CHECK(Clock::now() - begin < 3s);
+        CHECK_THAT(blocked([&] { Producer{unconfirmed}.publish(std::string(1'000'000, 'x'), nobody); }),
                    Contains("blocked"));
         CHECK(own.connected());
     }

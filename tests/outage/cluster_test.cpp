@@ -10,6 +10,8 @@
 #include <cstdlib>
 #include <set>
 #include <string>
+#include <thread>
+#include <vector>
 
 using namespace kombu;
 using namespace std::chrono_literals;
@@ -116,12 +118,11 @@ TEST_CASE("with least-connections a pool spreads over the nodes, also after one 
     ConnectionOptions options{.failover_strategy = "least-connections"};
     const Connection broker{cluster_url(), options};
     pools::ConnectionPool pool{broker, {.limit = 9}};
-    const auto connect_all = [&] {
+    const auto connect_all = [&] {  // at once, as after an outage
         std::vector<Lease<Connection>> leases;
-        for (int i = 0; i < 9; ++i) {
-            leases.push_back(pool.acquire());
-            leases.back()->connect();
-        }
+        for (int i = 0; i < 9; ++i) leases.push_back(pool.acquire());
+        std::vector<std::jthread> threads;
+        for (Lease<Connection>& lease : leases) threads.emplace_back([&lease] { lease->connect(); });
     };
     /// Of this pool alone: the other connections of these tests are closed.
     const auto connections_of = [&](int port) {

@@ -17,6 +17,7 @@
 #include <memory>
 #include <new>
 #include <string>
+#include <thread>
 #include <vector>
 
 namespace {
@@ -300,6 +301,7 @@ TEST_CASE("a pool that lacks memory for the maintenance thread leaves the signal
     std::unique_ptr<Pool> pool;
     for (long failing = 0; !pool; ++failing) {
         REQUIRE(failing < 1000);
+        while (kombu::detail::maintenance_thread().is_running()) std::this_thread::yield();  // of an earlier pool
         allocations_left = failing;
         try {
             pool = std::make_unique<Pool>(counted(),
@@ -310,4 +312,14 @@ TEST_CASE("a pool that lacks memory for the maintenance thread leaves the signal
         REQUIRE(blocked() == before);
     }
     CHECK(pool->acquire());
+}
+
+TEST_CASE("a reset that opens a closed pool needs no memory", "[pool][allocation]") {
+    Pool pool{counted(), {.limit = 1, .idle_timeout = std::chrono::hours{1}}};
+    pool.acquire().release();
+    pool.close();
+    allocations_left = 0;
+    pool.reset();
+    allocations_left = -1;
+    CHECK(pool.acquire());
 }

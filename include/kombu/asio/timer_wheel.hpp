@@ -17,6 +17,7 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
+#include <new>
 #include <optional>
 #include <utility>
 
@@ -65,6 +66,7 @@ private:
     friend class TimerWheel;
     Clock::time_point deadline_{};
     std::size_t bucket_ = 0;
+    bool is_expired_ = false;
 };
 
 /// Keeps waiting operations by their deadlines, to the millisecond, with one timer for all. A hashed timer wheel:
@@ -76,6 +78,7 @@ public:
         const std::lock_guard lock{mutex_};
         if (is_shut_down_) return false;
         entry.deadline_ = deadline.when();
+        entry.is_expired_ = false;
         entry.bucket_ = deadline.is_never() ? no_deadline_bucket : bucket_of(tick_of(deadline.when()));
         if (!deadline.is_never()) {
             if (!timer_) timer_.emplace(executor);  // only names the context; the handler has another executor
@@ -154,15 +157,24 @@ private:
         for (Tick tick = std::max(armed_tick, current_tick - static_cast<Tick>(wheel_size) + 1); tick <= current_tick;
              ++tick)
             for (WheelEntry* entry = buckets_[bucket_of(tick)].front(); entry; entry = entry->next)
-                if (entry->deadline_ <= now) entry->on_expired();
-        if (with_deadline_ != 0) arm(next_tick(current_tick));
+                if (entry->deadline_ <= now) {
+                    entry->is_expired_ = true;
+                    entry->on_expired();
+                }
+        if (with_deadline_ == 0) return;
+        try {
+            arm(next_tick(current_tick));
+        } catch (const std::bad_alloc&) {
+            // The next add() arms it again.
+        }
     }
-    /// The first tick of the next round at which an entry is due; the last one when none is.
+    /// The first tick of the next round at which an entry is due; the last one when none is. An entry may be overdue:
+    /// there was no memory to arm the timer for it.
     Tick next_tick(Tick current_tick) const noexcept {
         const Tick last = current_tick + static_cast<Tick>(wheel_size);
         for (Tick tick = current_tick + 1; tick < last; ++tick)
             for (const WheelEntry* entry = buckets_[bucket_of(tick)].front(); entry; entry = entry->next)
-                if (tick_of(entry->deadline_) == tick) return tick;
+                if (!entry->is_expired_ && tick_of(entry->deadline_) <= tick) return tick;
         return last;
     }
 

@@ -58,7 +58,8 @@ public:
     virtual void connect_failed(const std::string& /*pool*/, const std::exception& /*error*/) {}
     /// A connection broke, for this reason.
     virtual void connection_lost(const std::string& /*pool*/, const std::string& /*reason*/) {}
-    /// The first attempt failed after the broker could be reached. Further ones are not reported here.
+    /// The first attempt of an outage has failed; further ones are not reported here. A refusal, as of a wrong password
+    /// or a limit on connections, is no outage.
     virtual void broker_lost(const std::string& /*pool*/, const std::exception& /*error*/) {}
     /// An attempt succeeded after broker_lost().
     virtual void broker_recovered(const OutageReport& /*report*/) {}

@@ -90,7 +90,7 @@ struct PoolStats {
     std::chrono::nanoseconds longest_wait{0};
     DurationHistogram wait{};     ///< of successful acquires; those that needed not wait are in class 0
     DurationHistogram use{};      ///< of leases: the first 64 of each slot, then one in 64, counted as 64
-    DurationHistogram connect{};  ///< of creates that worked
+    DurationHistogram connect{};  ///< of creates that worked; of pools of connections: of connects
 
     // Of pools of connections.
     std::uint64_t connect_attempts = 0;                     ///< attempts to connect to an endpoint that have ended

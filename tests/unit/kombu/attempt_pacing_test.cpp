@@ -37,11 +37,38 @@ TEST_CASE("after a lost connection one attempt at a time runs, without a pause",
     AttemptPacing pacing;
     pacing.begin(clock.now());
     pacing.succeeded();
-    pacing.connection_lost();
+    const auto epoch = pacing.epoch();
+    pacing.connection_lost(epoch);
     CHECK_FALSE(pacing.is_down());
     REQUIRE(pacing.may_begin(clock.now()));
     pacing.begin(clock.now());
     CHECK_FALSE(pacing.may_begin(clock.now()));
+    pacing.succeeded();
+    pacing.connection_lost(epoch);  // another connection of that time, which is noticed later
+    pacing.begin(clock.now());
+    CHECK(pacing.may_begin(clock.now()));
+}
+
+TEST_CASE("callers with little time are paced, and after a second without a success the broker is down", "[pacing]") {
+    ManualClock clock;
+    AttemptPacing pacing;
+    int attempts = 0;
+    const auto start = clock.now();
+    while (!pacing.is_down() && ++attempts < 100) {
+        clock.advance(std::max(pacing.next_time(), clock.now()) - clock.now());
+        const auto begun = pacing.begin(clock.now());
+        clock.advance(1ms);
+        pacing.cut_short(begun, clock.now() - 1ms, clock.now(), 0);
+    }
+    CHECK(pacing.is_down());
+    CHECK(clock.now() - start >= 1s);
+    CHECK(attempts <= 11);
+    AttemptPacing up;
+    up.begin(clock.now());
+    up.succeeded();
+    const auto begun = up.begin(clock.now());
+    CHECK_FALSE(up.cut_short(begun, clock.now(), clock.now(), 0));
+    CHECK(up.may_begin(clock.now()));
 }
 
 TEST_CASE("an attempt that takes long, or is abandoned, does not stop others", "[pacing]") {

@@ -143,8 +143,8 @@ TEST_CASE("a connection idle in its pool for three intervals publishes without a
                 ++heartbeats;
                 peer.send(heartbeat_frame);
             } else if (frame[0] == AMQP_FRAME_BODY) {
-                peer.send(script::ack(1));
                 answered = true;
+                peer.send(script::ack(1));
             }
         }
     }};

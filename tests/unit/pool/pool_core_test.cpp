@@ -210,6 +210,22 @@ TEST_CASE("a resource that exists while its slot is given up counts until it is 
     CHECK(core.outstanding() == 0);
 }
 
+TEST_CASE("resources that are being created when the limit shrinks by force are not made above it", "[pool][core]") {
+    ManualClock clock;
+    PoolCore core{{.limit = 3}, nullptr};
+    SlotId creating[3];
+    for (SlotId& slot : creating) slot = core.acquire(clock.now()).slot;
+    core.prepare_resize();
+    core.set_limit(1, {.force = true}, clock.now());
+    for (int i = 0; i < 2; ++i) {
+        REQUIRE(core.created(creating[i], clock.now()) == PoolCore::CreateOutcome::surplus);
+        core.closed(creating[i], clock.now());
+    }
+    REQUIRE(core.created(creating[2], clock.now()) == PoolCore::CreateOutcome::stale);
+    CHECK(core.created(creating[2], clock.now()) == PoolCore::CreateOutcome::leased);
+    CHECK(core.used() == 1);
+}
+
 TEST_CASE("a reset serves the waiters", "[pool][core]") {
     ManualClock clock;
     PoolCore core{{.limit = 1}, nullptr};
@@ -336,10 +352,11 @@ TEST_CASE("the invariants hold after each of 200,000 random steps", "[pool][core
             case 12:
                 if (!creating.empty()) {
                     const SlotId slot = pick(creating);
-                    if (core.created(slot, clock.now()) == PoolCore::CreateOutcome::leased)
-                        leased.push_back(slot);
-                    else
-                        creating.push_back(slot);
+                    const auto outcome = core.created(slot, clock.now());
+                    (outcome == PoolCore::CreateOutcome::leased  ? leased
+                     : outcome == PoolCore::CreateOutcome::stale ? creating
+                                                                 : closing)
+                        .push_back(slot);
                 }
                 break;
             case 13:

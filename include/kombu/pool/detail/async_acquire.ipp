@@ -98,6 +98,8 @@ KOMBU_POOL_INLINE async::Operation<SlotCell*> AsyncAcquire::run(PoolEngine& engi
             if (!usable) {
                 reservation.dismiss();
                 engine.close_and_free(cell, CloseReason::dead);
+                if (decision.outcome == AcquireOutcome::create)
+                    throw OperationalError("a new resource of the pool was not usable");
                 continue;
             }
             if (!engine.table_.is_current(cell) && engine.is_orphaned(decision.slot, reference)) continue;

@@ -25,7 +25,7 @@ class KOMBU_EXPORT PoolCore {
 public:
     /// `orphaned`: leased in an earlier generation, no longer counted. `closing`: its resource is being closed.
     enum class SlotState : std::uint8_t { vacant, creating, live, orphaned, closing };
-    enum class CreateOutcome : std::uint8_t { leased, stale, closed };
+    enum class CreateOutcome : std::uint8_t { leased, stale, surplus, closed };
     /// `close`: the caller closes the released resource and then calls closed().
     enum class ReleaseAction : std::uint8_t { keep, close };
 
@@ -92,14 +92,16 @@ public:
     Decision reserve_for_preload(bool obey_max_connecting) noexcept;
 
     /// The resource of a reserved slot exists and is leased by the caller. `stale`: a reset came in between; close the
-    /// resource and create another for the same slot. `closed`: close it, then call closed().
+    /// resource and create another for the same slot. `surplus`: likewise, but the limit has become smaller; close it,
+    /// call closed(), and start again. `closed`: close it, then call closed().
     CreateOutcome created(SlotId id, Clock::time_point now, void* resource = nullptr) noexcept;
 
     /// The resource could not be created: its capacity goes to the first waiter.
     void create_failed(SlotId id, Clock::time_point now) noexcept;
 
     /// The resource of a slot that the caller leases is dead. True: the caller closes it and creates another in its
-    /// place. False when the slot was orphaned, or the pool closed: the caller closes it and then calls closed().
+    /// place. False when the slot was orphaned, the pool closed, or its limit exceeded: the caller closes it and then
+    /// calls closed().
     bool recreate(SlotId id) noexcept;
 
     /// A slot was released with the fast path disabled. It may have been handled already, or leased again.

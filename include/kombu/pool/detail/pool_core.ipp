@@ -118,13 +118,14 @@ KOMBU_POOL_INLINE Decision PoolCore::reserve() noexcept {
 KOMBU_POOL_INLINE PoolCore::CreateOutcome PoolCore::created(SlotId id, Clock::time_point now, void* resource) noexcept {
     Slot& slot = slots_[id];
     assert(slot.state == SlotState::creating);
-    if (closed_) {
+    const bool is_stale = slot.generation != table_.generation();
+    if (closed_ || (is_stale && over_limit())) {
         --creating_;
         ++closing_;
         slot.state = SlotState::closing;
-        return CreateOutcome::closed;
+        return closed_ ? CreateOutcome::closed : CreateOutcome::surplus;
     }
-    if (slot.generation != table_.generation()) {
+    if (is_stale) {
         slot.generation = table_.generation();
         return CreateOutcome::stale;
     }
@@ -147,7 +148,7 @@ KOMBU_POOL_INLINE void PoolCore::create_failed(SlotId id, Clock::time_point now)
 
 KOMBU_POOL_INLINE bool PoolCore::recreate(SlotId id) noexcept {
     Slot& slot = slots_[id];
-    if (slot.state == SlotState::orphaned || closed_) {
+    if (slot.state == SlotState::orphaned || closed_ || over_limit()) {
         begin_discard(id);
         return false;
     }
@@ -205,7 +206,8 @@ KOMBU_POOL_INLINE void PoolCore::discard(SlotId id, Clock::time_point now) noexc
 KOMBU_POOL_INLINE bool PoolCore::expire(SlotId id, CloseReason reason) noexcept {
     if (slots_[id].state != SlotState::live) return false;
     SlotCell& cell = table_.cell(id);
-    cell.close_on_release.store(true, std::memory_order_relaxed);
+    // One that is leased is not idle after all.
+    if (reason != CloseReason::idle_timeout) cell.close_on_release.store(true, std::memory_order_relaxed);
     if (!table_.try_remove(cell)) return false;
     evict(id, reason);
     return true;

@@ -49,9 +49,9 @@ public:
     SlotCell* complete_acquire(SlotCell* acquired, const AcquireOptions& options, const std::source_location& site) {
         if (has_no_hooks_) [[likely]]
             return record_acquire(*acquired, site);
-        if (validates_only_ && is_valid(*acquired)) {
-            acquired->acquired_at.store(coarse_now(), std::memory_order_relaxed);
-            return record_acquire(*acquired, site);
+        if (validates_only_) {
+            acquired->acquired_at.store(coarse_now(), std::memory_order_relaxed);  // first: maintenance may look
+            if (is_valid(*acquired)) return record_acquire(*acquired, site);
         }
         return acquire_slow_path(acquired, options, site);
     }
@@ -117,6 +117,7 @@ private:
             if (engine_ && engine_->is_of_this_process()) engine_->return_reservation(slot_);
         }
         SlotId slot() const noexcept { return slot_; }
+        bool is_held() const noexcept { return engine_ != nullptr; }
         void dismiss() noexcept { engine_ = nullptr; }
 
     private:

@@ -189,7 +189,7 @@ KOMBU_POOL_INLINE bool PoolEngine::make_ready(const Decision& decision, SlotRese
         // A slot that a reset orphaned meanwhile is given up for another.
         return ready && (table_.is_current(cell) || !is_orphaned(decision.slot, reference));
     } catch (...) {
-        cell.acquired_at.store(0, std::memory_order_relaxed);
+        if (reservation.is_held()) cell.acquired_at.store(0, std::memory_order_relaxed);
         throw;
     }
 }
@@ -231,13 +231,20 @@ KOMBU_POOL_INLINE bool PoolEngine::create(SlotReservation& reservation, const Ac
         resource = std::move(resources_[slot]);
         held.unlock();
         const bool closed = outcome == PoolCore::CreateOutcome::closed;
-        close_resource(resource.get(), closed ? CloseReason::pool_closed : CloseReason::reset);
+        const bool surplus = outcome == PoolCore::CreateOutcome::surplus;
+        close_resource(resource.get(), closed    ? CloseReason::pool_closed
+                                       : surplus ? CloseReason::surplus
+                                                 : CloseReason::reset);
         resource.reset();
         check_process();
         if (closed) {
             finish_closing(reservation);
             throw PoolClosed(reporter_.display_name() + ": closed while a " + hooks_->resource_name +
                              " was being created");
+        }
+        if (surplus) {
+            finish_closing(reservation);
+            return false;
         }
         // Resets that come again and again do not prolong the call.
         if (!acquisition.deadline.expired()) continue;
@@ -333,6 +340,7 @@ KOMBU_POOL_INLINE void PoolEngine::release_slow_path(SlotCell& cell, bool discar
 KOMBU_POOL_INLINE std::shared_ptr<void> PoolEngine::detach(SlotCell& cell) noexcept {
     if (table_.is_inherited()) return nullptr;
     measure_use(cell);
+    if (!is_of_this_process()) return nullptr;
     const SlotId slot = cell.id.load(std::memory_order_relaxed);
     auto held = lock();
     std::shared_ptr<void> resource = std::move(resources_[slot]);
@@ -424,8 +432,8 @@ KOMBU_POOL_INLINE void PoolEngine::reset(bool close_pool) noexcept {
     maintenance_thread().remove(*this);  // unless it has noticed already that the pool was closed
     try {
         maintenance_thread().add(*this, maintenance_.period());
-    } catch (const std::exception& error) {
-        log(LogLevel::error, std::string{"a pool that was closed and reset has no maintenance: "} + error.what());
+    } catch (const std::exception&) {
+        log(LogLevel::error, "a pool that was closed and reset has no maintenance: no thread, or no memory");
     }
 }
 
@@ -438,6 +446,7 @@ KOMBU_POOL_INLINE void PoolEngine::close() noexcept {
 }
 
 KOMBU_POOL_INLINE std::size_t PoolEngine::wait_for_leases(Deadline deadline) {
+    if (!is_of_this_process()) return 0;  // close() may have forked
     EngineRef reference;
     auto held = lock();
     reference.retain(*this);
@@ -474,6 +483,7 @@ KOMBU_POOL_INLINE std::size_t PoolEngine::evict_if(const std::function<bool(void
         }
         ++evicted;
         close_and_free(cell, CloseReason::evicted);
+        check_process();
     }
     return evicted;
 }
@@ -482,7 +492,7 @@ KOMBU_POOL_INLINE void PoolEngine::release_pool() noexcept {
     if (!is_of_this_process()) return;
     if (needs_background_maintenance()) maintenance_thread().remove(*this);
     close();
-    drop_reference(lock());
+    if (is_of_this_process()) drop_reference(lock());
 }
 
 KOMBU_POOL_INLINE PoolStats PoolEngine::stats() const {
@@ -504,10 +514,11 @@ KOMBU_POOL_INLINE PoolStats PoolEngine::stats() const {
 
 KOMBU_POOL_INLINE void PoolEngine::close_evicted() noexcept {
     process_evictions(PoolCore::Eviction::interrupt);
-    if (is_of_this_process()) process_evictions(PoolCore::Eviction::close);
+    process_evictions(PoolCore::Eviction::close);
 }
 
 KOMBU_POOL_INLINE void PoolEngine::process_evictions(PoolCore::Eviction eviction) noexcept {
+    if (!is_of_this_process()) return;
     auto held = lock();
     for (SlotId slot = 0; slot < core_.slots(); ++slot) {
         if (core_.eviction(slot) != eviction) continue;
@@ -566,7 +577,7 @@ KOMBU_POOL_INLINE void PoolEngine::run() noexcept {
     } catch (...) {
         log(LogLevel::error, "a pass of pool maintenance ended early: out of memory");
     }
-    drop_reference(lock());
+    if (is_of_this_process()) drop_reference(lock());
 }
 
 KOMBU_POOL_INLINE void PoolEngine::warm_up(std::size_t count, Deadline deadline, const std::source_location& site) {

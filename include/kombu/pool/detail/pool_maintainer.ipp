@@ -24,10 +24,11 @@ KOMBU_POOL_INLINE void PoolMaintainer::warm_up(std::size_t count, Deadline deadl
             if (engine_.core_.closed())
                 throw PoolClosed(engine_.reporter_.display_name() + ": warm_up on a closed pool");
             if (engine_.core_.live() >= count) return;
-            if (engine_.core_.used() < count) decision = engine_.core_.reserve_for_preload(false);
+            const PoolCore& core = engine_.core_;
+            if (core.live() + core.creating() < count) decision = engine_.core_.reserve_for_preload(false);
             if (decision.outcome == AcquireOutcome::no_memory) throw std::bad_alloc{};
-            // No capacity: the pool is at its limit, or other callers are creating.
-            if (decision.outcome != AcquireOutcome::create && engine_.core_.creating() == 0) return;
+            // No capacity: the pool is at its limit, or others are creating or closing.
+            if (decision.outcome != AcquireOutcome::create && core.creating() + core.closing() == 0) return;
         }
         if (deadline.expired()) {
             if (decision.outcome == AcquireOutcome::create) engine_.return_reservation(decision.slot);
@@ -101,12 +102,14 @@ KOMBU_POOL_INLINE bool PoolMaintainer::preload_one(Clock::time_point now) {
         engine_.maintenance_.preload_succeeded();
         return true;
     } catch (const std::exception& error) {
+        if (!engine_.is_of_this_process()) throw;  // `create` has forked
         {
             const auto held = engine_.lock();
             engine_.maintenance_.preload_failed(now);
         }
         engine_.reporter_.preload_failed(error);
     } catch (...) {
+        if (!engine_.is_of_this_process()) throw;
         const auto held = engine_.lock();
         engine_.maintenance_.preload_failed(now);
     }
