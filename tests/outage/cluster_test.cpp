@@ -86,6 +86,7 @@ TEST_CASE("nodes that are stopped or killed in turn lose nothing and raise nothi
         const auto gone = Clock::now();
         CHECK(eventually([&] { return publishers.all_published_since(gone); }, 30s));
         node("restart", port);
+        node("await-quorum", port);  // as operators do: two nodes that are away stop a queue with three replicas
     }
     publishers.stop();
     INFO("the longest time without a confirmed message: "

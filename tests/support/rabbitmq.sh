@@ -8,6 +8,7 @@
 #   rabbitmq.sh kill DIR PORT            end a node as a crash does; its data stays
 #   rabbitmq.sh shutdown DIR PORT        end it as an operator does
 #   rabbitmq.sh restart DIR PORT         start it again; returns when it speaks AMQP
+#   rabbitmq.sh await-quorum DIR PORT    return when the quorum queues of this node outlive the end of any one node
 #   rabbitmq.sh pause DIR PORT           stop it from running, without closing anything
 #   rabbitmq.sh resume DIR PORT          let it run again
 #   rabbitmq.sh eval DIR PORT E          evaluate an Erlang expression in it
@@ -160,6 +161,13 @@ evaluate() {
     HOME=$dir/home ERL_EPMD_PORT=$(cat "$dir/epmd.port") erl_call -sname "${node}" -c kombu-test -e <<<"$1."
 }
 
+await_quorum() {
+    case $(evaluate 'rabbit_upgrade_preparation:await_online_quorum_plus_one(30000)') in
+        *'{ok, true}'*) ;;
+        *) fail "the quorum queues lack members" ;;
+    esac
+}
+
 # DIR is that of the node, or of its cluster.
 enter_node() {
     dir=$(cd "$dir" && pwd -P)
@@ -173,6 +181,7 @@ case $action in
     kill) enter_node; end node KILL ;;
     shutdown) enter_node; end node TERM ;;
     restart) enter_node; launch; await ;;
+    await-quorum) enter_node; await_quorum ;;
     pause) enter_node; kill -STOP "$(cat "$dir/node.pid")" ;;
     resume) enter_node; kill -CONT "$(cat "$dir/node.pid")" ;;
     eval) enter_node; evaluate "${4:?expression}" ;;
