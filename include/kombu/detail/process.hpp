@@ -40,7 +40,7 @@ struct Process {
     std::atomic<bool> handlers_disabled{false};
     std::atomic<bool> handlers_installed{false};
     std::array<std::atomic<ChildHandler>, 64> child_handlers{};
-    std::array<std::atomic<const void*>, 64> pinned{};  // addresses that pin_object_of() has seen
+    std::array<std::atomic<const void*>, 64> pinned{};  // addresses whose objects stay loaded
     /// Whether heavy_fence() works.
     std::atomic<bool> membarrier{false};
     std::atomic<bool> fences_prepared{false};
@@ -51,15 +51,16 @@ KOMBU_ONE_PER_PROCESS constinit Process process{};
 /// do not know of, so that dlclose() must not remove it. Takes the loader's lock, which is held while constructors of
 /// shared objects run: call it without a lock that these may need.
 inline void pin_object_of(const void* address) noexcept {
+    for (const auto& place : process.pinned)
+        if (place.load(std::memory_order_acquire) == address) return;
+    Dl_info object{};
+    if (::dladdr(address, &object) != 0 && object.dli_fname)  // a program that is linked statically has no such object
+        if (void* const handle = ::dlopen(object.dli_fname, RTLD_LAZY | RTLD_NOLOAD | RTLD_NODELETE)) ::dlclose(handle);
+    // Only now: others rely on it.
     for (auto& place : process.pinned) {
         const void* expected = nullptr;
-        if (place.load(std::memory_order_relaxed) == address) return;
-        if (place.compare_exchange_strong(expected, address)) break;
-        if (expected == address) return;
+        if (place.compare_exchange_strong(expected, address) || expected == address) return;
     }
-    Dl_info object{};
-    if (::dladdr(address, &object) == 0 || !object.dli_fname) return;  // a program that is linked statically
-    if (void* const handle = ::dlopen(object.dli_fname, RTLD_LAZY | RTLD_NOLOAD | RTLD_NODELETE)) ::dlclose(handle);
 }
 
 inline std::uint32_t fork_epoch() noexcept { return process.epoch.load(std::memory_order_relaxed); }
