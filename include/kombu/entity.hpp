@@ -85,7 +85,7 @@ public:
 
     /// Whether one declaration per connection is enough. False for an exchange that the broker may delete by itself.
     bool can_cache_declaration() const noexcept { return !options().auto_delete; }
-    /// A text of everything that a declaration depends on; equal for equal entities.
+    /// Everything that a declaration depends on, in an opaque form; equal for equal entities.
     const std::string& fingerprint() const noexcept;
     friend bool operator==(const Exchange& a, const Exchange& b) noexcept { return a.fingerprint() == b.fingerprint(); }
 

@@ -6,6 +6,7 @@
 #include <kombu/connection.hpp>
 #include <kombu/deadline.hpp>
 #include <kombu/entity.hpp>
+#include <kombu/field.hpp>
 #include <kombu/json.hpp>
 #include <kombu/message.hpp>
 #include <kombu/retry.hpp>
@@ -32,21 +33,6 @@ template <class T>
 concept BytesBody = std::convertible_to<const T&, std::span<const std::byte>>;
 
 class Batch;
-
-/// A time point with a resolution of one second: a system_clock time point, or seconds since 1970-01-01 UTC.
-class Timestamp {
-public:
-    template <class Duration>
-    Timestamp(std::chrono::time_point<std::chrono::system_clock, Duration> when)
-        : seconds_(static_cast<std::uint64_t>(
-              std::chrono::duration_cast<std::chrono::seconds>(when.time_since_epoch()).count())) {}
-    Timestamp(std::integral auto seconds) : seconds_(static_cast<std::uint64_t>(seconds)) {}
-    std::uint64_t seconds() const noexcept { return seconds_; }
-    friend bool operator==(Timestamp, Timestamp) = default;
-
-private:
-    std::uint64_t seconds_;
-};
 
 /// How to publish one message. Everything has a default.
 struct PublishOptions {

@@ -52,7 +52,7 @@ async::Operation<> declare_exchange(Session& session, Channel channel, Exchange 
                                     exchange.auto_delete(),
                                     0,
                                     0,
-                                    tables.encode(exchange.options().arguments)};
+                                    tables.encode(exchange.options().arguments, "exchange arguments")};
     session.send(channel->number(), AMQP_EXCHANGE_DECLARE_METHOD, &declare);
     co_await await_reply(session, channel, AMQP_EXCHANGE_DECLARE_OK_METHOD);
 }
@@ -74,7 +74,7 @@ async::Operation<QueueInfo> declare_queue(Session& session, Channel channel, Que
                                  queue.exclusive(),
                                  queue.auto_delete(),
                                  0,
-                                 tables.encode(queue.declare_arguments())};
+                                 tables.encode(queue.declare_arguments(), "queue_arguments")};
     session.send(channel->number(), AMQP_QUEUE_DECLARE_METHOD, &declare);
     const ReceivedMethod reply = co_await await_reply(session, channel, AMQP_QUEUE_DECLARE_OK_METHOD);
     const DecodedMethod method{reply.payload};
@@ -87,7 +87,8 @@ async::Operation<> bind_queue(Session& session, Channel channel, std::string que
                               std::string routing_key, Json arguments) {
     check_usable(session, *channel);
     TableEncoder tables;
-    amqp_queue_bind_t bind{0, bytes(queue), bytes(exchange), bytes(routing_key), 0, tables.encode(arguments)};
+    amqp_queue_bind_t bind{
+        0, bytes(queue), bytes(exchange), bytes(routing_key), 0, tables.encode(arguments, "binding arguments")};
     session.send(channel->number(), AMQP_QUEUE_BIND_METHOD, &bind);
     co_await await_reply(session, channel, AMQP_QUEUE_BIND_OK_METHOD);
 }
@@ -96,7 +97,8 @@ async::Operation<> unbind_queue(Session& session, Channel channel, std::string q
                                 std::string routing_key, Json arguments) {
     check_usable(session, *channel);
     TableEncoder tables;
-    amqp_queue_unbind_t unbind{0, bytes(queue), bytes(exchange), bytes(routing_key), tables.encode(arguments)};
+    amqp_queue_unbind_t unbind{0, bytes(queue), bytes(exchange), bytes(routing_key),
+                               tables.encode(arguments, "binding arguments")};
     session.send(channel->number(), AMQP_QUEUE_UNBIND_METHOD, &unbind);
     co_await await_reply(session, channel, AMQP_QUEUE_UNBIND_OK_METHOD);
 }

@@ -71,7 +71,8 @@ async::Operation<> log_in(Session& session, std::string userid, std::string pass
         const Json properties = client_properties();
         std::string response;
         response.append(1, '\0').append(userid).append(1, '\0').append(password);
-        amqp_connection_start_ok_t start_ok{tables.encode(properties), bytes("PLAIN"), bytes(response), bytes("en_US")};
+        amqp_connection_start_ok_t start_ok{tables.encode(properties, "client properties"), bytes("PLAIN"),
+                                            bytes(response), bytes("en_US")};
         session.send(0, AMQP_CONNECTION_START_OK_METHOD, &start_ok);
         ::explicit_bzero(response.data(), response.size());
         ::explicit_bzero(password.data(), password.size());

@@ -4,9 +4,11 @@
 #include "support/utf8.hpp"
 
 #include <kombu/error.hpp>
+#include <kombu/field.hpp>
 
 #include "amqp/frame.hpp"
 #include "amqp/table_check.hpp"
+#include "messages/forbidden_value.hpp"
 
 #include <cstdint>
 #include <limits>
@@ -15,15 +17,14 @@
 namespace kombu::amqp {
 namespace {
 
-constexpr std::size_t max_encoded_depth = 32;
-
 amqp_field_value_t encode_integer(std::int64_t number) {
     amqp_field_value_t field{};
     if (number >= std::numeric_limits<std::int32_t>::min() && number <= std::numeric_limits<std::int32_t>::max()) {
         field.kind = AMQP_FIELD_KIND_I32;
         field.value.i32 = static_cast<std::int32_t>(number);
     } else {
-        field.kind = AMQP_FIELD_KIND_I64;
+        // RabbitMQ reads both tags as signed. py-amqp takes 'l' for unsigned; other clients do not know 'L'.
+        field.kind = number < 0 ? AMQP_FIELD_KIND_U64 : AMQP_FIELD_KIND_I64;
         field.value.i64 = number;
     }
     return field;
@@ -44,18 +45,12 @@ Json to_json(const amqp_field_value_t& field) {
         case AMQP_FIELD_KIND_I32: return field.value.i32;
         case AMQP_FIELD_KIND_U32: return field.value.u32;
         case AMQP_FIELD_KIND_I64: return field.value.i64;
-        case AMQP_FIELD_KIND_U64:
-        case AMQP_FIELD_KIND_TIMESTAMP: return field.value.u64;
+        case AMQP_FIELD_KIND_U64: return field.value.i64;  // signed to RabbitMQ and py-amqp
+        case AMQP_FIELD_KIND_TIMESTAMP: return Timestamp{field.value.u64};
         case AMQP_FIELD_KIND_F32: return field.value.f32;
         case AMQP_FIELD_KIND_F64: return field.value.f64;
-        case AMQP_FIELD_KIND_DECIMAL: {
-            // As text, since a binary fraction would not be exact.
-            std::string digits = std::to_string(field.value.decimal.value);
-            const std::size_t places = field.value.decimal.decimals;
-            if (places == 0) return digits;
-            if (digits.size() <= places) digits.insert(0, places + 1 - digits.size(), '0');
-            return digits.insert(digits.size() - places, 1, '.');
-        }
+        case AMQP_FIELD_KIND_DECIMAL:
+            return Decimal{static_cast<std::int32_t>(field.value.decimal.value), field.value.decimal.decimals};
         case AMQP_FIELD_KIND_UTF8: return text_or_binary(view(field.value.bytes));
         case AMQP_FIELD_KIND_BYTES: {
             const std::string_view data = view(field.value.bytes);
@@ -74,32 +69,30 @@ Json to_json(const amqp_field_value_t& field) {
 
 }  // namespace
 
-amqp_table_t TableEncoder::encode(const Json& object, std::size_t depth) {
-    if (!object.is_object()) throw EncodeError("headers and arguments must be JSON objects");
-    if (depth > max_encoded_depth) throw EncodeError("headers or arguments nest more than 32 levels deep");
+amqp_table_t TableEncoder::encode(const Json& object, std::string_view name) {
+    if (!object.is_object()) throw EncodeError(std::string{name} + ": must be a JSON object");
+    if (const auto forbidden = find_forbidden_value(object, name, amqp_rules)) throw EncodeError(*forbidden);
+    return encode_table(object);
+}
+
+amqp_table_t TableEncoder::encode_table(const Json& object) {
     auto& entries = tables_.emplace_back();
     entries.reserve(object.size());
     for (auto item = object.begin(); item != object.end(); ++item) {
-        if (item.key().size() > 255) throw EncodeError("a key of headers or arguments is longer than 255 bytes");
-        entries.push_back({bytes(item.key()), encode_value(item.value(), depth + 1)});
+        entries.push_back({bytes(item.key()), encode_value(item.value())});
     }
     return {static_cast<int>(entries.size()), entries.data()};
 }
 
-amqp_field_value_t TableEncoder::encode_value(const Json& json, std::size_t depth) {
+amqp_field_value_t TableEncoder::encode_value(const Json& json) {
     amqp_field_value_t field{};
     switch (json.type()) {
         case Json::value_t::boolean:
             field.kind = AMQP_FIELD_KIND_BOOLEAN;
             field.value.boolean = json.get<bool>() ? 1 : 0;
             return field;
-        case Json::value_t::number_integer: return encode_integer(json.get<std::int64_t>());
-        case Json::value_t::number_unsigned: {
-            const auto number = json.get<std::uint64_t>();
-            if (number > static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max()))
-                throw EncodeError("a number in headers or arguments does not fit into 64 signed bits");
-            return encode_integer(static_cast<std::int64_t>(number));
-        }
+        case Json::value_t::number_integer:
+        case Json::value_t::number_unsigned: return encode_integer(json.get<std::int64_t>());
         case Json::value_t::number_float:
             field.kind = AMQP_FIELD_KIND_F64;
             field.value.f64 = json.get<double>();
@@ -109,6 +102,17 @@ amqp_field_value_t TableEncoder::encode_value(const Json& json, std::size_t dept
             field.value.bytes = bytes(json.get_ref<const std::string&>());
             return field;
         case Json::value_t::binary: {
+            if (is_timestamp(json)) {
+                field.kind = AMQP_FIELD_KIND_TIMESTAMP;
+                field.value.u64 = json.get<Timestamp>().seconds();
+                return field;
+            }
+            if (is_decimal(json)) {
+                const auto decimal = json.get<Decimal>();
+                field.kind = AMQP_FIELD_KIND_DECIMAL;
+                field.value.decimal = {decimal.scale(), static_cast<std::uint32_t>(decimal.unscaled())};
+                return field;
+            }
             const auto& data = json.get_binary();
             field.kind = AMQP_FIELD_KIND_BYTES;
             field.value.bytes = bytes({reinterpret_cast<const char*>(data.data()), data.size()});
@@ -116,13 +120,12 @@ amqp_field_value_t TableEncoder::encode_value(const Json& json, std::size_t dept
         }
         case Json::value_t::object:
             field.kind = AMQP_FIELD_KIND_TABLE;
-            field.value.table = encode(json, depth);
+            field.value.table = encode_table(json);
             return field;
         case Json::value_t::array: {
-            if (depth > max_encoded_depth) throw EncodeError("headers or arguments nest more than 32 levels deep");
             auto& values = arrays_.emplace_back();
             values.reserve(json.size());
-            for (const Json& element : json) values.push_back(encode_value(element, depth + 1));
+            for (const Json& element : json) values.push_back(encode_value(element));
             field.kind = AMQP_FIELD_KIND_ARRAY;
             field.value.array = {static_cast<int>(values.size()), values.data()};
             return field;
@@ -147,7 +150,7 @@ amqp_basic_properties_t encode_properties(const Properties& from, TableEncoder& 
     };
     text(from.content_type, to.content_type, AMQP_BASIC_CONTENT_TYPE_FLAG);
     text(from.content_encoding, to.content_encoding, AMQP_BASIC_CONTENT_ENCODING_FLAG);
-    to.headers = tables.encode(from.headers);
+    to.headers = tables.encode(from.headers, "headers");
     to._flags |= AMQP_BASIC_HEADERS_FLAG;  // Kombu sends the table also when it is empty
     if (from.delivery_mode) {
         to.delivery_mode = static_cast<std::uint8_t>(*from.delivery_mode);

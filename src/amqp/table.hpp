@@ -19,13 +19,13 @@ namespace kombu::amqp {
 /// bits, bytes as a byte array. The result refers to the given values and to this object's memory.
 class TableEncoder {
 public:
-    /// Throws EncodeError when the value is not an object, a key is longer than 255 bytes, an integer does not fit into
-    /// 64 signed bits, or the nesting is deeper than 32.
-    amqp_table_t encode(const Json& object) { return encode(object, 0); }
+    /// `name`: of the object, for errors. Throws EncodeError, with the path of the value, when the value is not an
+    /// object, or breaks amqp_rules.
+    amqp_table_t encode(const Json& object, std::string_view name);
 
 private:
-    amqp_table_t encode(const Json& object, std::size_t depth);
-    amqp_field_value_t encode_value(const Json& json, std::size_t depth);
+    amqp_table_t encode_table(const Json& object);
+    amqp_field_value_t encode_value(const Json& json);
 
     std::deque<std::vector<amqp_table_entry_t>> tables_;
     std::deque<std::vector<amqp_field_value_t>> arrays_;

@@ -4,13 +4,11 @@
 #include <kombu/error.hpp>
 
 #include "amqp/connection.hpp"
+#include "messages/forbidden_value.hpp"
+#include "support/validation.hpp"
 
 namespace kombu::amqp {
 namespace {
-
-void check_short_string(const std::string& text, const char* field) {
-    if (text.size() > 255) throw ConfigurationError(std::string{field} + ": longer than 255 bytes");
-}
 
 class AmqpTransport final : public Transport {
 public:
@@ -20,8 +18,8 @@ public:
         if (endpoint.userid.empty()) endpoint.userid = "guest";
         if (endpoint.password.empty()) endpoint.password = "guest";
         if (endpoint.virtual_host.empty()) endpoint.virtual_host = "/";
-        check_short_string(endpoint.userid, "userid");
-        check_short_string(endpoint.virtual_host, "virtual_host");
+        check_name(endpoint.userid, "userid");
+        check_name(endpoint.virtual_host, "virtual_host");
     }
 
     std::string default_login_method() const override { return "PLAIN"; }
@@ -31,6 +29,8 @@ public:
             throw ConfigurationError("login_method: only PLAIN is supported, not " +
                                      parameters.login_method.substr(0, 100));
     }
+
+    void check_headers(const Json& headers) const override { kombu::check_headers(headers, amqp_rules); }
 
     async::Operation<std::shared_ptr<TransportConnection>> connect(const Endpoint& endpoint,
                                                                    const ConnectionParameters& parameters,

@@ -6,6 +6,7 @@
 #include "client/client_access.hpp"
 #include "client/connection_state.hpp"
 #include "client/declare.hpp"
+#include "messages/forbidden_value.hpp"
 #include "net/blocking_driver.hpp"
 #include "support/validation.hpp"
 
@@ -49,7 +50,9 @@ auto run_on_channel(const ChannelHandle& handle, OptionalTimeout timeout, Start 
     return net::run(start(handle.checked(), connection.deadline(timeout)));
 }
 
-void check_binding(std::string_view queue, std::string_view exchange, std::string_view routing_key) {
+void check_binding(std::string_view queue, std::string_view exchange, std::string_view routing_key,
+                   const Json& arguments) {
+    check_arguments(arguments, "arguments");
     check_name(queue, "queue name");
     check_name(exchange, "exchange name");
     check_name(routing_key, "routing_key");
@@ -86,7 +89,7 @@ QueueInfo Channel::queue_declare(const Queue& queue, OptionalTimeout timeout) {
 
 void Channel::queue_bind(std::string_view queue, std::string_view exchange, std::string_view routing_key,
                          const Json& arguments, OptionalTimeout timeout) {
-    check_binding(queue, exchange, routing_key);
+    check_binding(queue, exchange, routing_key, arguments);
     run_on_channel(handle_, timeout, [&](TransportChannel& channel, Deadline deadline) {
         return channel.queue_bind(queue, exchange, routing_key, arguments, deadline);
     });
@@ -94,7 +97,7 @@ void Channel::queue_bind(std::string_view queue, std::string_view exchange, std:
 
 void Channel::queue_unbind(std::string_view queue, std::string_view exchange, std::string_view routing_key,
                            const Json& arguments, OptionalTimeout timeout) {
-    check_binding(queue, exchange, routing_key);
+    check_binding(queue, exchange, routing_key, arguments);
     run_on_channel(handle_, timeout, [&](TransportChannel& channel, Deadline deadline) {
         return channel.queue_unbind(queue, exchange, routing_key, arguments, deadline);
     });

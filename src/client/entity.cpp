@@ -2,6 +2,7 @@
 #include <kombu/entity.hpp>
 #include <kombu/error.hpp>
 
+#include "messages/forbidden_value.hpp"
 #include "support/validation.hpp"
 
 #include <utility>
@@ -20,11 +21,12 @@ int checked_delivery_mode(std::string_view name) {
     throw ConfigurationError("delivery_mode: transient or persistent, not " + std::string{name.substr(0, 100)});
 }
 
-void check_object(const Json& value, const char* field) {
-    if (!value.is_object()) throw ConfigurationError(std::string{field} + ": must be a JSON object");
+/// CBOR tells every two values apart.
+std::string fingerprint_of(const Json& fields) {
+    std::string text;
+    Json::to_cbor(fields, text);
+    return text;
 }
-
-std::string fingerprint_text(const Json& fields) { return fields.dump(-1, ' ', false, Json::error_handler_t::replace); }
 
 }  // namespace
 
@@ -40,7 +42,7 @@ struct Exchange::Data {
 Exchange::Exchange(std::string name, std::string type, ExchangeOptions options) {
     check_name(name, "exchange name");
     check_name(type, "exchange type");
-    check_object(options.arguments, "exchange arguments");
+    check_arguments(options.arguments, "exchange arguments");
     const Json fingerprint_fields = {"exchange",
                                      name,
                                      type,
@@ -51,7 +53,7 @@ Exchange::Exchange(std::string name, std::string type, ExchangeOptions options) 
                                      options.arguments,
                                      options.delivery_mode ? options.delivery_mode->value() : 0};
     data_ = std::make_shared<const Data>(
-        Data{std::move(name), std::move(type), std::move(options), fingerprint_text(fingerprint_fields)});
+        Data{std::move(name), std::move(type), std::move(options), fingerprint_of(fingerprint_fields)});
 }
 
 Exchange::Exchange()
@@ -79,8 +81,8 @@ struct Queue::Data {
 Queue::Queue(std::string name, Exchange exchange, std::string routing_key, QueueOptions options) {
     check_name(name, "queue name");
     check_name(routing_key, "routing_key");
-    check_object(options.queue_arguments, "queue_arguments");
-    check_object(options.binding_arguments, "binding_arguments");
+    check_arguments(options.queue_arguments, "queue_arguments");
+    check_arguments(options.binding_arguments, "binding_arguments");
     if (options.exclusive) options.auto_delete = true;
 
     Json arguments = options.queue_arguments;
@@ -103,12 +105,12 @@ Queue::Queue(std::string name, Exchange exchange, std::string routing_key, Queue
                                options.binding_arguments};
     for (const Binding& binding : options.bindings) {
         check_name(binding.routing_key, "binding routing_key");
-        check_object(binding.arguments, "binding arguments");
+        check_arguments(binding.arguments, "binding arguments");
         fingerprint_fields.push_back({binding.exchange.fingerprint(), binding.routing_key, binding.arguments});
     }
     data_ = std::make_shared<const Data>(Data{std::move(name), std::move(exchange), std::move(routing_key),
                                               std::move(options), std::move(arguments),
-                                              fingerprint_text(fingerprint_fields)});
+                                              fingerprint_of(fingerprint_fields)});
 }
 
 const std::string& Queue::name() const noexcept { return data_->name; }

@@ -5,6 +5,8 @@
 #include <kombu/error.hpp>
 
 #include "client/declare.hpp"
+#include "messages/forbidden_value.hpp"
+#include "messages/same_value.hpp"
 #include "support/validation.hpp"
 
 #include <string>
@@ -93,7 +95,7 @@ bool same_metadata(const PublishOptions& a, const PublishOptions& b) {
     return a.mandatory == b.mandatory && a.priority == b.priority && a.delivery_mode == b.delivery_mode &&
            a.message_id == b.message_id && a.correlation_id == b.correlation_id && a.expiration == b.expiration &&
            a.reply_to == b.reply_to && a.timestamp == b.timestamp && a.type == b.type && a.user_id == b.user_id &&
-           a.app_id == b.app_id && a.headers == b.headers;
+           a.app_id == b.app_id && same_value(a.headers, b.headers);
 }
 
 bool equals(const std::optional<std::string>& text, std::string_view value) { return text && *text == value; }
@@ -103,7 +105,8 @@ bool equals(const std::optional<std::string>& text, std::string_view value) { re
 std::shared_ptr<const MessageMetadata> MetadataCache::metadata_for(const PublishOptions& options,
                                                                    const ProducerOptions& producer,
                                                                    const SerializedBody& body,
-                                                                   std::string_view compression) {
+                                                                   std::string_view compression,
+                                                                   const Transport& transport) {
     const Exchange& exchange = options.exchange ? *options.exchange : producer.exchange;
     const std::string& routing_key = options.routing_key ? *options.routing_key : producer.routing_key;
     const bool is_hit = metadata_ && routing_key == routing_key_ && exchange == *exchange_ &&
@@ -113,6 +116,10 @@ std::shared_ptr<const MessageMetadata> MetadataCache::metadata_for(const Publish
                         compression == options_.compression.value_or("");
     if (is_hit) return metadata_;
     check_name(routing_key, "routing_key");
+    if (options.headers.is_object()) {
+        check_headers(options.headers, {});
+        transport.check_headers(options.headers);
+    }
     auto metadata = std::make_shared<MessageMetadata>();
     metadata->exchange = exchange.name();
     metadata->exchange_type = exchange.type();
@@ -139,11 +146,13 @@ PreparedMessage prepare(SerializedBody body, const PublishOptions& options, cons
     const auto& compression = options.compression ? options.compression : producer.compression;
     const std::string_view method = compression ? std::string_view{*compression} : std::string_view{};
 
+    const Transport& transport = *connection.config().transport;
     PreparedMessage message;
     if (const detail::ConnectionState::TryOperationGuard guard{connection}; guard.owns())
-        message.outgoing.metadata = connection.metadata_cache().metadata_for(options, producer, body, method);
+        message.outgoing.metadata =
+            connection.metadata_cache().metadata_for(options, producer, body, method, transport);
     else
-        message.outgoing.metadata = MetadataCache{}.metadata_for(options, producer, body, method);
+        message.outgoing.metadata = MetadataCache{}.metadata_for(options, producer, body, method, transport);
     message.outgoing.body = method.empty() ? std::move(body.data) : compress(body.data, method);
     if (producer.auto_declare && !options.exchange) message.declare.emplace_back(producer.exchange);
     message.declare.insert(message.declare.end(), options.declare.begin(), options.declare.end());

@@ -34,7 +34,8 @@ struct PreparedMessage {
 class MetadataCache {
 public:
     std::shared_ptr<const MessageMetadata> metadata_for(const PublishOptions& options, const ProducerOptions& producer,
-                                                        const SerializedBody& body, std::string_view compression);
+                                                        const SerializedBody& body, std::string_view compression,
+                                                        const Transport& transport);
 
 private:
     std::shared_ptr<const MessageMetadata> metadata_{};

@@ -5,6 +5,7 @@
 #include <kombu/error.hpp>
 
 #include "memory/broker.hpp"
+#include "messages/forbidden_value.hpp"
 #include "virtual/amqp_errors.hpp"
 
 #include <map>
@@ -189,6 +190,9 @@ public:
         endpoint.userid.clear();
         endpoint.password = {};
     }
+
+    /// As RabbitMQ.
+    void check_headers(const Json& headers) const override { kombu::check_headers(headers, amqp_rules); }
 
     async::Operation<std::shared_ptr<TransportConnection>> connect(const Endpoint& endpoint,
                                                                    const ConnectionParameters&,

@@ -3,6 +3,7 @@
 
 #include <kombu/error.hpp>
 
+#include "messages/forbidden_value.hpp"
 #include "messages/json_depth.hpp"
 #include "support/hex.hpp"
 #include "support/utf8.hpp"
@@ -76,9 +77,32 @@ bool append_short_decimal(std::string& out, double number) {
 void append_real(std::string& out, double number) {
     if (!std::isfinite(number)) throw EncodeError("JSON cannot represent a number that is not finite");
     if (append_short_decimal(out, number)) return;
-    const std::size_t before = out.size();
-    append_number(out, number);
-    if (out.find_first_of(".e", before) == std::string::npos) out += ".0";
+    // The fewest digits that tell the number apart, written as Python writes them: positional from 1e-4 to 1e16.
+    std::array<char, 32> buffer;
+    const char* const end =
+        std::to_chars(buffer.data(), buffer.data() + buffer.size(), number, std::chars_format::scientific).ptr;
+    const std::string_view text{buffer.data(), end};
+    const std::size_t mark = text.find('e');
+    int exponent = 0;
+    std::from_chars(text.data() + mark + (text[mark + 1] == '+' ? 2 : 1), end, exponent);
+    if (exponent < -4 || exponent >= 16) {
+        out += text;
+        return;
+    }
+    std::string digits;
+    for (const char c : text.substr(0, mark)) {
+        if (c == '-')
+            out += c;
+        else if (c != '.')
+            digits += c;
+    }
+    if (exponent < 0) {
+        out.append("0.").append(static_cast<std::size_t>(-exponent - 1), '0').append(digits);
+        return;
+    }
+    const auto before_point = static_cast<std::size_t>(exponent) + 1;
+    if (digits.size() <= before_point) digits.resize(before_point + 1, '0');
+    out.append(digits, 0, before_point).append(1, '.').append(digits, before_point);
 }
 
 std::size_t skip_space(std::string_view text, std::size_t at) {
@@ -273,12 +297,30 @@ void append_compact_value(std::string& out, const Json& value, std::size_t depth
 
 }  // namespace
 
-void append_compact(std::string& out, const Json& value) {
-    out.reserve(out.size() + 128);
-    append_compact_value(out, value, max_depth);
+namespace {
+
+[[noreturn]] void throw_with_path(const Json& value, const EncodeError& error) {
+    throw EncodeError(find_forbidden_value(value, "body", json_rules).value_or(error.what()));
 }
 
-void append_python_json(std::string& out, const Json& value) { append_spaced_value(out, value, max_depth); }
+}  // namespace
+
+void append_compact(std::string& out, const Json& value) {
+    out.reserve(out.size() + 128);
+    try {
+        append_compact_value(out, value, max_depth);
+    } catch (const EncodeError& error) {
+        throw_with_path(value, error);
+    }
+}
+
+void append_python_json(std::string& out, const Json& value) {
+    try {
+        append_spaced_value(out, value, max_depth);
+    } catch (const EncodeError& error) {
+        throw_with_path(value, error);
+    }
+}
 
 std::optional<Span> member(std::string_view text, std::size_t object, std::string_view name) {
     std::optional<Span> found;

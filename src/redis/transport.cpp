@@ -3,6 +3,7 @@
 
 #include <kombu/error.hpp>
 
+#include "messages/forbidden_value.hpp"
 #include "redis/connection.hpp"
 #include "redis/options.hpp"
 #include "redis/sentinel.hpp"
@@ -50,6 +51,8 @@ public:
         if (parameters.heartbeat.count() != 0)
             throw ConfigurationError("heartbeat: not supported on Redis; use health_check_interval and TCP keep-alive");
     }
+
+    void check_headers(const Json& headers) const override { kombu::check_headers(headers, json_rules); }
 
     async::Operation<std::shared_ptr<TransportConnection>> connect(const Endpoint& endpoint,
                                                                    const ConnectionParameters& parameters,

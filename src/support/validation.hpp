@@ -3,6 +3,8 @@
 
 #include <kombu/error.hpp>
 
+#include "support/utf8.hpp"
+
 #include <algorithm>
 #include <chrono>
 #include <cmath>
@@ -17,11 +19,13 @@ inline bool is_one_of(std::string_view text, std::initializer_list<std::string_v
     return std::find(candidates.begin(), candidates.end(), text) != candidates.end();
 }
 
-/// Checks that a name fits into an AMQP short string. Throws ConfigurationError that names the field.
+/// Checks that a name fits into an AMQP short string and is UTF-8, as AMQP demands. Throws ConfigurationError that
+/// names the field.
 inline void check_name(std::string_view name, const char* field) {
     if (name.size() > 255) throw ConfigurationError(std::string{field} + ": longer than 255 bytes");
     if (name.find('\0') != std::string_view::npos)
         throw ConfigurationError(std::string{field} + ": contains a NUL character");
+    if (!is_utf8(name)) throw ConfigurationError(std::string{field} + ": not valid UTF-8");
 }
 
 /// Rounds to whole milliseconds, the unit of brokers. Throws ConfigurationError that names the field when the time is

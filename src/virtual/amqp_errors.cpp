@@ -3,6 +3,8 @@
 
 #include <kombu/error.hpp>
 
+#include "messages/same_value.hpp"
+
 namespace kombu::routing {
 
 void throw_not_found(const char* kind, std::string_view name) {
@@ -19,7 +21,7 @@ void throw_unroutable(std::string_view exchange, std::string_view routing_key) {
 void check_equivalent(const Exchange& existing, const Exchange& requested) {
     const bool same = existing.type() == requested.type() && existing.durable() == requested.durable() &&
                       existing.auto_delete() == requested.auto_delete() &&
-                      existing.options().arguments == requested.options().arguments;
+                      same_value(existing.options().arguments, requested.options().arguments);
     if (!same)
         throw NotEquivalentError("PRECONDITION_FAILED - exchange '" + requested.name() +
                                  "' already exists with other properties");
@@ -28,7 +30,7 @@ void check_equivalent(const Exchange& existing, const Exchange& requested) {
 void check_equivalent(const Queue& existing, const Queue& requested) {
     const bool same = existing.durable() == requested.durable() && existing.exclusive() == requested.exclusive() &&
                       existing.auto_delete() == requested.auto_delete() &&
-                      existing.declare_arguments() == requested.declare_arguments();
+                      same_value(existing.declare_arguments(), requested.declare_arguments());
     if (!same)
         throw NotEquivalentError("PRECONDITION_FAILED - queue '" + existing.name() +
                                  "' already exists with other properties");

@@ -45,6 +45,17 @@ bool topic_matches(std::string_view pattern_text, std::string_view key_text) {
     return p == pattern.size();
 }
 
+namespace {
+
+/// As RabbitMQ: numbers by their exact values, whatever their types.
+bool is_match(const Json& header, const Json& wanted) {
+    if (header.is_number() && wanted.is_number() && header.is_number_float() != wanted.is_number_float())
+        return header.get<long double>() == wanted.get<long double>();
+    return same_value(header, wanted);
+}
+
+}  // namespace
+
 bool headers_match(const Json& arguments, const Json& headers) {
     std::string mode = "all";
     if (const auto given = arguments.find("x-match"); given != arguments.end() && given->is_string()) mode = *given;
@@ -53,7 +64,7 @@ bool headers_match(const Json& arguments, const Json& headers) {
     for (const auto& [name, wanted] : arguments.items()) {
         if (name == "x-match" || (!with_x && name.starts_with("x-"))) continue;
         const auto header = headers.find(name);
-        const bool match = header != headers.end() && (wanted.is_null() || *header == wanted);
+        const bool match = header != headers.end() && (wanted.is_null() || is_match(*header, wanted));
         all_match = all_match && match;
         one_matches = one_matches || match;
     }

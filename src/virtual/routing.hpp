@@ -3,6 +3,8 @@
 
 #include <kombu/json.hpp>
 
+#include "messages/same_value.hpp"
+
 #include <string>
 #include <string_view>
 #include <vector>
@@ -23,7 +25,9 @@ struct Binding {
     std::string queue{};
     std::string routing_key{};
     Json arguments = Json::object();
-    friend bool operator==(const Binding&, const Binding&) = default;
+    friend bool operator==(const Binding& a, const Binding& b) {
+        return a.queue == b.queue && a.routing_key == b.routing_key && same_value(a.arguments, b.arguments);
+    }
 };
 
 /// The bindings of one exchange.

@@ -7,18 +7,34 @@ A "queue" is [NAME, EXCHANGE, TYPE, KEY].
 
     {"do": "publish", "exchange", "type", "key", "body", "serializer", "compression", "priority", "properties"}
                                     a body of {"base64": TEXT} is bytes
+    {"do": "publish_headers", "exchange", "type", "key", "headers"}
+                                    the headers are a Python expression
     {"do": "listen", "queue"}       declare it, and consume from now on
     {"do": "receive", "count", "ack", "timeout"}
                                     messages of the consumed queues
+                                    "header_types" has the type and the text of each header
     {"do": "declare", "queue"}
     {"do": "delete", "queue"}       and cancel all consumers
 """
 import base64
+import datetime
+import decimal
 import json
 import socket
 import sys
 
 import kombu
+
+
+def typed(value):
+    """What JSON cannot tell apart, as text."""
+    if isinstance(value, dict):
+        return {key: typed(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [typed(inner) for inner in value]
+    if isinstance(value, memoryview):
+        value = bytes(value)
+    return repr(value)
 
 
 class Peer:
@@ -39,6 +55,11 @@ class Peer:
         target = kombu.Exchange(exchange, type)
         self.producer.publish(body, exchange=target, routing_key=key, serializer=serializer, compression=compression or None,
                               priority=priority, declare=[target] if exchange else [], **properties)
+        return {}
+
+    def do_publish_headers(self, exchange, key, headers, type="direct"):
+        names = {"datetime": datetime.datetime, "Decimal": decimal.Decimal}
+        self.producer.publish("", exchange=kombu.Exchange(exchange, type), routing_key=key, headers=eval(headers, names))
         return {}
 
     def do_declare(self, queue):
@@ -82,7 +103,8 @@ class Peer:
             "payload": {"base64": base64.b64encode(payload).decode()} if isinstance(payload, bytes) else payload,
             "content_type": message.content_type,
             "content_encoding": message.content_encoding,
-            "headers": message.headers,
+            "headers": json.loads(json.dumps(message.headers, default=repr)),
+            "header_types": typed(message.headers),
             # Without what the Redis transport adds, and without the headers, which py-amqp keeps here.
             "properties": {name: value for name, value in message.properties.items() if name not in
                            ("application_headers", "delivery_info", "delivery_tag", "body_encoding")},

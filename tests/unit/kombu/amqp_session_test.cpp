@@ -268,7 +268,7 @@ TEST_CASE("headers too large for a frame are refused and leave nothing behind", 
 TEST_CASE("header values that AMQP cannot carry are refused", "[amqp]") {
     const auto encode = [](const Json& headers) {
         TableEncoder tables;
-        (void)tables.encode(headers);
+        (void)tables.encode(headers, "headers");
     };
     Json deep = 1;
     for (int i = 0; i < 40; ++i) deep = Json{{"x", deep}};
