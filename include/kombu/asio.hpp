@@ -141,13 +141,12 @@ auto Producer::async_publish(const Json& body, const PublishOptions& options, To
 template <TextBody Text, class Token>
 auto Producer::async_publish(const Text& body, const PublishOptions& options, Token&& token) {
     return detail::initiate_operation<void>(
-        [&] { return async::Operations::publish(*this, std::string_view{body}, options); }, std::forward<Token>(token));
+        [&] { return async::Operations::publish(*this, detail::text_of(body), options); }, std::forward<Token>(token));
 }
 template <BytesBody Bytes, class Token>
 auto Producer::async_publish(const Bytes& body, const PublishOptions& options, Token&& token) {
     return detail::initiate_operation<void>(
-        [&] { return async::Operations::publish(*this, std::span<const std::byte>{body}, options); },
-        std::forward<Token>(token));
+        [&] { return async::Operations::publish(*this, detail::bytes_of(body), options); }, std::forward<Token>(token));
 }
 
 template <class Token>

@@ -42,12 +42,12 @@ public:
     /// \overload
     template <TextBody Text>
     void publish(const Text& body, const PublishOptions& options = {}) {
-        add_text(std::string_view{body}, options);
+        add_text(detail::text_of(body), options);
     }
     /// \overload
     template <BytesBody Bytes>
     void publish(const Bytes& body, const PublishOptions& options = {}) {
-        add_bytes(std::span<const std::byte>{body}, options);
+        add_bytes(detail::bytes_of(body), options);
     }
 
     /// The number of messages that the batch holds.

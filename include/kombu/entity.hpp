@@ -5,6 +5,7 @@
 #include <kombu/json.hpp>
 
 #include <chrono>
+#include <concepts>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -72,6 +73,10 @@ public:
     /// \throws ConfigurationError  when the arguments are not a JSON object, or a name is longer than 255 bytes
     Exchange(std::string name, std::string type = "direct", ExchangeOptions options = {});
     Exchange(const char* name) : Exchange(std::string{name}) {}
+    /// A direct exchange: `Exchange{"news", {.durable = false}}`.
+    template <class Options = ExchangeOptions>
+    requires std::same_as<Options, ExchangeOptions> Exchange(std::string name, Options options)
+        : Exchange(std::move(name), "direct", std::move(options)) {}
     // Moving copies, so that there is no empty, moved-from state.
     Exchange(const Exchange&) = default;
     Exchange& operator=(const Exchange&) = default;
@@ -145,8 +150,16 @@ public:
     /// \throws ConfigurationError  when an option is out of range, an argument map is not a JSON object, or a name is
     ///   longer than 255 bytes
     Queue(std::string name, Exchange exchange, std::string routing_key = {}, QueueOptions options = {});
+    /// The same without a routing key: `Queue{"tasks", exchange, {.durable = false}}`.
+    template <class Options = QueueOptions>
+    requires std::same_as<Options, QueueOptions> Queue(std::string name, Exchange exchange, Options options)
+        : Queue(std::move(name), std::move(exchange), {}, std::move(options)) {}
     /// A queue on the default exchange, which routes to it by its name.
     explicit Queue(std::string name) : Queue(std::move(name), Exchange{}) {}
+    /// The same, with options: `Queue{"tasks", {.durable = false}}`.
+    template <class Options = QueueOptions>
+    requires std::same_as<Options, QueueOptions> Queue(std::string name, Options options)
+        : Queue(std::move(name), Exchange{}, {}, std::move(options)) {}
     Queue(const Queue&) = default;
     Queue& operator=(const Queue&) = default;
     ~Queue() = default;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
+#include <kombu/body.hpp>
 #include <kombu/channel.hpp>
 #include <kombu/config.hpp>
 #include <kombu/connection.hpp>
@@ -24,18 +25,12 @@
 
 namespace kombu {
 
-/// Text in any form. A Json value that is a string counts as JSON, and so does nullptr.
-template <class T>
-concept TextBody =
-    std::convertible_to<const T&, std::string_view> && !std::same_as<T, Json> && !std::same_as<T, std::nullptr_t>;
-
-template <class T>
-concept BytesBody = std::convertible_to<const T&, std::span<const std::byte>>;
-
 class Batch;
 
 /// How to publish one message. Everything has a default.
 struct PublishOptions {
+    /// Not to be set. It makes `publish({.routing_key = "q"})`, without a body, an error of the compiler.
+    detail::SetByName by_name = detail::SetByName{};
     /// The exchange. Not set: the producer's.
     std::optional<Exchange> exchange{};
     /// The routing key. Not set: the producer's.
@@ -133,14 +128,19 @@ public:
     /// Publishes text, as text/plain unless a serializer is named.
     template <TextBody Text>
     void publish(const Text& body, const PublishOptions& options = {}) {
-        publish_text(std::string_view{body}, options);
+        publish_text(detail::text_of(body), options);
     }
 
     /// Publishes bytes, as application/data.
     template <BytesBody Bytes>
     void publish(const Bytes& body, const PublishOptions& options = {}) {
-        publish_bytes(std::span<const std::byte>{body}, options);
+        publish_bytes(detail::bytes_of(body), options);
     }
+    /// The bytes must be contiguous: copy them into a std::vector.
+    template <ScatteredBytes Bytes>
+    void publish(const Bytes& body, const PublishOptions& options = {}) = delete;
+    /// The body is missing: it comes before the options.
+    void publish(const PublishOptions& options) = delete;
 
     /// Asynchronous publish(), by kombu/asio.hpp. Completes with (error). Encodes at once: body and options may be
     /// destroyed after the call.

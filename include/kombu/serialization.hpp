@@ -61,10 +61,13 @@ struct EncodedBody {
 KOMBU_EXPORT EncodedBody encode_body(const Json& body, std::string_view serializer = "json");
 
 /// Decodes a body by its content type. A type without a serializer is decoded as text, or as bytes when the encoding
-/// is `binary` or the data is not UTF-8. No serializer of this library executes anything; there is no pickle.
+/// is `binary` or the data is not UTF-8. An empty body is empty text, or empty bytes. No serializer of this library
+/// executes anything; there is no pickle.
 /// \param data  the bytes
-/// \param content_type  empty counts as application/data
-/// \param content_encoding  see above
+/// \param content_type  in any case, with or without parameters; empty counts as application/data
+/// \param content_encoding  the character set of text, by a name that iconv(3) or Python knows; `binary` for bytes;
+/// empty
+///   stands for the charset of the content type, or for UTF-8
 /// \param accept  the allowed content types
 /// \throws ContentDisallowed  when `accept` does not have the type
 /// \throws DecodeError  when the data is invalid for its type, or JSON is nested more than 256 levels deep

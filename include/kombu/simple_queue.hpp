@@ -8,6 +8,7 @@
 #include <kombu/message.hpp>
 #include <kombu/producer.hpp>
 
+#include <chrono>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -54,11 +55,18 @@ public:
     /// which takes a few more round trips. It polls a queue with auto_delete, since that would be deleted with its
     /// last consumer.
     /// \param options  whether and how long to wait; by default without bound
+    /// \throws ConfigurationError  when the queue was declared as a stream (`x-queue-type`). A stream that this object
+    ///   does not know to be one costs the connection: RabbitMQ closes it with 540.
     /// \throws Empty  when there is no message, at once or after the timeout
     /// \throws ChannelError  when the queue does not exist, or is deleted during the wait
     /// \throws ConnectionError  when the connection fails
     /// \throws LeaseError  when the connection was given back to its pool, or is busy
     Message get(const GetOptions& options = {});
+    /// As get() with this timeout.
+    template <class Rep, class Period>
+    Message get(std::chrono::duration<Rep, Period> timeout) {
+        return get({.timeout = timeout});
+    }
     /// As get() without waiting.
     Message get_nowait() { return get({.block = false}); }
     /// Asynchronous get(), by kombu/asio.hpp. Completes with (error, Message).
@@ -71,10 +79,20 @@ public:
     /// Publishes to the queue's exchange with the queue's routing key. With publisher confirms the message is
     /// mandatory, except for a fanout exchange: a queue that was deleted meanwhile is an error. \throws  as
     /// Producer::publish
+    void put(const Json& body, PublishOptions options = {}) {
+        producer_.publish(body, with_routing_key(std::move(options)));
+    }
+    /// \overload
     template <class Body>
+    requires TextBody<Body> || BytesBody<Body>
     void put(const Body& body, PublishOptions options = {}) {
         producer_.publish(body, with_routing_key(std::move(options)));
     }
+    /// The bytes must be contiguous: copy them into a std::vector.
+    template <ScatteredBytes Bytes>
+    void put(const Bytes& body, PublishOptions options = {}) = delete;
+    /// The body is missing: it comes before the options.
+    void put(const PublishOptions& options) = delete;
 
     /// Asynchronous put(), by kombu/asio.hpp. Completes with (error).
     template <class Body, class Token>

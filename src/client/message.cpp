@@ -63,7 +63,7 @@ const std::string& Message::body() const {
 const Json& Message::payload() const {
     if (!data().payload) {
         // Checked before the body is decompressed.
-        if (!data().accept.accepts(content_type().empty() ? "application/data" : content_type()))
+        if (!data().accept.accepts(content_type()))
             (void)decode_body({}, content_type(), content_encoding(), data().accept);
         data().payload = decode_body(body(), content_type(), content_encoding(), data().accept);
     }

@@ -29,6 +29,11 @@ async::Operation<> declare_always(detail::ConnectionRef connection, Queue queue)
 
 async::Operation<Message> get_message(detail::ConnectionRef connection, Queue queue, SimpleQueueOptions options,
                                       GetOptions get) {
+    // RabbitMQ would close the connection (540).
+    if (const auto type = queue.declare_arguments().find("x-queue-type");
+        type != queue.declare_arguments().end() && *type == "stream")
+        throw ConfigurationError("get: the queue " + queue.name() +
+                                 " is a stream, whose messages cannot be taken one by one");
     detail::ConnectionState& state = connection.checked();
     const detail::ConnectionState::OperationGuard guard{state};
     const bool no_ack = options.no_ack.value_or(queue.options().no_ack);

@@ -3,12 +3,15 @@
 #include <kombu/error.hpp>
 #include <kombu/serialization.hpp>
 
+#include "messages/charset.hpp"
 #include "messages/encoding.hpp"
 #include "messages/json_depth.hpp"
 #include "messages/json_writer.hpp"
 #include "support/suggestion.hpp"
 #include "support/utf8.hpp"
 
+#include <algorithm>
+#include <cctype>
 #include <map>
 #include <optional>
 #include <utility>
@@ -99,6 +102,32 @@ Registry& registry() {
     return *instance;
 }
 
+/// "Application/JSON; charset=utf-8" is application/json with this character set.
+struct MediaType {
+    std::string name;
+    std::string charset{};
+
+    explicit MediaType(std::string_view text) : name(trimmed_lower(text.substr(0, text.find(';')))) {
+        if (name.empty()) name = data_type;
+        while (text.find(';') != std::string_view::npos) {
+            text.remove_prefix(text.find(';') + 1);
+            const std::string parameter = trimmed_lower(text.substr(0, text.find(';')));
+            constexpr std::string_view key = "charset=";
+            if (parameter.starts_with(key)) charset = parameter.substr(key.size());
+        }
+        std::erase(charset, '"');
+    }
+
+private:
+    static std::string trimmed_lower(std::string_view text) {
+        while (!text.empty() && text.front() == ' ') text.remove_prefix(1);
+        while (!text.empty() && text.back() == ' ') text.remove_suffix(1);
+        std::string lower{text};
+        std::ranges::transform(lower, lower.begin(), [](unsigned char c) { return std::tolower(c); });
+        return lower;
+    }
+};
+
 /// Throws SerializerNotInstalled that lists the known names.
 std::shared_ptr<const Serializer> find_serializer(std::string_view name) {
     if (auto serializer = registry().by_name(name)) return serializer;
@@ -110,12 +139,13 @@ std::shared_ptr<const Serializer> find_serializer(std::string_view name) {
 
 ContentTypes::ContentTypes(std::initializer_list<std::string_view> names) {
     for (std::string_view name : names)
-        types_.emplace(name.find('/') != std::string_view::npos ? std::string{name}
+        types_.emplace(name.find('/') != std::string_view::npos ? MediaType{name}.name
                                                                 : find_serializer(name)->content_type);
 }
 
 bool ContentTypes::accepts(std::string_view content_type) const {
-    return content_type == data_type || content_type == text_type || types_.find(content_type) != types_.end();
+    const std::string name = MediaType{content_type}.name;
+    return name == data_type || name == text_type || types_.contains(name);
 }
 
 void register_serializer(Serializer serializer) {
@@ -143,18 +173,21 @@ EncodedBody encode_body(const Json& body, std::string_view serializer) {
 
 Json decode_body(std::string_view data, std::string_view content_type, std::string_view content_encoding,
                  const ContentTypes& accept) {
-    if (content_type.empty()) content_type = data_type;
-    if (!accept.accepts(content_type))
-        throw ContentDisallowed("refusing to decode content of type " + std::string{content_type.substr(0, 100)} +
+    const MediaType type{content_type};
+    if (!accept.accepts(type.name))
+        throw ContentDisallowed("refusing to decode content of type " + type.name.substr(0, 100) +
                                 ": it is not accepted");
-    const auto serializer = registry().by_type(content_type);
+    const std::string_view charset = content_encoding.empty() ? std::string_view{type.charset} : content_encoding;
+    const auto serializer = registry().by_type(type.name);
     try {
-        if (serializer) return serializer->decode(data);
-        // As in Kombu, an accepted type without a serializer is text unless its encoding is binary; data that is not
-        // UTF-8 is bytes.
-        return content_encoding == "binary" || content_encoding == "ascii-8bit" || !is_utf8(data)
-                   ? to_binary(data)
-                   : Json(std::string{data});
+        // As in Kombu, an empty body is not decoded, and an accepted type without a serializer is text unless its
+        // encoding is binary; data that is not UTF-8 is bytes then.
+        const bool is_binary = is_binary_encoding(charset) || type.name == data_type;
+        if (data.empty()) return is_binary ? to_binary(data) : Json("");
+        const bool convert = !is_binary && !is_utf8_name(charset);
+        if (serializer) return convert ? serializer->decode(to_utf8(data, charset)) : serializer->decode(data);
+        if (convert) return Json(to_utf8(data, charset));
+        return is_binary || !is_utf8(data) ? to_binary(data) : Json(std::string{data});
     } catch (const DecodeError&) {
         throw;
     } catch (const Json::parse_error& error) {

@@ -4,7 +4,14 @@
 #include "support/eventually.hpp"
 #include "support/messaging_fixture.hpp"
 
+#include <kombu/batch.hpp>
+
+#include <array>
+#include <cstdint>
+#include <list>
+#include <span>
 #include <thread>
+#include <vector>
 
 using namespace kombu;
 using namespace std::chrono_literals;
@@ -45,6 +52,60 @@ TEST_CASE_METHOD(Messaging, "text and bytes travel as text/plain and application
     const Message json = from.get(soon);
     CHECK(json.content_type() == "application/json");
     CHECK(json.payload() == "as JSON");
+}
+
+TEST_CASE_METHOD(Messaging, "a container of bytes is bytes, and never an array of numbers", "[publish]") {
+    const std::vector<std::byte> wanted{std::byte{0}, std::byte{1}, std::byte{2}};
+    producer.publish(std::vector<unsigned char>{0, 1, 2}, to_queue());
+    producer.publish(std::vector<char>{0, 1, 2}, to_queue());
+    producer.publish(std::array<std::int8_t, 3>{0, 1, 2}, to_queue());
+    producer.publish(std::span{wanted}, to_queue());
+    const unsigned char plain_array[] = {0, 1, 2};
+    producer.publish(plain_array, to_queue());
+    Batch batch = producer.batch();
+    batch.publish(std::vector<std::uint8_t>{0, 1, 2}, to_queue());
+    batch.commit();
+    auto from = queue({.no_ack = true});
+    from.put(std::vector<std::uint8_t>{0, 1, 2});
+    for (int i = 0; i < 7; ++i) {
+        const Message message = from.get(soon);
+        CHECK(message.content_type() == "application/data");
+        CHECK(message.payload() == Json::binary({0, 1, 2}));
+    }
+    producer.publish(u8"Zürich", to_queue());
+    CHECK(from.get(soon).payload() == "Zürich");
+}
+
+namespace {
+
+template <class To>
+concept PublishesOptionsAlone = requires(To& to) {
+    to.publish({.routing_key = "q"});
+};
+template <class To>
+concept PutsOptionsAlone = requires(To& to) {
+    to.put({.priority = 3});
+};
+template <class To>
+concept PublishesList = requires(To& to, std::list<unsigned char> bytes) {
+    to.publish(bytes);
+};
+static_assert(!PublishesOptionsAlone<Producer> && !PutsOptionsAlone<SimpleQueue> && !PublishesList<Producer>);
+
+}  // namespace
+
+TEST_CASE_METHOD(Messaging, "what reads as if it should compile does", "[publish]") {
+    auto from = queue({.no_ack = true});
+    from.put({{"a", 1}});
+    from.put({1, 2}, {.priority = 0});
+    CHECK(from.get(5s).payload() == Json{{"a", 1}});
+    CHECK(from.get(std::chrono::minutes{1}).payload() == Json{1, 2});
+    CHECK_THROWS_AS(from.get(1ms), Empty);
+    CHECK_FALSE(Queue{"q", {.durable = false}}.durable());
+    CHECK_FALSE(Queue{"q", Exchange{"e"}, {.durable = false}}.durable());
+    CHECK_FALSE(Exchange{"e", {.durable = false}}.durable());
+    CHECK(Queue{"q", {.queue_arguments = {{"x-queue-type", "quorum"}}}}.options().queue_arguments.size() == 1);
+    CHECK(Queue{"q", {}}.exchange().name().empty());
 }
 
 TEST_CASE_METHOD(Messaging, "M3 a compressed message says so in its headers and keeps its content type", "[publish]") {

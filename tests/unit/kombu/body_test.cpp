@@ -60,6 +60,39 @@ TEST_CASE("S4 failures have different error types", "[serialization]") {
     CHECK_THROWS_AS((ContentTypes{"pickle"}), SerializerNotInstalled);
 }
 
+TEST_CASE("text is decoded by its content encoding", "[serialization]") {
+    CHECK(decode_body("Z\xfcrich", "text/plain", "latin-1", {}) == "Zürich");
+    CHECK(decode_body("Z\xfcrich", "text/plain", "ISO-8859-1", {}) == "Zürich");
+    CHECK(decode_body("\x80", "text/plain", "cp1252", {}) == "€");
+    CHECK(decode_body(std::string{"a\0b\0", 4}, "text/plain", "utf-16-le", {}) == "ab");
+    CHECK(decode_body(std::string{"\xfe\xff\0a", 4}, "text/plain", "utf-16", {}) == "a");
+    CHECK(decode_body("Zürich", "text/plain", "UTF8", {}) == "Zürich");
+    CHECK(decode_body("ascii", "text/plain", "us-ascii", {}) == "ascii");
+    CHECK(decode_body(std::string{"[\0"
+                                  "1\0]\0",
+                                  6},
+                      "application/json", "utf_16_le", {}) == Json{1});
+    CHECK(decode_body("Z\xfcrich", "text/plain; charset=\"Latin-1\"", "", {}) == "Zürich");
+    const std::string long_text(10'000, '\xfc');
+    CHECK(decode_body(long_text, "text/plain", "latin1", {}).get<std::string>().size() == 20'000);
+    CHECK_THROWS_WITH(decode_body("x", "text/plain", "no-such", {}), Contains("content encoding is unknown: no-such"));
+    CHECK_THROWS_AS(decode_body("\xfc", "text/plain", "us-ascii", {}), DecodeError);
+    CHECK_THROWS_AS(decode_body(std::string{"a\0b", 3}, "text/plain", "utf-16-le", {}), DecodeError);
+    CHECK_THROWS_AS(decode_body("x", "text/plain", "latin1//TRANSLIT", {}), DecodeError);
+}
+
+TEST_CASE("content types are compared without case and parameters, and an empty body is empty text",
+          "[serialization]") {
+    CHECK(decode_body("[1]", "Application/JSON", "utf-8", {"json"}) == Json{1});
+    CHECK(decode_body("[1]", "application/json; charset=utf-8", "", {"json"}) == Json{1});
+    CHECK_THROWS_AS(decode_body("[1]", "application/json; charset=utf-8", "", {"text"}), ContentDisallowed);
+    CHECK(decode_body("x", "Image/PNG", "binary", {"image/png"}) == Json::binary({'x'}));
+    CHECK(decode_body("", "application/json", "utf-8", {}) == "");
+    CHECK(decode_body("", "text/plain", "utf-8", {}) == "");
+    CHECK(decode_body("", "application/data", "binary", {}) == Json::binary({}));
+    CHECK(decode_body("", "", "", {}) == Json::binary({}));
+}
+
 TEST_CASE("only accepted content types are decoded", "[serialization]") {
     CHECK_THROWS_AS(decode_body("x", "application/x-python-serialize", "binary", {}), ContentDisallowed);
     CHECK_THROWS_AS(decode_body("{}", "application/json", "utf-8", {"text"}), ContentDisallowed);
