@@ -170,14 +170,15 @@ public:
     /// Another, unconnected Connection to the same broker.
     Connection clone() const { return *this; }
 
-    /// The normalised URL: alternates after a `;`, options other than the defaults as a query. Options that hold a
-    /// secret are left out.
+    /// The normalised URL: the endpoint in use first, the others after a `;`, options other than the defaults as a
+    /// query. Options that hold a secret are left out.
     /// \param show  whether to show passwords instead of `**`; a password that is a function is then called
     std::string as_uri(ShowPassword show = ShowPassword::no) const;
 
     /// The normalised name of the transport, such as "amqp" or "memory".
     const std::string& transport() const noexcept;
-    /// The host name of the preferred endpoint; port(), userid() and virtual_host() are of the same.
+    /// The host name of the endpoint in use, which is the first one until another was connected to; port(), userid()
+    /// and virtual_host() are of the same.
     const std::string& hostname() const noexcept;
     /// The port; 0 when the transport has none.
     std::uint16_t port() const noexcept;

@@ -103,7 +103,8 @@ public:
     bool is_retryable() const noexcept override { return false; }
 };
 
-/// The broker does not know the user, or the password is wrong or has been changed.
+/// The broker does not know the user, the password is wrong or has been changed, or the user may not use the virtual
+/// host.
 class KOMBU_EXPORT AuthenticationError : public ConnectionError {
 public:
     explicit AuthenticationError(const std::string& what, int code = 403) : ConnectionError(what, code, false) {}

@@ -28,16 +28,15 @@ std::chrono::seconds wire_heartbeat(std::chrono::nanoseconds heartbeat) {
 async::Operation<std::shared_ptr<TransportConnection>> AmqpConnection::open(const Endpoint& endpoint,
                                                                             const ConnectionParameters& parameters,
                                                                             Deadline deadline) {
-    std::string password = endpoint.password.reveal();
+    Login login{.method = parameters.login_method, .userid = endpoint.userid, .virtual_host = endpoint.virtual_host};
+    if (login.method != "EXTERNAL") login.password = endpoint.password.reveal();
     // PLAIN separates its fields with NUL: a NUL within a field would end it.
-    if (password.find('\0') != std::string::npos)
+    if (login.password.find('\0') != std::string::npos)
         throw ConfigurationError("password: must not contain a NUL character");
-    auto connection = std::make_shared<AmqpConnection>(endpoint, parameters.confirm_publish());
+    auto connection = std::make_shared<AmqpConnection>(endpoint, parameters);
     Session& session = connection->session_;
     co_await connection->stream_.connect(deadline);
-    co_await connection->run(log_in(session, endpoint.userid, std::move(password), endpoint.virtual_host,
-                                    wire_heartbeat(parameters.heartbeat)),
-                             deadline);
+    co_await connection->run(log_in(session, std::move(login), wire_heartbeat(parameters.heartbeat)), deadline);
     if (session.heartbeat().count() != 0) {
         connection->session_lock().enable_background();
         net::heartbeat_thread().add(*connection, std::chrono::nanoseconds{session.heartbeat()} / 8);
@@ -45,11 +44,11 @@ async::Operation<std::shared_ptr<TransportConnection>> AmqpConnection::open(cons
     co_return connection;
 }
 
-AmqpConnection::AmqpConnection(const Endpoint& endpoint, bool confirms)
-    : stream_({.host = endpoint.hostname, .port = endpoint.port}),
+AmqpConnection::AmqpConnection(const Endpoint& endpoint, const ConnectionParameters& parameters)
+    : stream_({.host = endpoint.hostname, .port = endpoint.port, .tls = parameters.ssl}),
       session_(stream_.peer()),
       driver_(stream_, session_),
-      confirms_(confirms) {}
+      confirms_(parameters.confirm_publish()) {}
 
 AmqpConnection::~AmqpConnection() {
     if (session_.heartbeat().count() != 0) net::heartbeat_thread().remove(*this);

@@ -17,8 +17,8 @@
 
 namespace kombu::amqp {
 
-/// An AMQP session over TCP. The calling operation drives it; with heartbeats, the heartbeat thread drives it while no
-/// operation runs.
+/// An AMQP session over TCP or TLS. The calling operation drives it; with heartbeats, the heartbeat thread drives it
+/// while no operation runs.
 class AmqpConnection final : public TransportConnection,
                              public kombu::detail::PeriodicTask,
                              public std::enable_shared_from_this<AmqpConnection> {
@@ -30,7 +30,7 @@ public:
                                                                        const ConnectionParameters& parameters,
                                                                        Deadline deadline);
 
-    AmqpConnection(const Endpoint& endpoint, bool confirms);
+    AmqpConnection(const Endpoint& endpoint, const ConnectionParameters& parameters);
     ~AmqpConnection() override;
 
     async::Operation<std::shared_ptr<TransportChannel>> open_channel(Deadline deadline) override;

@@ -88,6 +88,9 @@ std::optional<Frame> FrameReader::next() {
     const auto type = static_cast<std::uint8_t>(available[0]);
     const bool is_known_type = type == AMQP_FRAME_METHOD || type == AMQP_FRAME_HEADER || type == AMQP_FRAME_BODY ||
                                type == AMQP_FRAME_HEARTBEAT;
+    constexpr char tls_alert = 0x15;
+    if (is_first_frame_ && available[0] == tls_alert)
+        throw net::InvalidInput("the peer speaks TLS on this port: use amqps://");
     if (!is_known_type && !(is_first_frame_ && available[0] == 'A' && available.size() < 4))
         throw net::InvalidInput(
             is_first_frame_ ? "the peer does not speak AMQP" : "the peer sent a frame of an unknown type", 501);

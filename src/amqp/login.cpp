@@ -53,31 +53,57 @@ std::chrono::seconds negotiate_heartbeat(std::chrono::seconds wanted, std::chron
     return std::min(wanted, offered);
 }
 
+void append_long_string(std::string& out, std::string_view text) {
+    for (const unsigned shift : {24U, 16U, 8U, 0U}) out += static_cast<char>(text.size() >> shift);
+    out += text;
+}
+
+std::string response_of(const Login& login) {
+    std::string response;
+    if (login.method == "EXTERNAL") return response;
+    response.reserve(login.userid.size() + login.password.size() + 64);  // as above
+    if (login.method == "PLAIN")
+        return response.append(1, '\0').append(login.userid).append(1, '\0').append(login.password);
+    // AMQPLAIN: a table without its length.
+    response += "\5LOGINS";
+    append_long_string(response, login.userid);
+    response += "\10PASSWORDS";
+    append_long_string(response, login.password);
+    return response;
+}
+
+/// Of the user (403), or of the user's access to the virtual host, which RabbitMQ tells by text.
+bool is_refusal_of_user(const ConnectionError& error) {
+    if (error.is_retryable()) return false;  // a limit on connections
+    return error.code() == AMQP_ACCESS_REFUSED ||
+           (error.code() == AMQP_NOT_ALLOWED &&
+            std::string_view{error.what()}.find("refused for user") != std::string_view::npos);
+}
+
 }  // namespace
 
-async::Operation<> log_in(Session& session, std::string userid, std::string password, std::string virtual_host,
-                          std::chrono::seconds heartbeat) {
+async::Operation<> log_in(Session& session, Login login, std::chrono::seconds heartbeat) {
     session.output().reserve(4096);  // a reallocation would leave a copy of the password behind
     session.output().append("AMQP\x00\x00\x09\x01", 8);
     {
         const ReceivedMethod start = co_await await_connection_reply(session, AMQP_CONNECTION_START_METHOD);
         const DecodedMethod method{start.payload};
         const auto& fields = method.as<amqp_connection_start_t>();
-        if (fields.version_major != 0 || fields.version_minor != 9 || !offers(view(fields.mechanisms), "PLAIN"))
-            throw ConnectionError(session.peer() + ": the broker offers no AMQP 0-9-1 with PLAIN log-in", 0, false);
+        if (fields.version_major != 0 || fields.version_minor != 9 || !offers(view(fields.mechanisms), login.method))
+            throw ConnectionError(session.peer() + ": the broker offers no AMQP 0-9-1 with " + login.method + " log-in",
+                                  0, false);
     }
     {
         TableEncoder tables;
         const Json properties = client_properties();
-        std::string response;
-        response.append(1, '\0').append(userid).append(1, '\0').append(password);
-        amqp_connection_start_ok_t start_ok{tables.encode(properties, "client properties"), bytes("PLAIN"),
+        std::string response = response_of(login);
+        amqp_connection_start_ok_t start_ok{tables.encode(properties, "client properties"), bytes(login.method),
                                             bytes(response), bytes("en_US")};
         session.send(0, AMQP_CONNECTION_START_OK_METHOD, &start_ok);
         ::explicit_bzero(response.data(), response.size());
-        ::explicit_bzero(password.data(), password.size());
+        ::explicit_bzero(login.password.data(), login.password.size());
     }
-    {
+    try {
         const ReceivedMethod tune = co_await await_connection_reply(session, AMQP_CONNECTION_TUNE_METHOD);
         const DecodedMethod method{tune.payload};
         const auto& fields = method.as<amqp_connection_tune_t>();
@@ -91,10 +117,13 @@ async::Operation<> log_in(Session& session, std::string userid, std::string pass
         amqp_connection_tune_ok_t tune_ok{channel_max, frame_max, static_cast<std::uint16_t>(negotiated.count())};
         session.send(0, AMQP_CONNECTION_TUNE_OK_METHOD, &tune_ok);
         session.apply_tune(channel_max, frame_max, negotiated);
-        amqp_connection_open_t open{bytes(virtual_host), {}, 0};
+        amqp_connection_open_t open{bytes(login.virtual_host), {}, 0};
         session.send(0, AMQP_CONNECTION_OPEN_METHOD, &open);
+        co_await await_connection_reply(session, AMQP_CONNECTION_OPEN_OK_METHOD);
+    } catch (const ConnectionError& error) {
+        if (is_refusal_of_user(error)) throw AuthenticationError(error.what(), error.code());
+        throw;
     }
-    co_await await_connection_reply(session, AMQP_CONNECTION_OPEN_OK_METHOD);
 }
 
 async::Operation<> close_connection(Session& session) {

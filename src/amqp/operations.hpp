@@ -25,10 +25,17 @@ namespace kombu::amqp {
 
 using Channel = std::shared_ptr<ChannelState>;
 
+/// Who logs in, where, and how: PLAIN, AMQPLAIN, or EXTERNAL by the client certificate.
+struct Login {
+    std::string method = "PLAIN";
+    std::string userid{};
+    std::string password{};
+    std::string virtual_host{};
+};
+
 /// Logs in, from the protocol header to connection.open-ok. `heartbeat` is the interval that this side wants, zero for
-/// none; the negotiated interval may be shorter.
-async::Operation<> log_in(Session& session, std::string userid, std::string password, std::string virtual_host,
-                          std::chrono::seconds heartbeat = {});
+/// none; the negotiated interval may be shorter. Throws AuthenticationError when the broker refuses the user.
+async::Operation<> log_in(Session& session, Login login, std::chrono::seconds heartbeat = {});
 async::Operation<> close_connection(Session& session);
 
 /// Opens a channel, with publisher confirms if `confirms` is set.

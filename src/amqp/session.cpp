@@ -24,6 +24,10 @@ bool is_retryable_close(int code, std::string_view text) noexcept {
     return code == AMQP_CONNECTION_FORCED || code == AMQP_RESOURCE_ERROR || code == AMQP_INTERNAL_ERROR || code == 200;
 }
 
+bool is_method(const Frame& frame, amqp_method_number_t number) {
+    return frame.type == AMQP_FRAME_METHOD && method_number(frame.payload) == number;
+}
+
 std::uint64_t read_u64(std::string_view text) noexcept {
     std::uint64_t value = 0;
     for (const char c : text.substr(0, 8)) value = value << 8 | static_cast<unsigned char>(c);
@@ -79,6 +83,7 @@ std::shared_ptr<ChannelState> Session::new_channel() {
     if (number > channel_max_ || number == 0)
         throw ChannelLimitExceeded(
             {.pool = "channels of " + peer(), .limit = channel_max_, .in_use = channels_.size()});
+    last_channel_ = std::max(last_channel_, number);
     return channels_[number] = std::make_shared<ChannelState>(number);
 }
 
@@ -95,7 +100,11 @@ void Session::on_frame(const Frame& frame) {
     if (frame.channel == 0) return on_connection_frame(frame);
     const auto found = channels_.find(frame.channel);
     if (found == channels_.end() || found->second->phase == ChannelState::Phase::closed) {
-        protocol_error("received a frame for a channel that is not open");
+        // RabbitMQ repeats channel.close when this side was slow to answer.
+        if (frame.channel > last_channel_ || !is_method(frame, AMQP_CHANNEL_CLOSE_METHOD))
+            protocol_error("received a frame for a channel that is not open");
+        amqp_channel_close_ok_t ok{};
+        return send(frame.channel, AMQP_CHANNEL_CLOSE_OK_METHOD, &ok);
     }
     ChannelState& channel = *found->second;
     if (channel.phase == ChannelState::Phase::closing) {

@@ -117,6 +117,7 @@ private:
     FrameReader reader_;
     Heartbeat heartbeat_;
     std::uint16_t channel_max_ = 1;
+    std::uint16_t last_channel_ = 0;  // the highest number that was used
     std::uint32_t frame_max_ = min_frame_size;
     std::optional<std::string> blocked_;
     std::deque<ReceivedMethod> connection_replies_;

@@ -12,9 +12,11 @@ namespace {
 
 class AmqpTransport final : public Transport {
 public:
+    explicit AmqpTransport(Encryption encryption) : encryption_(encryption) {}
+
     void normalise(Endpoint& endpoint) const override {
         if (endpoint.hostname.empty()) endpoint.hostname = "localhost";
-        if (endpoint.port == 0) endpoint.port = 5672;
+        if (endpoint.port == 0) endpoint.port = encryption_ == Encryption::tls ? 5671 : 5672;
         if (endpoint.userid.empty()) endpoint.userid = "guest";
         if (endpoint.password.empty()) endpoint.password = "guest";
         if (endpoint.virtual_host.empty()) endpoint.virtual_host = "/";
@@ -24,10 +26,14 @@ public:
 
     std::string default_login_method() const override { return "PLAIN"; }
 
+    bool supports_ssl() const override { return true; }
+
     void check(const ConnectionParameters& parameters) const override {
-        if (parameters.login_method != "PLAIN")
-            throw ConfigurationError("login_method: only PLAIN is supported, not " +
-                                     parameters.login_method.substr(0, 100));
+        const std::string& method = parameters.login_method;
+        if (!is_one_of(method, {"PLAIN", "AMQPLAIN", "EXTERNAL"}))
+            throw ConfigurationError("login_method: PLAIN, AMQPLAIN or EXTERNAL, not " + method.substr(0, 100));
+        if (method == "EXTERNAL" && (!parameters.ssl || parameters.ssl->certfile.empty()))
+            throw ConfigurationError("login_method: EXTERNAL requires TLS with a client certificate (ssl_certfile)");
     }
 
     void check_headers(const Json& headers) const override { kombu::check_headers(headers, amqp_rules); }
@@ -37,10 +43,15 @@ public:
                                                                    Deadline deadline) const override {
         return AmqpConnection::open(endpoint, parameters, deadline);
     }
+
+private:
+    Encryption encryption_;
 };
 
 }  // namespace
 
-std::shared_ptr<const Transport> make_transport() { return std::make_shared<AmqpTransport>(); }
+std::shared_ptr<const Transport> make_transport(Encryption encryption) {
+    return std::make_shared<AmqpTransport>(encryption);
+}
 
 }  // namespace kombu::amqp

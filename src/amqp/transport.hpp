@@ -3,11 +3,14 @@
 
 #include <kombu/transport.hpp>
 
+#include <cstdint>
 #include <memory>
 
 namespace kombu::amqp {
 
-/// `amqp://`: AMQP 0-9-1, spoken by RabbitMQ.
-std::shared_ptr<const Transport> make_transport();
+enum class Encryption : std::uint8_t { none, tls };
+
+/// `amqp://` and `amqps://`: AMQP 0-9-1, spoken by RabbitMQ.
+std::shared_ptr<const Transport> make_transport(Encryption encryption);
 
 }  // namespace kombu::amqp

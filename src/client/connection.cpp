@@ -32,6 +32,10 @@ const ConnectionParameters& parameters(const std::shared_ptr<ConnectionState>& s
     return state ? state->config().parameters : *none;
 }
 
+const Endpoint& endpoint(const std::shared_ptr<ConnectionState>& state) noexcept {
+    return state ? state->endpoint_in_use() : parameters(state).endpoints.front();
+}
+
 async::Operation<> connect_by(std::shared_ptr<ConnectionState> state, Deadline deadline) {
     const ConnectionState::OperationGuard guard{*state};
     co_await state->connect(deadline);
@@ -128,15 +132,15 @@ async::Operation<SimpleQueue> async::Operations::simple_queue(Connection& connec
     return simple_queue(connection, queue_named(name), options);
 }
 
-std::string Connection::as_uri(ShowPassword show) const { return state_ ? detail::to_uri(state_->config(), show) : ""; }
+std::string Connection::as_uri(ShowPassword show) const {
+    return state_ ? detail::to_uri(state_->config(), show, state_->index_in_use()) : "";
+}
 
 const std::string& Connection::transport() const noexcept { return parameters(state_).transport; }
-const std::string& Connection::hostname() const noexcept { return parameters(state_).endpoints.front().hostname; }
-std::uint16_t Connection::port() const noexcept { return parameters(state_).endpoints.front().port; }
-const std::string& Connection::userid() const noexcept { return parameters(state_).endpoints.front().userid; }
-const std::string& Connection::virtual_host() const noexcept {
-    return parameters(state_).endpoints.front().virtual_host;
-}
+const std::string& Connection::hostname() const noexcept { return endpoint(state_).hostname; }
+std::uint16_t Connection::port() const noexcept { return endpoint(state_).port; }
+const std::string& Connection::userid() const noexcept { return endpoint(state_).userid; }
+const std::string& Connection::virtual_host() const noexcept { return endpoint(state_).virtual_host; }
 std::chrono::nanoseconds Connection::connect_timeout() const noexcept { return parameters(state_).connect_timeout; }
 std::chrono::nanoseconds Connection::heartbeat() const noexcept { return parameters(state_).heartbeat; }
 const Json& Connection::transport_options() const noexcept { return parameters(state_).transport_options; }

@@ -92,6 +92,11 @@ void check_common_option(const std::string& name, Json& value) {
     value = number;
 }
 
+bool has_encrypted_form(std::string_view transport) { return transport == "amqp" || transport == "redis"; }
+bool is_encrypted(std::string_view transport) {
+    return transport.ends_with('s') && has_encrypted_form(transport.substr(0, transport.size() - 1));
+}
+
 class ConfigParser {
 public:
     ConfigParser(std::string_view url, const ConnectionOptions& options) : options_(options) {
@@ -141,19 +146,19 @@ private:
         return static_cast<std::uint16_t>(port);
     }
 
-    /// Redis over TLS is always the transport rediss, whether the scheme or the options ask for TLS.
+    /// A broker over TLS is always the transport amqps or rediss, whether the scheme or the options ask for TLS.
     RegisteredTransport resolve_transport(const Url& url) {
         RegisteredTransport resolved = find_transport(url.transport);
-        parameters().ssl = parse_ssl(options_.ssl, url.query, resolved.name == "rediss");
+        parameters().ssl = parse_ssl(options_.ssl, url.query, is_encrypted(resolved.name));
         if (parameters().ssl && !resolved.transport->supports_ssl())
             throw ConfigurationError("ssl: TLS is not supported by the transport " + resolved.name);
-        if (parameters().ssl && resolved.name == "redis") resolved = find_transport("rediss");
+        if (parameters().ssl && has_encrypted_form(resolved.name)) resolved = find_transport(resolved.name + 's');
         return resolved;
     }
 
     static bool is_same_transport(const std::string& alternate, const std::string& chosen) {
         const std::string name = find_transport(alternate).name;
-        return name == chosen || (name == "redis" && chosen == "rediss");
+        return name == chosen || (has_encrypted_form(name) && chosen == name + 's');
     }
 
     /// Parses a URL, or a host name with an optional port. A host name takes transport, credentials and, unless it has
@@ -324,9 +329,12 @@ std::shared_ptr<const ConnectionConfig> parse_connection(std::string_view url, c
     return ConfigParser{url, options}.extract();
 }
 
-std::string to_uri(const ConnectionConfig& config, ShowPassword show) {
+std::string to_uri(const ConnectionConfig& config, ShowPassword show, std::size_t first) {
     const ConnectionParameters& parameters = config.parameters;
-    std::string uri = endpoint_uri(parameters.transport, parameters.endpoints.front(), show);
+    const auto endpoint = [&](std::size_t i) -> const Endpoint& {
+        return parameters.endpoints[(first + i) % parameters.endpoints.size()];
+    };
+    std::string uri = endpoint_uri(parameters.transport, endpoint(0), show);
 
     std::string query;
     const auto add = [&](const std::string& key, const std::string& value) {
@@ -339,9 +347,9 @@ std::string to_uri(const ConnectionConfig& config, ShowPassword show) {
     if (parameters.login_method != config.transport->default_login_method())
         add("login_method", parameters.login_method);
     const bool is_socket = parameters.transport.ends_with("+socket");
-    if (is_socket) add("virtual_host", parameters.endpoints.front().virtual_host);
+    if (is_socket) add("virtual_host", endpoint(0).virtual_host);
     if (parameters.ssl) {
-        const bool implied_by_scheme = parameters.transport == "rediss";
+        const bool implied_by_scheme = is_encrypted(parameters.transport);
         if (!implied_by_scheme && parameters.ssl->cert_reqs == SslOptions::CertReqs::required)
             add("ssl_cert_reqs", "required");
         for (const auto& [name, value] : ssl_query(*parameters.ssl)) add(name, value);
@@ -354,7 +362,7 @@ std::string to_uri(const ConnectionConfig& config, ShowPassword show) {
     uri += query;
 
     for (std::size_t i = 1; i < parameters.endpoints.size(); ++i)
-        uri += ';' + endpoint_uri(parameters.transport, parameters.endpoints[i], show);
+        uri += ';' + endpoint_uri(parameters.transport, endpoint(i), show);
     return uri;
 }
 

@@ -22,6 +22,7 @@ struct ConnectionConfig {
 
 std::shared_ptr<const ConnectionConfig> parse_connection(std::string_view url, const ConnectionOptions& options);
 
-std::string to_uri(const ConnectionConfig& config, ShowPassword show);
+/// `first`: the index of the endpoint that comes first.
+std::string to_uri(const ConnectionConfig& config, ShowPassword show, std::size_t first = 0);
 
 }  // namespace kombu::detail

@@ -41,6 +41,9 @@ public:
     /// The deadline of an operation. Without a timeout, the operation_timeout of the connection applies.
     Deadline deadline(OptionalTimeout timeout) const { return Deadline::after(timeout.or_else(operation_timeout_)); }
 
+    /// The endpoint of the latest session. Thread-safe.
+    const Endpoint& endpoint_in_use() const noexcept { return config_->parameters.endpoints[session_endpoint_]; }
+    std::size_t index_in_use() const noexcept { return session_endpoint_; }
     bool connected() const noexcept { return !is_inherited() && session_ && session_->is_open(); }
 
     /// Marks the connection as in use while one operation runs. Throws LeaseError when another operation is running:
@@ -138,7 +141,7 @@ private:
     std::vector<std::weak_ptr<TransportChannel>> channels_;
     std::unordered_set<std::string> declared_fingerprints_;
     std::size_t last_endpoint_ = 0;
-    std::size_t session_endpoint_ = 0;
+    std::atomic<std::size_t> session_endpoint_{0};
     AttemptPacing::Version session_epoch_ = 0;
     bool connect_failed_ = false;
     Deadline next_replacement_ = Deadline::at({});  // of the default channel after a Nacked

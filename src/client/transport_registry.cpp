@@ -31,7 +31,6 @@ public:
         const auto alias = aliases_.find(name);
         const auto found = transports.find(alias == aliases_.end() ? name : std::string_view{alias->second});
         if (found != transports.end()) return {found->first, found->second};
-        if (name == "amqps") throw ConfigurationError("transport amqps: TLS is not supported yet");
         std::vector<std::string> names;
         for (const auto& [key, transport] : transports) names.push_back(key);
         for (const auto& [key, target] : aliases_) names.push_back(key);
@@ -41,7 +40,8 @@ public:
 
 private:
     using Map = std::map<std::string, std::shared_ptr<const Transport>, std::less<>>;
-    detail::CopyOnWrite<Map> transports_{{{"amqp", amqp::make_transport()},
+    detail::CopyOnWrite<Map> transports_{{{"amqp", amqp::make_transport(amqp::Encryption::none)},
+                                          {"amqps", amqp::make_transport(amqp::Encryption::tls)},
                                           {"memory", memory::make_transport()},
                                           {"redis", redis::make_transport(redis::Kind::plain)},
                                           {"rediss", redis::make_transport(redis::Kind::encrypted)},

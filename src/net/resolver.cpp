@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "net/resolver.hpp"
 
+#include <kombu/detail/fork_local.hpp>
 #include <kombu/detail/process.hpp>
+#include <kombu/detail/thread.hpp>
 #include <kombu/error.hpp>
 
 #include <netdb.h>
 
 #include <cstring>
+#include <list>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -42,54 +45,120 @@ LookupResult getaddrinfo_all(const std::string& host, std::uint16_t port, int fl
     return result;
 }
 
-/// A look-up that a thread performs for an operation. Shared by both, since either may end first.
+/// A look-up that a thread performs, for all who wait for this name. They may end before it.
 class HostLookup {
 public:
-    explicit HostLookup(async::Waker& waker) : waker_(&waker) {}
+    HostLookup(std::string host, std::uint16_t port) : host_(std::move(host)), port_(port) {}
 
-    void complete(LookupResult result) {
-        std::lock_guard lock{mutex_};
+    void run() {
+        LookupResult result = getaddrinfo_all(host_, port_, 0);
+        const std::lock_guard lock{mutex_};
         result_ = std::move(result);
-        if (waker_) waker_->wake();
+        for (async::Waker* const waiter : waiters_) waiter->wake();
     }
-    std::optional<LookupResult> extract_result() {
-        std::lock_guard lock{mutex_};
-        return std::exchange(result_, std::nullopt);
+    std::optional<LookupResult> result() const {
+        const std::lock_guard lock{mutex_};
+        return result_;
     }
-    void detach() {
-        std::lock_guard lock{mutex_};
-        waker_ = nullptr;
+    void add(async::Waker& waiter) {
+        const std::lock_guard lock{mutex_};
+        waiters_.push_back(&waiter);
     }
+    void remove(async::Waker& waiter) {
+        const std::lock_guard lock{mutex_};
+        waiters_.remove(&waiter);
+    }
+    const std::string& host() const noexcept { return host_; }
+    std::uint16_t port() const noexcept { return port_; }
 
 private:
-    std::mutex mutex_{};
-    async::Waker* waker_;
+    const std::string host_;
+    const std::uint16_t port_;
+    mutable std::mutex mutex_{};
+    std::list<async::Waker*> waiters_{};
     std::optional<LookupResult> result_{};
 };
 
-async::Operation<LookupResult> resolve_on_thread(std::string host, std::uint16_t port, Deadline deadline) {
-    const std::uint32_t epoch = kombu::detail::fork_epoch();
-    auto lookup = std::make_shared<HostLookup>(co_await async::this_waker);
-    struct LookupGuard {
-        HostLookup& lookup;
-        std::uint32_t epoch;
-        ~LookupGuard() {
-            if (epoch == kombu::detail::fork_epoch()) lookup.detach();
+/// The look-ups in progress. A name server that does not answer holds a thread for each name, up to the limit; the
+/// look-ups of other names then wait for one of these threads.
+class Lookups {
+public:
+    /// \throws OperationalError  when the system has no thread to give
+    std::shared_ptr<HostLookup> find_or_start(const std::string& host, std::uint16_t port) {
+        const std::lock_guard lock{mutex_};
+        for (const auto& lookup : current_)
+            if (lookup->host() == host && lookup->port() == port) return lookup;
+        auto lookup = std::make_shared<HostLookup>(host, port);
+        current_.push_back(lookup);
+        waiting_.push_back(lookup);
+        if (threads_ == max_threads) return lookup;
+        try {
+            kombu::detail::start_thread("a name look-up", [this] { work(); });
+            ++threads_;
+        } catch (...) {
+            if (threads_ == 0) {
+                current_.pop_back();
+                waiting_.pop_back();
+                throw;
+            }
         }
-    } guard{*lookup, epoch};
+        return lookup;
+    }
+
+private:
+    static constexpr int max_threads = 16;
+
+    void work() noexcept {
+        std::unique_lock lock{mutex_};
+        while (!waiting_.empty()) {
+            const std::shared_ptr<HostLookup> lookup = std::move(waiting_.front());
+            waiting_.pop_front();
+            lock.unlock();
+            lookup->run();
+            lock.lock();
+            current_.remove(lookup);
+        }
+        --threads_;
+    }
+
+    std::mutex mutex_{};
+    std::list<std::shared_ptr<HostLookup>> current_{};
+    std::list<std::shared_ptr<HostLookup>> waiting_{};  // for a thread
+    int threads_ = 0;
+};
+
+/// Never destroyed: threads may still use it while the process exits. A forked child has none of the threads.
+Lookups& lookups() {
+    static constinit kombu::detail::NoDestructor<kombu::detail::ForkLocal<Lookups>> instance{};
+    return instance.value.get();
+}
+
+async::Operation<LookupResult> resolve_on_thread(std::string host, std::uint16_t port, Deadline deadline) {
     kombu::detail::pin_object_of(&__dso_handle);
+    std::shared_ptr<HostLookup> lookup;
     try {
-        kombu::detail::start_thread("a name look-up",
-                                    [lookup, host, port] { lookup->complete(getaddrinfo_all(host, port, 0)); });
+        lookup = lookups().find_or_start(host, port);
     } catch (const OperationalError& error) {
         throw ConnectionError(host + ": " + error.what());
     }
+    struct Registration {
+        Registration(HostLookup& of, async::Waker& by) : lookup(of), waker(by) { lookup.add(waker); }
+        Registration(const Registration&) = delete;
+        Registration& operator=(const Registration&) = delete;
+        ~Registration() {
+            if (epoch == kombu::detail::fork_epoch()) lookup.remove(waker);
+        }
+        HostLookup& lookup;
+        async::Waker& waker;
+        const std::uint32_t epoch = kombu::detail::fork_epoch();
+    };
+    const Registration registration{*lookup, co_await async::this_waker};
     for (;;) {
-        co_await async::Wait{.signal = true, .until = deadline};
-        if (epoch != kombu::detail::fork_epoch()) throw ConnectionError(host + ": forked during the look-up");
-        std::optional<LookupResult> result = lookup->extract_result();
-        if (result) co_return std::move(*result);
+        if (registration.epoch != kombu::detail::fork_epoch())
+            throw ConnectionError(host + ": forked during the look-up");
+        if (std::optional<LookupResult> result = lookup->result()) co_return std::move(*result);
         if (deadline.expired()) throw Timeout(host + ": the name was not resolved in time");
+        co_await async::Wait{.signal = true, .until = deadline};
     }
 }
 

@@ -7,8 +7,10 @@
 
 #include <string.h>
 
+#include <cstddef>
 #include <exception>
 #include <string>
+#include <string_view>
 #include <utility>
 
 namespace kombu::net {
@@ -23,13 +25,29 @@ public:
 class SessionBase {
 public:
     const std::string& peer() const noexcept { return peer_; }
-    /// The bytes to send next.
+    /// The bytes to send next; they are appended. Its beginning may have been sent already.
     std::string& output() noexcept { return output_; }
+    std::string_view unsent() const noexcept { return std::string_view{output_}.substr(sent_); }
+    /// A large output is not moved for each part of it that was sent.
+    void on_sent(std::size_t count) noexcept {
+        sent_ += count;
+        if (sent_ == output_.size()) {
+            if (output_.capacity() > max_kept_capacity)
+                std::string{}.swap(output_);
+            else
+                output_.clear();
+            sent_ = 0;
+        } else if (sent_ > output_.size() / 2) {
+            output_.erase(0, sent_);
+            sent_ = 0;
+        }
+    }
     /// Clears the output and overwrites its memory, so that no password stays there.
     void wipe_output() noexcept {
         output_.resize(output_.capacity());
         ::explicit_bzero(output_.data(), output_.size());
         output_.clear();
+        sent_ = 0;
     }
     void fail(const ConnectionError& error) noexcept { failure_.set(error); }
     /// As fail(): its user has ended the session, and not the peer.
@@ -61,6 +79,10 @@ protected:
     std::string output_;
 
 private:
+    /// The largest output buffer, in bytes, that is kept after sending; a larger one is freed.
+    static constexpr std::size_t max_kept_capacity = std::size_t{1} << 20;
+
+    std::size_t sent_ = 0;  // bytes of the output
     std::string peer_;
     SessionFailure failure_;
     bool ended_by_user_ = false;

@@ -22,7 +22,7 @@ namespace kombu::net {
 /// Runs operations on a session: sends their output, feeds received bytes to the session, and waits for the stream.
 ///
 /// A session provides:
-/// * `output()`: the bytes to send next.
+/// * `output()`, `unsent()`, `on_sent(n)`: the bytes to send next.
 /// * `input_space()`, `input_added(n)`: the buffer for received bytes, and their processing, which throws
 ///   ConnectionError for invalid data.
 /// * `fail(error)`, `fail_by_user(error)`, `failed()`, `check()`: ends the session with an error, tells whether it has
@@ -159,8 +159,6 @@ public:
 
 private:
     static constexpr int max_reads = 1024;
-    /// The largest output buffer, in bytes, that is kept after sending; a larger one is freed.
-    static constexpr std::size_t max_kept_capacity = std::size_t{1} << 20;
 
     void fail(const ConnectionError& error) noexcept {
         session_.fail(error);
@@ -190,37 +188,26 @@ private:
     void read_close_reason() {
         try {
             read_available();
-        } catch (const ConnectionError&) {
-            // The caller's error is the first one.
+        } catch (const ConnectionError& error) {
+            if (!error.is_retryable()) throw;  // the peer's reason; otherwise the caller's error is the first one
         }
         session_.check();
     }
 
     /// Writes what can be written now. Returns whether that was all.
     bool write() {
-        std::string& output = session_.output();
-        if (output.empty()) return true;
-        std::size_t sent = 0;
-        while (sent < output.size()) {
+        while (!session_.unsent().empty()) {
             std::optional<std::size_t> count;
             try {
-                count = stream_.write_some(std::string_view{output}.substr(sent));
+                count = stream_.write_some(session_.unsent());
             } catch (const ConnectionError&) {
                 read_close_reason();
                 throw;
             }
-            if (!count) break;
-            sent += *count;
+            if (!count) return false;
+            session_.on_sent(*count);
+            bytes_sent_ += *count;
         }
-        bytes_sent_ += sent;
-        if (sent != output.size()) {
-            output.erase(0, sent);
-            return false;
-        }
-        if (output.capacity() > max_kept_capacity)
-            std::string{}.swap(output);
-        else
-            output.clear();
         return true;
     }
 

@@ -116,7 +116,7 @@ auto Stream::with_tls(Step step) {
 }
 
 async::Operation<> Stream::handshake(Deadline deadline) {
-    tls_ = std::make_unique<Tls>(*target_.tls, target_.host, handle_.descriptor);
+    tls_ = std::make_unique<Tls>(*target_.tls, target_.host, peer_, handle_.descriptor);
     for (;;) {
         if (!is_open()) fail("TLS handshake", EBADF);
         const Tls::Blocked blocked = with_tls([](Tls& tls) { return tls.handshake(); });

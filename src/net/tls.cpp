@@ -4,6 +4,7 @@
 #include <kombu/error.hpp>
 
 #include "net/tls_context.hpp"
+#include "net/tls_sessions.hpp"
 
 #include <arpa/inet.h>
 #include <openssl/bio.h>
@@ -65,6 +66,22 @@ bool is_address(const std::string& host) {
            ::inet_pton(AF_INET6, host.c_str(), bytes.data()) == 1;
 }
 
+/// TLS 1.2 says only that the handshake failed.
+bool is_alert_about_certificate(int reason) {
+    switch (reason - SSL_AD_REASON_OFFSET) {
+        case SSL_AD_HANDSHAKE_FAILURE:
+        case SSL_AD_BAD_CERTIFICATE:
+        case SSL_AD_UNSUPPORTED_CERTIFICATE:
+        case SSL_AD_CERTIFICATE_REVOKED:
+        case SSL_AD_CERTIFICATE_EXPIRED:
+        case SSL_AD_CERTIFICATE_UNKNOWN:
+        case SSL_AD_UNKNOWN_CA:
+        case SSL_AD_ACCESS_DENIED:
+        case SSL_AD_CERTIFICATE_REQUIRED: return true;
+        default: return false;
+    }
+}
+
 int clamp_to_int(std::size_t size) { return static_cast<int>(std::min<std::size_t>(size, INT_MAX)); }
 
 }  // namespace
@@ -75,16 +92,18 @@ struct Tls::Impl {
     };
     int descriptor;
     std::unique_ptr<SSL, Deleter> ssl{};
+    bool has_certificate = false;
     bool verifies_peer = false;
     bool established = false;
     bool failed = false;
 };
 
-Tls::Tls(const SslOptions& options, const std::string& host, int descriptor)
+Tls::Tls(const SslOptions& options, const std::string& host, const std::string& peer, int descriptor)
     : impl_(new Impl{.descriptor = descriptor}) {
     const auto context = tls_context(options);
     ERR_clear_error();
     errno = 0;
+    impl_->has_certificate = !options.certfile.empty();
     impl_->verifies_peer = options.cert_reqs == SslOptions::CertReqs::required;
     impl_->ssl.reset(SSL_new(context.get()));
     SSL* const ssl = impl_->ssl.get();
@@ -102,6 +121,7 @@ Tls::Tls(const SslOptions& options, const std::string& host, int descriptor)
         // Without a name the certificate would not be checked against any.
         if (!set || host.empty()) throw ConfigurationError("ssl_check_hostname: there is no host name to check");
     }
+    resume_tls_session(ssl, peer);
 }
 
 Tls::~Tls() = default;
@@ -120,7 +140,16 @@ bool Tls::handle_failed_call(int result, const char* what) {
         throw ConnectionError(std::string{what} + ": the peer's certificate is not trusted: " +
                                   X509_verify_cert_error_string(verify_result),
                               0, false);
-    throw ConnectionError(std::string{what} + ": " + last_tls_error());
+    const int reason = ERR_GET_REASON(ERR_peek_last_error());
+    const std::string text = std::string{what} + ": " + last_tls_error();
+    if (reason == SSL_R_WRONG_VERSION_NUMBER)
+        throw ConnectionError(text + ": the peer does not speak TLS on this port", 0, false);
+    if (is_alert_about_certificate(reason))
+        throw ConnectionError(
+            text + (impl_->has_certificate ? ": the peer refuses the client certificate"
+                                           : ": the peer requires a client certificate (ssl_certfile)"),
+            0, false);
+    throw ConnectionError(text);
 }
 
 Tls::Blocked Tls::handshake() {
@@ -155,7 +184,7 @@ std::optional<std::size_t> Tls::write_some(std::string_view data) {
     return std::nullopt;
 }
 
-bool Tls::has_buffered() const noexcept { return SSL_pending(impl_->ssl.get()) > 0; }
+bool Tls::has_buffered() const noexcept { return SSL_has_pending(impl_->ssl.get()) == 1; }
 
 void Tls::send_close_notify() noexcept {
     if (!impl_->established || impl_->failed) return;

@@ -16,9 +16,9 @@ namespace kombu::net {
 /// inherits a session that is still the parent's.
 class Tls {
 public:
-    /// `host` is the name that the certificate must have. Throws ConfigurationError when a file cannot be used, or
-    /// there is no host name to check.
-    Tls(const SslOptions& options, const std::string& host, int descriptor);
+    /// `host` is the name that the certificate must have; `peer`, the address whose sessions may be resumed, must
+    /// outlive this object. Throws ConfigurationError when a file cannot be used, or there is no host name to check.
+    Tls(const SslOptions& options, const std::string& host, const std::string& peer, int descriptor);
     Tls(const Tls&) = delete;
     Tls& operator=(const Tls&) = delete;
     ~Tls();
@@ -26,8 +26,8 @@ public:
     /// What a step must wait for.
     enum class Blocked : std::uint8_t { no, on_read, on_write };
 
-    /// Performs a step of the handshake, which is complete when it returns Blocked::no. Throws ConnectionError; for a
-    /// certificate that is not trusted, one that is not retryable.
+    /// Performs a step of the handshake, which is complete when it returns Blocked::no. Throws ConnectionError; one
+    /// that is not retryable when a certificate is refused, by either side, or the peer does not speak TLS.
     Blocked handshake();
     /// As for a socket: nothing when the call would block; read_some returns 0 when the peer has closed. Throw
     /// ConnectionError.

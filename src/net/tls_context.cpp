@@ -4,9 +4,12 @@
 #include <kombu/detail/fork_local.hpp>
 #include <kombu/error.hpp>
 
+#include "net/tls_sessions.hpp"
+
 #include <openssl/err.h>
 #include <openssl/ssl.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <array>
@@ -34,6 +37,7 @@ std::shared_ptr<SSL_CTX> load(const SslOptions& options) {
     SSL_CTX_set_min_proto_version(context, TLS1_2_VERSION);
     SSL_CTX_set_options(context, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION);
     SSL_CTX_set_mode(context, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+    SSL_CTX_set_read_ahead(context, 1);  // one system call for a record instead of two
     if (!options.certfile.empty()) {
         if (SSL_CTX_use_certificate_chain_file(context, options.certfile.c_str()) != 1)
             throw_unusable_file("ssl_certfile", options.certfile);
@@ -43,11 +47,18 @@ std::shared_ptr<SSL_CTX> load(const SslOptions& options) {
     }
     if (options.cert_reqs == SslOptions::CertReqs::required) {
         SSL_CTX_set_verify(context, SSL_VERIFY_PEER, nullptr);
-        if (options.ca_certs.empty())
-            SSL_CTX_set_default_verify_paths(context);
-        else if (SSL_CTX_load_verify_locations(context, options.ca_certs.c_str(), nullptr) != 1)
+        if (options.ca_certs.empty() && options.ca_path.empty()) SSL_CTX_set_default_verify_paths(context);
+        if (!options.ca_certs.empty() && SSL_CTX_load_verify_file(context, options.ca_certs.c_str()) != 1)
             throw_unusable_file("ssl_ca_certs", options.ca_certs);
+        if (!options.ca_path.empty()) {
+            // OpenSSL reads the directory only when it looks for an authority.
+            if (::access(options.ca_path.c_str(), R_OK | X_OK) != 0 ||
+                SSL_CTX_load_verify_dir(context, options.ca_path.c_str()) != 1)
+                throw_unusable_file("ssl_ca_path", options.ca_path);
+        }
     }
+    // With a client certificate each connection proves its own: brokers forget it in a session that is resumed.
+    if (options.certfile.empty()) keep_tls_sessions(context);
     return created;
 }
 
@@ -70,8 +81,8 @@ struct FileVersion {
 class ContextCache {
 public:
     std::shared_ptr<SSL_CTX> find_or_load(const SslOptions& options) {
-        const std::array<FileVersion, 3> files{FileVersion{options.ca_certs}, FileVersion{options.certfile},
-                                               FileVersion{options.keyfile}};
+        const std::array<FileVersion, 4> files{FileVersion{options.ca_certs}, FileVersion{options.ca_path},
+                                               FileVersion{options.certfile}, FileVersion{options.keyfile}};
         const std::lock_guard lock{mutex_};
         const auto found = std::find_if(entries_.begin(), entries_.end(), [&](const Entry& entry) {
             return entry.options == options && entry.files == files;
@@ -91,7 +102,7 @@ private:
     static constexpr std::size_t max_entries = 16;
     struct Entry {
         SslOptions options;
-        std::array<FileVersion, 3> files;
+        std::array<FileVersion, 4> files;
         std::shared_ptr<SSL_CTX> context;
     };
     std::mutex mutex_{};

@@ -24,10 +24,21 @@ net::StreamTarget stream_target(const std::string& host, std::uint16_t port, con
     return {.host = host, .port = port, .tls = ssl, .keep_alive = options.keep_alive};
 }
 
+namespace {
+
+/// Redis has no heartbeats. PING before the use of a connection that was idle for as long serves the same purpose.
+Options options_of(const ConnectionParameters& parameters) {
+    Options options = parse_options(parameters.transport_options);
+    if (parameters.heartbeat.count() != 0)
+        options.health_check_interval = std::min<Options::Duration>(options.health_check_interval, parameters.heartbeat);
+    return options;
+}
+
+}  // namespace
+
 RedisConnection::RedisConnection(const Endpoint& endpoint, const ConnectionParameters& parameters)
-    : stream_(
-          stream_target(endpoint.hostname, endpoint.port, parse_options(parameters.transport_options), parameters.ssl)),
-      context_(stream_.peer(), parse_options(parameters.transport_options), database_of(endpoint)),
+    : stream_(stream_target(endpoint.hostname, endpoint.port, options_of(parameters), parameters.ssl)),
+      context_(stream_.peer(), options_of(parameters), database_of(endpoint)),
       driver_(stream_, context_.session),
       userid_(endpoint.userid),
       password_(endpoint.password) {}

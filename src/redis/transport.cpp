@@ -48,8 +48,6 @@ public:
     void check(const ConnectionParameters& parameters) const override {
         (void)parse_options(parameters.transport_options);
         if (!parameters.login_method.empty()) throw ConfigurationError("login_method: cannot be chosen on Redis");
-        if (parameters.heartbeat.count() != 0)
-            throw ConfigurationError("heartbeat: not supported on Redis; use health_check_interval and TCP keep-alive");
     }
 
     void check_headers(const Json& headers) const override { kombu::check_headers(headers, json_rules); }

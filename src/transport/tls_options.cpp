@@ -14,8 +14,8 @@ namespace kombu::detail {
 namespace {
 
 constexpr std::string_view prefix = "ssl_";
-constexpr std::array<std::string_view, 5> option_names{"ssl_cert_reqs", "ssl_check_hostname", "ssl_ca_certs",
-                                                       "ssl_certfile", "ssl_keyfile"};
+constexpr std::array<std::string_view, 6> option_names{"ssl_cert_reqs", "ssl_check_hostname", "ssl_ca_certs",
+                                                       "ssl_ca_path",   "ssl_certfile",       "ssl_keyfile"};
 
 SslOptions::CertReqs parse_cert_reqs(std::string_view text) {
     if (text == "required" || text == "CERT_REQUIRED") return SslOptions::CertReqs::required;
@@ -44,6 +44,8 @@ void set_option(SslOptions& ssl, const std::string& name, const Json& value) {
         ssl.check_hostname = value.is_boolean() ? value.get<bool>() : parse_bool(text());
     } else if (name == "ssl_ca_certs") {
         ssl.ca_certs = text();
+    } else if (name == "ssl_ca_path") {
+        ssl.ca_path = text();
     } else if (name == "ssl_certfile") {
         ssl.certfile = text();
     } else if (name == "ssl_keyfile") {
@@ -82,6 +84,7 @@ Query ssl_query(const SslOptions& ssl) {
     if (ssl.cert_reqs == SslOptions::CertReqs::none) query.emplace_back("ssl_cert_reqs", "none");
     if (!ssl.check_hostname) query.emplace_back("ssl_check_hostname", "false");
     if (!ssl.ca_certs.empty()) query.emplace_back("ssl_ca_certs", ssl.ca_certs);
+    if (!ssl.ca_path.empty()) query.emplace_back("ssl_ca_path", ssl.ca_path);
     if (!ssl.certfile.empty()) query.emplace_back("ssl_certfile", ssl.certfile);
     if (!ssl.keyfile.empty()) query.emplace_back("ssl_keyfile", ssl.keyfile);
     return query;

@@ -42,6 +42,41 @@ std::string connect_error(const std::string& url, int code) {
 TEST_CASE("a wrong password is refused with the broker's code and without showing it", "[rabbitmq][errors]") {
     const std::string error = connect_error(url_with("kombu", "wr0ng", "tests"), 403);
     CHECK_THAT(error, Contains("ACCESS_REFUSED") && !Contains("wr0ng"));
+    CHECK_THROWS_AS(Connection{url_with("kombu", "wr0ng", "tests")}.connect(), AuthenticationError);
+    CHECK_THROWS_AS(Connection{url_with("nobody", "wr0ng", "tests")}.connect(), AuthenticationError);
+}
+
+TEST_CASE("a user who may not use the virtual host is refused by its name", "[rabbitmq][errors]") {
+    in_broker("rabbit_auth_backend_internal:add_user(<<\"guest-of-none\">>, <<\"secret\">>, <<\"tests\">>)");
+    try {
+        Connection{url_with("guest-of-none", "secret", "tests")}.connect();
+        FAIL("let in");
+    } catch (const AuthenticationError& error) {
+        CHECK_THAT(error.what(), Contains("vhost 'tests'") && Contains("guest-of-none"));
+    }
+}
+
+TEST_CASE("a stream is not read by get(), which would cost the connection", "[rabbitmq][errors]") {
+    Connection connection{broker_url()};
+    const Queue stream{unique("stream"), {.queue_arguments = {{"x-queue-type", "stream"}}}};
+    auto queue = connection.simple_queue(stream);
+    queue.put("x");
+    CHECK_THROWS_WITH(queue.get(1s), Contains("stream"));
+    CHECK_THROWS_AS(queue.get_nowait(), ConfigurationError);
+    CHECK(connection.connected());
+    connection.default_channel().queue_delete(stream.name());
+}
+
+TEST_CASE("after a failover the accessors name the endpoint in use", "[rabbitmq]") {
+    const Connection tests{broker_url()};
+    Connection connection{"amqp://kombu:kombu-secret@127.0.0.1:1/tests;" + tests.as_uri(ShowPassword::yes)};
+    CHECK(connection.port() == 1);
+    connection.connect();
+    CHECK(connection.port() == tests.port());
+    CHECK(connection.hostname() == tests.hostname());
+    CHECK_THAT(connection.as_uri(),
+               Catch::Matchers::StartsWith(tests.as_uri()) && Contains(";amqp://kombu:**@127.0.0.1:1"));
+    CHECK(Connection{connection.as_uri(ShowPassword::yes)}.connect().connected());
 }
 
 TEST_CASE("an unknown virtual host is refused with the broker's code", "[rabbitmq][errors]") {

@@ -376,7 +376,7 @@ TEST_CASE("a message that would be poison cannot be published", "[redis][errors]
     Producer producer{connection};
     for (const char* text : {"\xff", "\xed\xa0\x80", "\xf4\x90\x80\x80"}) {
         CHECK_THROWS_AS(producer.publish(1, {.routing_key = "q", .headers = {{"h", text}}}), EncodeError);
-        CHECK_THROWS_AS(producer.publish(1, {.routing_key = "q", .correlation_id = text}), EncodeError);
+        CHECK_THROWS_AS(producer.publish(1, {.routing_key = "q", .correlation_id = text}), ConfigurationError);
     }
     Json deep = 1;
     for (int i = 0; i < 300; ++i) deep = Json{{"d", deep}};

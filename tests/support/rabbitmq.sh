@@ -13,11 +13,18 @@
 #   rabbitmq.sh resume DIR PORT          let it run again
 #   rabbitmq.sh eval DIR PORT E          evaluate an Erlang expression in it
 #
+# A node that was started alone also has, with the certificates of certs.sh in DIR/certs and a user `client` for the
+# certificate of that name:
+#
+#   PORT+3: with TLS, and sessions that can be resumed; PORT+4: with TLS, requires client certificates
+#   PORT+5 to PORT+8: with TLS and the certificates elsewhere, expired, selfsigned and unknown
+#
 # They have the virtual hosts `tests` and `second`, and the user kombu with the password kombu-secret.
 set -euo pipefail
 
 action=${1:?action} dir=${2:?directory} port=${3:-}
 node=kombu-test-$port@localhost
+here=$(cd "$(dirname "$0")" && pwd)
 
 fail() { echo "rabbitmq.sh: $*" >&2; exit 1; }
 
@@ -58,7 +65,7 @@ speaks_amqp() {
 
 # Makes DIR: for a node alone, or for a member of the cluster whose first node has this port, with nodes on these ports.
 prepare() {
-    local first=$1 home members='' cluster_nodes='' member
+    local first=$1 home members='' cluster_nodes='' tls='' member
     shift
     home=$(find /usr/lib/rabbitmq/lib -maxdepth 1 -name 'rabbitmq_server-*' 2>/dev/null | sort | tail -n 1)
     [ -n "$home" ] || fail "rabbitmq-server is not installed"
@@ -70,21 +77,25 @@ prepare() {
     # and the look-ups take most of the start time.
     local app
     for app in amqp10_common aten credentials_obfuscation cuttlefish enough gen_batch_server jsx observer_cli osiris ra rabbit \
-               rabbit_common rabbitmq_prelaunch ranch recon seshat stdout_formatter syslog sysmon_handler systemd; do
+               rabbit_common rabbitmq_auth_mechanism_ssl rabbitmq_prelaunch ranch recon seshat stdout_formatter syslog sysmon_handler systemd; do
         ln -s "$home"/plugins/"$app"-[0-9]* "$dir/apps/" 2>/dev/null || true
     done
-    echo '[].' >"$dir/plugins"
+    echo '[rabbitmq_auth_mechanism_ssl].' >"$dir/plugins"
     printf kombu-test >"$dir/home/.erlang.cookie"
     chmod 400 "$dir/home/.erlang.cookie"
     for member in "$@"; do members+=${members:+,}"'kombu-test-$member@localhost'"; done
     [ -z "$members" ] || cluster_nodes="{cluster_nodes, {[$members], disc}},"
+    if [ -f "$dir/certs/complete" ]; then
+        tls="{ssl_listeners, [{\"127.0.0.1\", $((port + 3))}]}, {ssl_options, $(tls_options server false stateless)},"
+    fi
     # Erlang terms instead of rabbitmq.conf, which would first be translated through every plug-in's schema.
     cat >"$dir/advanced.config" <<TERMS
 [{kernel, [{net_ticktime, 5}]},
  {rabbit, [{tcp_listeners, [{"127.0.0.1", $port}]}, $cluster_nodes
            {cluster_partition_handling, pause_minority}, {mnesia_table_loading_retry_timeout, 10000},
            {default_user, <<"kombu">>}, {default_pass, <<"kombu-secret">>}, {default_vhost, <<"tests">>},
-           {loopback_users, []}, {disk_free_limit, 50000000},
+           {auth_mechanisms, ['PLAIN', 'AMQPLAIN', 'EXTERNAL']}, {ssl_cert_login_from, common_name},
+           $tls {loopback_users, []}, {disk_free_limit, 50000000},
            {log, [{console, [{enabled, false}]}, {file, [{level, info}]}]}]}].
 TERMS
     if [ "$port" = "$first" ]; then
@@ -123,6 +134,23 @@ await() {
     fail "the node did not start"
 }
 
+# tls_options CERTIFICATE REQUIRED [TICKETS]: whether clients must have a certificate
+tls_options() {
+    echo "[{certfile, \"$dir/certs/$1.pem\"}, {keyfile, \"$dir/certs/$1.key\"}, {cacertfile, \"$dir/certs/ca.pem\"}," \
+        "{verify, verify_peer}, {fail_if_no_peer_cert, $2}, {session_tickets, ${3:-disabled}}]"
+}
+
+# More listeners, which end with the node.
+listen_with_tls() {
+    local offset=4 certificate required=true
+    for certificate in server elsewhere expired selfsigned unknown; do
+        evaluate "rabbit_networking:start_ssl_listener({\"127.0.0.1\", $((port + offset))}, $(tls_options "$certificate" "$required"), 1)" >/dev/null
+        offset=$((offset + 1)) required=false
+    done
+    evaluate 'rabbit_auth_backend_internal:add_user(<<"client">>, <<"client-secret">>, <<"tests">>)' >/dev/null
+    evaluate 'rabbit_auth_backend_internal:set_permissions(<<"client">>, <<"tests">>, <<".*">>, <<".*">>, <<".*">>, <<"tests">>)' >/dev/null
+}
+
 add_virtual_host() {
     evaluate 'rabbit_vhost:add(<<"second">>, <<"tests">>)' >/dev/null
     evaluate 'rabbit_auth_backend_internal:set_permissions(<<"kombu">>, <<"second">>, <<".*">>, <<".*">>, <<".*">>, <<"tests">>)' >/dev/null
@@ -130,10 +158,14 @@ add_virtual_host() {
 
 start() {
     stop
+    mkdir -p "$dir"
+    dir=$(cd "$dir" && pwd -P)
+    "$here/certs.sh" "$dir/certs"
     prepare "$port"
     launch
     await
     add_virtual_host
+    listen_with_tls
 }
 
 # The first node alone, and then the others: empty nodes that start together wait for each other.

@@ -15,7 +15,7 @@
 # The server with passwords has `requirepass kombu-secret` and the user `worker` with the password `worker-secret`.
 set -euo pipefail
 
-action=${1:?action} dir=${2:?directory}
+action=${1:?action} dir=${2:?directory} here=$(cd "$(dirname "$0")" && pwd)
 fail() { echo "redis.sh: $*" >&2; exit 1; }
 command -v redis-server >/dev/null || fail "redis-server is not installed"
 
@@ -65,32 +65,11 @@ start() {
     pid_of "$name" >/dev/null || fail "another server has port $port: $(tail -n 1 out)"
 }
 
-# certificate NAME EXTENSIONS: signed by the authority.
-certificate() {
-    openssl req -newkey rsa:2048 -nodes -keyout "$1.key" -out "$1.csr" -subj "/CN=$1" 2>/dev/null
-    openssl x509 -req -in "$1.csr" -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -out "$1.pem" \
-        -extfile <(echo "$2") 2>/dev/null
-}
-
-certificates() {
-    mkdir -p "$dir/certs"
-    cd "$dir/certs"
-    [ ! -f client.pem ] || return 0
-    local authority
-    for authority in ca rogue; do
-        openssl req -x509 -newkey rsa:2048 -nodes -keyout $authority.key -out $authority.pem -days 2 \
-            -subj "/CN=$authority" -addext basicConstraints=critical,CA:TRUE 2>/dev/null
-    done
-    certificate server "subjectAltName=DNS:localhost,IP:127.0.0.1"
-    certificate elsewhere "subjectAltName=DNS:elsewhere.example"
-    certificate client "extendedKeyUsage=clientAuth"
-}
-
 tls() { echo --tls-port "$1" --tls-cert-file "$dir/certs/$2.pem" --tls-key-file "$dir/certs/$2.key" --tls-ca-cert-file "$dir/certs/ca.pem"; }
 
 fixture() {
     local port=$1
-    certificates
+    "$here/certs.sh" "$dir/certs"
     # shellcheck disable=SC2046
     start plain "$port" $(tls $((port + 1)) server) --tls-auth-clients no
     start guarded $((port + 2)) --requirepass kombu-secret --user worker on '>worker-secret' '~*' '&*' +@all

@@ -36,7 +36,7 @@ struct OpenSession {
     std::shared_ptr<ChannelState> channel;
 
     explicit OpenSession(std::size_t piece = std::string_view::npos) {
-        auto login = log_in(session, "user", "s3cret", "/");
+        auto login = log_in(session, {.userid = "user", .password = "s3cret", .virtual_host = "/"});
         REQUIRE_FALSE(login.resume());
         CHECK(session.output() == std::string("AMQP\0\0\x09\x01", 8));
         session.output().clear();
@@ -94,7 +94,7 @@ TEST_CASE("the log-in is parsed whole and byte by byte", "[amqp]") {
 
 TEST_CASE("a password does not stay in the output buffer", "[amqp][secrets]") {
     Session session{"peer"};
-    auto login = log_in(session, "user", "s3cret-s3cret-s3cret", "/");
+    auto login = log_in(session, {.userid = "user", .password = "s3cret-s3cret-s3cret", .virtual_host = "/"});
     login.resume();
     session.output().clear();
     feed(session, script::start());
@@ -189,7 +189,7 @@ TEST_CASE("deeply nested tables are refused without recursion", "[amqp][hostile]
     for (int shift = 24; shift >= 0; shift -= 8) payload.push_back(static_cast<char>(size >> shift));
     payload += inner + std::string("\0\0\0\5PLAIN\0\0\0\5en_US", 18);
     Session session{"peer"};
-    auto login = log_in(session, "u", "p", "/");
+    auto login = log_in(session, {.userid = "u", .password = "p", .virtual_host = "/"});
     login.resume();
     feed(session, frame(1, 0, payload));
     REQUIRE(login.resume());
@@ -237,7 +237,7 @@ TEST_CASE("tables larger than what contains them are refused", "[amqp][hostile]"
 
 TEST_CASE("frame sizes smaller than AMQP allows are refused", "[amqp][hostile]") {
     Session session{"peer"};
-    auto login = log_in(session, "u", "p", "/");
+    auto login = log_in(session, {.userid = "u", .password = "p", .virtual_host = "/"});
     login.resume();
     feed(session, script::start());
     login.resume();
@@ -276,6 +276,18 @@ TEST_CASE("header values that AMQP cannot carry are refused", "[amqp]") {
     CHECK_THROWS_AS(encode(Json{{std::string(256, 'k'), 1}}), EncodeError);
     CHECK_THROWS_AS(encode(Json{{"n", 18'446'744'073'709'551'615u}}), EncodeError);
     CHECK_NOTHROW(encode(Json{{"n", 9'223'372'036'854'775'807u}}));
+}
+
+TEST_CASE("a channel.close that the broker repeats is answered again", "[amqp]") {
+    OpenSession opened;
+    amqp_channel_close_t close{406, bytes("PRECONDITION_FAILED - delivery acknowledgement timed out"), 0, 0};
+    const std::string frame = script::method(1, AMQP_CHANNEL_CLOSE_METHOD, close);
+    feed(opened.session, frame + frame);
+    const std::string answer = script::method(1, AMQP_CHANNEL_CLOSE_OK_METHOD, amqp_channel_close_ok_t{});
+    CHECK(opened.session.output() == answer + answer);
+    CHECK_FALSE(opened.session.failed());
+    CHECK_THROWS_AS(opened.channel->check(), ChannelError);
+    CHECK_THROWS_AS(feed(opened.session, script::method(2, AMQP_CHANNEL_CLOSE_METHOD, close)), ConnectionError);
 }
 
 TEST_CASE("a confirmation ends the wait, alone or with others", "[amqp][confirms]") {

@@ -31,7 +31,7 @@ const std::string heartbeat_frame = [] {
 /// Returns the heartbeat in the tune-ok that answers the broker's offer.
 int negotiated_heartbeat(std::chrono::seconds wanted, std::uint16_t offered) {
     amqp::Session session{"peer"};
-    auto login = amqp::log_in(session, "user", "password", "/", wanted);
+    auto login = amqp::log_in(session, {.userid = "user", .password = "password", .virtual_host = "/"}, wanted);
     const auto feed = [&](const std::string& data) {
         const auto [space, size] = session.input_space();
         REQUIRE(size >= data.size());
