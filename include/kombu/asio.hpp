@@ -22,7 +22,8 @@
 /// completion token. The only public header that includes Boost.
 ///
 ///     auto producer = co_await pools::producers[connection].async_acquire({.timeout = 5s}, asio::use_awaitable);
-///     co_await producer->async_publish(article, {.routing_key = "domestic"}, asio::use_awaitable);
+///     const kombu::PublishOptions options{.routing_key = "domestic"};  // named: GCC 12 destroys braces twice there
+///     co_await producer->async_publish(article, options, asio::use_awaitable);
 ///
 /// \par Completion
 /// The handler's associated executor calls the handler, never within the initiating function. The library's own

@@ -8,6 +8,7 @@
 #include <kombu/producer.hpp>
 
 #include <cstddef>
+#include <initializer_list>
 #include <memory>
 #include <span>
 #include <string_view>
@@ -49,6 +50,13 @@ public:
     void publish(const Bytes& body, const PublishOptions& options = {}) {
         add_bytes(detail::bytes_of(body), options);
     }
+    /// The bytes must be contiguous: copy them into a std::vector.
+    template <ScatteredBytes Bytes>
+    void publish(const Bytes& body, const PublishOptions& options = {}) = delete;
+    /// The body is missing: it comes before the options.
+    void publish(const PublishOptions& options) = delete;
+    /// `publish({})` adds JSON null.
+    void publish(std::initializer_list<detail::SetByName>) { add_json(nullptr, {}); }
 
     /// The number of messages that the batch holds.
     std::size_t size() const noexcept;

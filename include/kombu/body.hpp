@@ -34,8 +34,10 @@ concept TextBody = (std::convertible_to<const T&, std::string_view> || detail::U
 
 /// A contiguous container, or an array, of bytes: of std::byte, unsigned char, and whatever else has 8 bits.
 template <class T>
-concept BytesBody = !TextBody<T> && detail::ByteRange<T> && std::ranges::contiguous_range<const T&> &&
-                    std::ranges::sized_range<const T&>;
+concept BytesBody =
+    !TextBody<T> &&
+    ((detail::ByteRange<T> && std::ranges::contiguous_range<const T&> && std::ranges::sized_range<const T&>) ||
+     std::convertible_to<const T&, std::span<const std::byte>>);
 
 /// Bytes that are not contiguous. They are refused: as JSON they would be an array of numbers.
 template <class T>
@@ -55,7 +57,10 @@ std::string_view text_of(const Text& body) {
 
 template <BytesBody Bytes>
 std::span<const std::byte> bytes_of(const Bytes& body) {
-    return std::as_bytes(std::span{std::ranges::data(body), std::ranges::size(body)});
+    if constexpr (std::convertible_to<const Bytes&, std::span<const std::byte>>)
+        return body;
+    else
+        return std::as_bytes(std::span{std::ranges::data(body), std::ranges::size(body)});
 }
 
 /// The first member of options: it allows no others before it, so that all are set by name.

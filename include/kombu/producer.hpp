@@ -16,6 +16,7 @@
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
+#include <initializer_list>
 #include <memory>
 #include <optional>
 #include <span>
@@ -141,6 +142,8 @@ public:
     void publish(const Bytes& body, const PublishOptions& options = {}) = delete;
     /// The body is missing: it comes before the options.
     void publish(const PublishOptions& options) = delete;
+    /// `publish({})` publishes JSON null.
+    void publish(std::initializer_list<detail::SetByName>) { publish_json(nullptr, {}); }
 
     /// Asynchronous publish(), by kombu/asio.hpp. Completes with (error). Encodes at once: body and options may be
     /// destroyed after the call.
@@ -152,6 +155,9 @@ public:
     /// \overload
     template <BytesBody Bytes, class Token>
     auto async_publish(const Bytes& body, const PublishOptions& options, Token&& token);
+    /// The bytes must be contiguous: copy them into a std::vector.
+    template <ScatteredBytes Bytes, class Token>
+    auto async_publish(const Bytes& body, const PublishOptions& options, Token&& token) = delete;
 
     /// An empty batch, for messages that are sent together (see kombu/batch.hpp).
     Batch batch() const;

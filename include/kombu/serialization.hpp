@@ -65,9 +65,10 @@ KOMBU_EXPORT EncodedBody encode_body(const Json& body, std::string_view serializ
 /// executes anything; there is no pickle.
 /// \param data  the bytes
 /// \param content_type  in any case, with or without parameters; empty counts as application/data
-/// \param content_encoding  the character set of text, by a name that iconv(3) or Python knows; `binary` for bytes;
-/// empty
-///   stands for the charset of the content type, or for UTF-8
+/// \param content_encoding  the character set of text: UTF-8, 16, 32, ASCII, the common ISO-8859, Windows and KOI8
+/// sets,
+///   Shift JIS, EUC-JP, GB18030, GBK, Big5, by Python's names too; `binary` for bytes; empty stands for the charset of
+///   the content type, or for UTF-8
 /// \param accept  the allowed content types
 /// \throws ContentDisallowed  when `accept` does not have the type
 /// \throws DecodeError  when the data is invalid for its type, or JSON is nested more than 256 levels deep

@@ -10,6 +10,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <initializer_list>
 #include <optional>
 #include <string>
 #include <utility>
@@ -93,6 +94,8 @@ public:
     void put(const Bytes& body, PublishOptions options = {}) = delete;
     /// The body is missing: it comes before the options.
     void put(const PublishOptions& options) = delete;
+    /// `put({})` publishes JSON null.
+    void put(std::initializer_list<detail::SetByName>) { put(Json{}); }
 
     /// Asynchronous put(), by kombu/asio.hpp. Completes with (error).
     template <class Body, class Token>

@@ -104,9 +104,9 @@ async::Operation<> AmqpChannel::publish_confirmed(const OutgoingMessage& message
             co_await connection_->run(await_unblocked(session, deadline), deadline, std::move(unblock_request));
     }
     AmqpConnection::Driver::RequestScope request = connection_->begin_request();
-    publish(session, *channel_, message);
+    publish(session, *channel_, message, deadline);
     const std::uint64_t number = channel_->confirms.on_published(message.metadata->mandatory);
-    if (!connection_->driver().try_send()) co_await connection_->driver().flush(deadline);
+    if (!connection_->driver().try_send(deadline)) co_await connection_->driver().flush(deadline);
     const Deadline until = std::min(deadline, Deadline::after(confirm_timeout));
     co_await connection_->run(await_confirm(session, channel_, number, until), deadline, std::move(request));
 }
@@ -132,8 +132,8 @@ async::Operation<> AmqpChannel::publish_unconfirmed(const OutgoingMessage& messa
                                       std::move(unblock_request));
     }
     AmqpConnection::Driver::RequestScope request = connection_->begin_request();
-    publish(connection_->session(), *channel_, message);
-    if (!connection_->driver().try_send()) co_await connection_->driver().flush(deadline);
+    publish(connection_->session(), *channel_, message, deadline);
+    if (!connection_->driver().try_send(deadline)) co_await connection_->driver().flush(deadline);
     request.end();
 }
 
@@ -150,7 +150,7 @@ async::Operation<std::vector<std::exception_ptr>> AmqpChannel::basic_publish_all
         std::vector<std::uint64_t> numbers(messages.size(), 0);
         for (std::size_t i = 0; i < messages.size(); ++i) {
             try {
-                publish(session, *channel_, messages[i]);
+                publish(session, *channel_, messages[i], deadline);
                 numbers[i] =
                     connection_->confirms() ? channel_->confirms.on_published(messages[i].metadata->mandatory) : 0;
             } catch (const EncodeError&) {  // nothing of the message is in the output
@@ -159,7 +159,7 @@ async::Operation<std::vector<std::exception_ptr>> AmqpChannel::basic_publish_all
                 results[i] = std::current_exception();
             }
         }
-        if (!connection_->driver().try_send()) co_await connection_->driver().flush(deadline);
+        if (!connection_->driver().try_send(deadline)) co_await connection_->driver().flush(deadline);
         if (connection_->confirms()) {
             const Deadline until = std::min(deadline, Deadline::after(confirm_timeout));
             co_await connection_->run(await_confirms(session, channel_, numbers, results, until), deadline,
@@ -195,7 +195,7 @@ async::Operation<> AmqpChannel::basic_ack(std::uint64_t delivery_tag, Deadline d
     connection_->poll_for_close();
     AmqpConnection::Driver::RequestScope request = connection_->begin_request();
     acknowledge(connection_->session(), *channel_, delivery_tag);
-    if (!connection_->driver().try_send()) co_await connection_->driver().flush(deadline);
+    if (!connection_->driver().try_send(deadline)) co_await connection_->driver().flush(deadline);
     request.end();
 }
 
@@ -203,7 +203,7 @@ async::Operation<> AmqpChannel::basic_reject(std::uint64_t delivery_tag, bool re
     connection_->poll_for_close();
     AmqpConnection::Driver::RequestScope request = connection_->begin_request();
     reject(connection_->session(), *channel_, delivery_tag, requeue);
-    if (!connection_->driver().try_send()) co_await connection_->driver().flush(deadline);
+    if (!connection_->driver().try_send(deadline)) co_await connection_->driver().flush(deadline);
     request.end();
 }
 

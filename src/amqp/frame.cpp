@@ -5,6 +5,7 @@
 
 #include "amqp/table_check.hpp"
 #include "net/session_base.hpp"
+#include "support/pieces.hpp"
 
 #include <algorithm>
 #include <cstring>
@@ -123,7 +124,7 @@ void append_heartbeat(std::string& out) {
 }
 
 void append_content(std::string& out, std::uint16_t channel, amqp_basic_properties_t& properties, std::string_view body,
-                    std::uint32_t max_frame_size) {
+                    std::uint32_t max_frame_size, Deadline deadline) {
     append_encoded(out, AMQP_FRAME_HEADER, channel, max_frame_size, [&](amqp_bytes_t space) {
         auto* const start = static_cast<char*>(space.bytes);
         write_u16(start, AMQP_BASIC_CLASS);
@@ -135,7 +136,11 @@ void append_content(std::string& out, std::uint16_t channel, amqp_basic_properti
     });
     const std::size_t max_payload = max_frame_size - frame_overhead;
     out.reserve(out.size() + body.size() + (body.size() / max_payload + 1) * frame_overhead);
-    while (!body.empty()) {
+    for (std::size_t next_check = out.size() + piece_size; !body.empty();) {
+        if (out.size() >= next_check) {
+            check_in_time(deadline);
+            next_check = out.size() + piece_size;
+        }
         const std::string_view part = body.substr(0, max_payload);
         char header[header_size];
         write_header(header, AMQP_FRAME_BODY, channel, part.size());

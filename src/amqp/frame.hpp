@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
+#include <kombu/deadline.hpp>
+
 #include <amqp.h>
 #include <amqp_framing.h>
 
@@ -49,8 +51,9 @@ private:
 void append_method(std::string& out, std::uint16_t channel, amqp_method_number_t method, void* fields,
                    std::uint32_t max_frame_size);
 void append_heartbeat(std::string& out);
+/// Throws Timeout when the deadline passes meanwhile.
 void append_content(std::string& out, std::uint16_t channel, amqp_basic_properties_t& properties, std::string_view body,
-                    std::uint32_t max_frame_size);
+                    std::uint32_t max_frame_size, Deadline deadline = Deadline::never());
 
 /// A method's fields, decoded by librabbitmq. Owns the decoder's memory; strings refer to the payload.
 class DecodedMethod {

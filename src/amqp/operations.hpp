@@ -56,7 +56,8 @@ async::Operation<std::uint32_t> delete_queue(Session& session, Channel channel, 
                                              bool if_empty);
 
 /// Appends a message to the session's output. Does not wait.
-void publish(Session& session, ChannelState& channel, const OutgoingMessage& message);
+void publish(Session& session, ChannelState& channel, const OutgoingMessage& message,
+             Deadline deadline = Deadline::never());
 /// Waits until the broker accepts messages again. Throws Timeout when `until` passes; nothing was sent then.
 async::Operation<> await_unblocked(Session& session, Deadline until);
 /// Waits until the broker has confirmed message `number`. Throws Nacked, Unroutable, and Timeout when `until` passes.

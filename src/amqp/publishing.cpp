@@ -11,7 +11,7 @@
 
 namespace kombu::amqp {
 
-void publish(Session& session, ChannelState& channel, const OutgoingMessage& message) {
+void publish(Session& session, ChannelState& channel, const OutgoingMessage& message, Deadline deadline) {
     check_usable(session, channel);
     std::string& output = session.output();
     const std::size_t size_before = output.size();
@@ -21,7 +21,7 @@ void publish(Session& session, ChannelState& channel, const OutgoingMessage& mes
         session.send(channel.number(), AMQP_BASIC_PUBLISH_METHOD, &publish);
         TableEncoder tables;
         amqp_basic_properties_t properties = encode_properties(message.metadata->properties, tables);
-        session.send_content(channel.number(), properties, message.body);
+        session.send_content(channel.number(), properties, message.body, deadline);
     } catch (...) {
         output.resize(size_before);  // a partial message would corrupt the connection for the next one
         throw;

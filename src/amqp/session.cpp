@@ -51,8 +51,9 @@ void Session::send(std::uint16_t channel, amqp_method_number_t method, void* fie
     heartbeat_.on_sent();
 }
 
-void Session::send_content(std::uint16_t channel, amqp_basic_properties_t& properties, std::string_view body) {
-    append_content(output_, channel, properties, body, frame_max_);
+void Session::send_content(std::uint16_t channel, amqp_basic_properties_t& properties, std::string_view body,
+                           Deadline deadline) {
+    append_content(output_, channel, properties, body, frame_max_, deadline);
 }
 
 void Session::apply_tune(std::uint16_t channel_max, std::uint32_t frame_max, std::chrono::seconds heartbeat) noexcept {
@@ -74,11 +75,27 @@ void Session::tick(Clock::time_point now) {
 }
 
 std::shared_ptr<ChannelState> Session::new_channel() {
-    std::erase_if(channels_, [](const auto& entry) { return entry.second->phase == ChannelState::Phase::closed; });
-    std::uint16_t number = 1;
-    for (const auto& [used, channel] : channels_) {
-        if (used != number) break;
-        ++number;
+    // A number whose channel the broker has closed is not used again soon: its channel.close may be repeated.
+    constexpr std::size_t max_kept = 256;
+    const auto forget_closed = [this](bool by_broker) {
+        std::erase_if(channels_, [&](const auto& entry) {
+            const ChannelState& channel = *entry.second;
+            return channel.phase == ChannelState::Phase::closed && (by_broker || !channel.close_error);
+        });
+    };
+    const auto free_number = [this] {
+        std::uint16_t number = 1;
+        for (const auto& [used, channel] : channels_) {
+            if (used != number) break;
+            ++number;
+        }
+        return number;
+    };
+    forget_closed(channels_.size() >= max_kept);
+    std::uint16_t number = free_number();
+    if (number > channel_max_) {
+        forget_closed(true);
+        number = free_number();
     }
     if (number > channel_max_ || number == 0)
         throw ChannelLimitExceeded(
@@ -100,11 +117,9 @@ void Session::on_frame(const Frame& frame) {
     if (frame.channel == 0) return on_connection_frame(frame);
     const auto found = channels_.find(frame.channel);
     if (found == channels_.end() || found->second->phase == ChannelState::Phase::closed) {
-        // RabbitMQ repeats channel.close when this side was slow to answer.
-        if (frame.channel > last_channel_ || !is_method(frame, AMQP_CHANNEL_CLOSE_METHOD))
-            protocol_error("received a frame for a channel that is not open");
-        amqp_channel_close_ok_t ok{};
-        return send(frame.channel, AMQP_CHANNEL_CLOSE_OK_METHOD, &ok);
+        // RabbitMQ repeats channel.close until it has read the answer, and closes the connection for a second answer.
+        if (frame.channel <= last_channel_ && is_method(frame, AMQP_CHANNEL_CLOSE_METHOD)) return;
+        protocol_error("received a frame for a channel that is not open");
     }
     ChannelState& channel = *found->second;
     if (channel.phase == ChannelState::Phase::closing) {

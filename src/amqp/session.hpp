@@ -91,7 +91,8 @@ public:
 
     // -- for operations
     void send(std::uint16_t channel, amqp_method_number_t method, void* fields);
-    void send_content(std::uint16_t channel, amqp_basic_properties_t& properties, std::string_view body);
+    void send_content(std::uint16_t channel, amqp_basic_properties_t& properties, std::string_view body,
+                      Deadline deadline);
     /// Replies on channel 0.
     std::deque<ReceivedMethod>& connection_replies() noexcept { return connection_replies_; }
     void apply_tune(std::uint16_t channel_max, std::uint32_t frame_max, std::chrono::seconds heartbeat) noexcept;

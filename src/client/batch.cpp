@@ -117,8 +117,8 @@ template <class Body>
 void Batch::add(const Body& body, const PublishOptions& options) {
     if (!messages_) throw LeaseError("the batch was moved from");
     Messages& messages = *messages_;
-    PreparedMessage message =
-        prepare(encode(body, options, messages.options), options, messages.options, messages.connection.checked());
+    PreparedMessage message = prepare(encode(body, options, messages.options, Deadline::never()), options,
+                                      messages.options, messages.connection.checked(), Deadline::never());
     messages.requirements.push_back({std::move(message.declare), message.retry_policy});
     try {
         messages.outgoing.push_back(std::move(message.outgoing));

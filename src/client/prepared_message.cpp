@@ -7,6 +7,7 @@
 #include "client/declare.hpp"
 #include "messages/forbidden_value.hpp"
 #include "messages/same_value.hpp"
+#include "support/pieces.hpp"
 #include "support/validation.hpp"
 
 #include <string>
@@ -52,33 +53,49 @@ Properties make_properties(const PublishOptions& options, const Exchange& exchan
 
 }  // namespace
 
-SerializedBody encode(const Json& body, const PublishOptions& options, const ProducerOptions& producer) {
+SerializedBody encode(const Json& body, const PublishOptions& options, const ProducerOptions& producer,
+                      Deadline deadline) {
     if (options.content_type) {
-        if (body.is_string()) return encode(std::string_view{body.get_ref<const std::string&>()}, options, producer);
+        if (body.is_string())
+            return encode(std::string_view{body.get_ref<const std::string&>()}, options, producer, deadline);
         if (body.is_binary()) {
             const auto& bytes = body.get_binary();
-            return encode(std::as_bytes(std::span{bytes.data(), bytes.size()}), options, producer);
+            return encode(std::as_bytes(std::span{bytes.data(), bytes.size()}), options, producer, deadline);
         }
         throw ConfigurationError("content_type: a body that is sent as it is must be text or bytes");
     }
     const auto& chosen = options.serializer ? options.serializer : producer.serializer;
-    return encode_with(body, chosen             ? std::string_view{*chosen}
-                             : body.is_binary() ? std::string_view{"bytes"}
-                                                : std::string_view{"json"});
+    return encode_with(body,
+                       chosen             ? std::string_view{*chosen}
+                       : body.is_binary() ? std::string_view{"bytes"}
+                                          : std::string_view{"json"},
+                       deadline);
 }
 
-SerializedBody encode(std::string_view body, const PublishOptions& options, const ProducerOptions& producer) {
+namespace {
+
+std::string copy_of(std::string_view body, Deadline deadline) {
+    std::string copy;
+    append_in_pieces(copy, body, deadline);
+    return copy;
+}
+
+}  // namespace
+
+SerializedBody encode(std::string_view body, const PublishOptions& options, const ProducerOptions& producer,
+                      Deadline deadline) {
     const auto value_or = [](const std::optional<std::string>& text, std::string_view otherwise) {
         return text ? std::string_view{*text} : otherwise;
     };
     if (options.content_type)
-        return {*options.content_type, value_or(options.content_encoding, "utf-8"), std::string{body}};
+        return {*options.content_type, value_or(options.content_encoding, "utf-8"), copy_of(body, deadline)};
     const auto& chosen = options.serializer ? options.serializer : producer.serializer;
-    return encode_with(Json(std::string{body}), value_or(chosen, "text"));
+    return encode_with(body, value_or(chosen, "text"), deadline);
 }
 
-SerializedBody encode(std::span<const std::byte> body, const PublishOptions& options, const ProducerOptions&) {
-    std::string text{reinterpret_cast<const char*>(body.data()), body.size()};
+SerializedBody encode(std::span<const std::byte> body, const PublishOptions& options, const ProducerOptions&,
+                      Deadline deadline) {
+    std::string text = copy_of({reinterpret_cast<const char*>(body.data()), body.size()}, deadline);
     if (options.content_type)
         return {*options.content_type,
                 options.content_encoding ? std::string_view{*options.content_encoding} : std::string_view{"binary"},
@@ -140,7 +157,7 @@ std::shared_ptr<const MessageMetadata> MetadataCache::metadata_for(const Publish
 }
 
 PreparedMessage prepare(SerializedBody body, const PublishOptions& options, const ProducerOptions& producer,
-                        detail::ConnectionState& connection) {
+                        detail::ConnectionState& connection, Deadline deadline) {
     if (options.mandatory && !connection.config().parameters.confirm_publish())
         throw ConfigurationError("mandatory: needs publisher confirms, but confirm_publish is false");
     const auto& compression = options.compression ? options.compression : producer.compression;
@@ -153,7 +170,7 @@ PreparedMessage prepare(SerializedBody body, const PublishOptions& options, cons
             connection.metadata_cache().metadata_for(options, producer, body, method, transport);
     else
         message.outgoing.metadata = MetadataCache{}.metadata_for(options, producer, body, method, transport);
-    message.outgoing.body = method.empty() ? std::move(body.data) : compress(body.data, method);
+    message.outgoing.body = method.empty() ? std::move(body.data) : compress(body.data, method, deadline);
     if (producer.auto_declare && !options.exchange) message.declare.emplace_back(producer.exchange);
     message.declare.insert(message.declare.end(), options.declare.begin(), options.declare.end());
     if (options.retry) message.retry_policy = options.retry_policy;

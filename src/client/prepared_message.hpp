@@ -44,15 +44,19 @@ private:
     std::string routing_key_{};
 };
 
-/// Encodes a body by the options of the publish, else of the producer. Throws EncodeError, SerializerNotInstalled and
-/// ConfigurationError.
-SerializedBody encode(const Json& body, const PublishOptions& options, const ProducerOptions& producer);
-SerializedBody encode(std::string_view body, const PublishOptions& options, const ProducerOptions& producer);
-SerializedBody encode(std::span<const std::byte> body, const PublishOptions& options, const ProducerOptions& producer);
+/// Encodes a body by the options of the publish, else of the producer. Throws EncodeError, SerializerNotInstalled,
+/// ConfigurationError, and Timeout when the deadline passes meanwhile.
+SerializedBody encode(const Json& body, const PublishOptions& options, const ProducerOptions& producer,
+                      Deadline deadline);
+SerializedBody encode(std::string_view body, const PublishOptions& options, const ProducerOptions& producer,
+                      Deadline deadline);
+SerializedBody encode(std::span<const std::byte> body, const PublishOptions& options, const ProducerOptions& producer,
+                      Deadline deadline);
 
-/// Throws ConfigurationError that names the field when an option is invalid.
+/// Throws ConfigurationError that names the field when an option is invalid, and Timeout when the deadline passes while
+/// the body is compressed.
 PreparedMessage prepare(SerializedBody body, const PublishOptions& options, const ProducerOptions& producer,
-                        detail::ConnectionState& connection);
+                        detail::ConnectionState& connection, Deadline deadline);
 
 bool is_declared(const detail::ConnectionState& connection, const Entity& entity);
 async::Operation<> declare_and_remember(detail::ConnectionState& connection, TransportChannel& channel,

@@ -72,11 +72,12 @@ async::Operation<> send(PendingPublish pending) {
 template <class Body>
 async::Operation<> start_publish(const detail::ConnectionRef& connection, const ProducerOptions& producer,
                                  const Body& body, const PublishOptions& options) {
-    SerializedBody encoded = encode(body, options, producer);
     detail::ConnectionState& state = connection.checked();
-    PreparedMessage message = prepare(std::move(encoded), options, producer, state);
+    const Deadline deadline = total_deadline(options, state);
+    SerializedBody encoded = encode(body, options, producer, deadline);
+    PreparedMessage message = prepare(std::move(encoded), options, producer, state, deadline);
     const bool has_timeout = options.timeout.has_value() || options.retry_policy.timeout.has_value();
-    return send({connection, std::move(message), options.confirm_timeout, total_deadline(options, state), has_timeout});
+    return send({connection, std::move(message), options.confirm_timeout, deadline, has_timeout});
 }
 
 }  // namespace

@@ -12,39 +12,72 @@
 #include <cctype>
 #include <cerrno>
 #include <cstddef>
-#include <utility>
+#include <iterator>
 
 namespace kombu {
 namespace {
 
-/// Python's names for iconv's. Without the characters that only vary the spelling.
-std::string iconv_name(std::string_view charset) {
+struct Charset {
+    std::string_view name;  // without '-', '_' and ' ', in lower case
+    const char* iconv_name;
+};
+
+/// The peer chooses: iconv would load a module for any name it is given, and some of those had faults that ended or
+/// stopped the process.
+constexpr Charset charsets[] = {
+    {"ascii", "ASCII"},
+    {"usascii", "ASCII"},
+    {"latin1", "ISO-8859-1"},
+    {"l1", "ISO-8859-1"},
+    {"iso88591", "ISO-8859-1"},
+    {"iso88592", "ISO-8859-2"},
+    {"iso88595", "ISO-8859-5"},
+    {"iso88597", "ISO-8859-7"},
+    {"iso88599", "ISO-8859-9"},
+    {"iso885915", "ISO-8859-15"},
+    {"latin9", "ISO-8859-15"},
+    {"cp1250", "CP1250"},
+    {"windows1250", "CP1250"},
+    {"cp1251", "CP1251"},
+    {"windows1251", "CP1251"},
+    {"cp1252", "CP1252"},
+    {"windows1252", "CP1252"},
+    {"cp1253", "CP1253"},
+    {"windows1253", "CP1253"},
+    {"cp1254", "CP1254"},
+    {"windows1254", "CP1254"},
+    {"koi8r", "KOI8-R"},
+    {"koi8u", "KOI8-U"},
+    {"macroman", "MACINTOSH"},
+    {"utf16", "UTF-16"},
+    {"utf16le", "UTF-16LE"},
+    {"utf16be", "UTF-16BE"},
+    {"utf32", "UTF-32"},
+    {"utf32le", "UTF-32LE"},
+    {"utf32be", "UTF-32BE"},
+    {"shiftjis", "SHIFT_JIS"},
+    {"sjis", "SHIFT_JIS"},
+    {"eucjp", "EUC-JP"},
+    {"gb18030", "GB18030"},
+    {"gbk", "GBK"},
+    {"big5", "BIG5"},
+};
+
+std::string simplified(std::string_view charset) {
     std::string name;
-    for (const char c : charset.substr(0, 40)) {
-        const auto byte = static_cast<unsigned char>(c);
-        if (c == '_' || c == ' ')
-            name += '-';
-        else if (std::isalnum(byte) || c == '-' || c == '.' || c == ':')
-            name += static_cast<char>(std::tolower(byte));
-        else
-            return {};  // iconv takes what follows a slash for an instruction
-    }
-    constexpr std::array<std::pair<std::string_view, std::string_view>, 8> python_names{{{"latin-1", "latin1"},
-                                                                                         {"utf-16-le", "utf-16le"},
-                                                                                         {"utf-16-be", "utf-16be"},
-                                                                                         {"utf-32-le", "utf-32le"},
-                                                                                         {"utf-32-be", "utf-32be"},
-                                                                                         {"iso8859-1", "iso-8859-1"},
-                                                                                         {"iso8859-15", "iso-8859-15"},
-                                                                                         {"shift-jis", "shift_jis"}}};
-    for (const auto& [python, iconv] : python_names)
-        if (name == python) return std::string{iconv};
+    for (const char c : charset.substr(0, 40))
+        if (c != '-' && c != '_' && c != ' ') name += static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
     return name;
+}
+
+const Charset* find_charset(std::string_view charset) {
+    const auto* const found = std::ranges::find(charsets, std::string_view{simplified(charset)}, &Charset::name);
+    return found == std::end(charsets) ? nullptr : found;
 }
 
 class Converter {
 public:
-    explicit Converter(const std::string& from) : handle_(::iconv_open("UTF-8", from.c_str())) {}
+    explicit Converter(const char* from) : handle_(::iconv_open("UTF-8", from)) {}
     Converter(const Converter&) = delete;
     Converter& operator=(const Converter&) = delete;
     ~Converter() {
@@ -76,18 +109,32 @@ private:
 }  // namespace
 
 bool is_utf8_name(std::string_view charset) {
-    const std::string name = iconv_name(charset);
-    return charset.empty() || name == "utf-8" || name == "utf8";
+    const std::string name = simplified(charset);
+    return charset.empty() || name == "utf8" || name == "utf";
+}
+
+bool is_known_charset(std::string_view charset) {
+    return is_utf8_name(charset) || simplified(charset) == "utf8sig" || find_charset(charset);
 }
 
 std::string to_utf8(std::string_view text, std::string_view charset) {
-    const std::string name = iconv_name(charset);
-    const std::string shown = name.empty() ? "which is no name" : name;
-    Converter converter{name};
-    if (name.empty() || !converter.is_valid()) throw DecodeError("the content encoding is unknown: " + shown);
+    if (simplified(charset) == "utf8sig") {
+        constexpr std::string_view mark = "\xef\xbb\xbf";
+        if (text.starts_with(mark)) text.remove_prefix(mark.size());
+        if (!is_utf8(text)) throw DecodeError("the text is not valid UTF-8");
+        return std::string{text};
+    }
+    const Charset* const known = find_charset(charset);
+    if (!known) {
+        const bool is_shown = is_utf8(charset) && charset.size() <= 40;
+        throw DecodeError("the content encoding is unknown" + (is_shown ? ": " + std::string{charset} : ""));
+    }
+    Converter converter{known->iconv_name};
     std::string out;
     out.reserve(text.size());
-    if (!converter.convert(text, out) || !is_utf8(out)) throw DecodeError("the text is not valid " + shown);
+    if (!converter.is_valid()) throw DecodeError(std::string{"the C library cannot convert "} + known->iconv_name);
+    if (!converter.convert(text, out) || !is_utf8(out))
+        throw DecodeError(std::string{"the text is not valid "} + known->iconv_name);
     return out;
 }
 

@@ -2,6 +2,8 @@
 #include <kombu/compression.hpp>
 #include <kombu/error.hpp>
 
+#include "messages/encoding.hpp"
+#include "support/pieces.hpp"
 #include "support/suggestion.hpp"
 
 #include <zlib.h>
@@ -13,8 +15,8 @@
 namespace kombu {
 namespace {
 
-/// zlib counts in 32 bits, so that bodies are passed to it in chunks.
-constexpr std::size_t chunk_size = std::size_t{1} << 30;
+/// A chunk takes some milliseconds: the deadline is looked at after each.
+constexpr std::size_t chunk_size = std::size_t{1} << 17;
 
 struct Deflater {
     Deflater() {
@@ -44,13 +46,16 @@ void feed(z_stream& stream, std::string_view& data) {
     data.remove_prefix(size);
 }
 
-std::string deflated(std::string_view data) {
+std::string deflated(std::string_view data, Deadline deadline) {
     Deflater zlib;
     std::string out;
     std::array<char, 16384> buffer{};
     int status = Z_OK;
     while (status != Z_STREAM_END) {
-        if (zlib.stream.avail_in == 0) feed(zlib.stream, data);
+        if (zlib.stream.avail_in == 0) {
+            check_in_time(deadline);
+            feed(zlib.stream, data);
+        }
         zlib.stream.next_out = reinterpret_cast<Bytef*>(buffer.data());
         zlib.stream.avail_out = buffer.size();
         status = deflate(&zlib.stream, data.empty() ? Z_FINISH : Z_NO_FLUSH);
@@ -94,10 +99,12 @@ std::string_view compression_type(std::string_view name) {
                                  suggest(name, {"zlib", "gzip", std::string{gzip_type}}) + ")");
 }
 
-std::string compress(std::string_view data, std::string_view name) {
+std::string compress(std::string_view data, std::string_view name, Deadline deadline) {
     compression_type(name);
-    return deflated(data);
+    return deflated(data, deadline);
 }
+
+std::string compress(std::string_view data, std::string_view name) { return compress(data, name, Deadline::never()); }
 
 std::string decompress(std::string_view data, std::string_view name, std::size_t limit) {
     compression_type(name);

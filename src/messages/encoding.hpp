@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
+#include <kombu/deadline.hpp>
 #include <kombu/json.hpp>
 #include <kombu/serialization.hpp>
 
@@ -19,7 +20,12 @@ struct SerializedBody {
     std::shared_ptr<const Serializer> serializer{};
 };
 
-/// Encodes as encode_body does, without copying the type names of the serializer.
-SerializedBody encode_with(const Json& body, std::string_view serializer);
+/// Encodes as encode_body does, without copying the type names of the serializer. Throw Timeout when the deadline
+/// passes meanwhile.
+SerializedBody encode_with(const Json& body, std::string_view serializer, Deadline deadline = Deadline::never());
+SerializedBody encode_with(std::string_view text, std::string_view serializer, Deadline deadline);
+
+/// As kombu::compress. Throws Timeout when the deadline passes meanwhile.
+std::string compress(std::string_view data, std::string_view name, Deadline deadline);
 
 }  // namespace kombu

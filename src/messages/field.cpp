@@ -39,7 +39,8 @@ Decimal::Decimal(std::string_view text) : unscaled_(0), scale_(0) {
     if (point != std::string::npos) digits.erase(point, 1);
     const char* const end = digits.data() + digits.size();
     const auto [stop, error] = std::from_chars(digits.data(), end, unscaled_);
-    if (error != std::errc{} || stop != end || places > 255)
+    const bool has_inner_sign = text.find('-', 1) != std::string_view::npos;
+    if (error != std::errc{} || stop != end || places > 255 || has_inner_sign)
         throw ConfigurationError("Decimal: not a decimal number of 32 bits: " + std::string{text.substr(0, 100)});
     scale_ = static_cast<std::uint8_t>(places);
 }

@@ -2,6 +2,7 @@
 #include "messages/forbidden_value.hpp"
 
 #include <kombu/error.hpp>
+#include <kombu/field.hpp>
 
 #include "support/utf8.hpp"
 
@@ -33,7 +34,10 @@ public:
                            ? nullptr
                            : "the text is not valid UTF-8; bytes are a Json::binary";
             case Json::value_t::binary:
-                return rules_.allows_binary ? nullptr : "JSON cannot represent bytes, timestamps and decimals";
+                if (!rules_.allows_binary) return "JSON cannot represent bytes, timestamps and decimals";
+                return !value.get_binary().has_subtype() || is_timestamp(value) || is_decimal(value)
+                           ? nullptr
+                           : "the binary has an unknown subtype";
             case Json::value_t::object: return depth < rules_.max_depth ? visit_object(value, depth) : too_deep;
             case Json::value_t::array: return depth < rules_.max_depth ? visit_array(value, depth) : too_deep;
             default: return nullptr;
@@ -85,7 +89,7 @@ void check_headers(const Json& headers, const ValueRules& rules) {
 
 void check_arguments(const Json& arguments, const char* name) {
     if (!arguments.is_object()) throw ConfigurationError(std::string{name} + ": must be a JSON object");
-    if (const auto forbidden = find_forbidden_value(arguments, name, {})) throw ConfigurationError(*forbidden);
+    if (const auto forbidden = find_forbidden_value(arguments, name, amqp_rules)) throw ConfigurationError(*forbidden);
 }
 
 }  // namespace kombu

@@ -6,6 +6,7 @@
 #include "messages/forbidden_value.hpp"
 #include "messages/json_depth.hpp"
 #include "support/hex.hpp"
+#include "support/pieces.hpp"
 #include "support/utf8.hpp"
 
 #include <algorithm>
@@ -144,9 +145,11 @@ std::size_t skip_value(std::string_view text, std::size_t at) {
 
 }  // namespace
 
-void append_python_string(std::string& out, std::string_view text) {
+namespace {
+
+/// Of text without its quotes.
+void append_python_text(std::string& out, std::string_view text) {
     if (!is_utf8(text)) throw EncodeError("a text in the JSON value is not valid UTF-8");
-    out += '"';
     std::size_t unescaped_begin = 0;  // start of the text that is not yet appended
     for (std::size_t at = 0; at < text.size();) {
         const auto c = static_cast<unsigned char>(text[at]);
@@ -173,6 +176,13 @@ void append_python_string(std::string& out, std::string_view text) {
         unescaped_begin = at;
     }
     out.append(text, unescaped_begin);
+}
+
+}  // namespace
+
+void append_python_string(std::string& out, std::string_view text, Deadline deadline) {
+    out += '"';
+    for_each_piece(text, deadline, [&](std::string_view piece) { append_python_text(out, piece); });
     out += '"';
 }
 
@@ -197,7 +207,30 @@ std::size_t unescaped_prefix(std::string_view text) {
     return at;
 }
 
-void append_raw_string(std::string& out, std::string_view text) {
+/// What follows the prefix that needs no escape.
+void append_escaping(std::string& out, std::string_view text) {
+    if (text.empty()) return;
+    if (!is_utf8(text)) throw EncodeError("a text in the JSON value is not valid UTF-8");
+    for (const char c : text) {
+        const auto byte = static_cast<unsigned char>(c);
+        if (byte < 0x20 || c == '"' || c == '\\')
+            append_escaped(out, byte);
+        else
+            out += c;
+    }
+}
+
+void append_raw_string(std::string& out, std::string_view text, Deadline deadline) {
+    if (text.size() > piece_size) {
+        out += '"';
+        for_each_piece(text, deadline, [&](std::string_view piece) {
+            const std::size_t prefix_size = unescaped_prefix(piece);
+            out += piece.substr(0, prefix_size);
+            append_escaping(out, piece.substr(prefix_size));
+        });
+        out += '"';
+        return;
+    }
     const std::size_t prefix_size = unescaped_prefix(text), before = out.size();
     out.resize(before + prefix_size + 2);
     char* const to = out.data() + before;
@@ -205,15 +238,8 @@ void append_raw_string(std::string& out, std::string_view text) {
     std::memcpy(to + 1, text.data(), prefix_size);
     to[prefix_size + 1] = '"';
     if (prefix_size == text.size()) return;
-    if (!is_utf8(text)) throw EncodeError("a text in the JSON value is not valid UTF-8");
     out.pop_back();
-    for (std::size_t at = prefix_size; at < text.size(); ++at) {
-        const auto c = static_cast<unsigned char>(text[at]);
-        if (c < 0x20 || c == '"' || c == '\\')
-            append_escaped(out, c);
-        else
-            out += text[at];
-    }
+    append_escaping(out, text.substr(prefix_size));
     out += '"';
 }
 
@@ -262,16 +288,28 @@ void append_spaced_value(std::string& out, const Json& value, std::size_t depth_
     }
 }
 
-void append_compact_value(std::string& out, const Json& value, std::size_t depth_left) {
+/// Looks at the deadline whenever the text has grown by a piece.
+struct Progress {
+    const Deadline deadline;
+    std::size_t next_check;
+    void check(const std::string& out) {
+        if (out.size() < next_check) return;
+        check_in_time(deadline);
+        next_check = out.size() + piece_size;
+    }
+};
+
+void append_compact_value(std::string& out, const Json& value, std::size_t depth_left, Progress& progress) {
     switch (value.type()) {
         case Json::value_t::object: {
             const std::size_t left = descend(depth_left);
             char separator = '{';
             for (const auto& [name, inner] : value.get_ref<const Json::object_t&>()) {
                 out += separator;
-                append_raw_string(out, name);
+                append_raw_string(out, name, progress.deadline);
                 out += ':';
-                append_compact_value(out, inner, left);
+                append_compact_value(out, inner, left, progress);
+                progress.check(out);
                 separator = ',';
             }
             if (value.empty()) out += '{';
@@ -283,14 +321,16 @@ void append_compact_value(std::string& out, const Json& value, std::size_t depth
             char separator = '[';
             for (const Json& inner : value.get_ref<const Json::array_t&>()) {
                 out += separator;
-                append_compact_value(out, inner, left);
+                append_compact_value(out, inner, left, progress);
+                progress.check(out);
                 separator = ',';
             }
             if (value.empty()) out += '[';
             out += ']';
             return;
         }
-        case Json::value_t::string: return append_raw_string(out, value.get_ref<const std::string&>());
+        case Json::value_t::string:
+            return append_raw_string(out, value.get_ref<const std::string&>(), progress.deadline);
         default: return append_scalar(out, value);
     }
 }
@@ -305,10 +345,11 @@ namespace {
 
 }  // namespace
 
-void append_compact(std::string& out, const Json& value) {
+void append_compact(std::string& out, const Json& value, Deadline deadline) {
     out.reserve(out.size() + 128);
+    Progress progress{deadline, out.size() + piece_size};
     try {
-        append_compact_value(out, value, max_depth);
+        append_compact_value(out, value, max_depth, progress);
     } catch (const EncodeError& error) {
         throw_with_path(value, error);
     }

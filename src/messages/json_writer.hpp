@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
+#include <kombu/deadline.hpp>
 #include <kombu/json.hpp>
 
 #include <cstddef>
@@ -15,12 +16,11 @@ namespace kombu::json_text {
 // The writers throw EncodeError for bytes, numbers that are not finite, text that is not UTF-8, and values nested more
 // than 256 levels deep.
 
-/// Writes without spaces, and escapes only what JSON requires.
-void append_compact(std::string& out, const Json& value);
-/// Writes in the format of Python's json.dumps, in ASCII. The notation of some doubles differs, their value does not:
-/// 1e-04 where Python writes 0.0001.
+/// Writes without spaces, and escapes only what JSON requires. Throws Timeout when the deadline passes meanwhile.
+void append_compact(std::string& out, const Json& value, Deadline deadline = Deadline::never());
+/// Writes to the letter as Python's json.dumps does, in ASCII.
 void append_python_json(std::string& out, const Json& value);
-void append_python_string(std::string& out, std::string_view text);
+void append_python_string(std::string& out, std::string_view text, Deadline deadline = Deadline::never());
 
 /// The range [begin, end) of a text.
 struct Span {

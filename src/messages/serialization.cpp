@@ -7,6 +7,7 @@
 #include "messages/encoding.hpp"
 #include "messages/json_depth.hpp"
 #include "messages/json_writer.hpp"
+#include "support/pieces.hpp"
 #include "support/suggestion.hpp"
 #include "support/utf8.hpp"
 
@@ -20,7 +21,7 @@ namespace kombu {
 namespace {
 
 constexpr std::string_view data_type = "application/data";
-constexpr std::string_view text_type = "application/text";
+constexpr std::string_view text_type = "application/text", text_plain = "text/plain";
 
 Json to_binary(std::string_view data) { return Json::binary(std::vector<std::uint8_t>(data.begin(), data.end())); }
 
@@ -53,6 +54,32 @@ std::string encode_json(const Json& body) {
     return text;
 }
 
+/// "Application/JSON; charset=utf-8" is application/json with this character set.
+struct MediaType {
+    std::string name;
+    std::string charset{};
+
+    explicit MediaType(std::string_view text) : name(trimmed_lower(text.substr(0, text.find(';')))) {
+        if (name.empty()) name = data_type;
+        while (text.find(';') != std::string_view::npos) {
+            text.remove_prefix(text.find(';') + 1);
+            const std::string parameter = trimmed_lower(text.substr(0, text.find(';')));
+            constexpr std::string_view key = "charset=";
+            if (parameter.starts_with(key)) charset = parameter.substr(key.size());
+        }
+        std::erase(charset, '"');
+    }
+
+private:
+    static std::string trimmed_lower(std::string_view text) {
+        while (!text.empty() && text.front() == ' ') text.remove_prefix(1);
+        while (!text.empty() && text.back() == ' ') text.remove_suffix(1);
+        std::string lower{text};
+        std::ranges::transform(lower, lower.begin(), [](unsigned char c) { return std::tolower(c); });
+        return lower;
+    }
+};
+
 class Registry {
 public:
     Registry() {
@@ -66,7 +93,7 @@ public:
         const auto lock = serializers_.lock();
         Serializers serializers = serializers_.get();
         auto shared = std::make_shared<const Serializer>(std::move(serializer));
-        serializers.by_type[shared->content_type] = shared;
+        serializers.by_type[MediaType{shared->content_type}.name] = shared;
         serializers.by_name[shared->name] = std::move(shared);
         serializers_.set(std::move(serializers));
     }
@@ -102,32 +129,6 @@ Registry& registry() {
     return *instance;
 }
 
-/// "Application/JSON; charset=utf-8" is application/json with this character set.
-struct MediaType {
-    std::string name;
-    std::string charset{};
-
-    explicit MediaType(std::string_view text) : name(trimmed_lower(text.substr(0, text.find(';')))) {
-        if (name.empty()) name = data_type;
-        while (text.find(';') != std::string_view::npos) {
-            text.remove_prefix(text.find(';') + 1);
-            const std::string parameter = trimmed_lower(text.substr(0, text.find(';')));
-            constexpr std::string_view key = "charset=";
-            if (parameter.starts_with(key)) charset = parameter.substr(key.size());
-        }
-        std::erase(charset, '"');
-    }
-
-private:
-    static std::string trimmed_lower(std::string_view text) {
-        while (!text.empty() && text.front() == ' ') text.remove_prefix(1);
-        while (!text.empty() && text.back() == ' ') text.remove_suffix(1);
-        std::string lower{text};
-        std::ranges::transform(lower, lower.begin(), [](unsigned char c) { return std::tolower(c); });
-        return lower;
-    }
-};
-
 /// Throws SerializerNotInstalled that lists the known names.
 std::shared_ptr<const Serializer> find_serializer(std::string_view name) {
     if (auto serializer = registry().by_name(name)) return serializer;
@@ -140,7 +141,7 @@ std::shared_ptr<const Serializer> find_serializer(std::string_view name) {
 ContentTypes::ContentTypes(std::initializer_list<std::string_view> names) {
     for (std::string_view name : names)
         types_.emplace(name.find('/') != std::string_view::npos ? MediaType{name}.name
-                                                                : find_serializer(name)->content_type);
+                                                                : MediaType{find_serializer(name)->content_type}.name);
 }
 
 bool ContentTypes::accepts(std::string_view content_type) const {
@@ -154,16 +155,51 @@ void register_serializer(Serializer serializer) {
     registry().add(std::move(serializer));
 }
 
-SerializedBody encode_with(const Json& body, std::string_view serializer) {
-    auto chosen = find_serializer(serializer);
+namespace {
+
+/// Whether the serializer is still the built-in one.
+bool is_encoded_by(const Serializer& serializer, std::string (*function)(const Json&)) {
+    const auto* const target = serializer.encode.target<std::string (*)(const Json&)>();
+    return target && *target == function;
+}
+
+template <class Encode>
+SerializedBody encode_by(std::shared_ptr<const Serializer> chosen, Deadline deadline, Encode encode) {
     try {
-        std::string data = chosen->encode(body);
+        std::string data = encode(*chosen);
+        check_in_time(deadline);
         return {chosen->content_type, chosen->content_encoding, std::move(data), std::move(chosen)};
     } catch (const EncodeError&) {
+        throw;
+    } catch (const Timeout&) {
         throw;
     } catch (const std::exception& error) {
         throw EncodeError("the body cannot be encoded as " + chosen->name + ": " + error.what());
     }
+}
+
+}  // namespace
+
+SerializedBody encode_with(const Json& body, std::string_view serializer, Deadline deadline) {
+    return encode_by(find_serializer(serializer), deadline, [&](const Serializer& chosen) {
+        if (!is_encoded_by(chosen, encode_json)) return chosen.encode(body);
+        std::string text;
+        json_text::append_compact(text, body, deadline);
+        return text;
+    });
+}
+
+SerializedBody encode_with(std::string_view text, std::string_view serializer, Deadline deadline) {
+    return encode_by(find_serializer(serializer), deadline, [&](const Serializer& chosen) {
+        if (!is_encoded_by(chosen, encode_text)) return chosen.encode(Json(std::string{text}));
+        std::string data;
+        data.reserve(text.size());
+        for_each_piece(text, deadline, [&](std::string_view piece) {
+            if (!is_utf8(piece)) throw EncodeError("the text is not valid UTF-8");
+            data += piece;
+        });
+        return data;
+    });
 }
 
 EncodedBody encode_body(const Json& body, std::string_view serializer) {
@@ -184,7 +220,10 @@ Json decode_body(std::string_view data, std::string_view content_type, std::stri
         // encoding is binary; data that is not UTF-8 is bytes then.
         const bool is_binary = is_binary_encoding(charset) || type.name == data_type;
         if (data.empty()) return is_binary ? to_binary(data) : Json("");
-        const bool convert = !is_binary && !is_utf8_name(charset);
+        // JSON is always UTF-8, or says otherwise in words that are known; other serializers know their encoding.
+        const bool is_raw = serializer && serializer->content_type != text_plain &&
+                            (!is_known_charset(charset) || charset == serializer->content_encoding);
+        const bool convert = !is_binary && !is_raw && !is_utf8_name(charset);
         if (serializer) return convert ? serializer->decode(to_utf8(data, charset)) : serializer->decode(data);
         if (convert) return Json(to_utf8(data, charset));
         return is_binary || !is_utf8(data) ? to_binary(data) : Json(std::string{data});

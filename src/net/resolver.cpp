@@ -12,6 +12,7 @@
 #include <list>
 #include <memory>
 #include <mutex>
+#include <new>
 #include <optional>
 #include <system_error>
 #include <thread>
@@ -50,8 +51,13 @@ class HostLookup {
 public:
     HostLookup(std::string host, std::uint16_t port) : host_(std::move(host)), port_(port) {}
 
-    void run() {
-        LookupResult result = getaddrinfo_all(host_, port_, 0);
+    void run() noexcept {
+        LookupResult result;
+        try {
+            result = getaddrinfo_all(host_, port_, 0);
+        } catch (const std::bad_alloc&) {
+            result.error = EAI_MEMORY;
+        }
         const std::lock_guard lock{mutex_};
         result_ = std::move(result);
         for (async::Waker* const waiter : waiters_) waiter->wake();
@@ -68,6 +74,10 @@ public:
         const std::lock_guard lock{mutex_};
         waiters_.remove(&waiter);
     }
+    bool is_abandoned() const {
+        const std::lock_guard lock{mutex_};
+        return waiters_.empty();
+    }
     const std::string& host() const noexcept { return host_; }
     std::uint16_t port() const noexcept { return port_; }
 
@@ -83,14 +93,20 @@ private:
 /// look-ups of other names then wait for one of these threads.
 class Lookups {
 public:
+    /// After a caller has given up: a look-up that nobody waits for is not begun any more.
+    void forget_if_abandoned(const std::shared_ptr<HostLookup>& lookup) {
+        const std::lock_guard lock{mutex_};
+        if (lookup->is_abandoned() && waiting_.remove(lookup) != 0) current_.remove(lookup);
+    }
     /// \throws OperationalError  when the system has no thread to give
     std::shared_ptr<HostLookup> find_or_start(const std::string& host, std::uint16_t port) {
         const std::lock_guard lock{mutex_};
         for (const auto& lookup : current_)
             if (lookup->host() == host && lookup->port() == port) return lookup;
         auto lookup = std::make_shared<HostLookup>(host, port);
-        current_.push_back(lookup);
-        waiting_.push_back(lookup);
+        std::list<std::shared_ptr<HostLookup>> current{lookup}, waiting{lookup};  // nothing is added without memory
+        current_.splice(current_.end(), current);
+        waiting_.splice(waiting_.end(), waiting);
         if (threads_ == max_threads) return lookup;
         try {
             kombu::detail::start_thread("a name look-up", [this] { work(); });
@@ -142,17 +158,21 @@ async::Operation<LookupResult> resolve_on_thread(std::string host, std::uint16_t
         throw ConnectionError(host + ": " + error.what());
     }
     struct Registration {
-        Registration(HostLookup& of, async::Waker& by) : lookup(of), waker(by) { lookup.add(waker); }
+        Registration(std::shared_ptr<HostLookup> of, async::Waker& by) : lookup(std::move(of)), waker(by) {
+            lookup->add(waker);
+        }
         Registration(const Registration&) = delete;
         Registration& operator=(const Registration&) = delete;
         ~Registration() {
-            if (epoch == kombu::detail::fork_epoch()) lookup.remove(waker);
+            if (epoch != kombu::detail::fork_epoch()) return;
+            lookup->remove(waker);
+            lookups().forget_if_abandoned(lookup);
         }
-        HostLookup& lookup;
+        const std::shared_ptr<HostLookup> lookup;
         async::Waker& waker;
         const std::uint32_t epoch = kombu::detail::fork_epoch();
     };
-    const Registration registration{*lookup, co_await async::this_waker};
+    const Registration registration{lookup, co_await async::this_waker};
     for (;;) {
         if (registration.epoch != kombu::detail::fork_epoch())
             throw ConnectionError(host + ": forked during the look-up");

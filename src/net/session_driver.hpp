@@ -126,10 +126,10 @@ public:
         fail_on_error([&] { read_available(); });
     }
 
-    /// Sends as much output as is possible without waiting. Returns false when some is left.
-    bool try_send() {
+    /// Sends as much output as is possible until then, without waiting. Returns false when some is left.
+    bool try_send(Deadline until = Deadline::never()) {
         bool all = false;
-        fail_on_error([&] { all = write(); });
+        fail_on_error([&] { all = write(until); });
         return all;
     }
 
@@ -159,6 +159,9 @@ public:
 
 private:
     static constexpr int max_reads = 1024;
+    static constexpr std::size_t max_read = std::size_t{1} << 16;
+    /// The most bytes of a write, and between two looks at the deadline.
+    static constexpr std::size_t max_write = std::size_t{1} << 20;
 
     void fail(const ConnectionError& error) noexcept {
         session_.fail(error);
@@ -194,12 +197,14 @@ private:
         session_.check();
     }
 
-    /// Writes what can be written now. Returns whether that was all.
-    bool write() {
-        while (!session_.unsent().empty()) {
+    /// Writes what can be written until then, without waiting. Returns whether that was all.
+    bool write(Deadline until = Deadline::never()) {
+        for (std::size_t written = 0; !session_.unsent().empty();) {
+            // A peer that reads fast takes more and more.
+            if (written >= max_write && until.expired()) return false;
             std::optional<std::size_t> count;
             try {
-                count = stream_.write_some(session_.unsent());
+                count = stream_.write_some(session_.unsent().substr(0, max_write));
             } catch (const ConnectionError&) {
                 read_close_reason();
                 throw;
@@ -207,6 +212,7 @@ private:
             if (!count) return false;
             session_.on_sent(*count);
             bytes_sent_ += *count;
+            written += *count;
         }
         return true;
     }
@@ -221,16 +227,20 @@ private:
         return stream_.until_readable(deadline, data, size);
     }
 
+    /// Reads what is there, but not for ever: with TLS a peer that keeps sending always leaves a part of a record
+    /// behind.
     bool read() {
-        bool any_read = false;
-        do {
+        has_more_ = false;
+        for (std::size_t total = 0; total < max_read;) {
             const auto [data, size] = session_.input_space();
             const auto count = stream_.read_some(data, size);
-            if (!count) return any_read;
+            if (!count) return total != 0;
             on_bytes(*count);
-            any_read = true;
-        } while (stream_.has_buffered());
-        return any_read;
+            total += *count;
+            if (!stream_.has_buffered()) return true;
+        }
+        has_more_ = true;
+        return true;
     }
 
     /// Sends all output and, if `for_input` is set, waits for input. Returns false when none arrived until `until`.
@@ -238,7 +248,7 @@ private:
     async::Operation<bool> transfer_bytes(bool for_input, Deadline until) {
         bool received_input = false;
         for (;;) {
-            const bool flushed = write();
+            const bool flushed = write(until);
             if (flushed && (received_input || !for_input)) co_return true;
             // Checked first: a peer that keeps sending unrequested data must not postpone the deadline.
             if (until.expired()) {
@@ -249,8 +259,9 @@ private:
             }
             const Deadline next_heartbeat = session_.next_heartbeat();
             const Deadline wake_at = std::min(until, next_heartbeat);
-            const async::Ready ready =
-                co_await (flushed ? until_readable(wake_at) : stream_.until_readable_or_writable(wake_at));
+            async::Ready ready{.read = true};
+            if (!has_more_)
+                ready = co_await (flushed ? until_readable(wake_at) : stream_.until_readable_or_writable(wake_at));
             if (ready.received) {
                 on_bytes(*ready.received);
                 received_input = true;
@@ -275,6 +286,7 @@ private:
     Stream& stream_;
     Session& session_;
     SessionLock lock_;
+    bool has_more_ = false;         // received by TLS, so that waiting for the descriptor would not report it
     std::uint64_t bytes_sent_ = 0;  // bytes written so far
     Clock::time_point last_used_{};
 };

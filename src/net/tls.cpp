@@ -82,6 +82,16 @@ bool is_alert_about_certificate(int reason) {
     }
 }
 
+const char* what_alert_means(int reason, bool has_certificate) {
+    switch (reason - SSL_AD_REASON_OFFSET) {
+        case SSL_AD_HANDSHAKE_FAILURE:
+            return has_certificate ? ": no common algorithms, or the peer refuses the client certificate"
+                                   : ": no common algorithms, or the peer requires a client certificate (ssl_certfile)";
+        case SSL_AD_CERTIFICATE_REQUIRED: return ": the peer requires a client certificate (ssl_certfile)";
+        default: return has_certificate ? ": the peer refuses the client certificate" : "";
+    }
+}
+
 int clamp_to_int(std::size_t size) { return static_cast<int>(std::min<std::size_t>(size, INT_MAX)); }
 
 }  // namespace
@@ -140,15 +150,13 @@ bool Tls::handle_failed_call(int result, const char* what) {
         throw ConnectionError(std::string{what} + ": the peer's certificate is not trusted: " +
                                   X509_verify_cert_error_string(verify_result),
                               0, false);
-    const int reason = ERR_GET_REASON(ERR_peek_last_error());
+    const unsigned long code = ERR_peek_last_error();
+    const int reason = ERR_GET_LIB(code) == ERR_LIB_SSL ? ERR_GET_REASON(code) : 0;
     const std::string text = std::string{what} + ": " + last_tls_error();
     if (reason == SSL_R_WRONG_VERSION_NUMBER)
         throw ConnectionError(text + ": the peer does not speak TLS on this port", 0, false);
     if (is_alert_about_certificate(reason))
-        throw ConnectionError(
-            text + (impl_->has_certificate ? ": the peer refuses the client certificate"
-                                           : ": the peer requires a client certificate (ssl_certfile)"),
-            0, false);
+        throw ConnectionError(text + what_alert_means(reason, impl_->has_certificate), 0, false);
     throw ConnectionError(text);
 }
 

@@ -3,11 +3,13 @@
 
 #include <kombu/detail/fork_local.hpp>
 #include <kombu/error.hpp>
+#include <kombu/log.hpp>
 
 #include "net/tls_sessions.hpp"
 
 #include <openssl/err.h>
 #include <openssl/ssl.h>
+#include <openssl/x509.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -15,6 +17,7 @@
 #include <array>
 #include <cerrno>
 #include <cstdint>
+#include <filesystem>
 #include <mutex>
 #include <string>
 #include <system_error>
@@ -62,49 +65,76 @@ std::shared_ptr<SSL_CTX> load(const SslOptions& options) {
     return created;
 }
 
-/// Identifies the contents of a file without reading it.
-struct FileVersion {
-    ::ino_t inode = 0;
-    ::off_t size = 0;
-    std::int64_t modified = 0;
-
-    explicit FileVersion(const std::string& file) {
-        struct stat found {};
-        if (file.empty() || ::stat(file.c_str(), &found) != 0) return;
-        inode = found.st_ino;
-        size = found.st_size;
-        modified = std::int64_t{found.st_mtim.tv_sec} * 1'000'000'000 + found.st_mtim.tv_nsec;
+/// Identifies the contents of files without reading them.
+class FileVersions {
+public:
+    explicit FileVersions(const SslOptions& options) {
+        for (const std::string& file : {options.ca_certs, options.certfile, options.keyfile}) add(file);
+        add(options.ca_path);
+        if (!options.ca_path.empty()) add_entries(options.ca_path);
+        if (options.ca_certs.empty() && options.ca_path.empty()) {
+            add(X509_get_default_cert_file());
+            add(X509_get_default_cert_dir());  // its entries are links with other names for other contents
+        }
     }
-    friend bool operator==(const FileVersion&, const FileVersion&) = default;
+    friend bool operator==(const FileVersions&, const FileVersions&) = default;
+
+private:
+    void add(const std::string& file) {
+        struct stat found {};
+        if (file.empty() || ::stat(file.c_str(), &found) != 0) return numbers_.push_back(0);
+        for (const std::int64_t number : {static_cast<std::int64_t>(found.st_ino), std::int64_t{found.st_size},
+                                          std::int64_t{found.st_mtim.tv_sec} * 1'000'000'000 + found.st_mtim.tv_nsec})
+            numbers_.push_back(number);
+    }
+    void add_entries(const std::string& directory) {
+        std::error_code error;
+        for (const auto& entry : std::filesystem::directory_iterator{directory, error}) add(entry.path().string());
+    }
+
+    std::vector<std::int64_t> numbers_{};
 };
 
 class ContextCache {
 public:
     std::shared_ptr<SSL_CTX> find_or_load(const SslOptions& options) {
-        const std::array<FileVersion, 4> files{FileVersion{options.ca_certs}, FileVersion{options.ca_path},
-                                               FileVersion{options.certfile}, FileVersion{options.keyfile}};
+        FileVersions files{options};
         const std::lock_guard lock{mutex_};
-        const auto found = std::find_if(entries_.begin(), entries_.end(), [&](const Entry& entry) {
-            return entry.options == options && entry.files == files;
-        });
-        if (found != entries_.end()) {
-            std::rotate(found, std::next(found), entries_.end());
-        } else {
-            std::erase_if(entries_, [&](const Entry& entry) { return entry.options == options; });
+        const auto found = std::ranges::find(entries_, options, &Entry::options);
+        if (found == entries_.end()) {
             std::shared_ptr<SSL_CTX> context = load(options);
             if (entries_.size() == max_entries) entries_.erase(entries_.begin());
-            entries_.push_back({options, files, std::move(context)});
+            entries_.push_back({options, std::move(files), std::move(context)});
+            return entries_.back().context;
         }
-        return entries_.back().context;
+        std::rotate(found, std::next(found), entries_.end());
+        Entry& entry = entries_.back();
+        if (entry.files != files) reload(entry, std::move(files));
+        return entry.context;
     }
 
 private:
     static constexpr std::size_t max_entries = 16;
     struct Entry {
         SslOptions options;
-        std::array<FileVersion, 4> files;
+        FileVersions files;
         std::shared_ptr<SSL_CTX> context;
+        bool is_outdated = false;
     };
+
+    /// Files that are being replaced may not fit together for a moment: the next connection tries again.
+    static void reload(Entry& entry, FileVersions files) {
+        try {
+            entry.context = load(entry.options);
+            entry.files = std::move(files);
+            entry.is_outdated = false;
+        } catch (const ConfigurationError& error) {
+            if (std::exchange(entry.is_outdated, true)) return;
+            log(LogLevel::warning,
+                std::string{"TLS: the changed files cannot be used, and the earlier ones are: "} + error.what());
+        }
+    }
+
     std::mutex mutex_{};
     std::vector<Entry> entries_{};  // the last used one last
 };

@@ -45,10 +45,8 @@ public:
                 of_peer.pop_back();
                 continue;
             }
-            if (SSL_SESSION_get_protocol_version(latest) < TLS1_3_VERSION) {
-                SSL_SESSION_up_ref(latest);
-                return SessionPtr{latest};
-            }
+            // A copy: OpenSSL forbids to resume a session once its connection has broken.
+            if (SSL_SESSION_get_protocol_version(latest) < TLS1_3_VERSION) return SessionPtr{SSL_SESSION_dup(latest)};
             // A ticket of TLS 1.3 is used once, so that connections cannot be linked.
             SessionPtr taken = std::move(of_peer.back());
             of_peer.pop_back();
@@ -84,7 +82,7 @@ int on_new_session(SSL* connection, SSL_SESSION* session) {
     const auto* const peer = static_cast<const std::string*>(SSL_get_ex_data(connection, peer_index()));
     if (!store || !peer || SSL_SESSION_is_resumable(session) == 0) return 0;
     try {
-        // A copy: OpenSSL forbids to resume the original once its connection has broken.
+        // A copy, for the same reason as above.
         if (SessionPtr copy{SSL_SESSION_dup(session)}) store->add(*peer, std::move(copy));
     } catch (const std::exception&) {
         // Without memory the next handshake is a full one.

@@ -19,8 +19,9 @@ using kombu::detail::ConnectionState;
 
 constexpr std::size_t default_limit = 200;
 
+/// By the identity, whichever endpoint is in use: a clone is not connected.
 std::string pool_name(const Connection& connection, const char* kind, const std::string& base_name) {
-    return (base_name.empty() ? kind : base_name) + "@" + connection.as_uri();
+    return (base_name.empty() ? kind : base_name) + "@" + connection.clone().as_uri();
 }
 
 /// Null for a moved-from connection, which the pool does not keep.
@@ -139,7 +140,7 @@ ConnectionPool::ConnectionPool(const Connection& connection, PoolOptions options
 
 PoolStats ConnectionPool::stats() const {
     PoolStats stats = ResourcePool::stats();
-    stats.key = connection_->as_uri();
+    stats.key = connection_->clone().as_uri();
     broker_->add_to(stats);
     return stats;
 }
@@ -187,7 +188,7 @@ ProducerPool::ProducerPool(const std::shared_ptr<const Source>& source, const Co
                            PoolOptions options)
     : ResourcePool(producer_factory(source), with_pool_name(std::move(options), connection, "producers")),
       source_(source),
-      key_(connection.as_uri()) {}
+      key_(connection.clone().as_uri()) {}
 
 PoolStats ProducerPool::stats() const {
     PoolStats stats = ResourcePool::stats();

@@ -104,9 +104,9 @@ async::Operation<std::uint32_t> RedisChannel::queue_delete(std::string_view name
 
 async::Operation<> RedisChannel::basic_publish(const OutgoingMessage& message, Deadline deadline,
                                                OptionalTimeout confirm_timeout) {
-    return run_on_channel(
-        publish(connection_->context(), route_cache_, message),
-        confirm_timeout.has_value() ? std::min(deadline, Deadline::after(confirm_timeout)) : deadline);
+    const Deadline until =
+        confirm_timeout.has_value() ? std::min(deadline, Deadline::after(confirm_timeout)) : deadline;
+    return run_on_channel(publish(connection_->context(), route_cache_, message, until), until);
 }
 
 async::Operation<std::vector<std::exception_ptr>> RedisChannel::basic_publish_all(
@@ -118,8 +118,8 @@ async::Operation<std::vector<std::exception_ptr>> RedisChannel::basic_publish_al
         check();
         const Deadline confirm_deadline =
             confirm_timeout.has_value() ? std::min(deadline, Deadline::after(confirm_timeout)) : deadline;
-        co_await connection_->run(publish_all(connection_->context(), route_cache_, messages, results),
-                                  confirm_deadline);
+        co_await connection_->run(
+            publish_all(connection_->context(), route_cache_, messages, results, confirm_deadline), confirm_deadline);
     } catch (const OperationalError&) {
         failure = std::current_exception();
     }

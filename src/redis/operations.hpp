@@ -103,9 +103,9 @@ async::Operation<std::shared_ptr<const Route>> resolve_route(SessionContext& lin
 /// the message was refused. Throws only errors that leave the other outcomes unknown. Consecutive messages for one list
 /// are sent in batches, each of which is stored completely or not at all.
 async::Operation<> publish_all(SessionContext& link, RouteCache& cache, std::span<const OutgoingMessage> messages,
-                               std::span<std::exception_ptr> results);
-/// Publishes one message, and throws its error.
-async::Operation<> publish(SessionContext& link, RouteCache& cache, const OutgoingMessage& message);
+                               std::span<std::exception_ptr> results, Deadline deadline);
+/// Publishes one message, and throws its error. Both throw Timeout when the deadline passes while a message is encoded.
+async::Operation<> publish(SessionContext& link, RouteCache& cache, const OutgoingMessage& message, Deadline deadline);
 
 // -- receiving.cpp
 

@@ -36,18 +36,19 @@ struct MessageCopy {
 };
 
 /// Appends the envelope as an argument of a command.
-void append_envelope(std::string& out, const MessageCopy& copy, std::string_view body, std::string& scratch) {
+void append_envelope(std::string& out, const MessageCopy& copy, std::string_view body, std::string& scratch,
+                     Deadline deadline) {
     const envelope::EnvelopeTemplate& envelope_template = *copy.route->envelope_template;
-    const std::string_view prepared = envelope_template.prepare(body, scratch);
+    const std::string_view prepared = envelope_template.prepare(body, scratch, deadline);
     append_argument_header(out, envelope_template.size(prepared, copy.delivery_tag.size()));
-    envelope_template.append(out, prepared, copy.delivery_tag_text());
+    envelope_template.append(out, prepared, copy.delivery_tag_text(), deadline);
     out += "\r\n";
 }
 
 /// Throws EncodeError if the envelope is too large for consumers, or the body cannot have the encoding of the options.
 void check_envelope_size(const envelope::EnvelopeTemplate& envelope_template, std::string_view body,
-                         std::string& scratch) {
-    if (envelope_template.size(envelope_template.prepare(body, scratch), uuid_size) > max_envelope_size)
+                         std::string& scratch, Deadline deadline) {
+    if (envelope_template.size(envelope_template.prepare(body, scratch, deadline), uuid_size) > max_envelope_size)
         throw EncodeError("the message is larger than " + std::to_string(max_envelope_size >> 20) + " MiB");
 }
 
@@ -62,8 +63,13 @@ enum class ReplyKind : std::uint8_t { command, queued, exec };
 class PublishOperation {
 public:
     PublishOperation(SessionContext& context, RouteCache& cache, std::span<const OutgoingMessage> messages,
-                     std::span<std::exception_ptr> results)
-        : context_(context), route_cache_(cache), messages_(messages), results_(results), failed_(messages.size()) {}
+                     std::span<std::exception_ptr> results, Deadline deadline)
+        : context_(context),
+          route_cache_(cache),
+          messages_(messages),
+          results_(results),
+          deadline_(deadline),
+          failed_(messages.size()) {}
 
     async::Operation<> run() {
         routes_.reserve(messages_.size());
@@ -111,8 +117,8 @@ private:
     void add_copies(std::vector<MessageCopy>& copies, std::size_t i, const Route& route) {
         if (failed_[i]) return;
         if (route.refusal) return fail(i, route.refusal);
-        if (auto error =
-                capture_exception([&] { check_envelope_size(*route.envelope_template, messages_[i].body, scratch_); }))
+        if (auto error = capture_exception(
+                [&] { check_envelope_size(*route.envelope_template, messages_[i].body, scratch_, deadline_); }))
             return fail(i, error);
         const std::size_t lists = route.fanout ? 1 : route.lists.size();
         for (std::size_t list = 0; list < lists; ++list) {
@@ -191,7 +197,7 @@ private:
             append_argument(out, first.route->fanout ? "PUBLISH" : "LPUSH");
             append_argument(out, first.key());
             for (std::size_t i = batch.first; i < next; ++i)
-                append_envelope(out, copies[i], messages_[copies[i].message].body, scratch_);
+                append_envelope(out, copies[i], messages_[copies[i].message].body, scratch_, deadline_);
             reply_kinds.push_back(batch.in_transaction ? ReplyKind::queued : ReplyKind::command);
             if (first.expires()) {
                 append_command(
@@ -282,7 +288,7 @@ private:
         append_argument(out, "LREM");
         append_argument(out, copy.key());
         append_argument(out, "1");
-        append_envelope(out, copy, messages_[copy.message].body, scratch_);
+        append_envelope(out, copy, messages_[copy.message].body, scratch_, deadline_);
         context_.session.expect_reply(true);
         co_await context_.session.await_reply(Reply::Type::integer, "LREM");
     }
@@ -291,6 +297,7 @@ private:
     RouteCache& route_cache_;
     std::span<const OutgoingMessage> messages_;
     std::span<std::exception_ptr> results_;
+    const Deadline deadline_;
     std::vector<bool> failed_;
     std::vector<std::shared_ptr<const Route>> routes_{};  // of each message
     std::vector<std::shared_ptr<const Route>> outdated_routes_{};
@@ -300,15 +307,16 @@ private:
 }  // namespace
 
 async::Operation<> publish_all(SessionContext& context, RouteCache& cache, std::span<const OutgoingMessage> messages,
-                               std::span<std::exception_ptr> results) {
-    PublishOperation operation{context, cache, messages, results};
+                               std::span<std::exception_ptr> results, Deadline deadline) {
+    PublishOperation operation{context, cache, messages, results, deadline};
     co_await operation.run();
 }
 
-async::Operation<> publish(SessionContext& context, RouteCache& cache, const OutgoingMessage& message) {
+async::Operation<> publish(SessionContext& context, RouteCache& cache, const OutgoingMessage& message,
+                           Deadline deadline) {
     const std::shared_ptr<const Route> route = cache.last;
     std::exception_ptr result;
-    PublishOperation operation{context, cache, {&message, 1}, {&result, 1}};
+    PublishOperation operation{context, cache, {&message, 1}, {&result, 1}, deadline};
     const bool is_plain = route && route->head == message.metadata && route->lists.size() == 1 &&
                           route->lists[0].expires.count() == 0 && is_current(context, *route);
     if (is_plain) {
@@ -318,12 +326,12 @@ async::Operation<> publish(SessionContext& context, RouteCache& cache, const Out
         write_uuid(copy.delivery_tag.data());
         std::string scratch;
         const std::size_t output_size = session.output().size();
-        check_envelope_size(*route->envelope_template, message.body, scratch);
+        check_envelope_size(*route->envelope_template, message.body, scratch, deadline);
         try {
             append_command_header(session.output(), 3);
             append_argument(session.output(), "LPUSH");
             append_argument(session.output(), copy.key());
-            append_envelope(session.output(), copy, message.body, scratch);
+            append_envelope(session.output(), copy, message.body, scratch, deadline);
         } catch (...) {
             session.output().resize(output_size);
             throw;

@@ -3,11 +3,19 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 
 namespace kombu {
 
 bool is_utf8(std::string_view text) {
     for (std::size_t i = 0; i < text.size();) {
+        std::uint64_t eight = 0;  // ASCII characters, mostly
+        while (text.size() - i >= 8) {
+            std::memcpy(&eight, text.data() + i, 8);
+            if ((eight & 0x8080808080808080) != 0) break;
+            i += 8;
+        }
+        if (i == text.size()) break;
         const auto c = static_cast<unsigned char>(text[i]);
         const std::size_t length = c < 0x80                ? 1
                                    : c >= 0xc2 && c < 0xe0 ? 2

@@ -5,6 +5,7 @@
 
 #include "messages/json_depth.hpp"
 #include "support/base64.hpp"
+#include "support/pieces.hpp"
 #include "support/utf8.hpp"
 
 #include <charconv>
@@ -131,11 +132,14 @@ EnvelopeTemplate::EnvelopeTemplate(const Properties& properties, std::string_vie
         base64 ? R"(, "body_encoding": "base64", "delivery_tag": ")" : R"(, "body_encoding": null, "delivery_tag": ")";
 }
 
-std::string_view EnvelopeTemplate::prepare(std::string_view body, std::string& scratch) const {
+std::string_view EnvelopeTemplate::prepare(std::string_view body, std::string& scratch, Deadline deadline) const {
     if (encoding_ == BodyEncoding::base64) return body;
-    if (!is_utf8(body)) throw EncodeError("body_encoding: a body that is not UTF-8 text requires base64");
     scratch.clear();
-    json_text::append_python_string(scratch, body);
+    try {
+        json_text::append_python_string(scratch, body, deadline);
+    } catch (const EncodeError&) {
+        throw EncodeError("body_encoding: a body that is not UTF-8 text requires base64");
+    }
     return scratch;
 }
 
@@ -146,13 +150,20 @@ std::size_t EnvelopeTemplate::size(std::string_view prepared, std::size_t tag_si
            suffix_.size() + tag_size + closing.size();
 }
 
-void EnvelopeTemplate::append(std::string& out, std::string_view prepared, std::string_view tag) const {
+void EnvelopeTemplate::append(std::string& out, std::string_view prepared, std::string_view tag,
+                              Deadline deadline) const {
+    out.reserve(out.size() + size(prepared, tag.size()));
     if (encoding_ == BodyEncoding::base64) {
         out += base64_prefix;
+        constexpr std::size_t piece = 3 * (piece_size / 4);  // bytes that are whole groups of base64
+        for (; prepared.size() > piece; prepared.remove_prefix(piece)) {
+            base64::append_encoded(out, prepared.substr(0, piece));
+            check_in_time(deadline);
+        }
         base64::append_encoded(out, prepared);
     } else {
         out += text_prefix;
-        out += prepared;
+        append_in_pieces(out, prepared, deadline);
     }
     out += suffix_;
     out += tag;

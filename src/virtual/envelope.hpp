@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
+#include <kombu/deadline.hpp>
 #include <kombu/message.hpp>
 
 #include "messages/json_writer.hpp"
@@ -26,12 +27,15 @@ public:
                      BodyEncoding encoding);
 
     /// Returns the body as append() and size() take it: with base64 the body itself, which append() encodes; otherwise
-    /// a JSON string in `scratch`. Throws EncodeError if the encoding is none and the body is not UTF-8.
-    std::string_view prepare(std::string_view body, std::string& scratch) const;
+    /// a JSON string in `scratch`. Throws EncodeError if the encoding is none and the body is not UTF-8, and Timeout
+    /// when the deadline passes meanwhile.
+    std::string_view prepare(std::string_view body, std::string& scratch, Deadline deadline = Deadline::never()) const;
     /// The size of the envelope in bytes, with a delivery tag of `tag_size` bytes.
     std::size_t size(std::string_view prepared, std::size_t tag_size) const noexcept;
     /// Appends the envelope to `out`. `tag` is the delivery tag, unique to this copy; it must need no JSON escapes.
-    void append(std::string& out, std::string_view prepared, std::string_view tag) const;
+    /// Throws Timeout when the deadline passes meanwhile.
+    void append(std::string& out, std::string_view prepared, std::string_view tag,
+                Deadline deadline = Deadline::never()) const;
 
 private:
     BodyEncoding encoding_;

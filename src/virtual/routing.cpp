@@ -47,10 +47,13 @@ bool topic_matches(std::string_view pattern_text, std::string_view key_text) {
 
 namespace {
 
-/// As RabbitMQ: numbers by their exact values, whatever their types.
+/// Numbers by their exact values, whatever their types, as in RabbitMQ.
 bool is_match(const Json& header, const Json& wanted) {
-    if (header.is_number() && wanted.is_number() && header.is_number_float() != wanted.is_number_float())
+    if (header.is_number() && wanted.is_number() && (header.is_number_float() || wanted.is_number_float()))
         return header.get<long double>() == wanted.get<long double>();
+    if (header.is_array() && wanted.is_array())
+        return std::ranges::equal(header.get_ref<const Json::array_t&>(), wanted.get_ref<const Json::array_t&>(),
+                                  is_match);
     return same_value(header, wanted);
 }
 

@@ -46,6 +46,29 @@ TEST_CASE("a wrong password is refused with the broker's code and without showin
     CHECK_THROWS_AS(Connection{url_with("nobody", "wr0ng", "tests")}.connect(), AuthenticationError);
 }
 
+TEST_CASE("a broker that repeats channel.close costs the channel, not the connection", "[rabbitmq][errors]") {
+    // RabbitMQ does so after its consumer_timeout while nobody reads, at each tick of the channel.
+    in_broker(
+        "application:set_env(rabbit, consumer_timeout, 500), application:set_env(rabbit, channel_tick_interval, 200)");
+    Connection connection{broker_url()};
+    const std::string name = unique("unacknowledged");
+    {
+        auto queue = connection.simple_queue(name);
+        queue.put("x");
+        Message message = queue.get({.timeout = 10s});
+        std::this_thread::sleep_for(3s);
+        CHECK_THROWS_AS(message.ack(), ChannelError);
+    }
+    in_broker(
+        "application:set_env(rabbit, consumer_timeout, 1800000), application:set_env(rabbit, channel_tick_interval, "
+        "60000)");
+    CHECK(connection.connected());
+    for (int i = 0; i < 5; ++i) CHECK_NOTHROW(connection.simple_queue(name).qsize());
+    CHECK(connection.connected());
+    connection.default_channel().queue_delete(name);
+    connection.default_channel().exchange_delete(name);
+}
+
 TEST_CASE("a user who may not use the virtual host is refused by its name", "[rabbitmq][errors]") {
     in_broker("rabbit_auth_backend_internal:add_user(<<\"guest-of-none\">>, <<\"secret\">>, <<\"tests\">>)");
     try {

@@ -201,6 +201,14 @@ TEST_CASE("a file that has changed is read again, without a restart", "[rabbitmq
         url(mutual, ca + "&ssl_certfile=" + copy.string() + ".pem&ssl_keyfile=" + copy.string() + ".key");
     replace_pair("client");
     round_trip(Connection{own});
+    {
+        const LogCapture log;
+        replace(".key", "stranger");  // and the certificate a moment later
+        round_trip(Connection{own});
+        round_trip(Connection{own});
+        CHECK_THAT(log.text(), Contains("warning: TLS: the changed files cannot be used") && Contains("ssl_keyfile"));
+        CHECK(log.lines().size() == 1);
+    }
     replace_pair("stranger");
     CHECK_THAT(refusal(own), Contains("refuses the client certificate"));
     replace_pair("client");

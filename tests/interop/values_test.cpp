@@ -211,6 +211,7 @@ TEST_CASE("a value that cannot travel is refused before anything is sent, with i
     } else {
         all.push_back({{{"a", {UINT64_MAX}}}, "headers.a[0]: the integer does not fit"});
         all.push_back({{{std::string(256, 'k'), 1}}, "the key is longer than 255 bytes"});
+        all.push_back({{{"a", Json::binary({1}, 42)}}, "headers.a: the binary has an unknown subtype"});
         all.push_back({{{"huge", std::string(131'072, 'x')}}, "frame"});
     }
     for (const Refused& refused : all) {
@@ -262,7 +263,7 @@ TEST_CASE("decimals are read and written exactly", "[values]") {
         CHECK(Json(Decimal{text}).get<Decimal>() == Decimal{text});
         CHECK(is_decimal(Json(Decimal{text})));
     }
-    for (const char* text : {"", "x", "1.2.3", "2147483648", "1e5", "0x1", " 1", "1 ", "--1", "-", "."})
+    for (const char* text : {"", "x", "1.2.3", "2147483648", "1e5", "0x1", " 1", "1 ", "--1", "-", ".", ".-5"})
         CHECK_THROWS_AS(Decimal{text}, ConfigurationError);
     CHECK(Decimal{5, 3}.text() == "0.005");
     CHECK_FALSE(is_decimal(Json(Timestamp{1})));

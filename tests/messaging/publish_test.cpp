@@ -90,16 +90,39 @@ template <class To>
 concept PublishesList = requires(To& to, std::list<unsigned char> bytes) {
     to.publish(bytes);
 };
-static_assert(!PublishesOptionsAlone<Producer> && !PutsOptionsAlone<SimpleQueue> && !PublishesList<Producer>);
+static_assert(!PublishesOptionsAlone<Producer> && !PublishesOptionsAlone<Batch> && !PutsOptionsAlone<SimpleQueue>);
+static_assert(!PublishesList<Producer> && !PublishesList<Batch>);
 
 }  // namespace
+
+TEST_CASE_METHOD(Messaging, "the timeout covers encoding and compressing, and nothing is sent after it", "[publish]") {
+    const std::string large(32 << 20, 'x');
+    Json array = Json::array();
+    for (int i = 0; i < 64; ++i) array.push_back(std::string(1 << 20, 'x'));
+    producer.publish("connects", to_queue());
+    PublishOptions options = to_queue();
+    options.timeout = 1ms;
+    options.confirm_timeout = 10s;
+    for (const bool compressed : {true, false}) {
+        if (compressed) options.compression = "zlib";
+        CHECK_THROWS_AS(producer.publish(large, options), Timeout);
+        CHECK_THROWS_AS(producer.publish(array, options), Timeout);
+        CHECK_THROWS_AS(producer.publish(std::vector<char>(large.begin(), large.end()), options), Timeout);
+        options.compression.reset();
+    }
+    auto from = queue({.no_ack = true});
+    CHECK(from.get(soon).payload() == "connects");
+    CHECK(from.qsize() == 0);
+}
 
 TEST_CASE_METHOD(Messaging, "what reads as if it should compile does", "[publish]") {
     auto from = queue({.no_ack = true});
     from.put({{"a", 1}});
     from.put({1, 2}, {.priority = 0});
+    from.put({});
     CHECK(from.get(5s).payload() == Json{{"a", 1}});
     CHECK(from.get(std::chrono::minutes{1}).payload() == Json{1, 2});
+    CHECK(from.get(5s).payload().is_null());
     CHECK_THROWS_AS(from.get(1ms), Empty);
     CHECK_FALSE(Queue{"q", {.durable = false}}.durable());
     CHECK_FALSE(Queue{"q", Exchange{"e"}, {.durable = false}}.durable());

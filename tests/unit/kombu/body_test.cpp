@@ -79,6 +79,9 @@ TEST_CASE("text is decoded by its content encoding", "[serialization]") {
     CHECK_THROWS_AS(decode_body("\xfc", "text/plain", "us-ascii", {}), DecodeError);
     CHECK_THROWS_AS(decode_body(std::string{"a\0b", 3}, "text/plain", "utf-16-le", {}), DecodeError);
     CHECK_THROWS_AS(decode_body("x", "text/plain", "latin1//TRANSLIT", {}), DecodeError);
+    CHECK_THROWS_AS(decode_body("x", "text/plain", "ibm1364", {}), DecodeError);  // iconv has it
+    CHECK(decode_body("\xef\xbb\xbf[1]", "application/json", "utf-8-sig", {}) == Json{1});
+    CHECK(decode_body("[1]", "application/json", "identity", {}) == Json{1});
 }
 
 TEST_CASE("content types are compared without case and parameters, and an empty body is empty text",
@@ -91,6 +94,13 @@ TEST_CASE("content types are compared without case and parameters, and an empty 
     CHECK(decode_body("", "text/plain", "utf-8", {}) == "");
     CHECK(decode_body("", "application/data", "binary", {}) == Json::binary({}));
     CHECK(decode_body("", "", "", {}) == Json::binary({}));
+    register_serializer({.name = "own",
+                         .content_type = "Application/X-Own; version=1",
+                         .content_encoding = "base64",
+                         .encode = [](const Json&) { return std::string{"x"}; },
+                         .decode = [](std::string_view data) { return Json(std::string{data}); }});
+    const EncodedBody own = encode_body(1, "own");
+    CHECK(decode_body(own.data, own.content_type, own.content_encoding, {"own"}) == "x");
 }
 
 TEST_CASE("only accepted content types are decoded", "[serialization]") {
