@@ -44,7 +44,7 @@ Json to_json(const amqp_field_value_t& field) {
         case AMQP_FIELD_KIND_U16: return field.value.u16;
         case AMQP_FIELD_KIND_I32: return field.value.i32;
         case AMQP_FIELD_KIND_U32: return field.value.u32;
-        case AMQP_FIELD_KIND_I64: return field.value.i64;
+        case AMQP_FIELD_KIND_I64:
         case AMQP_FIELD_KIND_U64: return field.value.i64;  // signed to RabbitMQ and py-amqp
         case AMQP_FIELD_KIND_TIMESTAMP: return Timestamp{field.value.u64};
         case AMQP_FIELD_KIND_F32: return field.value.f32;

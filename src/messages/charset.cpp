@@ -83,6 +83,7 @@ public:
     ~Converter() {
         if (is_valid()) ::iconv_close(handle_);
     }
+    // NOLINTNEXTLINE(performance-no-int-to-ptr): so iconv_open(3) reports an error
     bool is_valid() const noexcept { return handle_ != reinterpret_cast<iconv_t>(-1); }
 
     /// False when the text is not valid.

@@ -30,7 +30,8 @@ namespace {
 Options options_of(const ConnectionParameters& parameters) {
     Options options = parse_options(parameters.transport_options);
     if (parameters.heartbeat.count() != 0)
-        options.health_check_interval = std::min<Options::Duration>(options.health_check_interval, parameters.heartbeat);
+        options.health_check_interval =
+            std::min<Options::Duration>(options.health_check_interval, parameters.heartbeat);
     return options;
 }
 
