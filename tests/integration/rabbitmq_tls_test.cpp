@@ -5,7 +5,6 @@
 #include "support/child.hpp"
 #include "support/eventually.hpp"
 #include "support/log_capture.hpp"
-#include "support/python_peer.hpp"
 #include "support/scripted_peer.hpp"
 
 #include <dlfcn.h>
@@ -124,15 +123,6 @@ TEST_CASE("each way in which TLS fails says what is wrong, in time", "[rabbitmq]
     CHECK_THROWS_AS(Connection{"amqps://127.0.0.1:" + std::to_string(silent.port()) + "?connect_timeout=0.3"}.connect(),
                     Timeout);
     CHECK(Clock::now() - begin < 3s);
-}
-
-TEST_CASE("a peer that sends without end over TLS does not postpone the deadline", "[rabbitmq][tls]") {
-    PythonPeer peer{{KOMBU_TEST_FLOOD, certs + "/server.pem", certs + "/server.key"}};
-    const int port = peer({})["port"];
-    const auto begin = Clock::now();
-    CHECK_THROWS_AS(Connection{"amqps://localhost:" + std::to_string(port) + ca + "&connect_timeout=1"}.connect(),
-                    ConnectionError);
-    CHECK(Clock::now() - begin < 5s);
 }
 
 TEST_CASE("a certificate is not verified only when asked, and that is logged", "[rabbitmq][tls]") {
