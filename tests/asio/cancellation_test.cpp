@@ -20,10 +20,10 @@ namespace asio = boost::asio;
 
 namespace {
 
-/// The number of operations that must end cancelled.
+/// The number of operations that must end cancelled: fewer over TLS, where most of the time goes into new connections.
 int cancellations() {
     const char* const wanted = std::getenv("KOMBU_TEST_CANCELLATIONS");
-    return wanted ? std::atoi(wanted) : 10000;
+    return wanted ? std::atoi(wanted) : broker_url().starts_with("amqps") ? 2000 : 10000;
 }
 
 struct Counts {
