@@ -42,7 +42,8 @@ end() {
 
 stop() {
     [ -d "$dir" ] || return 0
-    local all; all=$(cd "$dir" && pwd -P)
+    local all dir=$dir
+    all=$(cd "$dir" && pwd -P)
     for dir in "$all" "$all"/*/; do
         dir=${dir%/}
         end node KILL
