@@ -176,6 +176,7 @@ async::Operation<std::optional<ReservedMessage>> Broker::reserve(std::string nam
             from.messages.pop_front();
         }
         if (reserved || deadline.expired()) co_return reserved;
+        client.check();  // interrupt() wakes only those who wait already
         from.waiters.push_back(&waiter);
         waiter.is_waiting = true;
     }
