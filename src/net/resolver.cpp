@@ -93,17 +93,23 @@ private:
 /// look-ups of other names then wait for one of these threads.
 class Lookups {
 public:
-    /// After a caller has given up: a look-up that nobody waits for is not begun any more.
-    void forget_if_abandoned(const std::shared_ptr<HostLookup>& lookup) {
+    /// The caller waits no longer. A look-up that nobody waits for is not begun any more.
+    void leave(const std::shared_ptr<HostLookup>& lookup, async::Waker& waiter) {
         const std::lock_guard lock{mutex_};
+        lookup->remove(waiter);
         if (lookup->is_abandoned() && waiting_.remove(lookup) != 0) current_.remove(lookup);
     }
+    /// The look-up of this name, for which the caller waits from now on: nobody else can abandon it before.
     /// \throws OperationalError  when the system has no thread to give
-    std::shared_ptr<HostLookup> find_or_start(const std::string& host, std::uint16_t port) {
+    std::shared_ptr<HostLookup> join(const std::string& host, std::uint16_t port, async::Waker& waiter) {
         const std::lock_guard lock{mutex_};
-        for (const auto& lookup : current_)
-            if (lookup->host() == host && lookup->port() == port) return lookup;
+        for (const auto& lookup : current_) {
+            if (lookup->host() != host || lookup->port() != port) continue;
+            lookup->add(waiter);
+            return lookup;
+        }
         auto lookup = std::make_shared<HostLookup>(host, port);
+        lookup->add(waiter);
         std::list<std::shared_ptr<HostLookup>> current{lookup}, waiting{lookup};  // nothing is added without memory
         current_.splice(current_.end(), current);
         waiting_.splice(waiting_.end(), waiting);
@@ -151,32 +157,27 @@ Lookups& lookups() {
 
 async::Operation<LookupResult> resolve_on_thread(std::string host, std::uint16_t port, Deadline deadline) {
     kombu::detail::pin_object_of(&__dso_handle);
-    std::shared_ptr<HostLookup> lookup;
-    try {
-        lookup = lookups().find_or_start(host, port);
-    } catch (const OperationalError& error) {
-        throw ConnectionError(host + ": " + error.what());
-    }
+    async::Waker& waker = co_await async::this_waker;
     struct Registration {
-        Registration(std::shared_ptr<HostLookup> of, async::Waker& by) : lookup(std::move(of)), waker(by) {
-            lookup->add(waker);
+        Registration(const std::string& host, std::uint16_t port, async::Waker& by) try
+            : lookup(lookups().join(host, port, by)), waker(by) {
+        } catch (const OperationalError& error) {
+            throw ConnectionError(host + ": " + error.what());
         }
         Registration(const Registration&) = delete;
         Registration& operator=(const Registration&) = delete;
         ~Registration() {
-            if (epoch != kombu::detail::fork_epoch()) return;
-            lookup->remove(waker);
-            lookups().forget_if_abandoned(lookup);
+            if (epoch == kombu::detail::fork_epoch()) lookups().leave(lookup, waker);
         }
         const std::shared_ptr<HostLookup> lookup;
         async::Waker& waker;
         const std::uint32_t epoch = kombu::detail::fork_epoch();
     };
-    const Registration registration{lookup, co_await async::this_waker};
+    const Registration registration{host, port, waker};
     for (;;) {
         if (registration.epoch != kombu::detail::fork_epoch())
             throw ConnectionError(host + ": forked during the look-up");
-        if (std::optional<LookupResult> result = lookup->result()) co_return std::move(*result);
+        if (std::optional<LookupResult> result = registration.lookup->result()) co_return std::move(*result);
         if (deadline.expired()) throw Timeout(host + ": the name was not resolved in time");
         co_await async::Wait{.signal = true, .until = deadline};
     }
