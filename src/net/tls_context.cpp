@@ -89,7 +89,9 @@ private:
     }
     void add_entries(const std::string& directory) {
         std::error_code error;
-        for (const auto& entry : std::filesystem::directory_iterator{directory, error}) add(entry.path().string());
+        for (std::filesystem::directory_iterator entry{directory, error}, end; !error && entry != end;
+             entry.increment(error))
+            add(entry->path().string());
     }
 
     std::vector<std::int64_t> numbers_{};
@@ -97,7 +99,8 @@ private:
 
 class ContextCache {
 public:
-    std::shared_ptr<SSL_CTX> find_or_load(const SslOptions& options) {
+    /// `warning`: for the log, which is written without the lock.
+    std::shared_ptr<SSL_CTX> find_or_load(const SslOptions& options, std::string& warning) {
         FileVersions files{options};
         const std::lock_guard lock{mutex_};
         const auto found = std::ranges::find(entries_, options, &Entry::options);
@@ -109,7 +112,7 @@ public:
         }
         std::rotate(found, std::next(found), entries_.end());
         Entry& entry = entries_.back();
-        if (entry.files != files) reload(entry, std::move(files));
+        if (entry.files != files) warning = reload(entry, std::move(files));
         return entry.context;
     }
 
@@ -123,16 +126,17 @@ private:
     };
 
     /// Files that are being replaced may not fit together for a moment: the next connection tries again.
-    static void reload(Entry& entry, FileVersions files) {
+    /// Returns what to log, or nothing.
+    static std::string reload(Entry& entry, FileVersions files) {
         try {
             entry.context = load(entry.options);
             entry.files = std::move(files);
             entry.is_outdated = false;
         } catch (const ConfigurationError& error) {
-            if (std::exchange(entry.is_outdated, true)) return;
-            log(LogLevel::warning,
-                std::string{"TLS: the changed files cannot be used, and the earlier ones are: "} + error.what());
+            if (!std::exchange(entry.is_outdated, true))
+                return std::string{"TLS: the changed files cannot be used, and the earlier ones are: "} + error.what();
         }
+        return {};
     }
 
     std::mutex mutex_{};
@@ -145,7 +149,10 @@ std::shared_ptr<SSL_CTX> tls_context(const SslOptions& options) {
     // A child must not use the parent's contexts: another thread may have held their locks. Never destroyed: threads
     // may still connect while the process exits.
     static constinit detail::NoDestructor<detail::ForkLocal<ContextCache>> cache{};
-    return cache.value.get().find_or_load(options);
+    std::string warning;
+    auto context = cache.value.get().find_or_load(options, warning);
+    if (!warning.empty()) log(LogLevel::warning, warning);
+    return context;
 }
 
 std::string last_tls_error() {
