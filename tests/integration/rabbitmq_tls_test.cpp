@@ -112,7 +112,7 @@ TEST_CASE("each way in which TLS fails says what is wrong, in time", "[rabbitmq]
     CHECK_THAT(refusal(url(unknown)), Contains("not trusted") && Contains("issuer"));
     CHECK_THAT(refusal(url(server, "")), Contains("not trusted") && Contains("certificate"));
     CHECK_THAT(refusal(url(mutual)), Contains("requires a client certificate"));
-    CHECK_THAT(refusal(url(mutual, ca + with_certificate("stranger"))), Contains("refuses the client certificate"));
+    CHECK_THAT(refusal(url(mutual, ca + with_certificate("untrusted"))), Contains("refuses the client certificate"));
     CHECK_THAT(refusal(url(plain)), Contains("does not speak TLS"));
     CHECK_THAT(refusal(url(server, "", "amqp")), Contains("speaks TLS"));
     CHECK_THAT(refusal(url(server, "?ssl_cert_reqs=none", "amqps", "kombu:wrong")), Contains("ACCESS_REFUSED"));
@@ -203,13 +203,13 @@ TEST_CASE("a file that has changed is read again, without a restart", "[rabbitmq
     round_trip(Connection{own});
     {
         const LogCapture log;
-        replace(".key", "stranger");  // and the certificate a moment later
+        replace(".key", "untrusted");  // and the certificate a moment later
         round_trip(Connection{own});
         round_trip(Connection{own});
         CHECK_THAT(log.text(), Contains("warning: TLS: the changed files cannot be used") && Contains("ssl_keyfile"));
         CHECK(log.lines().size() == 1);
     }
-    replace_pair("stranger");
+    replace_pair("untrusted");
     CHECK_THAT(refusal(own), Contains("refuses the client certificate"));
     replace_pair("client");
     round_trip(Connection{own});

@@ -9,7 +9,7 @@
 #                   expired           for localhost, until yesterday
 #                   selfsigned        for localhost, by itself
 #                   unknown           for localhost, by the other authority
-#                   client            of the client `client`; stranger: the same by the other authority
+#                   client            of the client `client`; untrusted: the same by the other authority
 #                   and in authorities/ the first authority by its hash, as `openssl rehash` does
 set -euo pipefail
 
@@ -40,7 +40,7 @@ certificate server ca localhost "$local_name"
 certificate elsewhere ca elsewhere "subjectAltName=DNS:elsewhere.example"
 certificate unknown rogue localhost "$local_name"
 certificate client ca client "extendedKeyUsage=clientAuth"
-certificate stranger rogue client "extendedKeyUsage=clientAuth"
+certificate untrusted rogue client "extendedKeyUsage=clientAuth"
 openssl req -x509 "${key[@]}" -keyout selfsigned.key -out selfsigned.pem -days 2 -subj /CN=localhost \
     -addext "$local_name" 2>/dev/null
 
