@@ -227,7 +227,7 @@ TEST_CASE("a pool does not hand out a connection that its peer has closed or is 
     auto lease = pool.acquire();
     lease->connect();
     CHECK(lease->connected());
-    CHECK(clients == 2);
+    CHECK(eventually([&] { return clients == 2; }));
 }
 
 TEST_CASE("the error of a full pool of connections reports the last connect error", "[failure][pools]") {
