@@ -10,6 +10,7 @@ write_basic_package_version_file(kombu-config-version.cmake COMPATIBILITY SameMi
 install(FILES
     ${CMAKE_CURRENT_BINARY_DIR}/kombu-config.cmake
     ${CMAKE_CURRENT_BINARY_DIR}/kombu-config-version.cmake
+    cmake/Findhiredis.cmake
     DESTINATION ${package_dir})
 install(FILES LICENSE DESTINATION ${CMAKE_INSTALL_DOCDIR})
 

@@ -47,10 +47,29 @@ std::string peer_name(const StreamTarget& target) {
 Stream::Stream(StreamTarget target) : target_(std::move(target)), peer_(peer_name(target_)) {}
 
 async::Operation<> Stream::connect(Deadline deadline) {
-    if (target_.port == 0)
+    if (target_.port == 0) {
         co_await connect_unix(deadline);
-    else
-        co_await connect_tcp(deadline);
+    } else {
+        auto addresses = co_await resolve(target_.host, target_.port, deadline);
+        co_await connect_tcp(std::move(addresses), deadline);
+    }
+    co_await finish_connecting(deadline);
+}
+
+async::Operation<> Stream::connect_beside(const Stream& other, Deadline deadline) {
+    if (target_.port == 0) {
+        co_await connect_unix(deadline);
+    } else {
+        std::vector<Address> addresses(1);
+        addresses[0].size = sizeof addresses[0].storage;
+        auto* const address = reinterpret_cast<sockaddr*>(&addresses[0].storage);
+        if (::getpeername(other.handle_.descriptor, address, &addresses[0].size) != 0) fail("connecting", errno);
+        co_await connect_tcp(std::move(addresses), deadline);
+    }
+    co_await finish_connecting(deadline);
+}
+
+async::Operation<> Stream::finish_connecting(Deadline deadline) {
     // From here on a driver may wait by a blocking read; all other calls pass MSG_DONTWAIT.
     ::fcntl(handle_.descriptor, F_SETFL, ::fcntl(handle_.descriptor, F_GETFL) & ~O_NONBLOCK);
     const timeval timeout{receive_timeout.count(), 0};
@@ -58,8 +77,7 @@ async::Operation<> Stream::connect(Deadline deadline) {
     if (target_.tls) co_await handshake(deadline);
 }
 
-async::Operation<> Stream::connect_tcp(Deadline deadline) {
-    const auto addresses = co_await resolve(target_.host, target_.port, deadline);
+async::Operation<> Stream::connect_tcp(std::vector<Address> addresses, Deadline deadline) {
     int error = 0;
     for (std::size_t i = 0; i < addresses.size(); ++i) {
         const auto remaining_addresses = static_cast<std::int64_t>(addresses.size() - i);
@@ -93,8 +111,11 @@ async::Operation<> Stream::connect_unix(Deadline deadline) {
 async::Operation<int> Stream::try_connect(const Address& address, Deadline deadline) {
     const int fd = ::socket(address.storage.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0) co_return errno;
-    handle_.descriptor = fd;
-    descriptor_.after_open(handle_);
+    {
+        std::lock_guard lock{close_mutex_};
+        handle_.descriptor = fd;
+        descriptor_.after_open(handle_);
+    }
     if (address.storage.ss_family != AF_UNIX) set_tcp_options(fd, target_.keep_alive);
     int error = ::connect(fd, address.get(), address.size) == 0 ? 0 : errno;
     if (error != EINPROGRESS && error != EINTR) co_return error;

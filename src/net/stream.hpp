@@ -13,6 +13,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace kombu::net {
 
@@ -51,6 +52,8 @@ public:
 
     /// Tries each address of the host for its share of the time, then performs the TLS handshake if TLS is used.
     async::Operation<> connect(Deadline deadline);
+    /// Connects to the address that another stream is connected to, so that both reach the same server.
+    async::Operation<> connect_beside(const Stream& other, Deadline deadline);
 
     bool is_open() const noexcept { return handle_.descriptor >= 0 && !descriptor_.is_inherited(); }
     /// host:port or the socket's path, for error texts.
@@ -83,8 +86,9 @@ public:
 private:
     /// Returns the errno value, or 0.
     async::Operation<int> try_connect(const struct Address& address, Deadline deadline);
-    async::Operation<> connect_tcp(Deadline deadline);
+    async::Operation<> connect_tcp(std::vector<struct Address> addresses, Deadline deadline);
     async::Operation<> connect_unix(Deadline deadline);
+    async::Operation<> finish_connecting(Deadline deadline);
     async::Operation<> handshake(Deadline deadline);
     async::Wait make_wait(bool write, Deadline deadline);
     template <class Step>

@@ -48,30 +48,41 @@ std::vector<std::string> matching_queues(const std::vector<BoundQueue>& bindings
     return queues;
 }
 
-const BindingCache::Entry* BindingCache::find(std::string_view key) const {
+const KnownBindings::Entry* KnownBindings::find(std::string_view key) const {
     const auto found = entries_.find(key);
-    return found == entries_.end() || !found->second.loaded ? nullptr : &found->second;
+    return found == entries_.end() ? nullptr : &found->second;
 }
 
-std::uint64_t BindingCache::begin_load(std::string key) {
-    entries_.insert_or_assign(std::move(key), Entry{.version = ++last_version_});
-    return last_version_;
-}
-
-const BindingCache::Entry& BindingCache::store(std::string_view key, std::uint64_t version,
-                                               std::vector<BoundQueue> bindings) {
-    const auto found = entries_.find(key);
-    Entry& entry = found != entries_.end() && found->second.version == version ? found->second : outdated_;
-    entry = {std::move(bindings), version, true};
+const KnownBindings::Entry& KnownBindings::store(const std::string& key, const Reply& members,
+                                                 std::string_view separator) {
+    Entry& entry = entries_[key];
+    const auto same_text = [](const std::string& known, const Reply& read) { return known == read.text; };
+    const bool unchanged =
+        entry.version != 0 && std::equal(entry.members.begin(), entry.members.end(), members.elements.begin(),
+                                         members.elements.end(), same_text);
+    if (unchanged) return entry;
+    std::vector<std::string> texts;
+    for (const Reply& member : members.elements) texts.push_back(member.text);
+    // The server's order changes also when it reorganises the set.
+    const auto sorted = [](std::vector<std::string> list) {
+        std::sort(list.begin(), list.end());
+        return list;
+    };
+    const bool same_set = entry.version != 0 && sorted(texts) == sorted(entry.members);
+    entry.members = std::move(texts);
+    if (same_set) return entry;
+    entry.version = ++last_version_;
+    entry.bindings.clear();
+    for (const std::string& member : entry.members) entry.bindings.push_back(BoundQueue::parse(member, separator));
     return entry;
 }
 
-bool BindingCache::is_current(std::string_view key, std::uint64_t version) const {
+bool KnownBindings::is_current(std::string_view key, std::uint64_t version) const {
     const Entry* const entry = find(key);
     return entry && entry->version == version;
 }
 
-void BindingCache::invalidate(std::string_view key) {
+void KnownBindings::forget(std::string_view key) {
     if (const auto found = entries_.find(key); found != entries_.end()) entries_.erase(found);
 }
 

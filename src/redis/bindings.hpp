@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
+#include "redis/reply.hpp"
+
 #include <cstdint>
-#include <functional>
 #include <map>
 #include <string>
 #include <string_view>
@@ -27,32 +28,27 @@ struct BoundQueue {
 std::vector<std::string> matching_queues(const std::vector<BoundQueue>& bindings, std::string_view exchange_type,
                                          std::string_view routing_key);
 
-/// The bindings that a session has read. Redis reports a change of a cached set before it replies to any command that
-/// it executes after the change (client-side caching). So an entry that is current after the reply to a publish was
-/// correct when Redis executed the publish.
-class BindingCache {
+/// The bindings that a session has read last. They may have changed since: a publish reads them again after it has
+/// stored its message, and compares.
+class KnownBindings {
 public:
     struct Entry {
         std::vector<BoundQueue> bindings{};
-        /// Unique within the cache.
+        /// Changes whenever the bindings do. Unique within the session.
         std::uint64_t version = 0;
-        bool loaded = false;
+        /// The members of the set, in the server's order.
+        std::vector<std::string> members{};
     };
 
-    /// Returns null if the set is not cached.
+    /// Returns null if the set was not read, or was changed by this session since.
     const Entry* find(std::string_view key) const;
-    /// Call before a set is read. Returns the version to pass to store().
-    std::uint64_t begin_load(std::string key);
-    /// Stores the bindings that were read. If the set was changed meanwhile, the returned entry is not current, and
-    /// valid only until the next call of store().
-    const Entry& store(std::string_view key, std::uint64_t version, std::vector<BoundQueue> bindings);
+    /// Stores what was read.
+    const Entry& store(const std::string& key, const Reply& members, std::string_view separator);
     bool is_current(std::string_view key, std::uint64_t version) const;
-    void invalidate(std::string_view key);
-    void clear() { entries_.clear(); }
+    void forget(std::string_view key);
 
 private:
     std::map<std::string, Entry, std::less<>> entries_{};
-    Entry outdated_{};
     std::uint64_t last_version_ = 0;
 };
 

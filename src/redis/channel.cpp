@@ -60,8 +60,16 @@ bool RedisChannel::close_nowait() noexcept try {
     for (auto at = unacked_.rbegin(); at != unacked_.rend(); ++at)
         if (!at->second.requeue_buffer) requeue_message_nowait(connection_->context(), at->second.message);
     unacked_.clear();
-    for (auto& [queue, buffer] : fanout_buffers_) unsubscribe(connection_->context(), buffer);
+    if (Subscriber* const subscriber = connection_->subscriber()) {
+        for (auto& [queue, buffer] : fanout_buffers_) unsubscribe(subscriber->session, buffer);
+        for (auto& [key, queue] : waited_queues_) {
+            if (!queue.is_announced) continue;
+            subscriber->session.send({"UNSUBSCRIBE", queue.waiting_channel});
+            subscriber->session.ignore_reply();
+        }
+    }
     fanout_buffers_.clear();
+    waited_queues_.clear();
     return connection_->try_send();
 } catch (const std::exception&) {
     return false;
@@ -134,8 +142,27 @@ SubscriptionBuffer* RedisChannel::fanout_buffer(std::string_view queue) {
 
 async::Operation<> RedisChannel::prepare_to_receive(const Queue& queue, Deadline deadline) {
     check();
-    if (SubscriptionBuffer* const buffer = fanout_buffer(queue.name()))
-        co_await run_on_channel(subscribe(connection_->context(), queue.name(), *buffer), deadline);
+    if (fanout_buffer(queue.name())) co_await subscribe_to_exchanges(queue.name(), deadline);
+}
+
+/// Its errors close the channel, as those of run_on_channel() do.
+async::Operation<> RedisChannel::subscribe_to_exchanges(std::string queue, Deadline deadline) {
+    try {
+        co_await connection_->open_subscriber(deadline);
+        SubscriberSession& session = connection_->subscriber()->session;
+        auto request = subscribe(connection_->context(), session, queue, fanout_buffers_[queue]);
+        co_await connection_->run_on_subscriber(std::move(request), deadline);
+    } catch (const ChannelError& error) {
+        if (closes_channel(error)) close_nowait();
+        throw;
+    }
+}
+
+WaitedQueue& RedisChannel::waited_queue(const std::string& name, bool track_unacked) {
+    const std::pair key{name, track_unacked};
+    const auto found = waited_queues_.find(key);
+    if (found != waited_queues_.end()) return found->second;
+    return waited_queues_.try_emplace(key, connection_->context(), name, track_unacked).first->second;
 }
 
 Delivery RedisChannel::deliver(ReceivedMessage message, bool no_ack, SubscriptionBuffer* buffer) {
@@ -150,12 +177,21 @@ Delivery RedisChannel::deliver(ReceivedMessage message, bool no_ack, Subscriptio
 async::Operation<std::optional<Delivery>> RedisChannel::receive(std::string queue, bool no_ack, Deadline wait_until,
                                                                 Deadline deadline) {
     check();
-    SessionContext& context = connection_->context();
     SubscriptionBuffer* const buffer = fanout_buffer(queue);
-    if (buffer) co_await run_on_channel(subscribe(context, queue, *buffer), deadline);
-    const bool track_unacked = !no_ack && context.options.ack_emulation;
-    std::optional<ReceivedMessage> message = co_await run_on_channel(
-        redis::wait_for_message(context, std::move(queue), track_unacked, buffer, wait_until), deadline);
+    if (buffer) co_await subscribe_to_exchanges(queue, deadline);
+    if (buffer && wait_until.expired()) {
+        // Whatever was published before precedes the reply.
+        auto request = ping(connection_->subscriber()->session);
+        co_await connection_->run_on_subscriber(std::move(request), deadline);
+    }
+    WaitedQueue& waited = waited_queue(queue, !no_ack && connection_->context().options.ack_emulation);
+    std::optional<ReceivedMessage> message;
+    try {
+        message = co_await redis::wait_for_message(*connection_, waited, buffer, wait_until, deadline);
+    } catch (const ChannelError& error) {
+        if (closes_channel(error)) close_nowait();
+        throw;
+    }
     std::optional<Delivery> delivery;
     if (message) delivery = deliver(std::move(*message), no_ack, buffer);
     co_return delivery;

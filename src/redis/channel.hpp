@@ -5,6 +5,7 @@
 
 #include "redis/operations.hpp"
 #include "redis/subscriptions.hpp"
+#include "redis/waiting.hpp"
 
 #include <cstdint>
 #include <map>
@@ -66,6 +67,8 @@ private:
     async::Operation<T> run_on_channel(async::Operation<T> operation, Deadline deadline);
     /// Creates the buffer on first use. Returns null if this session has not bound the queue to a fanout exchange.
     SubscriptionBuffer* fanout_buffer(std::string_view queue);
+    async::Operation<> subscribe_to_exchanges(std::string queue, Deadline deadline);
+    WaitedQueue& waited_queue(const std::string& name, bool track_unacked);
     async::Operation<std::optional<Delivery>> receive(std::string queue, bool no_ack, Deadline wait_until,
                                                       Deadline deadline);
     Delivery deliver(ReceivedMessage message, bool no_ack, SubscriptionBuffer* buffer);
@@ -75,6 +78,7 @@ private:
     RouteCache route_cache_{};
     std::map<std::uint64_t, UnackedMessage> unacked_{};
     std::map<std::string, SubscriptionBuffer, std::less<>> fanout_buffers_{};
+    std::map<std::pair<std::string, bool>, WaitedQueue> waited_queues_{};
     std::uint64_t last_delivery_tag_ = 0;
     bool open_ = true;
     // The last handle to a channel may be destroyed on another thread, long after its connection has passed to another

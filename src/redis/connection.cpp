@@ -2,6 +2,7 @@
 #include "redis/connection.hpp"
 
 #include <kombu/error.hpp>
+#include <kombu/log.hpp>
 
 #include "redis/channel.hpp"
 #include "redis/operations.hpp"
@@ -9,6 +10,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <mutex>
 
 namespace kombu::redis {
 namespace {
@@ -16,6 +18,11 @@ namespace {
 /// A connection that was used this recently is not polled: polling costs a system call, and the peer may as well close
 /// right after it.
 constexpr std::chrono::milliseconds recently_used{1};
+/// How often the second socket is read while its connection is used for other things. Redis disconnects a subscriber
+/// that does not read.
+constexpr std::chrono::milliseconds subscriber_poll_interval{50};
+/// The time after which opening the second socket is tried again.
+constexpr std::chrono::seconds subscriber_retry_interval{10};
 
 }  // namespace
 
@@ -35,10 +42,33 @@ Options options_of(const ConnectionParameters& parameters) {
     return options;
 }
 
+Deadline connect_deadline(const Options& options, Deadline deadline) {
+    const auto timeout = options.socket_connect_timeout;
+    return timeout.count() == 0 ? deadline : std::min(deadline, Deadline::after(timeout));
+}
+
+async::Operation<> await_input(Session& session, Deadline until) {
+    co_await async::AwaitInput{until};
+    session.check();
+}
+
+async::Operation<bool> may_track(Session& session) {
+    session.send({"CLIENT", "TRACKING", "OFF"});
+    const Reply reply = co_await session.await_reply();
+    co_return reply.is(Reply::Type::status);
+}
+
+async::Operation<bool> subscribe_to_notices(Session& session) {
+    session.send({"SUBSCRIBE", SubscriberSession::notice_channel});
+    const Reply reply = co_await session.await_reply();
+    co_return reply.is(Reply::Type::array);
+}
+
 }  // namespace
 
 RedisConnection::RedisConnection(const Endpoint& endpoint, const ConnectionParameters& parameters)
-    : stream_(stream_target(endpoint.hostname, endpoint.port, options_of(parameters), parameters.ssl)),
+    : target_(stream_target(endpoint.hostname, endpoint.port, options_of(parameters), parameters.ssl)),
+      stream_(target_),
       context_(stream_.peer(), options_of(parameters), database_of(endpoint)),
       driver_(stream_, context_.session),
       userid_(endpoint.userid),
@@ -49,23 +79,101 @@ async::Operation<std::shared_ptr<TransportConnection>> RedisConnection::open(con
                                                                              Deadline deadline, bool must_be_master) {
     auto connection = std::make_shared<RedisConnection>(endpoint, parameters);
     const Options& options = connection->context_.options;
-    const Deadline connect_deadline = options.socket_connect_timeout.count() == 0
-                                          ? deadline
-                                          : std::min(deadline, Deadline::after(options.socket_connect_timeout));
+    const Deadline until = connect_deadline(options, deadline);
     std::string password = endpoint.password.reveal();
     if (endpoint.password.is_function() && options.reauth_check_interval.count() != 0) {
         connection->current_password_ = password;
         connection->next_password_check_ = Deadline::after(options.reauth_check_interval);
     }
-    co_await connection->stream_.connect(connect_deadline);
+    co_await connection->stream_.connect(until);
     auto login = log_in(connection->context_, endpoint.userid, std::move(password), must_be_master);
-    co_await connection->driver_.run(std::move(login), connect_deadline);
+    co_await connection->driver_.run(std::move(login), until);
     co_return connection;
 }
 
 void RedisConnection::check_open() const {
     context_.session.check();
-    if (!stream_.is_open()) throw ConnectionError(stream_.peer() + ": the connection is closed");
+    if (subscriber_ && subscriber_->is_established) subscriber_->session.check();
+    if (!is_open()) throw ConnectionError(stream_.peer() + ": the connection is closed");
+}
+
+bool RedisConnection::is_open() const noexcept {
+    return stream_.is_open() && !context_.session.failed() &&
+           !(subscriber_ && subscriber_->is_established && !subscriber_->is_open());
+}
+
+std::exception_ptr RedisConnection::failure() const {
+    if (context_.session.failed() || !subscriber_) return context_.session.failure();
+    return subscriber_->is_established ? subscriber_->session.failure() : nullptr;
+}
+
+void RedisConnection::interrupt() noexcept {
+    interrupted_ = true;
+    stream_.shutdown();
+    std::lock_guard lock{subscriber_mutex_};
+    if (subscriber_) subscriber_->stream.shutdown();
+}
+
+void RedisConnection::set_subscriber(std::unique_ptr<Subscriber> subscriber) {
+    std::lock_guard lock{subscriber_mutex_};
+    subscriber_ = std::move(subscriber);
+}
+
+async::Operation<> RedisConnection::open_subscriber(Deadline deadline) {
+    if (subscriber_) co_return;
+    /// Closes the socket if it is not opened completely, also when this operation is cancelled.
+    struct Attempt {
+        RedisConnection& connection;
+        ~Attempt() {
+            if (!connection.subscriber_->is_established) connection.set_subscriber(nullptr);
+        }
+    };
+    set_subscriber(std::make_unique<Subscriber>(target_, context_.options));
+    const Attempt attempt{*this};
+    if (interrupted_) throw ConnectionError(stream_.peer() + ": the connection was interrupted");
+    const Deadline until = connect_deadline(context_.options, deadline);
+    co_await subscriber_->stream.connect_beside(stream_, until);
+    auto login = log_in_subscriber(subscriber_->session, userid_,
+                                   current_password_.empty() ? password_.reveal() : current_password_);
+    subscriber_->client_id = co_await subscriber_->driver.run(std::move(login), until);
+    subscriber_->is_established = true;
+}
+
+async::Operation<bool> RedisConnection::enable_notices(Deadline deadline) {
+    if (subscriber_ && subscriber_->receives_notices) co_return true;
+    if (notices_refused_ || !next_subscriber_attempt_.expired()) co_return false;
+    next_subscriber_attempt_ = Deadline::after(subscriber_retry_interval);
+    notices_refused_ = !co_await run(may_track(context_.session), deadline);
+    if (notices_refused_) co_return false;
+    std::string error_text;
+    try {
+        co_await open_subscriber(deadline);
+    } catch (const OperationalError& error) {
+        error_text = error.what();
+    }
+    check_open();
+    if (!error_text.empty()) {
+        log(LogLevel::warning,
+            "a second socket for notices of new messages cannot be opened: " + error_text + "; the queue is polled");
+        co_return false;
+    }
+    bool enabled = false;
+    if (subscriber_->client_id != 0)
+        enabled = co_await run_on_subscriber(subscribe_to_notices(subscriber_->session), deadline);
+    if (enabled) enabled = co_await run(enable_tracking(context_.session, subscriber_->client_id), deadline);
+    subscriber_->receives_notices = enabled;
+    notices_refused_ = !enabled;
+    if (!enabled && subscriber_->session.subscriptions().empty()) set_subscriber(nullptr);
+    co_return enabled;
+}
+
+async::Operation<> RedisConnection::wait_for_input(Deadline until) {
+    check_open();
+    if (!subscriber_) {
+        co_await driver_.run(await_input(context_.session, until), Deadline::never());
+    } else {
+        co_await run_on_subscriber(await_input(subscriber_->session, until), Deadline::never());
+    }
 }
 
 async::Operation<> RedisConnection::housekeeping(Deadline deadline) {
@@ -93,6 +201,7 @@ async::Operation<std::shared_ptr<TransportChannel>> RedisConnection::open_channe
 bool RedisConnection::is_alive() noexcept try {
     check_open();
     poll_if_idle(driver_.idle_time());
+    poll_subscriber();
     return is_open();
 } catch (const std::exception&) {
     return false;
@@ -100,11 +209,18 @@ bool RedisConnection::is_alive() noexcept try {
 
 void RedisConnection::poll_if_idle(Clock::duration idle) {
     if (idle >= recently_used) driver_.poll();
+    if (subscriber_ && Clock::now() - last_subscriber_poll_ > subscriber_poll_interval) poll_subscriber();
+}
+
+void RedisConnection::poll_subscriber() {
+    if (!subscriber_) return;
+    last_subscriber_poll_ = Clock::now();
+    subscriber_->driver.poll();
 }
 
 bool RedisConnection::try_send() noexcept try {
     check_open();
-    return driver_.try_send();
+    return driver_.try_send() && (!subscriber_ || subscriber_->driver.try_send());
 } catch (const std::exception&) {
     return false;
 }
@@ -121,7 +237,7 @@ async::Operation<> RedisConnection::close(Deadline deadline) {
     } catch (const std::exception&) {
         // The connection is closed in any case.
     }
-    stream_.close();
+    close_sockets();
 }
 
 void RedisConnection::abandon() noexcept {
@@ -132,7 +248,12 @@ void RedisConnection::abandon() noexcept {
         } catch (const std::exception&) {
         }
     }
+    close_sockets();
+}
+
+void RedisConnection::close_sockets() noexcept {
     stream_.close();
+    if (subscriber_) subscriber_->stream.close();
 }
 
 }  // namespace kombu::redis

@@ -1,12 +1,16 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
+#include <kombu/detail/fork_local.hpp>
 #include <kombu/transport.hpp>
 
 #include "net/session_driver.hpp"
 #include "net/stream.hpp"
 #include "redis/context.hpp"
+#include "redis/subscriber.hpp"
 
+#include <atomic>
+#include <cstdint>
 #include <exception>
 #include <memory>
 #include <optional>
@@ -15,8 +19,8 @@
 
 namespace kombu::redis {
 
-/// A connection to a Redis server, driven by its user. One socket serves everything: commands, waiting for messages,
-/// subscriptions.
+/// A connection to a Redis server, driven by its user: one socket for commands, and a second one (Subscriber) once it
+/// waits for messages or listens to a fanout exchange. When either fails, the connection has failed.
 class RedisConnection final : public TransportConnection, public std::enable_shared_from_this<RedisConnection> {
 public:
     using Driver = net::SessionDriver<Session>;
@@ -30,12 +34,12 @@ public:
     ~RedisConnection() override { RedisConnection::abandon(); }
 
     async::Operation<std::shared_ptr<TransportChannel>> open_channel(Deadline deadline) override;
-    bool is_open() const noexcept override { return stream_.is_open() && !context_.session.failed(); }
-    std::exception_ptr failure() const override { return context_.session.failure(); }
+    bool is_open() const noexcept override;
+    std::exception_ptr failure() const override;
     bool is_alive() noexcept override;
     async::Operation<> close(Deadline deadline) override;
     void abandon() noexcept override;
-    void interrupt() noexcept override { stream_.shutdown(); }
+    void interrupt() noexcept override;
 
     SessionContext& context() noexcept { return context_; }
 
@@ -44,15 +48,35 @@ public:
     async::Operation<T> run(async::Operation<T> operation, Deadline deadline) {
         check_open();
         const Clock::duration idle = driver_.idle_time();
-        poll_if_idle(idle);  // reads invalidations, and notices that the peer has closed
+        poll_if_idle(idle);  // notices that the peer has closed
         context_.session.begin_operation();
         Driver::RequestScope exchange{driver_};
         if (!housekeeping_due(idle)) return driver_.run(std::move(operation), deadline, std::move(exchange));
         return run_with_housekeeping(std::move(operation), deadline, std::move(exchange));
     }
+    /// Runs an operation on the second socket, which must be open.
+    template <class T>
+    async::Operation<T> run_on_subscriber(async::Operation<T> operation, Deadline deadline) {
+        check_open();
+        subscriber_->session.begin_operation();
+        return subscriber_->driver.run(std::move(operation), deadline);
+    }
+
+    /// The second socket; null if it is not open.
+    Subscriber* subscriber() noexcept { return subscriber_.get(); }
+    /// Opens the second socket, unless it is open.
+    async::Operation<> open_subscriber(Deadline deadline);
+    /// Opens the second socket, and lets the server report changed keys to it. Returns whether the server does. If the
+    /// socket cannot be opened now, this is tried again after some time.
+    async::Operation<bool> enable_notices(Deadline deadline);
+    /// Reads the available input of the second socket, if it is open.
+    void poll_subscriber();
+    /// Waits without a request. Returns at `until`, or earlier when bytes have arrived.
+    async::Operation<> wait_for_input(Deadline until);
+
     /// Sends pending output without waiting. Returns false if some of it remains, or if the connection failed.
     bool try_send() noexcept;
-    /// Throws the error that the session failed with, or ConnectionError if the connection is closed.
+    /// Throws the error that the connection failed with, or ConnectionError if it is closed.
     void check_open() const;
 
 private:
@@ -70,7 +94,10 @@ private:
         co_await housekeeping(deadline);
         co_return co_await driver_.run(std::move(operation), deadline, std::move(exchange));
     }
+    void set_subscriber(std::unique_ptr<Subscriber> subscriber);
+    void close_sockets() noexcept;
 
+    const net::StreamTarget target_;
     net::Stream stream_;
     SessionContext context_;
     Driver driver_;
@@ -78,6 +105,13 @@ private:
     Password password_;
     std::string current_password_{};  // only of a password that may change
     Deadline next_password_check_ = Deadline::never();
+
+    kombu::detail::ForkSafeMutex subscriber_mutex_;  // interrupt() uses subscriber_ on other threads
+    std::unique_ptr<Subscriber> subscriber_{};
+    std::atomic<bool> interrupted_{false};
+    bool notices_refused_ = false;
+    Deadline next_subscriber_attempt_ = Deadline::at({});
+    Clock::time_point last_subscriber_poll_{};
 };
 
 /// How to connect to a server.

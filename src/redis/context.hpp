@@ -3,6 +3,7 @@
 
 #include <kombu/entity.hpp>
 
+#include "redis/bindings.hpp"
 #include "redis/keys.hpp"
 #include "redis/options.hpp"
 #include "redis/session.hpp"
@@ -102,14 +103,25 @@ struct SessionContext {
           database(db),
           keys(options, db),
           session(std::move(peer), options),
-          restore_timer(options) {}
+          restore_timer(options) {
+        append_command(caching_command, {"CLIENT", "CACHING", "YES"});
+    }
 
     const Options options;
     const int database;
     const Keys keys;
     Session session;
     DeclaredEntities declared{};
+    KnownBindings bindings{};
     RestoreTimer restore_timer;
+    /// Makes the server report changes of the keys that the next command reads.
+    std::string caching_command{};
+    /// Changes with each operation that may add messages to a queue.
+    std::uint64_t writes = 0;
+    /// The queue of the last wait.
+    const void* waited_queue = nullptr;
+    /// Whether the server has refused TIME to this user.
+    bool time_refused = false;
 };
 
 }  // namespace kombu::redis

@@ -119,7 +119,7 @@ async::Operation<> delete_exchange(SessionContext& context, std::string name, bo
     }
     context.session.send({"DEL", key});
     co_await context.session.await_reply(Reply::Type::integer, "DEL");
-    context.session.bindings().invalidate(key);
+    context.bindings.forget(key);
     context.declared.remove_exchange(name);
 }
 
@@ -150,9 +150,18 @@ async::Operation<> bind_queue(SessionContext& context, std::string queue, std::s
     const std::string type = declared_exchange_type(context, exchange);
     const std::string key = context.keys.bindings(exchange);
     const BoundQueue bound = BoundQueue::make(type, type == "fanout" ? "" : routing_key, queue);
-    context.session.send({"SADD", key, bound.to_set_member(context.options.separator)});
-    co_await context.session.await_reply(Reply::Type::integer, "SADD");
-    context.session.bindings().invalidate(key);
+    const std::string member = bound.to_set_member(context.options.separator);
+    context.session.send({"SADD", key, member});
+    const Reply added = co_await context.session.await_reply();
+    if (error_prefix(added) == "OOM") {
+        // A consumer must be able to drain the queues of a server out of memory.
+        context.session.send({"SISMEMBER", key, member});
+        const Reply is_bound = co_await context.session.await_reply(Reply::Type::integer, "SISMEMBER");
+        if (is_bound.integer == 0) throw_if_error(added, context.session.peer());
+    } else {
+        throw_if_error(added, context.session.peer());
+    }
+    context.bindings.forget(key);
     DeclaredEntities::QueueRecord* const record = context.declared.mutable_queue(queue);
     if (!record) co_return;
     record->ever_bound = true;
@@ -180,7 +189,7 @@ async::Operation<> unbind_queue(SessionContext& context, std::string queue, std:
     else
         context.session.send({"SREM", key, plain, topic});
     co_await context.session.await_reply(Reply::Type::integer, "SREM");
-    context.session.bindings().invalidate(key);
+    context.bindings.forget(key);
     if (DeclaredEntities::QueueRecord* const record = context.declared.mutable_queue(queue)) {
         std::erase_if(record->bindings, [&](const DeclaredEntities::QueueBinding& bound) {
             return bound.exchange == exchange && bound.to.routing_key == routing_key;
@@ -190,8 +199,8 @@ async::Operation<> unbind_queue(SessionContext& context, std::string queue, std:
 }
 
 async::Operation<std::uint32_t> purge_queue(SessionContext& context, std::string name) {
-    const Reply count = co_await run_script(context.session, purge_script(), context.keys.queue_lists(name),
-                                            std::vector<std::string>());
+    ScriptArguments lists{.keys = context.keys.queue_lists(name)};
+    const Reply count = co_await run_script(context.session, purge_script(), std::move(lists));
     if (!count.is(Reply::Type::integer)) unexpected_reply(context.session.peer(), "a script");
     co_return static_cast<std::uint32_t>(count.integer);
 }
@@ -205,7 +214,7 @@ async::Operation<std::uint32_t> delete_queue(SessionContext& context, std::strin
     for (const auto& [set, member] : bindings) {
         context.session.send({"SREM", set, member});
         co_await context.session.await_reply(Reply::Type::integer, "SREM");
-        context.session.bindings().invalidate(set);
+        context.bindings.forget(set);
     }
     const std::uint32_t messages = co_await purge_queue(context, name);
     context.declared.remove_queue(name);
@@ -215,29 +224,22 @@ async::Operation<std::uint32_t> delete_queue(SessionContext& context, std::strin
 void delete_exclusive_queues(SessionContext& context) {
     for (const auto& [name, record] : context.declared.queues) {
         if (!record.queue.exclusive()) continue;
-        for (const DeclaredEntities::QueueBinding& bound : record.bindings)
-            context.session.send_ignoring_reply(
+        for (const DeclaredEntities::QueueBinding& bound : record.bindings) {
+            context.session.send(
                 {"SREM", context.keys.bindings(bound.exchange), bound.to.to_set_member(context.options.separator)});
-        context.session.send_ignoring_reply(make_command("DEL", context.keys.queue_lists(name)));
+            context.session.ignore_reply();
+        }
+        context.session.send(make_command("DEL", context.keys.queue_lists(name)));
+        context.session.ignore_reply();
     }
 }
 
-async::Operation<const BindingCache::Entry*> load_bindings(SessionContext& context, std::string key,
-                                                           bool force_reload) {
-    Session& session = context.session;
-    const bool tracked = session.is_tracking();
-    if (tracked && !force_reload)
-        if (const BindingCache::Entry* const cached = session.bindings().find(key)) co_return cached;
-    const std::uint64_t version = session.bindings().begin_load(key);
-    if (tracked) session.send({"CLIENT", "CACHING", "YES"});
-    session.send({"SMEMBERS", key});
-    if (tracked) co_await session.await_reply(Reply::Type::status, "CLIENT CACHING");
-    const Reply members = co_await session.await_reply(Reply::Type::array, "SMEMBERS");
-    std::vector<BoundQueue> bindings;
-    for (const Reply& member : members.elements)
-        bindings.push_back(BoundQueue::parse(member.text, context.options.separator));
-    const BindingCache::Entry* const entry = &session.bindings().store(key, version, std::move(bindings));
-    co_return entry;
+async::Operation<const KnownBindings::Entry*> load_bindings(SessionContext& context, std::string key, bool reload) {
+    if (!reload)
+        if (const KnownBindings::Entry* const known = context.bindings.find(key)) co_return known;
+    context.session.send({"SMEMBERS", key});
+    const Reply members = co_await context.session.await_reply(Reply::Type::array, "SMEMBERS");
+    co_return &context.bindings.store(key, members, context.options.separator);
 }
 
 }  // namespace kombu::redis

@@ -23,6 +23,13 @@ std::string_view error_prefix(const Reply& reply) noexcept {
     return text.substr(0, std::min(text.find(' '), text.size()));
 }
 
+bool is_refused(const Reply& reply) noexcept {
+    const auto contains = [&](const char* text) { return reply.text.find(text) != std::string::npos; };
+    return reply.is(Reply::Type::error) &&
+           (contains("NOPERM") || contains("nknown command") || contains("nknown subcommand") ||
+            contains("can't run this command") || contains("nknown Redis command"));
+}
+
 void throw_if_error(const Reply& reply, const std::string& peer) {
     if (!reply.is(Reply::Type::error)) return;
     const std::string_view prefix = error_prefix(reply);
@@ -36,7 +43,9 @@ void throw_if_error(const Reply& reply, const std::string& peer) {
         throw MovedError(what + " (Redis Cluster is not supported)");
     if (prefix == "OOM") throw OutOfMemoryError(what);
     if (is_one_of(prefix, {"BUSY", "NOREPLICAS", "MISCONF", "TRYAGAIN"})) throw BusyError(what);
-    if (prefix == "NOPERM") throw ChannelError(what, 403);
+    if (prefix == "DENIED") throw ConnectionError(what, 0, false);
+    if (reply.text.starts_with("ERR max number of clients")) throw ConnectionError(what);
+    if (is_refused(reply)) throw ChannelError(what, 403);
     throw ChannelError(what);
 }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
-#include "redis/resp.hpp"
+#include "redis/reply.hpp"
 
 #include <string>
 #include <string_view>
@@ -14,6 +14,9 @@ void throw_if_error(const Reply& reply, const std::string& peer);
 
 /// The first word of an error reply, such as `OOM`; empty for any other reply.
 std::string_view error_prefix(const Reply& reply) noexcept;
+
+/// Whether the server does not have the command, or the user may not call it.
+bool is_refused(const Reply& reply) noexcept;
 
 /// Throws ConnectionError: the reply does not have the form that `command` requires.
 [[noreturn]] void unexpected_reply(const std::string& peer, const char* command);

@@ -21,6 +21,11 @@ public:
     /// The list for undeliverable messages of a queue (the poison list).
     std::string poison(std::string_view queue) const { return prefix_ + "_kombu.poison." + std::string{queue}; }
 
+    /// The Pub/Sub channel that the consumers which wait for a queue subscribe to.
+    std::string waiting_channel(std::string_view queue) const {
+        return prefix_ + "_kombu.waiting." + std::string{queue};
+    }
+
     std::string bindings(std::string_view exchange) const { return prefix_ + binding_prefix + std::string{exchange}; }
     /// The pattern for SCAN that matches the sets of bindings of all exchanges.
     std::string bindings_pattern() const;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include <kombu/error.hpp>
+#include <kombu/log.hpp>
 
 #include "redis/error.hpp"
 #include "redis/operations.hpp"
@@ -10,115 +11,114 @@
 namespace kombu::redis {
 namespace {
 
-/// Whether this reply to HELLO means that the server is too old for it, or that the user may not use it.
-bool lacks_hello(const Reply& reply) {
-    const std::string_view text = reply.text;
-    return reply.is(Reply::Type::error) && (text.find("unknown command") != std::string_view::npos ||
-                                            text.starts_with("NOPROTO") || text.starts_with("NOPERM"));
-}
-
-void send_auth(Session& session, const std::string& userid, const std::string& password) {
-    if (userid.empty())
-        session.send({"AUTH", password});
-    else
-        session.send({"AUTH", userid, password});
-}
-
-std::string_view map_value(const Reply& map, std::string_view name) {
-    for (std::size_t i = 0; i + 1 < map.elements.size(); i += 2)
-        if (map.elements[i].text == name) return map.elements[i + 1].text;
-    return {};
-}
-
-void send_hello(Session& session, const std::string& userid, const std::string& password) {
-    std::vector<std::string> hello{"HELLO", "3"};
+/// Returns the number of commands sent.
+int send_identity(Session& session, const std::string& userid, const std::string& password) {
+    int commands = 0;
     if (!userid.empty() || !password.empty()) {
-        hello.emplace_back("AUTH");
-        hello.push_back(userid.empty() ? "default" : userid);
-        hello.push_back(password);
+        if (userid.empty())
+            session.send({"AUTH", password});
+        else
+            session.send({"AUTH", userid, password});
+        ++commands;
     }
     if (const std::string& name = session.options().client_name; !name.empty()) {
-        hello.emplace_back("SETNAME");
-        hello.push_back(name);
+        session.send({"CLIENT", "SETNAME", name});
+        ++commands;
     }
-    session.send(hello);
+    return commands;
 }
 
-/// Logs in with RESP 2. Returns the server's role if `must_be_master`, else an empty string.
-async::Operation<std::string> login_resp2(SessionContext& context, const std::string& userid,
-                                          const std::string& password, bool must_be_master) {
-    Session& session = context.session;
-    const std::string& name = context.options.client_name;
-    const std::string database = std::to_string(context.database);
-    const bool has_credentials = !userid.empty() || !password.empty();
-    if (has_credentials) send_auth(session, userid, password);
-    if (!name.empty()) session.send({"CLIENT", "SETNAME", name});
-    if (context.database != 0) session.send({"SELECT", database});
-    session.send({"PING"});
-    if (must_be_master) session.send({"ROLE"});
-    const int reply_count = has_credentials + !name.empty() + (context.database != 0) + 1;
-    for (int i = 0; i < reply_count; ++i) {
+/// Each reply is checked when it arrives: a server that refuses the connection sends one error and closes.
+async::Operation<> await_identity(Session& session, int commands) {
+    for (; commands != 0; --commands) {
         const Reply reply = co_await session.await_reply();
-        throw_if_error(reply, session.peer());
+        // A name is a convenience; without permission for CLIENT it is not worth the connection.
+        if (!is_refused(reply)) throw_if_error(reply, session.peer());
     }
-    if (!must_be_master) co_return std::string{};
-    const Reply role = co_await session.await_reply(Reply::Type::array, "ROLE");
-    co_return role.elements.empty() ? std::string{} : role.elements[0].text;
 }
 
-/// Logs in with RESP 3. Returns the server's role, or nothing if the server does not support RESP 3.
-async::Operation<std::optional<std::string>> login_resp3(SessionContext& context, const std::string& userid,
-                                                         const std::string& password) {
+/// Logs what the user may not do that receiving needs. `access` is the reply to access_script(), by its SHA-1.
+async::Operation<> check_access(SessionContext& context, ScriptArguments arguments, Reply access) {
     Session& session = context.session;
+    std::string lacks;
+    try {
+        if (!access.is(Reply::Type::array))
+            access = co_await run_script(session, access_script(), std::move(arguments));
+        for (const Reply& command : access.elements) lacks += (lacks.empty() ? "" : ", ") + command.text;
+        if (!lacks.empty()) lacks = "it may not call " + lacks + " for the key " + context.keys.unacked();
+    } catch (const ChannelError& error) {
+        if (error.code() == 403) lacks = error.what();
+    }
+    if (!lacks.empty())
+        log(LogLevel::warning, session.peer() + ": the user can publish, but not receive messages: " + lacks);
+}
+
+async::Operation<> do_log_in(SessionContext& context, std::string userid, std::string password, bool must_be_master) {
+    Session& session = context.session;
+    const std::string& peer = session.peer();
     const std::string database = std::to_string(context.database);
-    send_hello(session, userid, password);
-    session.send({"SELECT", database});
-    session.send({"CLIENT", "TRACKING", "ON", "OPTIN"});
+    const int identity_commands = send_identity(session, userid, password);
+    session.send({"INFO", "cluster"});
     session.send({"PING"});
-    const Reply hello = co_await session.await_reply();
-    const Reply selected = co_await session.await_reply();
-    const Reply tracking = co_await session.await_reply();
+    if (context.database != 0) session.send({"SELECT", database});
+    if (must_be_master) session.send({"ROLE"});
+    ScriptArguments access{.values = {context.keys.unacked()}};
+    session.send_formatted(evalsha_command(access_script(), access));
+    co_await await_identity(session, identity_commands);
+    const Reply cluster = co_await session.await_reply();
+    if (!is_refused(cluster)) throw_if_error(cluster, peer);
+    if (cluster.text.find("cluster_enabled:1") != std::string::npos)
+        throw MovedError(peer + ": the server is part of a cluster (Redis Cluster is not supported)");
     const Reply pong = co_await session.await_reply();
-    if (lacks_hello(hello)) co_return std::nullopt;
-    throw_if_error(hello, session.peer());
-    throw_if_error(selected, session.peer());
-    throw_if_error(pong, session.peer());
-    if (!hello.is(Reply::Type::array) || map_value(hello, "role").empty()) unexpected_reply(session.peer(), "HELLO");
-    session.set_tracking(tracking.is(Reply::Type::status));
-    co_return std::string{map_value(hello, "role")};
+    if (!is_refused(pong)) throw_if_error(pong, peer);
+    if (context.database != 0) co_await session.await_reply(Reply::Type::status, "SELECT");
+    if (must_be_master) {
+        const Reply role = co_await session.await_reply(Reply::Type::array, "ROLE");
+        const std::string name = role.elements.empty() ? "unknown" : role.elements[0].text;
+        if (name != "master") throw ReadOnlyError(peer + ": not a master, its role is " + name);
+    }
+    Reply access_reply = co_await session.await_reply();
+    session.wipe_output();
+    co_await check_access(context, std::move(access), std::move(access_reply));
 }
 
 }  // namespace
 
 async::Operation<> log_in(SessionContext& context, std::string userid, std::string password, bool must_be_master) {
-    Session& session = context.session;
-    std::string role;
     try {
-        std::optional<std::string> resp3_role = co_await login_resp3(context, userid, password);
-        if (resp3_role)
-            role = std::move(*resp3_role);
-        else
-            role = co_await login_resp2(context, userid, password, must_be_master);
+        co_await do_log_in(context, std::move(userid), std::move(password), must_be_master);
     } catch (const ChannelError& error) {
         // There is no channel yet that a ChannelError could close.
         throw ConnectionError(error.what(), error.code(), error.is_retryable());
     }
+}
+
+async::Operation<std::int64_t> log_in_subscriber(Session& session, std::string userid, std::string password) {
+    const int identity_commands = send_identity(session, userid, password);
+    session.send({"CLIENT", "ID"});
+    co_await await_identity(session, identity_commands);
+    const Reply id = co_await session.await_reply();
     session.wipe_output();
-    if (must_be_master && role != "master")
-        throw ReadOnlyError(session.peer() + ": not a master, its role is " + (role.empty() ? "unknown" : role));
+    if (!is_refused(id)) throw_if_error(id, session.peer());
+    co_return id.is(Reply::Type::integer) ? id.integer : 0;
+}
+
+async::Operation<bool> enable_tracking(Session& session, std::int64_t client_id) {
+    session.send({"CLIENT", "TRACKING", "ON", "REDIRECT", std::to_string(client_id), "OPTIN", "NOLOOP"});
+    const Reply reply = co_await session.await_reply();
+    co_return reply.is(Reply::Type::status);
 }
 
 async::Operation<> reauthenticate(Session& session, std::string userid, std::string password) {
-    send_auth(session, userid, password);
-    const Reply reply = co_await session.await_reply();
+    const int identity_commands = send_identity(session, userid, password);
+    co_await await_identity(session, identity_commands);
     session.wipe_output();
-    throw_if_error(reply, session.peer());
 }
 
 async::Operation<> ping(Session& session) {
     session.send({"PING"});
     const Reply pong = co_await session.await_reply();
-    throw_if_error(pong, session.peer());
+    if (!is_refused(pong)) throw_if_error(pong, session.peer());
 }
 
 async::Operation<> drain_replies(Session& session) {

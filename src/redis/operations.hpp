@@ -9,7 +9,8 @@
 #include <kombu/transport.hpp>
 
 #include "redis/context.hpp"
-#include "redis/subscriptions.hpp"
+#include "redis/scripts.hpp"
+#include "redis/subscriber_session.hpp"
 #include "virtual/envelope.hpp"
 
 #include <chrono>
@@ -29,9 +30,13 @@ namespace kombu::redis {
 
 // -- login.cpp
 
-/// Logs in, selects the database and enables client-side caching, in one round trip if the server speaks RESP 3. Throws
-/// ReadOnlyError if `must_be_master` and the server is not a master.
+/// Logs in and selects the database, in one round trip. Throws ReadOnlyError if `must_be_master` and the server is not
+/// a master, MovedError if it is part of a cluster. Logs a warning if the user may not do what receiving needs.
 async::Operation<> log_in(SessionContext& link, std::string userid, std::string password, bool must_be_master);
+/// Logs in the second socket of a connection. Returns its client id, 0 if the server does not tell.
+async::Operation<std::int64_t> log_in_subscriber(Session& session, std::string userid, std::string password);
+/// Makes the server report changed keys to a client. Returns whether it does.
+async::Operation<bool> enable_tracking(Session& session, std::int64_t client_id);
 /// Authenticates a session again, with another password.
 async::Operation<> reauthenticate(Session& session, std::string userid, std::string password);
 async::Operation<> ping(Session& session);
@@ -40,9 +45,18 @@ async::Operation<> drain_replies(Session& session);
 
 // -- run_script.cpp
 
-/// Calls a script, by its text if the server has not loaded it.
-async::Operation<Reply> run_script(Session& session, const Script& script, std::vector<std::string> keys,
-                                   std::vector<std::string> arguments);
+struct ScriptArguments {
+    std::vector<std::string> keys{}, values{};
+};
+
+/// Calls a script: by its SHA-1, or by its text if the server has not loaded it.
+async::Operation<Reply> run_script(Session& session, const Script& script, ScriptArguments with);
+/// Sends a call whose reply is discarded.
+void send_script_nowait(Session& session, const Script& script, const ScriptArguments& with);
+/// The time, for scripts of users who may not call TIME.
+std::string wall_clock_seconds();
+/// The command that run_script() tries first, for Session::send_formatted().
+std::string evalsha_command(const Script& script, const ScriptArguments& with);
 
 // -- declaring.cpp
 
@@ -56,9 +70,9 @@ async::Operation<std::uint32_t> purge_queue(SessionContext& link, std::string na
 async::Operation<std::uint32_t> delete_queue(SessionContext& link, std::string name, bool if_empty);
 /// Deletes the session's exclusive queues without waiting for the replies.
 void delete_exclusive_queues(SessionContext& link);
-/// Returns the bindings in the set `key`, from the cache unless `force_reload`. The entry is valid until the next
-/// co_await.
-async::Operation<const BindingCache::Entry*> load_bindings(SessionContext& link, std::string key, bool fresh);
+/// Returns the bindings in the set `key`; without `reload` those that are known, which may have changed since. The
+/// entry is valid until the next co_await.
+async::Operation<const KnownBindings::Entry*> load_bindings(SessionContext& link, std::string key, bool reload);
 
 // -- routes.cpp and publishing.cpp
 
@@ -75,6 +89,8 @@ struct Route {
     std::uint64_t declarations_version = 0;
     /// The set of the exchange's bindings, and the version of its entry; empty if the bindings do not matter.
     std::string bindings_key{};
+    /// The command that reads it, formatted.
+    std::string bindings_command{};
     std::uint64_t bindings_version = 0;
 
     std::vector<List> lists{};
@@ -90,13 +106,11 @@ struct RouteCache {
     std::shared_ptr<const Route> last{};
 };
 
-/// Whether a route is still correct. After a reply: whether it was correct when Redis executed the command (see
-/// BindingCache).
+/// Whether a route agrees with the known bindings.
 bool is_current(const SessionContext& link, const Route& route);
-/// Resolves the route of messages with `head`. `reload_bindings` bypasses the cached bindings.
+/// Resolves the route of messages with `head`, with the known bindings.
 async::Operation<std::shared_ptr<const Route>> resolve_route(SessionContext& link, RouteCache& cache,
-                                                             std::shared_ptr<const MessageMetadata> head,
-                                                             bool reload_bindings);
+                                                             std::shared_ptr<const MessageMetadata> head);
 
 /// Publishes messages in one pipeline. `results` has an element for each, preset to the error for an unknown outcome.
 /// An element becomes null if the message was stored, or dropped because it is not mandatory; it becomes the error if
@@ -126,19 +140,50 @@ struct ReceivedMessage {
 /// Maximum size of an envelope, in bytes: consumers must be able to read it as part of its unacked record.
 constexpr std::size_t max_envelope_size = ReplyReader::max_text - (std::size_t{1} << 20);
 
-/// Returns the next message of a queue, if there is one. First restores messages whose visibility timeout has expired,
-/// if that is due; stops restoring at `wait_until`.
-async::Operation<std::optional<ReceivedMessage>> try_receive(SessionContext& link, std::string queue,
-                                                             bool track_unacked, Deadline wait_until);
-/// Waits until `wait_until` for a message from the queue, or from `buffer` unless that is null.
-async::Operation<std::optional<ReceivedMessage>> wait_for_message(SessionContext& link, std::string queue,
-                                                                  bool track_unacked, SubscriptionBuffer* buffer,
-                                                                  Deadline wait_until);
+/// A queue as its consumer sees it, with the commands that are sent again and again.
+struct ReceivedQueue {
+    ReceivedQueue(const SessionContext& link, std::string queue, bool track);
+
+    std::string name;
+    /// Whether messages are recorded as unacknowledged.
+    bool track_unacked;
+    std::vector<std::string> lists;
+    /// The call of receive_script() and the EXISTS of the lists, formatted.
+    std::string receive_command{}, exists_command{};
+};
+
+/// The result of an attempt to receive a message.
+struct Received {
+    std::optional<ReceivedMessage> message{};
+    /// Whether the queue had more messages then.
+    bool has_more = false;
+    /// Whether the server reports changes of the queue since.
+    bool watched = false;
+    /// Whether messages were moved to the poison list.
+    bool quarantined = false;
+};
+
+/// Restores messages whose visibility timeout has expired, if that is due; stops halfway to `until`.
+async::Operation<> restore_if_due(SessionContext& link, Deadline until);
+/// Receives the next message of a queue, if there is one, after restore_if_due(). With `watch` the server is asked to
+/// report changes of the queue from then on.
+async::Operation<Received> try_receive(SessionContext& link, const ReceivedQueue& queue, bool watch, Deadline until);
+
+struct QueueState {
+    bool has_messages = false;
+    /// The clients that have subscribed to a channel; -1 if the server does not tell.
+    std::int64_t subscribers = -1;
+};
+/// Whether a queue has messages, and how many clients have subscribed to `count_channel` unless that is empty. `watch`
+/// as for try_receive().
+async::Operation<QueueState> look_at_queue(SessionContext& link, const ReceivedQueue& queue, bool watch,
+                                           std::string count_channel);
 std::optional<ReceivedMessage> pop_message(SubscriptionBuffer& buffer, const std::string& peer);
-/// Subscribes `buffer` to a queue's fanout exchanges. The subscriptions are active when the operation ends.
-async::Operation<> subscribe(SessionContext& link, std::string queue, SubscriptionBuffer& buffer);
+/// Subscribes `buffer` to the channels of a queue's fanout exchanges.
+async::Operation<> subscribe(SessionContext& link, SubscriberSession& subscriber, std::string queue,
+                             SubscriptionBuffer& buffer);
 /// Ends the subscriptions of `buffer`, and clears it.
-void unsubscribe(SessionContext& link, SubscriptionBuffer& buffer);
+void unsubscribe(SubscriberSession& subscriber, SubscriptionBuffer& buffer);
 
 // -- settling.cpp
 

@@ -52,6 +52,18 @@ void check_envelope_size(const envelope::EnvelopeTemplate& envelope_template, st
         throw EncodeError("the message is larger than " + std::to_string(max_envelope_size >> 20) + " MiB");
 }
 
+/// Appends the commands of a message with one copy. Undoes it when it throws: a partial command would corrupt the next.
+template <class Write>
+void write_or_undo(std::string& out, Write write) {
+    const std::size_t size = out.size();
+    try {
+        write();
+    } catch (...) {
+        out.resize(size);
+        throw;
+    }
+}
+
 /// Copies that one command sends: of messages with a single copy each, or one copy within a transaction.
 struct CommandBatch {
     std::size_t first = 0, count = 0;
@@ -59,6 +71,12 @@ struct CommandBatch {
 };
 
 enum class ReplyKind : std::uint8_t { command, queued, exec };
+
+/// Waits for the reply to SMEMBERS that was sent after messages, and stores the bindings.
+async::Operation<> await_bindings(SessionContext& context, std::string key) {
+    const Reply members = co_await context.session.await_reply(Reply::Type::array, "SMEMBERS");
+    context.bindings.store(key, members, context.options.separator);
+}
 
 class PublishOperation {
 public:
@@ -75,7 +93,7 @@ public:
         routes_.reserve(messages_.size());
         for (std::size_t i = 0; i < messages_.size(); ++i) {
             std::shared_ptr<const Route> route = cached_route(i);
-            if (!route) route = co_await resolve_route(context_, route_cache_, messages_[i].metadata, false);
+            if (!route) route = co_await resolve_route(context_, route_cache_, messages_[i].metadata);
             routes_.push_back(std::move(route));
         }
         std::vector<MessageCopy> copies;
@@ -87,7 +105,8 @@ public:
             if (!failed_[i]) results_[i] = nullptr;
     }
 
-    /// Call after the replies. Reroutes until all routes were current, at most max_reroutes times.
+    /// Call after the replies, which include the bindings. Reroutes until all routes were current, at most max_reroutes
+    /// times.
     async::Operation<> reroute(std::vector<MessageCopy>& copies) {
         for (int n = 0; n < max_reroutes && !all_routes_current(); ++n) co_await reroute_once(copies);
     }
@@ -153,16 +172,18 @@ private:
     /// Copies of one message for several lists are stored in all of them or in none.
     async::Operation<> send(const std::vector<MessageCopy>& copies) {
         Session& session = context_.session;
-        const std::size_t output_size = session.output().size();
         const std::vector<CommandBatch> batches = make_batches(copies, messages_);
         std::vector<ReplyKind> reply_kinds;
-        try {
-            write_commands(copies, batches, reply_kinds);
-        } catch (...) {
-            session.output().resize(output_size);  // a partial command would corrupt the next one
-            throw;
+        write_or_undo(session.output(), [&] { write_commands(copies, batches, reply_kinds); });
+        for (std::size_t i = 0; i < reply_kinds.size(); ++i) session.expect_reply();
+        // Read after the messages are stored: see KnownBindings.
+        std::vector<std::string_view> binding_sets;
+        for (const MessageCopy& copy : copies) {
+            const std::string& key = copy.route->bindings_key;
+            if (key.empty() || std::find(binding_sets.begin(), binding_sets.end(), key) != binding_sets.end()) continue;
+            binding_sets.push_back(key);
+            session.send_formatted(copy.route->bindings_command);
         }
-        for (std::size_t i = 0; i < reply_kinds.size(); ++i) session.expect_reply(true);
         std::size_t batch = 0;
         std::optional<Reply> first_error;
         for (const ReplyKind kind : reply_kinds) {
@@ -179,6 +200,9 @@ private:
                 first_error.reset();
             }
         }
+        for (const std::string_view key : binding_sets) co_await await_bindings(context_, std::string{key});
+        for (const MessageCopy& copy : copies)
+            if (!failed_[copy.message] && is_current(context_, *copy.route)) results_[copy.message] = nullptr;
     }
 
     void write_commands(const std::vector<MessageCopy>& copies, const std::vector<CommandBatch>& batches,
@@ -227,14 +251,12 @@ private:
                 fail(message, error);
             else if (copies[i].route->fanout && reply.integer == 0 && head.mandatory)
                 fail(message, capture_exception([&] { routing::throw_unroutable(head.exchange, head.routing_key); }));
-            else if (is_current(context_, *copies[i].route))
+            else if (copies[i].route->bindings_key.empty())
                 results_[message] = nullptr;
         }
     }
 
-    /// Call after the replies. Whether all routes were current when Redis executed the commands (see BindingCache).
     bool all_routes_current() const {
-        if (!context_.session.is_tracking()) return true;
         for (std::size_t i = 0; i < routes_.size(); ++i)
             if ((i == 0 || routes_[i] != routes_[i - 1]) && !is_current(context_, *routes_[i])) return false;
         return true;
@@ -258,7 +280,7 @@ private:
             if (reuse_previous)
                 routes_[i] = routes_[i - 1];
             else
-                routes_[i] = co_await resolve_route(context_, route_cache_, routes_[i]->head, true);
+                routes_[i] = co_await resolve_route(context_, route_cache_, routes_[i]->head);
             std::vector<MessageCopy> wanted;
             add_copies(wanted, i, *routes_[i]);
             for (auto copy = first; copy != next; ++copy) {
@@ -289,7 +311,7 @@ private:
         append_argument(out, copy.key());
         append_argument(out, "1");
         append_envelope(out, copy, messages_[copy.message].body, scratch_, deadline_);
-        context_.session.expect_reply(true);
+        context_.session.expect_reply();
         co_await context_.session.await_reply(Reply::Type::integer, "LREM");
     }
 
@@ -308,12 +330,14 @@ private:
 
 async::Operation<> publish_all(SessionContext& context, RouteCache& cache, std::span<const OutgoingMessage> messages,
                                std::span<std::exception_ptr> results, Deadline deadline) {
+    ++context.writes;
     PublishOperation operation{context, cache, messages, results, deadline};
     co_await operation.run();
 }
 
 async::Operation<> publish(SessionContext& context, RouteCache& cache, const OutgoingMessage& message,
                            Deadline deadline) {
+    ++context.writes;
     const std::shared_ptr<const Route> route = cache.last;
     std::exception_ptr result;
     PublishOperation operation{context, cache, {&message, 1}, {&result, 1}, deadline};
@@ -325,20 +349,19 @@ async::Operation<> publish(SessionContext& context, RouteCache& cache, const Out
         MessageCopy copy{.route = route.get()};
         write_uuid(copy.delivery_tag.data());
         std::string scratch;
-        const std::size_t output_size = session.output().size();
         check_envelope_size(*route->envelope_template, message.body, scratch, deadline);
-        try {
+        write_or_undo(session.output(), [&] {
             append_command_header(session.output(), 3);
             append_argument(session.output(), "LPUSH");
             append_argument(session.output(), copy.key());
             append_envelope(session.output(), copy, message.body, scratch, deadline);
-        } catch (...) {
-            session.output().resize(output_size);
-            throw;
-        }
-        session.expect_reply(true);
+        });
+        session.expect_reply();
+        if (!route->bindings_key.empty()) session.send_formatted(route->bindings_command);
         co_await session.await_reply(Reply::Type::integer, "LPUSH");
-        if (!context.session.is_tracking() || is_current(context, *route)) co_return;
+        if (route->bindings_key.empty()) co_return;
+        co_await await_bindings(context, route->bindings_key);
+        if (is_current(context, *route)) co_return;
         co_await operation.reroute(route, copy);
     } else {
         co_await operation.run();

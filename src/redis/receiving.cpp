@@ -11,9 +11,6 @@
 namespace kombu::redis {
 namespace {
 
-/// Polling interval for a server without client-side caching.
-constexpr std::chrono::milliseconds poll_interval{50};
-
 Deadline halfway_to(Deadline until) {
     const Clock::time_point now = Clock::now();
     return until.is_never() || until.when() <= now ? until : Deadline::at(now + (until.when() - now) / 2);
@@ -31,66 +28,136 @@ async::Operation<> quarantine(SessionContext& context, std::string queue, std::s
         context.session.send({"LPUSH", context.keys.poison(queue), item});
         co_await context.session.await_reply(Reply::Type::integer, "LPUSH");
     } else {
-        std::vector<std::string> keys{context.keys.unacked(), context.keys.unacked_index(), context.keys.poison(queue)};
-        std::vector<std::string> arguments{unacked_tag, unacked_since, "2", std::to_string(item.size() + 1)};
-        co_await run_script(context.session, requeue_script(), std::move(keys), std::move(arguments));
+        ScriptArguments call{.keys = {context.keys.unacked(), context.keys.unacked_index(), context.keys.poison(queue)},
+                             .values = {unacked_tag, unacked_since, "2", std::to_string(item.size() + 1)}};
+        co_await run_script(context.session, requeue_script(), std::move(call));
     }
     log_quarantined(context, queue, "a message (" + error + ")");
 }
 
-/// The result of polling a queue once: the number of messages moved to the poison list, and a message if there is one.
-struct PollResult {
-    std::size_t quarantined = 0;
-    std::optional<ReceivedMessage> message{};
-};
+ScriptArguments receive_arguments(const SessionContext& context, const ReceivedQueue& queue) {
+    ScriptArguments call{
+        .keys = {context.keys.unacked(), context.keys.unacked_index(), context.keys.poison(queue.name)},
+        .values = {queue.track_unacked ? "1" : "0", envelope::unacked_suffix(queue.name),
+                   std::to_string(max_envelope_size)}};
+    call.keys.insert(call.keys.end(), queue.lists.begin(), queue.lists.end());
+    return call;
+}
 
-async::Operation<PollResult> poll_once(SessionContext& context, const std::string& queue, bool track_unacked) {
-    const auto lists = context.keys.queue_lists(queue);
-    std::vector<std::string> keys{context.keys.unacked(), context.keys.unacked_index(), context.keys.poison(queue)};
-    keys.insert(keys.end(), lists.begin(), lists.end());
-    std::vector<std::string> arguments{track_unacked ? "1" : "0", envelope::unacked_suffix(queue),
-                                       std::to_string(max_envelope_size)};
-    Reply reply = co_await run_script(context.session, receive_script(), std::move(keys), std::move(arguments));
+/// Calls receive_script(), by the formatted command as long as the server accepts that. With `watch` the server reports
+/// changes of the lists from then on; the result's `watched` tells whether that was possible.
+struct ScriptResult {
+    Reply reply{};
+    bool watched = false;
+};
+async::Operation<ScriptResult> call_receive_script(SessionContext& context, const ReceivedQueue& queue, bool watch) {
+    Session& session = context.session;
+    bool refused = false;
+    if (!session.evalsha_refused && !context.time_refused) {
+        if (watch) session.send_formatted(context.caching_command);
+        session.send_formatted(queue.receive_command);
+        if (watch) co_await session.await_reply(Reply::Type::status, "CLIENT CACHING");
+        ScriptResult result{.watched = watch};
+        result.reply = co_await session.await_reply();
+        refused = is_refused(result.reply);
+        if (!refused && error_prefix(result.reply) != "NOSCRIPT") {
+            throw_if_error(result.reply, session.peer());
+            co_return result;
+        }
+    }
+    ScriptArguments call = receive_arguments(context, queue);
+    call.values.push_back(wall_clock_seconds());
+    ScriptResult result;
+    result.reply = co_await run_script(session, receive_script(), std::move(call));
+    if (refused && !session.evalsha_refused) context.time_refused = true;
+    co_return result;
+}
+
+async::Operation<Received> poll_once(SessionContext& context, const ReceivedQueue& queue, bool watch) {
+    ScriptResult answer = co_await call_receive_script(context, queue, watch);
+    Reply& reply = answer.reply;
     std::vector<Reply>& fields = reply.elements;
-    if (!reply.is(Reply::Type::array) || (fields.size() != 1 && fields.size() != 5))
+    if (!reply.is(Reply::Type::array) || (fields.size() != 1 && fields.size() != 6))
         unexpected_reply(context.session.peer(), "a script");
-    PollResult result{.quarantined = static_cast<std::size_t>(std::max<std::int64_t>(fields[0].integer, 0))};
-    if (result.quarantined != 0) log_quarantined(context, queue, std::to_string(result.quarantined) + " message(s)");
+    Received result{.watched = answer.watched};
+    if (fields[0].integer > 0) {
+        log_quarantined(context, queue.name, std::to_string(fields[0].integer) + " message(s)");
+        result.quarantined = true;
+    }
     if (fields.size() == 1) co_return result;
+    result.has_more = fields[5].integer != 0 || fields[5].is(Reply::Type::error);
 
     std::string item = std::move(fields[1].text);
     const auto list = static_cast<std::size_t>(fields[2].integer);
-    if (list >= lists.size()) unexpected_reply(context.session.peer(), "a script");
-    ReceivedMessage message{.source_list = lists[list]};
-    if (track_unacked) {
+    if (list >= queue.lists.size()) unexpected_reply(context.session.peer(), "a script");
+    ReceivedMessage message{.source_list = queue.lists[list]};
+    if (queue.track_unacked) {
         message.unacked_tag = std::move(fields[3].text);
         message.unacked_since = std::move(fields[4].text);
     }
     std::string error;
     auto parsed = envelope::parse(item, error);
     if (!parsed) {
-        co_await quarantine(context, queue, std::move(item), message.unacked_tag, message.unacked_since, error);
-        ++result.quarantined;
+        co_await quarantine(context, queue.name, std::move(item), message.unacked_tag, message.unacked_since, error);
+        result.quarantined = true;
         co_return result;
     }
     message.delivery = std::move(parsed->delivery);
     message.redelivered_marks = envelope::redelivered_marks(item);
     message.envelope_size = item.size();
-    if (!track_unacked) message.envelope = std::move(item);
+    if (!queue.track_unacked) message.envelope = std::move(item);
     result.message = std::move(message);
     co_return result;
 }
 
 }  // namespace
 
-async::Operation<std::optional<ReceivedMessage>> try_receive(SessionContext& context, std::string queue, bool record,
-                                                             Deadline until) {
+std::string wall_clock_seconds() {
+    const auto now = std::chrono::system_clock::now().time_since_epoch();
+    const auto microseconds = std::chrono::duration_cast<std::chrono::microseconds>(now).count();
+    const std::string fraction = std::to_string(1'000'000 + microseconds % 1'000'000);
+    return std::to_string(microseconds / 1'000'000) + '.' + fraction.substr(1);
+}
+
+ReceivedQueue::ReceivedQueue(const SessionContext& context, std::string queue, bool track)
+    : name(std::move(queue)), track_unacked(track), lists(context.keys.queue_lists(name)) {
+    receive_command = evalsha_command(receive_script(), receive_arguments(context, *this));
+    std::vector<std::string> exists{"EXISTS"};
+    exists.insert(exists.end(), lists.begin(), lists.end());
+    append_command(exists_command, exists);
+}
+
+async::Operation<> restore_if_due(SessionContext& context, Deadline until) {
     // At most half of the time is for restoring: the last step needs time too, and then a message is received.
     if (context.restore_timer.check_due()) co_await restore_expired(context, halfway_to(until));
+}
+
+async::Operation<Received> try_receive(SessionContext& context, const ReceivedQueue& queue, bool watch,
+                                       Deadline until) {
+    if (context.restore_timer.next().expired()) co_await restore_if_due(context, until);
     for (;;) {
-        PollResult result = co_await poll_once(context, queue, record);
-        if (result.message || result.quarantined == 0) co_return std::move(result.message);
+        Received result = co_await poll_once(context, queue, watch);
+        if (result.message || !result.quarantined) co_return result;
     }
+}
+
+async::Operation<QueueState> look_at_queue(SessionContext& context, const ReceivedQueue& queue, bool watch,
+                                           std::string count_channel) {
+    Session& session = context.session;
+    if (watch) session.send_formatted(context.caching_command);
+    session.send_formatted(queue.exists_command);
+    if (!count_channel.empty()) session.send({"PUBSUB", "NUMSUB", count_channel});
+    QueueState state;
+    if (watch) co_await session.await_reply(Reply::Type::status, "CLIENT CACHING");
+    const Reply existing_lists = co_await session.await_reply();
+    if (!is_refused(existing_lists)) throw_if_error(existing_lists, session.peer());
+    // receive_script() tells what EXISTS may not.
+    state.has_messages = existing_lists.is(Reply::Type::error) || existing_lists.integer != 0;
+    if (!count_channel.empty()) {
+        const Reply count = co_await session.await_reply();
+        if (count.elements.size() == 2) state.subscribers = count.elements[1].integer;
+    }
+    co_return state;
 }
 
 std::optional<ReceivedMessage> pop_message(SubscriptionBuffer& inbox, const std::string& peer) {
@@ -110,62 +177,33 @@ std::optional<ReceivedMessage> pop_message(SubscriptionBuffer& inbox, const std:
     return std::nullopt;
 }
 
-async::Operation<std::optional<ReceivedMessage>> wait_for_message(SessionContext& context, std::string queue,
-                                                                  bool record, SubscriptionBuffer* inbox,
-                                                                  Deadline until) {
-    Session& session = context.session;
-    const auto lists = context.keys.queue_lists(queue);
-    for (;;) {
-        std::optional<ReceivedMessage> message = inbox ? pop_message(*inbox, session.peer()) : std::nullopt;
-        if (!message) message = co_await try_receive(context, queue, record, until);
-        if (!message && inbox) message = pop_message(*inbox, session.peer());  // it may have arrived with the reply
-        if (message || until.expired()) co_return message;
-
-        const bool tracking = session.is_tracking();
-        if (tracking) {
-            // Watch before checking the lists: a message that arrives in between is noticed.
-            session.watch(lists);
-            session.send({"CLIENT", "CACHING", "YES"});
-            std::vector<std::string> exists{"EXISTS"};
-            exists.insert(exists.end(), lists.begin(), lists.end());
-            session.send(exists);
-            co_await session.await_reply(Reply::Type::status, "CLIENT CACHING");
-            const Reply existing_lists = co_await session.await_reply(Reply::Type::integer, "EXISTS");
-            if (existing_lists.integer != 0) continue;
-        }
-        const auto pause = tracking
-                               ? context.options.polling_interval
-                               : std::min<std::chrono::nanoseconds>(context.options.polling_interval, poll_interval);
-        const Deadline next_poll = std::min({until, Deadline::after(pause), context.restore_timer.next()});
-        while (!next_poll.expired() && !(tracking && session.watched_key_changed()) && !(inbox && !inbox->empty())) {
-            co_await async::AwaitInput{next_poll};
-            session.check();
-        }
-    }
-}
-
-async::Operation<> subscribe(SessionContext& context, std::string queue, SubscriptionBuffer& inbox) {
+async::Operation<> subscribe(SessionContext& context, SubscriberSession& subscriber, std::string queue,
+                             SubscriptionBuffer& inbox) {
     const DeclaredEntities::QueueRecord* const record = context.declared.queue(queue);
     if (!record) co_return;
-    if (!context.session.is_tracking() && !record->fanout_bindings.empty())
-        throw ChannelError("NOT_IMPLEMENTED - receiving from a fanout exchange requires Redis 6 (CLIENT TRACKING)",
-                           540);
-    for (const auto& [exchange, key] : record->fanout_bindings)
-        for (const std::string& pattern : context.keys.fanout_patterns(exchange, key))
-            if (context.session.subscriptions().add(pattern, inbox)) context.session.subscribe(pattern);
-    while (context.session.has_pending_subscriptions()) {
-        co_await async::AwaitInput{};
-        context.session.check();
+    std::size_t expected = 0;
+    for (const auto& [exchange, key] : record->fanout_bindings) {
+        for (const std::string& pattern : context.keys.fanout_patterns(exchange, key)) {
+            if (!subscriber.subscriptions().add(pattern, inbox)) continue;
+            subscriber.send({"PSUBSCRIBE", pattern});
+            ++expected;
+        }
     }
-    if (const auto refusal = context.session.pop_subscription_error()) {
-        unsubscribe(context, inbox);
-        throw_if_error(*refusal, context.session.peer());
+    std::optional<Reply> refusal;
+    for (; expected != 0; --expected) {
+        Reply reply = co_await subscriber.await_reply();
+        if (reply.is(Reply::Type::error)) refusal = std::move(reply);
     }
+    if (!refusal) co_return;
+    unsubscribe(subscriber, inbox);
+    throw_if_error(*refusal, subscriber.peer());
 }
 
-void unsubscribe(SessionContext& context, SubscriptionBuffer& inbox) {
-    for (const std::string& pattern : context.session.subscriptions().remove(inbox))
-        context.session.unsubscribe(pattern);
+void unsubscribe(SubscriberSession& subscriber, SubscriptionBuffer& inbox) {
+    for (const std::string& pattern : subscriber.subscriptions().remove(inbox)) {
+        subscriber.send({"PUNSUBSCRIBE", pattern});
+        subscriber.ignore_reply();
+    }
     inbox.clear();
 }
 

@@ -12,8 +12,7 @@ namespace kombu::redis {
 
 bool is_current(const SessionContext& context, const Route& route) {
     return route.declarations_version == context.declared.version &&
-           (route.bindings_key.empty() ||
-            context.session.bindings().is_current(route.bindings_key, route.bindings_version));
+           (route.bindings_key.empty() || context.bindings.is_current(route.bindings_key, route.bindings_version));
 }
 
 namespace {
@@ -39,18 +38,19 @@ bool exchange_exists(const SessionContext& context, const std::string& exchange)
     return true;
 }
 
-async::Operation<> resolve_queues(SessionContext& context, Route& route, bool reload_bindings) {
+async::Operation<> resolve_queues(SessionContext& context, Route& route) {
     const MessageMetadata& head = *route.head;
     route.bindings_key = context.keys.bindings(head.exchange);
+    append_command(route.bindings_command, {"SMEMBERS", route.bindings_key});
     std::vector<std::string> queues;
     bool nothing_bound = false;
-    for (bool force_reload = reload_bindings;; force_reload = true) {
-        const BindingCache::Entry* const entry = co_await load_bindings(context, route.bindings_key, force_reload);
+    for (bool reload = false;; reload = true) {
+        const KnownBindings::Entry* const entry = co_await load_bindings(context, route.bindings_key, reload);
         queues = matching_queues(entry->bindings, exchange_type(context, head), head.routing_key);
         nothing_bound = entry->bindings.empty();
         route.bindings_version = entry->version;
-        // "No queue matches" must be true now, not only when the cached bindings were read.
-        if (!queues.empty() || force_reload) break;
+        // "No queue matches" must be true now, not only when the bindings were read before.
+        if (!queues.empty() || reload) break;
     }
     route.is_unroutable = queues.empty();
     if (const std::string& deadletter_queue = context.options.deadletter_queue;
@@ -70,7 +70,7 @@ async::Operation<> resolve_queues(SessionContext& context, Route& route, bool re
 }  // namespace
 
 async::Operation<std::shared_ptr<const Route>> resolve_route(SessionContext& context, RouteCache& cache,
-                                                             std::shared_ptr<const MessageMetadata> head, bool again) {
+                                                             std::shared_ptr<const MessageMetadata> head) {
     auto route = std::make_shared<Route>(Route{.head = head, .declarations_version = context.declared.version});
     route->refusal = capture_exception([&] {
         route->envelope_template.emplace(head->properties, head->exchange, head->routing_key,
@@ -85,15 +85,14 @@ async::Operation<std::shared_ptr<const Route>> resolve_route(SessionContext& con
         route->fanout_channel = context.keys.fanout_channel(head->exchange, head->routing_key);
     } else {
         try {
-            co_await resolve_queues(context, *route, again);
+            co_await resolve_queues(context, *route);
         } catch (const ChannelError&) {  // fails the messages of this exchange, not the others
             route->is_unroutable = true;
             route->refusal = std::current_exception();
         }
     }
     // Not cached while unroutable: a queue may be bound at any time.
-    const bool cacheable = !route->is_unroutable && (route->bindings_key.empty() || context.session.is_tracking());
-    cache.last = cacheable ? route : nullptr;
+    cache.last = route->is_unroutable ? nullptr : route;
     co_return route;
 }
 

@@ -6,8 +6,8 @@
 
 #include <array>
 
-// Redis does not roll back a script that fails. So each script adds a message to its new place before it removes it
-// from the old one: an error in between leaves the message in both places, never in none.
+// Redis does not roll back a script that fails. So a script adds a message to its new place before it removes it from
+// the old one, or puts it back.
 namespace kombu::redis {
 
 Script::Script(std::string_view lua) : text(lua) {
@@ -22,46 +22,40 @@ Script::Script(std::string_view lua) : text(lua) {
 
 const Script& receive_script() {
     static const auto* const script = new Script{R"lua(
-local function tag_of(item)
-    local ok, message = pcall(cjson.decode, item)
-    if not ok or type(message) ~= 'table' or message.body == nil or message.body == cjson.null then return end
-    local sent = message.properties
-    if type(sent) ~= 'table' or type(sent.delivery_info) ~= 'table' then return end
-    if type(sent.delivery_info.exchange) ~= 'string' or type(sent.delivery_info.routing_key) ~= 'string' then return end
-    local tag = sent.delivery_tag
-    if type(tag) == 'number' then return string.format(tag % 1 == 0 and '%.0f' or '%.14g', tag) end
-    if type(tag) == 'string' and tag ~= '' then return tag end
-end
 local aside = 0
-local limit = tonumber(ARGV[3])
 for list = 4, #KEYS do
-    local item = redis.call('LINDEX', KEYS[list], -1)
+    -- One command for all lists but the first: most queues have messages in that one only.
+    if list == 5 and redis.pcall('EXISTS', unpack(KEYS, 5)) == 0 then break end
+    -- The first write is one that a server out of memory allows; it allows those that follow too.
+    local item = redis.call('RPOP', KEYS[list])
     while item do
-        -- No effect. A server out of memory judges a script by its first write, and always allows ZREM.
-        redis.call('ZREM', KEYS[2], '')
-        local tag = #item <= limit and tag_of(item)
-        if tag then
-            local free, when = tag, ''
-            if ARGV[1] == '1' then
-                local now = redis.call('TIME')
-                local copy = 0
-                when = string.format('%d.%06d', now[1], now[2])
-                while redis.call('HEXISTS', KEYS[1], free) == 1 do
-                    copy = copy + 1
-                    free = tag .. ':' .. when .. ':' .. copy
-                end
-                redis.call('ZADD', KEYS[2], when, free)
-                redis.call('HSET', KEYS[1], free, '[' .. item .. ARGV[2])
-                when = redis.call('ZSCORE', KEYS[2], free)
+        local tag, when, failed = '', '', false
+        if #item > tonumber(ARGV[3]) then
+            failed = redis.pcall('LPUSH', KEYS[3], item)
+        elseif ARGV[1] == '1' then
+            local now = redis.pcall('TIME')
+            when = now.err and (ARGV[4] or '') or string.format('%d.%06d', now[1], now[2])
+            local at = string.find(item, '"delivery_tag"', 1, true)
+            local own = at and string.match(item, '^"delivery_tag": ?"?([^"\\,}]+)', at) or when
+            local added, copy = when == '' and now or redis.pcall('ZADD', KEYS[2], 'NX', when, own), 0
+            tag = own
+            while added == 0 do
+                copy = copy + 1
+                tag = own .. ':' .. when .. ':' .. copy
+                added = redis.pcall('ZADD', KEYS[2], 'NX', when, tag)
             end
-            redis.call('RPOP', KEYS[list])
-            return {aside, item, list - 4, free, when}
+            failed = added ~= 1 and added or redis.pcall('HSET', KEYS[1], tag, '[' .. item .. ARGV[2])
         end
-        redis.call('LPUSH', KEYS[3], item)
-        redis.call('RPOP', KEYS[list])
+        if type(failed) == 'table' then
+            redis.call('RPUSH', KEYS[list], item)
+            return failed
+        end
+        if #item <= tonumber(ARGV[3]) then
+            return {aside, item, list - 4, tag, when, redis.pcall('EXISTS', unpack(KEYS, 4))}
+        end
         aside = aside + 1
         if aside == 100 then return {aside} end
-        item = redis.call('LINDEX', KEYS[list], -1)
+        item = redis.call('RPOP', KEYS[list])
     end
 end
 return {aside}
@@ -71,7 +65,7 @@ return {aside}
 
 const Script& requeue_script() {
     static const auto* const script = new Script{R"lua(
-if ARGV[2] ~= '' and redis.call('ZSCORE', KEYS[2], ARGV[1]) ~= ARGV[2] then return 0 end
+if ARGV[2] ~= '' and tonumber(redis.call('ZSCORE', KEYS[2], ARGV[1]) or '') ~= tonumber(ARGV[2]) then return 0 end
 local record = redis.call('HGET', KEYS[1], ARGV[1])
 if not record then
     redis.call('ZREM', KEYS[2], ARGV[1])
@@ -102,8 +96,9 @@ if ARGV[5] == '1' then
 elseif redis.call('GET', KEYS[3]) ~= ARGV[1] then
     return false
 end
-local now = redis.call('TIME')
-local since = string.format('%.6f', now[1] + now[2] / 1000000 - tonumber(ARGV[3]))
+local now = redis.pcall('TIME')
+local seconds = now.err and tonumber(ARGV[7]) or now[1] + now[2] / 1000000
+local since = string.format('%.6f', seconds - tonumber(ARGV[3]))
 local held = redis.call('ZREVRANGEBYSCORE', KEYS[2], since, '-inf', 'WITHSCORES', 'LIMIT', 0, ARGV[4])
 local found, size = {}, 0
 for i = 1, #held, 2 do
@@ -132,6 +127,24 @@ for i = 1, #KEYS do
     redis.call('DEL', KEYS[i])
 end
 return count
+)lua"};
+    return *script;
+}
+
+const Script& access_script() {
+    static const auto* const script = new Script{R"lua(
+local missing = {}
+if not redis.acl_check_cmd then return missing end
+local commands = {'EXISTS', 'RPOP', 'LPUSH x', 'RPUSH x', 'HSET f x', 'HGET f', 'HDEL f', 'ZADD 0 x',
+    'ZREM x', 'ZSCORE x', 'ZREVRANGEBYSCORE 0 -inf', 'SET x', 'GET', 'DEL'}
+for _, text in ipairs(commands) do
+    local words = {}
+    for word in string.gmatch(text, '%S+') do words[#words + 1] = word end
+    table.insert(words, 2, ARGV[1])
+    local known, allowed = pcall(redis.acl_check_cmd, unpack(words))
+    if not known or not allowed then missing[#missing + 1] = words[1] end
+end
+return missing
 )lua"};
     return *script;
 }

@@ -16,31 +16,27 @@ namespace {
 constexpr std::size_t page_size = 100;
 constexpr std::size_t page_bytes = std::size_t{1} << 20;
 
-struct ScriptCall {
-    std::vector<std::string> keys{}, arguments{};
-};
-
 /// Arguments of requeue_script() to requeue the envelope within a record. Positions of marks are relative to the
 /// envelope.
-ScriptCall requeue_call(const SessionContext& context, std::vector<std::string> lists, std::string unacked_tag,
-                        std::string unacked_since, json_text::Span envelope,
-                        const std::vector<envelope::Insertion>& marks) {
-    ScriptCall call;
+ScriptArguments requeue_arguments(const SessionContext& context, std::vector<std::string> lists,
+                                  std::string unacked_tag, std::string unacked_since, json_text::Span envelope,
+                                  const std::vector<envelope::Insertion>& marks) {
+    ScriptArguments call;
     call.keys = {context.keys.unacked(), context.keys.unacked_index()};
     call.keys.insert(call.keys.end(), lists.begin(), lists.end());
-    call.arguments = {std::move(unacked_tag), std::move(unacked_since), std::to_string(envelope.begin + 1),
-                      std::to_string(envelope.end)};
+    call.values = {std::move(unacked_tag), std::move(unacked_since), std::to_string(envelope.begin + 1),
+                   std::to_string(envelope.end)};
     for (const envelope::Insertion& mark : marks) {
-        call.arguments.push_back(std::to_string(envelope.begin + mark.at));
-        call.arguments.emplace_back(mark.text);
+        call.values.push_back(std::to_string(envelope.begin + mark.at));
+        call.values.emplace_back(mark.text);
     }
     return call;
 }
 
-ScriptCall requeue_call(const SessionContext& context, const ReceivedMessage& message) {
+ScriptArguments requeue_arguments(const SessionContext& context, const ReceivedMessage& message) {
     // In the record one bracket precedes the envelope.
-    return requeue_call(context, {message.source_list}, message.unacked_tag, message.unacked_since,
-                        {1, 1 + message.envelope_size}, message.redelivered_marks);
+    return requeue_arguments(context, {message.source_list}, message.unacked_tag, message.unacked_since,
+                             {1, 1 + message.envelope_size}, message.redelivered_marks);
 }
 
 }  // namespace
@@ -68,21 +64,22 @@ async::Operation<> acknowledge(SessionContext& context, std::string tag) {
 }
 
 async::Operation<> requeue_message(SessionContext& context, const ReceivedMessage& message) {
+    ++context.writes;
     if (message.unacked_tag.empty()) {
         context.session.send({"RPUSH", message.source_list, redelivered_envelope(message)});
         co_await context.session.await_reply(Reply::Type::integer, "RPUSH");
     } else {
-        ScriptCall call = requeue_call(context, message);
-        co_await run_script(context.session, requeue_script(), std::move(call.keys), std::move(call.arguments));
+        co_await run_script(context.session, requeue_script(), requeue_arguments(context, message));
     }
 }
 
 void requeue_message_nowait(SessionContext& context, const ReceivedMessage& message) {
+    ++context.writes;
     if (message.unacked_tag.empty()) {
-        context.session.send_ignoring_reply({"RPUSH", message.source_list, redelivered_envelope(message)});
+        context.session.send({"RPUSH", message.source_list, redelivered_envelope(message)});
+        context.session.ignore_reply();
     } else {
-        const ScriptCall call = requeue_call(context, message);
-        context.session.send_script(requeue_script(), call.keys, call.arguments, true);
+        send_script_nowait(context.session, requeue_script(), requeue_arguments(context, message));
     }
 }
 
@@ -96,7 +93,7 @@ async::Operation<std::vector<std::string>> requeue_targets(SessionContext& conte
     if (record.exchange.empty()) {
         if (!record.routing_key.empty()) queues.push_back(record.routing_key);
     } else {
-        const auto* const bindings = co_await load_bindings(context, context.keys.bindings(record.exchange), false);
+        const auto* const bindings = co_await load_bindings(context, context.keys.bindings(record.exchange), true);
         const Exchange* const declared = context.declared.exchange(record.exchange);
         queues = matching_queues(bindings->bindings, declared ? declared->type() : "direct", record.routing_key);
     }
@@ -109,20 +106,20 @@ async::Operation<> restore_one(SessionContext& context, std::string tag, std::st
     const auto parsed = envelope::parse_unacked_record(record);
     std::vector<std::string> lists;
     if (parsed) lists = co_await requeue_targets(context, *parsed);
-    ScriptCall call;
+    ScriptArguments call;
     if (!lists.empty()) {
         std::vector<envelope::Insertion> marks = envelope::redelivered_marks(record, parsed->envelope.begin);
         for (envelope::Insertion& mark : marks) mark.at -= parsed->envelope.begin;
-        call = requeue_call(context, std::move(lists), tag, since, parsed->envelope, marks);
+        call = requeue_arguments(context, std::move(lists), tag, since, parsed->envelope, marks);
     } else {
         const std::string poison = context.keys.poison(parsed ? parsed->routing_key : context.options.unacked_key);
         log(LogLevel::error, context.session.peer() + ": a message whose visibility timeout has expired " +
                                  (parsed ? "has no queue to return to" : "has an unreadable record") +
                                  " and was moved to the list " + poison);
-        call = requeue_call(context, {poison}, tag, since,
-                            parsed ? parsed->envelope : json_text::Span{0, record.size()}, {});
+        call = requeue_arguments(context, {poison}, tag, since,
+                                 parsed ? parsed->envelope : json_text::Span{0, record.size()}, {});
     }
-    co_await run_script(context.session, requeue_script(), std::move(call.keys), std::move(call.arguments));
+    co_await run_script(context.session, requeue_script(), std::move(call));
 }
 
 /// A record that cannot be restored stays where it is, and does not prevent the others from being restored.
@@ -146,16 +143,12 @@ async::Operation<> restore_pages(SessionContext& context, const std::string& tok
     std::string previous_first_tag;
     for (bool first = true;; first = false) {
         const std::size_t page_limit = limit == 0 ? page_size : std::min(page_size, limit - restored);
-        std::vector<std::string> keys{context.keys.unacked(), context.keys.unacked_index(),
-                                      context.keys.unacked_mutex()};
-        std::vector<std::string> arguments{token,
-                                           std::to_string(std::max<std::int64_t>(expire.count(), 1)),
-                                           timeout,
-                                           std::to_string(page_limit),
-                                           first ? "1" : "0",
-                                           std::to_string(page_bytes)};
-        const Reply page =
-            co_await run_script(context.session, expired_script(), std::move(keys), std::move(arguments));
+        ScriptArguments call{
+            .keys = {context.keys.unacked(), context.keys.unacked_index(), context.keys.unacked_mutex()},
+            .values = {token, std::to_string(std::max<std::int64_t>(expire.count(), 1)), timeout,
+                       std::to_string(page_limit), first ? "1" : "0", std::to_string(page_bytes),
+                       wall_clock_seconds()}};
+        const Reply page = co_await run_script(context.session, expired_script(), std::move(call));
         if (!page.is(Reply::Type::array) || page.elements.empty()) co_return;  // mutex locked, or nothing left
         const auto& found = page.elements;
         if (found[0].text == previous_first_tag) break;  // the rest cannot be restored
@@ -169,13 +162,14 @@ async::Operation<> restore_pages(SessionContext& context, const std::string& tok
             break;
         }
     }
-    std::vector<std::string> mutex{context.keys.unacked_mutex()}, token_argument{token};
-    co_await run_script(context.session, unlock_script(), std::move(mutex), std::move(token_argument));
+    ScriptArguments unlock{.keys = {context.keys.unacked_mutex()}, .values = {token}};
+    co_await run_script(context.session, unlock_script(), std::move(unlock));
 }
 
 }  // namespace
 
 async::Operation<> restore_expired(SessionContext& context, Deadline until) {
+    ++context.writes;
     const std::string token = make_uuid();
     std::string error_text;
     try {
@@ -188,8 +182,7 @@ async::Operation<> restore_expired(SessionContext& context, Deadline until) {
     context.session.begin_operation();
     log(LogLevel::error,
         context.session.peer() + ": messages whose visibility timeout has expired cannot be restored: " + error_text);
-    const std::vector<std::string> mutex{context.keys.unacked_mutex()}, token_argument{token};
-    context.session.send_script(unlock_script(), mutex, token_argument, true);
+    send_script_nowait(context.session, unlock_script(), {.keys = {context.keys.unacked_mutex()}, .values = {token}});
 }
 
 }  // namespace kombu::redis

@@ -34,6 +34,7 @@ private:
 /// Maps patterns of Pub/Sub channels to the buffers of a session that are subscribed to them.
 class Subscriptions {
 public:
+    bool empty() const noexcept { return buffers_.empty(); }
     /// Returns whether PSUBSCRIBE must be sent.
     bool add(const std::string& pattern, SubscriptionBuffer& buffer);
     /// Returns the patterns that are no longer used, for PUNSUBSCRIBE.

@@ -53,7 +53,7 @@ check_symbols() {
     [ -z "$foreign" ] || { echo "exported by mistake: $foreign"; exit 1; }
     # Asio is in the programs that include it: neither the library nor other programs link anything for it.
     of_library=$(needed "$(find "$prefix" -name libkombu.so)") of_app=$(needed "$consumer/app")
-    [ "$of_library" = "libboost_url libcrypto librabbitmq libssl libz " ] || { echo "the library links $of_library"; exit 1; }
+    [ "$of_library" = "libboost_url libcrypto libhiredis librabbitmq libssl libz " ] || { echo "the library links $of_library"; exit 1; }
     [ "$of_app" = "libkombu " ] || { echo "a program without Asio links $of_app"; exit 1; }
 }
 needed() {

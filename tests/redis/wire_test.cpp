@@ -341,20 +341,34 @@ TEST_CASE("an undeclared exchange is routed by its bindings in Redis", "[redis][
     CHECK(redis.length("q") == 1);
 }
 
-TEST_CASE("one connection is one socket, also while it waits for messages", "[redis]") {
+TEST_CASE("a connection has a second socket only once it waits or listens", "[redis]") {
     Prefixed redis;
     const std::string name = unique("client");
+    const auto sockets = [&] {
+        const std::string clients = redis.raw({"CLIENT", "LIST"});
+        std::size_t count = 0;
+        for (std::size_t at = clients.find("name=" + name); at != std::string::npos;
+             at = clients.find("name=" + name, at + 1))
+            ++count;
+        return count;
+    };
     Connection connection = redis.connection({{"client_name", name}});
     auto queue = connection.simple_queue("q");
-    CHECK_THROWS_AS(queue.get({.timeout = 30ms}), Empty);
     queue.put(1);
     queue.get(soon).ack();
-    const std::string clients = redis.raw({"CLIENT", "LIST"});
-    std::size_t count = 0;
-    for (std::size_t at = clients.find("name=" + name); at != std::string::npos;
-         at = clients.find("name=" + name, at + 1))
-        ++count;
-    CHECK(count == 1);
+    CHECK_THROWS_AS(queue.get({.block = false}), Empty);
+    CHECK(sockets() == 1);
+    CHECK_THROWS_AS(queue.get({.timeout = 30ms}), Empty);
+    CHECK(sockets() == 2);
+    queue.put(1);
+    queue.get(soon).ack();
+    CHECK_THROWS_AS(queue.get({.timeout = 30ms}), Empty);
+    CHECK(sockets() == 2);
+    connection.release();
+    CHECK(sockets() == 0);
+    Connection listener = redis.connection({{"client_name", name}});
+    auto fanout = listener.simple_queue(Queue{"f", Exchange{"fan", "fanout"}});
+    CHECK(sockets() == 2);
 }
 
 TEST_CASE("scripts that the server has forgotten are sent again", "[redis]") {

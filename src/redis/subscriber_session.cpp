@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "redis/subscriber_session.hpp"
+
+#include <kombu/log.hpp>
+
+#include <algorithm>
+
+namespace kombu::redis {
+
+void SubscriberSession::on_reply(Reply reply) {
+    const auto& elements = reply.elements;
+    const std::string_view kind = elements.empty() ? std::string_view{} : elements[0].text;
+    if (kind == "pmessage" && elements.size() == 4) {
+        if (!subscriptions_.deliver(elements[1].text, elements[3].text))
+            log(LogLevel::warning,
+                peer() + ": messages of a fanout exchange were dropped: the buffer of a slow consumer is full");
+    } else if (kind == "message" && elements.size() == 3 && elements[1].text == notice_channel) {
+        // Nil: all keys, after FLUSHALL.
+        has_notice_ = has_notice_ || elements[2].is(Reply::Type::nil) ||
+                      std::any_of(elements[2].elements.begin(), elements[2].elements.end(), [&](const Reply& key) {
+                          return watched_keys_.find(key.text) != watched_keys_.end();
+                      });
+    } else if (kind != "message" && kind != "pmessage") {
+        Session::on_reply(std::move(reply));
+    }
+}
+
+}  // namespace kombu::redis
