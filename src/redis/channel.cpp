@@ -62,11 +62,8 @@ bool RedisChannel::close_nowait() noexcept try {
     unacked_.clear();
     if (Subscriber* const subscriber = connection_->subscriber()) {
         for (auto& [queue, buffer] : fanout_buffers_) unsubscribe(subscriber->session, buffer);
-        for (auto& [key, queue] : waited_queues_) {
-            if (!queue.is_announced) continue;
-            subscriber->session.send({"UNSUBSCRIBE", queue.waiting_channel});
-            subscriber->session.ignore_reply();
-        }
+        for (auto& [key, queue] : waited_queues_)
+            if (queue.is_announced) subscriber->session.withdraw(queue.waiting_channel);
     }
     fanout_buffers_.clear();
     waited_queues_.clear();

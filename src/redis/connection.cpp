@@ -4,6 +4,7 @@
 #include <kombu/error.hpp>
 #include <kombu/log.hpp>
 
+#include "net/round_trip.hpp"
 #include "redis/channel.hpp"
 #include "redis/operations.hpp"
 #include "redis/transport.hpp"
@@ -21,8 +22,12 @@ constexpr std::chrono::milliseconds recently_used{1};
 /// How often the second socket is read while its connection is used for other things. Redis disconnects a subscriber
 /// that does not read.
 constexpr std::chrono::milliseconds subscriber_poll_interval{50};
-/// The time after which opening the second socket is tried again.
-constexpr std::chrono::seconds subscriber_retry_interval{10};
+/// The longest time for opening the second socket: meanwhile the consumer does not look at its queue.
+constexpr std::chrono::seconds subscriber_timeout{2};
+/// The time after which opening it is tried again; twice as long after each attempt, up to the second one.
+constexpr std::chrono::seconds first_subscriber_retry{10}, last_subscriber_retry{300};
+/// How often the first socket is checked while its connection waits for the second one.
+constexpr std::chrono::seconds check_interval{1};
 
 }  // namespace
 
@@ -58,12 +63,6 @@ async::Operation<bool> may_track(Session& session) {
     co_return reply.is(Reply::Type::status);
 }
 
-async::Operation<bool> subscribe_to_notices(Session& session) {
-    session.send({"SUBSCRIBE", SubscriberSession::notice_channel});
-    const Reply reply = co_await session.await_reply();
-    co_return reply.is(Reply::Type::array);
-}
-
 }  // namespace
 
 RedisConnection::RedisConnection(const Endpoint& endpoint, const ConnectionParameters& parameters)
@@ -72,7 +71,8 @@ RedisConnection::RedisConnection(const Endpoint& endpoint, const ConnectionParam
       context_(stream_.peer(), options_of(parameters), database_of(endpoint)),
       driver_(stream_, context_.session),
       userid_(endpoint.userid),
-      password_(endpoint.password) {}
+      password_(endpoint.password),
+      subscriber_retry_(first_subscriber_retry) {}
 
 async::Operation<std::shared_ptr<TransportConnection>> RedisConnection::open(const Endpoint& endpoint,
                                                                              const ConnectionParameters& parameters,
@@ -133,47 +133,53 @@ async::Operation<> RedisConnection::open_subscriber(Deadline deadline) {
     if (interrupted_) throw ConnectionError(stream_.peer() + ": the connection was interrupted");
     const Deadline until = connect_deadline(context_.options, deadline);
     co_await subscriber_->stream.connect_beside(stream_, until);
-    auto login = log_in_subscriber(subscriber_->session, userid_,
-                                   current_password_.empty() ? password_.reveal() : current_password_);
+    auto login = log_in_subscriber(subscriber_->session, userid_, password_.reveal());
     subscriber_->client_id = co_await subscriber_->driver.run(std::move(login), until);
     subscriber_->is_established = true;
+    next_subscriber_check_ = Deadline::after(context_.options.health_check_interval);
 }
 
-async::Operation<bool> RedisConnection::enable_notices(Deadline deadline) {
-    if (subscriber_ && subscriber_->receives_notices) co_return true;
-    if (notices_refused_ || !next_subscriber_attempt_.expired()) co_return false;
-    next_subscriber_attempt_ = Deadline::after(subscriber_retry_interval);
-    notices_refused_ = !co_await run(may_track(context_.session), deadline);
-    if (notices_refused_) co_return false;
+async::Operation<bool> RedisConnection::enable_notices() {
+    if (receives_notices()) co_return true;
+    if (context_.notices_refused || !next_subscriber_attempt_.expired()) co_return false;
+    context_.notices_refused = !co_await run(may_track(context_.session), Deadline::after(net::max_round_trip));
+    if (context_.notices_refused) co_return false;
     std::string error_text;
     try {
-        co_await open_subscriber(deadline);
+        co_await open_subscriber(Deadline::after(subscriber_timeout));
     } catch (const OperationalError& error) {
         error_text = error.what();
     }
     check_open();
     if (!error_text.empty()) {
+        next_subscriber_attempt_ = Deadline::after(subscriber_retry_);
+        subscriber_retry_ = std::min(2 * subscriber_retry_, last_subscriber_retry);
         log(LogLevel::warning,
-            "a second socket for notices of new messages cannot be opened: " + error_text + "; the queue is polled");
+            "a second socket for notices of new messages cannot be opened, and the queue is polled: " + error_text);
         co_return false;
     }
-    bool enabled = false;
     if (subscriber_->client_id != 0)
-        enabled = co_await run_on_subscriber(subscribe_to_notices(subscriber_->session), deadline);
-    if (enabled) enabled = co_await run(enable_tracking(context_.session, subscriber_->client_id), deadline);
-    subscriber_->receives_notices = enabled;
-    notices_refused_ = !enabled;
-    if (!enabled && subscriber_->session.subscriptions().empty()) set_subscriber(nullptr);
-    co_return enabled;
+        subscriber_->receives_notices = co_await run(enable_tracking(context_.session, subscriber_->client_id),
+                                                     Deadline::after(net::max_round_trip));
+    context_.notices_refused = !subscriber_->receives_notices;
+    if (context_.notices_refused && subscriber_->session.subscriptions().empty()) set_subscriber(nullptr);
+    co_return !context_.notices_refused;
 }
 
 async::Operation<> RedisConnection::wait_for_input(Deadline until) {
     check_open();
     if (!subscriber_) {
         co_await driver_.run(await_input(context_.session, until), Deadline::never());
-    } else {
-        co_await run_on_subscriber(await_input(subscriber_->session, until), Deadline::never());
+        co_return;
     }
+    const auto interval = context_.options.health_check_interval;
+    if (interval.count() != 0 && next_subscriber_check_.expired()) {
+        next_subscriber_check_ = Deadline::after(interval);
+        co_await run_on_subscriber(ping(subscriber_->session), Deadline::after(interval));
+    }
+    const Deadline next_check = std::min(until, Deadline::after(check_interval));
+    co_await run_on_subscriber(await_input(subscriber_->session, next_check), Deadline::never());
+    if (next_check.expired() && !until.expired()) driver_.poll();
 }
 
 async::Operation<> RedisConnection::housekeeping(Deadline deadline) {

@@ -10,6 +10,7 @@
 #include "redis/subscriber.hpp"
 
 #include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <exception>
 #include <memory>
@@ -66,9 +67,13 @@ public:
     Subscriber* subscriber() noexcept { return subscriber_.get(); }
     /// Opens the second socket, unless it is open.
     async::Operation<> open_subscriber(Deadline deadline);
-    /// Opens the second socket, and lets the server report changed keys to it. Returns whether the server does. If the
-    /// socket cannot be opened now, this is tried again after some time.
-    async::Operation<bool> enable_notices(Deadline deadline);
+    /// Whether the server reports changed keys to the second socket.
+    bool receives_notices() const noexcept {
+        return subscriber_ && subscriber_->receives_notices && !context_.notices_refused;
+    }
+    /// Opens the second socket, and lets the server report changed keys to it. Returns whether it does. If the socket
+    /// cannot be opened now, this is tried again after some time.
+    async::Operation<bool> enable_notices();
     /// Reads the available input of the second socket, if it is open.
     void poll_subscriber();
     /// Waits without a request. Returns at `until`, or earlier when bytes have arrived.
@@ -109,8 +114,8 @@ private:
     kombu::detail::ForkSafeMutex subscriber_mutex_;  // interrupt() uses subscriber_ on other threads
     std::unique_ptr<Subscriber> subscriber_{};
     std::atomic<bool> interrupted_{false};
-    bool notices_refused_ = false;
-    Deadline next_subscriber_attempt_ = Deadline::at({});
+    Deadline next_subscriber_attempt_ = Deadline::at({}), next_subscriber_check_ = Deadline::at({});
+    std::chrono::seconds subscriber_retry_;
     Clock::time_point last_subscriber_poll_{};
 };
 

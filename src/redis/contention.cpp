@@ -57,12 +57,11 @@ void Contention::on_received(Clock::time_point now, bool found, double random) n
     rests_until_ = now + std::min(duration(turn() * (1 + 0.02 * random)), longest_pause_);
 }
 
-bool Contention::is_patient() const noexcept { return losses_ < patience || consumers_ <= free_consumers; }
-
 Contention::Duration Contention::on_lost(Clock::time_point now, double random) noexcept {
     scale_ = std::min(scale_ * 1.05, 1.5);
     has_rivals_ = true;
-    measures_ = is_patient();
+    if (consumers_ == 1) consumers_ = 0;
+    measures_ = losses_ < patience || consumers_ <= free_consumers;
     ++losses_;
     if (measures_) return Duration{0};
     const double share = std::min(1.0, static_cast<double>(losses_ - patience) / growth);

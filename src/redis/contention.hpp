@@ -35,10 +35,8 @@ public:
     void on_received(Clock::time_point now, bool found, double random) noexcept;
     /// Another consumer was faster. Returns the time to pause.
     Duration on_lost(Clock::time_point now, double random) noexcept;
-    /// Whether a race was lost since it was created, so that there are other consumers.
-    bool has_rivals() const noexcept { return has_rivals_; }
-    /// Whether it would wait again at once after a lost race.
-    bool is_patient() const noexcept;
+    /// Whether there are other consumers, as far as it is known: a race was lost since they were counted last.
+    bool has_rivals() const noexcept { return has_rivals_ && consumers_ != 1; }
     /// When to wait again after the last message.
     Clock::time_point rests_until() const noexcept { return rests_until_; }
 

@@ -120,7 +120,8 @@ struct SessionContext {
     std::uint64_t writes = 0;
     /// The queue of the last wait.
     const void* waited_queue = nullptr;
-    /// Whether the server has refused TIME to this user.
+    /// Whether the server has refused to this user what notices need, and TIME.
+    bool notices_refused = false;
     bool time_refused = false;
 };
 

@@ -11,30 +11,38 @@
 namespace kombu::redis {
 namespace {
 
-/// Returns the number of commands sent.
-int send_identity(Session& session, const std::string& userid, const std::string& password) {
-    int commands = 0;
-    if (!userid.empty() || !password.empty()) {
+/// Overwrites the password in the output.
+struct WipeOutput {
+    Session& session;
+    ~WipeOutput() { session.wipe_output(); }
+};
+
+bool has_credentials(const std::string& userid, const std::string& password) {
+    return !userid.empty() || !password.empty();
+}
+
+void send_identity(Session& session, const std::string& userid, const std::string& password) {
+    if (has_credentials(userid, password)) {
         if (userid.empty())
             session.send({"AUTH", password});
         else
             session.send({"AUTH", userid, password});
-        ++commands;
     }
-    if (const std::string& name = session.options().client_name; !name.empty()) {
+    if (const std::string& name = session.options().client_name; !name.empty())
         session.send({"CLIENT", "SETNAME", name});
-        ++commands;
-    }
-    return commands;
 }
 
-/// Each reply is checked when it arrives: a server that refuses the connection sends one error and closes.
-async::Operation<> await_identity(Session& session, int commands) {
-    for (; commands != 0; --commands) {
+/// Waits for the replies to send_identity(). Each reply is checked when it arrives: a server that refuses the
+/// connection sends one error and closes.
+async::Operation<> await_identity(Session& session, bool with_credentials) {
+    if (with_credentials) {
         const Reply reply = co_await session.await_reply();
-        // A name is a convenience; without permission for CLIENT it is not worth the connection.
-        if (!is_refused(reply)) throw_if_error(reply, session.peer());
+        throw_if_error(reply, session.peer());
     }
+    if (session.options().client_name.empty()) co_return;
+    const Reply reply = co_await session.await_reply();
+    // A name is not worth the connection of a user who may not call CLIENT.
+    if (!is_refused(reply)) throw_if_error(reply, session.peer());
 }
 
 /// Logs what the user may not do that receiving needs. `access` is the reply to access_script(), by its SHA-1.
@@ -57,14 +65,15 @@ async::Operation<> do_log_in(SessionContext& context, std::string userid, std::s
     Session& session = context.session;
     const std::string& peer = session.peer();
     const std::string database = std::to_string(context.database);
-    const int identity_commands = send_identity(session, userid, password);
+    const WipeOutput wipe{session};
+    send_identity(session, userid, password);
     session.send({"INFO", "cluster"});
     session.send({"PING"});
     if (context.database != 0) session.send({"SELECT", database});
     if (must_be_master) session.send({"ROLE"});
     ScriptArguments access{.values = {context.keys.unacked()}};
     session.send_formatted(evalsha_command(access_script(), access));
-    co_await await_identity(session, identity_commands);
+    co_await await_identity(session, has_credentials(userid, password));
     const Reply cluster = co_await session.await_reply();
     if (!is_refused(cluster)) throw_if_error(cluster, peer);
     if (cluster.text.find("cluster_enabled:1") != std::string::npos)
@@ -78,7 +87,6 @@ async::Operation<> do_log_in(SessionContext& context, std::string userid, std::s
         if (name != "master") throw ReadOnlyError(peer + ": not a master, its role is " + name);
     }
     Reply access_reply = co_await session.await_reply();
-    session.wipe_output();
     co_await check_access(context, std::move(access), std::move(access_reply));
 }
 
@@ -94,13 +102,16 @@ async::Operation<> log_in(SessionContext& context, std::string userid, std::stri
 }
 
 async::Operation<std::int64_t> log_in_subscriber(Session& session, std::string userid, std::string password) {
-    const int identity_commands = send_identity(session, userid, password);
+    const WipeOutput wipe{session};
+    send_identity(session, userid, password);
     session.send({"CLIENT", "ID"});
-    co_await await_identity(session, identity_commands);
+    session.send({"SUBSCRIBE", SubscriberSession::notice_channel});
+    co_await await_identity(session, has_credentials(userid, password));
     const Reply id = co_await session.await_reply();
-    session.wipe_output();
     if (!is_refused(id)) throw_if_error(id, session.peer());
-    co_return id.is(Reply::Type::integer) ? id.integer : 0;
+    const Reply subscribed = co_await session.await_reply();
+    if (!is_refused(subscribed)) throw_if_error(subscribed, session.peer());
+    co_return id.is(Reply::Type::integer) && subscribed.is(Reply::Type::array) ? id.integer : 0;
 }
 
 async::Operation<bool> enable_tracking(Session& session, std::int64_t client_id) {
@@ -110,9 +121,9 @@ async::Operation<bool> enable_tracking(Session& session, std::int64_t client_id)
 }
 
 async::Operation<> reauthenticate(Session& session, std::string userid, std::string password) {
-    const int identity_commands = send_identity(session, userid, password);
-    co_await await_identity(session, identity_commands);
-    session.wipe_output();
+    const WipeOutput wipe{session};
+    send_identity(session, userid, password);
+    co_await await_identity(session, has_credentials(userid, password));
 }
 
 async::Operation<> ping(Session& session) {

@@ -33,7 +33,8 @@ namespace kombu::redis {
 /// Logs in and selects the database, in one round trip. Throws ReadOnlyError if `must_be_master` and the server is not
 /// a master, MovedError if it is part of a cluster. Logs a warning if the user may not do what receiving needs.
 async::Operation<> log_in(SessionContext& link, std::string userid, std::string password, bool must_be_master);
-/// Logs in the second socket of a connection. Returns its client id, 0 if the server does not tell.
+/// Logs in the second socket of a connection, and subscribes to the channel of the notices. Returns its client id, 0 if
+/// the user may not have notices.
 async::Operation<std::int64_t> log_in_subscriber(Session& session, std::string userid, std::string password);
 /// Makes the server report changed keys to a client. Returns whether it does.
 async::Operation<bool> enable_tracking(Session& session, std::int64_t client_id);

@@ -72,10 +72,16 @@ struct CommandBatch {
 
 enum class ReplyKind : std::uint8_t { command, queued, exec };
 
-/// Waits for the reply to SMEMBERS that was sent after messages, and stores the bindings.
-async::Operation<> await_bindings(SessionContext& context, std::string key) {
-    const Reply members = co_await context.session.await_reply(Reply::Type::array, "SMEMBERS");
-    context.bindings.store(key, members, context.options.separator);
+/// Waits for the reply to SMEMBERS that was sent after messages, and stores the bindings. Returns its error.
+async::Operation<std::exception_ptr> await_bindings(SessionContext& context, std::string key) {
+    const Reply members = co_await context.session.await_reply();
+    std::exception_ptr error = capture_exception([&] { throw_if_error(members, context.session.peer()); });
+    if (!error && !members.is(Reply::Type::array)) unexpected_reply(context.session.peer(), "SMEMBERS");
+    if (error)
+        context.bindings.forget(key);
+    else
+        context.bindings.store(key, members, context.options.separator);
+    co_return error;
 }
 
 class PublishOperation {
@@ -200,7 +206,11 @@ private:
                 first_error.reset();
             }
         }
-        for (const std::string_view key : binding_sets) co_await await_bindings(context_, std::string{key});
+        for (const std::string_view key : binding_sets) {
+            const std::exception_ptr error = co_await await_bindings(context_, std::string{key});
+            for (const MessageCopy& copy : copies)
+                if (error && copy.route->bindings_key == key && !failed_[copy.message]) fail(copy.message, error);
+        }
         for (const MessageCopy& copy : copies)
             if (!failed_[copy.message] && is_current(context_, *copy.route)) results_[copy.message] = nullptr;
     }
@@ -360,7 +370,8 @@ async::Operation<> publish(SessionContext& context, RouteCache& cache, const Out
         if (!route->bindings_key.empty()) session.send_formatted(route->bindings_command);
         co_await session.await_reply(Reply::Type::integer, "LPUSH");
         if (route->bindings_key.empty()) co_return;
-        co_await await_bindings(context, route->bindings_key);
+        const std::exception_ptr error = co_await await_bindings(context, route->bindings_key);
+        if (error) std::rethrow_exception(error);
         if (is_current(context, *route)) co_return;
         co_await operation.reroute(route, copy);
     } else {

@@ -56,8 +56,12 @@ async::Operation<ScriptResult> call_receive_script(SessionContext& context, cons
     if (!session.evalsha_refused && !context.time_refused) {
         if (watch) session.send_formatted(context.caching_command);
         session.send_formatted(queue.receive_command);
-        if (watch) co_await session.await_reply(Reply::Type::status, "CLIENT CACHING");
-        ScriptResult result{.watched = watch};
+        ScriptResult result;
+        if (watch) {
+            const Reply caching = co_await session.await_reply();
+            result.watched = caching.is(Reply::Type::status);
+            context.notices_refused = !result.watched;
+        }
         result.reply = co_await session.await_reply();
         refused = is_refused(result.reply);
         if (!refused && error_prefix(result.reply) != "NOSCRIPT") {
@@ -148,7 +152,10 @@ async::Operation<QueueState> look_at_queue(SessionContext& context, const Receiv
     session.send_formatted(queue.exists_command);
     if (!count_channel.empty()) session.send({"PUBSUB", "NUMSUB", count_channel});
     QueueState state;
-    if (watch) co_await session.await_reply(Reply::Type::status, "CLIENT CACHING");
+    if (watch) {
+        const Reply caching = co_await session.await_reply();
+        context.notices_refused = !caching.is(Reply::Type::status);
+    }
     const Reply existing_lists = co_await session.await_reply();
     if (!is_refused(existing_lists)) throw_if_error(existing_lists, session.peer());
     // receive_script() tells what EXISTS may not.

@@ -90,9 +90,12 @@ struct ReplyReader::Builder {
     template <class Functions>
     static void refuse_other_types(Functions& functions) noexcept {
         if constexpr (requires { functions.createDouble; })
-            functions.createDouble = [](const redisReadTask*, double, char*, std::size_t) -> void* { return nullptr; };
+            functions.createDouble = [](const redisReadTask* task, double, char*, std::size_t) { return refuse(task); };
         if constexpr (requires { functions.createBool; })
-            functions.createBool = [](const redisReadTask*, int) -> void* { return nullptr; };
+            functions.createBool = [](const redisReadTask* task, int) { return refuse(task); };
+    }
+    static void* refuse(const redisReadTask* task) noexcept {
+        return add(task, [](Builder&, Reply&) { return "a type of RESP 3"; });
     }
 
     static redisReplyObjectFunctions make_functions() noexcept {

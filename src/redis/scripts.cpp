@@ -6,8 +6,8 @@
 
 #include <array>
 
-// Redis does not roll back a script that fails. So a script adds a message to its new place before it removes it from
-// the old one, or puts it back.
+// Redis does not roll back a script that fails. So each script adds a message to its new place before it removes it
+// from the old one: an error in between leaves the message in both places, never in none.
 namespace kombu::redis {
 
 Script::Script(std::string_view lua) : text(lua) {
@@ -22,40 +22,50 @@ Script::Script(std::string_view lua) : text(lua) {
 
 const Script& receive_script() {
     static const auto* const script = new Script{R"lua(
-local aside = 0
+local limit, aside = tonumber(ARGV[3]), 0
+local function record(item)
+    local now = redis.pcall('TIME')
+    if now.err and not ARGV[4] then return nil, nil, now end
+    local when = now.err and ARGV[4] or string.format('%d.%06d', now[1], now[2])
+    local at = string.find(item, '"delivery_tag"', 1, true)
+    local own = at and string.match(item, '^"delivery_tag": ?"?([^"\\,}]+)', at) or when
+    local tag, copy = own, 0
+    local added = redis.pcall('ZADD', KEYS[2], 'NX', when, tag)
+    if type(added) == 'table' then
+        -- A server out of memory allows this without effect, and then what follows: it judges a script by its first write.
+        redis.call('ZREM', KEYS[2], '')
+        added = redis.call('ZADD', KEYS[2], 'NX', when, tag)
+    end
+    while added == 0 do
+        copy = copy + 1
+        tag = own .. ':' .. when .. ':' .. copy
+        added = redis.call('ZADD', KEYS[2], 'NX', when, tag)
+    end
+    local stored = redis.pcall('HSET', KEYS[1], tag, '[' .. item .. ARGV[2])
+    if type(stored) == 'table' then
+        redis.call('ZREM', KEYS[2], tag)
+        return nil, nil, stored
+    end
+    return tag, when
+end
 for list = 4, #KEYS do
     -- One command for all lists but the first: most queues have messages in that one only.
     if list == 5 and redis.pcall('EXISTS', unpack(KEYS, 5)) == 0 then break end
-    -- The first write is one that a server out of memory allows; it allows those that follow too.
-    local item = redis.call('RPOP', KEYS[list])
+    local item = redis.call('LINDEX', KEYS[list], -1)
     while item do
-        local tag, when, failed = '', '', false
-        if #item > tonumber(ARGV[3]) then
-            failed = redis.pcall('LPUSH', KEYS[3], item)
-        elseif ARGV[1] == '1' then
-            local now = redis.pcall('TIME')
-            when = now.err and (ARGV[4] or '') or string.format('%d.%06d', now[1], now[2])
-            local at = string.find(item, '"delivery_tag"', 1, true)
-            local own = at and string.match(item, '^"delivery_tag": ?"?([^"\\,}]+)', at) or when
-            local added, copy = when == '' and now or redis.pcall('ZADD', KEYS[2], 'NX', when, own), 0
-            tag = own
-            while added == 0 do
-                copy = copy + 1
-                tag = own .. ':' .. when .. ':' .. copy
-                added = redis.pcall('ZADD', KEYS[2], 'NX', when, tag)
-            end
-            failed = added ~= 1 and added or redis.pcall('HSET', KEYS[1], tag, '[' .. item .. ARGV[2])
-        end
-        if type(failed) == 'table' then
-            redis.call('RPUSH', KEYS[list], item)
-            return failed
-        end
-        if #item <= tonumber(ARGV[3]) then
+        if #item <= limit then
+            local tag, when, failed = '', '', nil
+            if ARGV[1] == '1' then tag, when, failed = record(item) end
+            if failed then return failed end
+            redis.call('RPOP', KEYS[list])
             return {aside, item, list - 4, tag, when, redis.pcall('EXISTS', unpack(KEYS, 4))}
         end
+        redis.call('ZREM', KEYS[2], '')
+        redis.call('LPUSH', KEYS[3], item)
+        redis.call('RPOP', KEYS[list])
         aside = aside + 1
         if aside == 100 then return {aside} end
-        item = redis.call('RPOP', KEYS[list])
+        item = redis.call('LINDEX', KEYS[list], -1)
     end
 end
 return {aside}
@@ -135,7 +145,7 @@ const Script& access_script() {
     static const auto* const script = new Script{R"lua(
 local missing = {}
 if not redis.acl_check_cmd then return missing end
-local commands = {'EXISTS', 'RPOP', 'LPUSH x', 'RPUSH x', 'HSET f x', 'HGET f', 'HDEL f', 'ZADD 0 x',
+local commands = {'LINDEX -1', 'RPOP', 'LPUSH x', 'RPUSH x', 'HSET f x', 'HGET f', 'HDEL f', 'ZADD 0 x',
     'ZREM x', 'ZSCORE x', 'ZREVRANGEBYSCORE 0 -inf', 'SET x', 'GET', 'DEL'}
 for _, text in ipairs(commands) do
     local words = {}

@@ -103,6 +103,7 @@ async::Operation<std::vector<std::string>> requeue_targets(SessionContext& conte
 }
 
 async::Operation<> restore_one(SessionContext& context, std::string tag, std::string since, std::string record) {
+    ++context.writes;
     const auto parsed = envelope::parse_unacked_record(record);
     std::vector<std::string> lists;
     if (parsed) lists = co_await requeue_targets(context, *parsed);
@@ -169,7 +170,6 @@ async::Operation<> restore_pages(SessionContext& context, const std::string& tok
 }  // namespace
 
 async::Operation<> restore_expired(SessionContext& context, Deadline until) {
-    ++context.writes;
     const std::string token = make_uuid();
     std::string error_text;
     try {

@@ -24,7 +24,7 @@ struct Subscriber {
     net::SessionDriver<Session> driver{stream, session};
     /// Whether it has logged in. From then on its failure is that of the connection.
     bool is_established = false;
-    /// Its number, for CLIENT TRACKING; 0 if the server does not tell.
+    /// Its number, for CLIENT TRACKING; 0 if the user may not have notices.
     std::int64_t client_id = 0;
     /// Whether the server reports changed keys to it.
     bool receives_notices = false;

@@ -25,4 +25,18 @@ void SubscriberSession::on_reply(Reply reply) {
     }
 }
 
+void SubscriberSession::announce(const std::string& channel) {
+    if (announcements_[channel]++ != 0) return;
+    send({"SUBSCRIBE", channel});
+    ignore_reply();
+}
+
+void SubscriberSession::withdraw(const std::string& channel) {
+    const auto found = announcements_.find(channel);
+    if (found == announcements_.end() || --found->second != 0) return;
+    announcements_.erase(found);
+    send({"UNSUBSCRIBE", channel});
+    ignore_reply();
+}
+
 }  // namespace kombu::redis

@@ -4,6 +4,7 @@
 #include "redis/session.hpp"
 #include "redis/subscriptions.hpp"
 
+#include <map>
 #include <set>
 #include <string>
 #include <utility>
@@ -22,6 +23,11 @@ public:
 
     Subscriptions& subscriptions() noexcept { return subscriptions_; }
 
+    /// Subscribes to a channel, without waiting, so that others can count the subscribers.
+    void announce(const std::string& channel);
+    /// Ends what one call of announce() has begun.
+    void withdraw(const std::string& channel);
+
     /// Chooses the keys whose changes count, and clears has_notice().
     void watch(const std::vector<std::string>& keys) {
         watched_keys_ = {keys.begin(), keys.end()};
@@ -35,6 +41,7 @@ private:
     void on_reply(Reply reply) override;
 
     Subscriptions subscriptions_{};
+    std::map<std::string, int> announcements_{};
     std::set<std::string, std::less<>> watched_keys_{};
     bool has_notice_ = false;
 };

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "redis/waiting.hpp"
 
-#include "net/round_trip.hpp"
 #include "redis/connection.hpp"
 #include "support/random.hpp"
 
@@ -17,10 +16,6 @@ constexpr std::chrono::milliseconds first_look{10};
 constexpr std::size_t assumed_consumers = 10;
 /// How often the consumers of a queue are counted at most.
 constexpr std::chrono::seconds count_interval{2};
-
-bool receives_notices(RedisConnection& connection) {
-    return connection.subscriber() && connection.subscriber()->receives_notices;
-}
 
 bool has_notice(RedisConnection& connection) {
     return connection.subscriber() && connection.subscriber()->session.has_notice();
@@ -43,7 +38,7 @@ bool is_count_due(const WaitedQueue& queue) {
 async::Operation<bool> look(RedisConnection& connection, WaitedQueue& queue, bool has_rivals, Deadline deadline) {
     const bool is_watched =
         queue.is_watched && queue.seen_empty_at == connection.context().writes && !has_notice(connection);
-    const bool watch = receives_notices(connection) && !is_watched;
+    const bool watch = connection.receives_notices() && !is_watched;
     if (watch) connection.subscriber()->session.watch(queue.lists);
     const bool counts = has_rivals && is_count_due(queue);
     if (counts) queue.counted_at = Clock::now();
@@ -52,7 +47,7 @@ async::Operation<bool> look(RedisConnection& connection, WaitedQueue& queue, boo
     if (counts)
         queue.contention.set_consumers(state.subscribers < 0 ? assumed_consumers
                                                              : static_cast<std::size_t>(state.subscribers));
-    queue.is_watched = receives_notices(connection);
+    queue.is_watched = connection.receives_notices();
     queue.seen_empty_at = state.has_messages ? WaitedQueue::no_write : connection.context().writes;
     co_return state.has_messages;
 }
@@ -67,19 +62,12 @@ async::Operation<std::optional<ReceivedMessage>> receive(RedisConnection& connec
     co_return std::move(result.message);
 }
 
-async::Operation<> announce(Session& session, std::string channel) {
-    session.send({"SUBSCRIBE", channel});
-    co_await session.await_reply();  // refused: then the consumers are not counted
-}
-
-/// Lets the server send notices, if it does that.
-async::Operation<> start_notices(RedisConnection& connection, WaitedQueue& queue, Deadline deadline) {
-    if (receives_notices(connection) && queue.is_announced) co_return;
-    const bool enabled = co_await connection.enable_notices(deadline);
-    if (!enabled || queue.is_announced) co_return;
-    queue.is_announced = true;
-    auto request = announce(connection.subscriber()->session, queue.waiting_channel);
-    co_await connection.run_on_subscriber(std::move(request), deadline);
+/// Lets the server send notices, if it does that, and the other consumers count this one.
+async::Operation<> start_notices(RedisConnection& connection, WaitedQueue& queue) {
+    const bool enabled = co_await connection.enable_notices();
+    if (!enabled || std::exchange(queue.is_announced, true)) co_return;
+    connection.subscriber()->session.announce(queue.waiting_channel);
+    connection.try_send();
 }
 
 }  // namespace
@@ -93,15 +81,14 @@ async::Operation<std::optional<ReceivedMessage>> wait_for_message(RedisConnectio
     connection.poll_subscriber();
     if (std::exchange(context.waited_queue, &queue) != &queue) ++context.writes;  // one queue is watched at a time
     // Seen empty, and its changes are reported, or it is the turn of others.
-    bool is_empty = receives_notices(connection) && queue.seen_empty_at == context.writes && !until.expired() &&
+    bool is_empty = connection.receives_notices() && queue.seen_empty_at == context.writes && !until.expired() &&
                     (queue.is_watched ? !has_notice(connection) : contention.rests_until() > Clock::now());
     bool notified = false;
     for (;;) {
         std::optional<ReceivedMessage> message = inbox ? pop_message(*inbox, context.session.peer()) : std::nullopt;
         if (!message && !is_empty) {
-            // A consumer that will not wait again at once does not need to be told of the next message.
-            const bool watch = receives_notices(connection) && contention.is_patient() &&
-                               (notified || contention.rests_until() <= Clock::now());
+            // With rivals it will rest, and each of them would change keys that the script reads.
+            const bool watch = connection.receives_notices() && !contention.has_rivals();
             message = co_await receive(connection, queue, watch, until, deadline);
         }
         if (message) {
@@ -111,10 +98,9 @@ async::Operation<std::optional<ReceivedMessage>> wait_for_message(RedisConnectio
         }
         is_empty = true;
         if (until.expired()) co_return std::nullopt;
-        if (!receives_notices(connection) || !queue.is_announced)
-            co_await start_notices(connection, queue, net::allow_round_trip(until));
+        if (!connection.receives_notices() || !queue.is_announced) co_await start_notices(connection, queue);
 
-        if (receives_notices(connection)) {
+        if (connection.receives_notices()) {
             const auto now = Clock::now();
             const bool lost = std::exchange(notified, false);
             const auto pause_until = lost ? now + contention.on_lost(now, random_share()) : contention.rests_until();
@@ -141,8 +127,9 @@ async::Operation<std::optional<ReceivedMessage>> wait_for_message(RedisConnectio
                 is_empty = !co_await look(connection, queue, false, deadline);
             }
         } else if (context.restore_timer.next().expired()) {
-            is_empty = false;  // try_receive() restores
-        } else if (queue.next_look.expired() || (until.expired() && !receives_notices(connection))) {
+            co_await connection.run(restore_if_due(context, until), deadline);
+            is_empty = queue.seen_empty_at == context.writes;
+        } else if (queue.next_look.expired() || (until.expired() && !connection.receives_notices())) {
             is_empty = !co_await look(connection, queue, false, deadline);
             queue.look_interval = std::min<decltype(longest)>(2 * queue.look_interval, longest);
         }

@@ -81,7 +81,8 @@ TEST_CASE("a server in protected mode says so", "[redis][restricted]") {
 }
 
 TEST_CASE("a server of a cluster is refused when connecting", "[redis][restricted]") {
-    PrivateRedis redis{"--cluster-enabled yes"};
+    // By default the port of the cluster's bus may be in use by a client.
+    PrivateRedis redis{"--cluster-enabled yes --cluster-port " + std::to_string(KOMBU_TEST_PRIVATE_PORT + 9)};
     Connection connection{redis.url()};
     CHECK_THROWS_AS(connection.connect(), MovedError);
     CHECK_THROWS_WITH(connection.connect(), Contains("cluster"));
@@ -231,7 +232,7 @@ TEST_CASE("the commands of Kombu alone: publishing works, and the rest is named 
     exchange_fanout(connection);
     CHECK_THROWS_AS(connection.simple_queue("q").get({.timeout = 100ms}), ChannelError);
     CHECK(raw({"LLEN", "q"}) == 1);
-    rules.insert(rules.end(), {"+rpop", "+zscore"});
+    rules.insert(rules.end(), {"+lindex", "+rpop", "+zscore"});
     make_user(raw, "kombu", rules);
     Connection with_more{url_for(redis, "kombu")};
     CHECK(with_more.simple_queue("q").get({.timeout = 5s}).payload() == 1);
@@ -244,4 +245,59 @@ TEST_CASE("a user without rights for channels receives, and cannot listen", "[re
     Connection connection{url_for(redis, "limited")};
     exchange_messages(connection);
     CHECK_THROWS_AS(connection.simple_queue(Queue{"f", Exchange{"fan", "fanout"}}), ChannelError);
+}
+
+TEST_CASE("a script that is refused half-way loses no message, whatever else is refused", "[redis][restricted]") {
+    PrivateRedis redis;
+    RawRedis raw{redis.port()};
+    for (const std::string refused : {"hset", "zadd", "rpop", "lpush", "rpush", "lindex"}) {
+        INFO(refused);
+        raw({"FLUSHALL"});
+        make_user(raw, "limited", {"&*", "+@all", "-rpush", "-lpush", "-" + refused});
+        raw({"LPUSH", "q", "{}"});
+        raw({"RPUSH", "q",
+             std::string{R"({"body": "MQ==", "content-type": "application/json", "properties": )"} +
+                 R"({"delivery_tag": "t", "body_encoding": "base64", "delivery_info": )" +
+                 R"({"exchange": "", "routing_key": "q"}}})"});
+        Connection connection{url_for(redis, "limited")};
+        std::int64_t delivered = 0;
+        for (int i = 0; i < 3; ++i) {
+            try {
+                auto queue = connection.simple_queue("q");
+                (void)queue.get({.timeout = 20ms});
+                ++delivered;
+            } catch (const Error&) {
+            }
+        }
+        const std::int64_t kept = raw({"LLEN", "q"}).get<std::int64_t>() +
+                                  raw({"HLEN", "unacked"}).get<std::int64_t>() +
+                                  raw({"LLEN", "_kombu.poison.q"}).get<std::int64_t>();
+        CHECK(kept >= 2);
+        CHECK(raw({"ZCARD", "unacked_index"}).get<std::int64_t>() <= raw({"HLEN", "unacked"}).get<std::int64_t>() + 1);
+    }
+}
+
+TEST_CASE("a password is not ignored where AUTH is refused", "[redis][restricted]") {
+    PrivateRedis redis{"--rename-command AUTH ''"};
+    CHECK_THROWS_AS(Connection("redis://:secret@127.0.0.1:" + std::to_string(redis.port()) + "/0").connect(),
+                    ConnectionError);
+}
+
+TEST_CASE("a consumer whose right to notices ends receives by polling, and strands no message", "[redis][restricted]") {
+    PrivateRedis redis;
+    RawRedis raw{redis.port()};
+    make_user(raw, "worker", {"&*", "+@all"});
+    Connection connection{url_for(redis, "worker")};
+    auto queue = connection.simple_queue("q");
+    CHECK_THROWS_AS(queue.get({.timeout = 20ms}), Empty);
+    raw({"ACL", "SETUSER", "worker", "-client"});
+    Connection publisher{redis.url()};
+    for (int i = 0; i < 3; ++i) {
+        Producer{publisher}.publish(i, {.routing_key = "q"});
+        Message message = queue.get({.timeout = 5s});
+        CHECK(message.payload() == i);
+        message.ack();
+        CHECK_THROWS_AS(queue.get({.timeout = 20ms}), Empty);
+    }
+    CHECK(raw({"HLEN", "unacked"}) == 0);
 }

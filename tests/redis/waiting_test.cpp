@@ -2,6 +2,7 @@
 // Waiting for messages: by notices of the server on a second socket, or by looking at the queue where there are none.
 #include "redis/redis_fixture.hpp"
 #include "support/private_redis.hpp"
+#include "support/scripted_peer.hpp"
 
 #include <atomic>
 #include <map>
@@ -237,4 +238,58 @@ TEST_CASE("many waiting consumers receive each message once, and all have their 
     CHECK(wrong == 0);
     CHECK(redis.unacked_count() == 0);
     CHECK(std::all_of(counts.begin(), counts.end(), [](const auto& count) { return count > 0; }));
+}
+
+TEST_CASE("after a lost race the next message is reported, with any number of priorities", "[redis][waiting]") {
+    for (const Json& steps : {Json{0}, Json{0, 3, 6, 9}}) {
+        PrivateRedis redis;
+        RawRedis raw{redis.port()};
+        Connection consumer = connect_to(redis, {{"polling_interval", 3600}, {"priority_steps", steps}}),
+                   publisher = connect_to(redis, {{"priority_steps", steps}});
+        auto queue = consumer.simple_queue("q");
+        std::thread rival{[&] {
+            await_subscriber(raw);
+            for (int i = 0; i < 5; ++i) {
+                // Nobody else sees the message, but the consumer is told that the list has changed.
+                const std::int64_t before = calls(raw, "client|caching");
+                raw({"MULTI"});
+                raw({"LPUSH", "q", "x"});
+                raw({"RPOP", "q"});
+                raw({"EXEC"});
+                while (calls(raw, "client|caching") == before) std::this_thread::yield();  // it waits again
+            }
+            Producer{publisher}.publish(1, {.routing_key = "q"});
+        }};
+        CHECK(queue.get({.timeout = 30s}).payload() == 1);
+        rival.join();
+    }
+}
+
+TEST_CASE("a second socket that is not answered delays a message by two seconds at most", "[redis][waiting]") {
+    // Redis behind a proxy that serves one connection, and accepts others in silence.
+    PrivateRedis redis;
+    std::atomic<int> clients{0};
+    ScriptedPeer proxy{[&](PeerSocket& socket) {
+        if (clients++ != 0) return socket.wait_for_close();
+        answer_login(socket);
+        for (int takes = 0;;) {
+            const std::string command = receive_command(socket);
+            if (command.empty()) return;
+            const bool take = command.find("EVALSHA") != std::string::npos;
+            const std::string item =
+                R"({"body":"1","content-type":"application/json","properties":{"delivery_tag":"t",)"
+                R"("delivery_info":{"exchange":"","routing_key":"q"}}})";
+            if (take && ++takes > 2)
+                socket.send("*6\r\n:0\r\n$" + std::to_string(item.size()) + "\r\n" + item +
+                            "\r\n:0\r\n$1\r\nt\r\n$1\r\n1\r\n:0\r\n");
+            else if (take)
+                socket.send("*1\r\n:0\r\n");
+            else
+                socket.send(command.find("TRACKING") != std::string::npos ? "+OK\r\n" : ":1\r\n");
+        }
+    }};
+    Connection connection{"redis://127.0.0.1:" + std::to_string(proxy.port()) + "/0?polling_interval=0.05"};
+    const auto start = Clock::now();
+    CHECK(connection.simple_queue("q").get({.timeout = 60s}).payload() == 1);
+    CHECK(Clock::now() - start < 10s);
 }
