@@ -9,6 +9,7 @@
 #include <hiredis/hiredis.h>
 
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -143,7 +144,11 @@ void consume_with_brpop(int port, Shared& shared, int consumer) {
 }
 
 void wait_for(const std::function<bool()>& condition) {
-    while (!condition()) std::this_thread::sleep_for(1ms);
+    const auto until = Clock::now() + 2min;
+    while (!condition()) {
+        if (Clock::now() > until) throw std::runtime_error("the consumers do not receive all messages");
+        std::this_thread::sleep_for(1ms);
+    }
 }
 
 void run(const std::string& url, int port, bool brpop, int consumers, int seconds) {
@@ -155,6 +160,7 @@ void run(const std::string& url, int port, bool brpop, int consumers, int second
     for (int i = 0; i < consumers; ++i) {
         const pid_t child = ::fork();
         if (child == 0) {
+            ::prctl(PR_SET_PDEATHSIG, SIGKILL);
             try {
                 brpop ? consume_with_brpop(port, *shared, i) : consume_with_kombu(url, *shared, i);
             } catch (const std::exception& error) {

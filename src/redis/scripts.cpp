@@ -32,7 +32,7 @@ local function record(item)
     local tag, copy = own, 0
     local added = redis.pcall('ZADD', KEYS[2], 'NX', when, tag)
     if type(added) == 'table' then
-        -- A server out of memory allows this without effect, and then what follows: it judges a script by its first write.
+        -- No effect. A server out of memory judges a script by its first write, and always allows ZREM.
         redis.call('ZREM', KEYS[2], '')
         added = redis.call('ZADD', KEYS[2], 'NX', when, tag)
     end
