@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // What Redis stores after a publish, a get, a settle or a declaration.
 #include "redis/redis_fixture.hpp"
+#include "support/eventually.hpp"
 
 using namespace kombu;
 using namespace std::chrono_literals;
@@ -365,7 +366,7 @@ TEST_CASE("a connection has a second socket only once it waits or listens", "[re
     CHECK_THROWS_AS(queue.get({.timeout = 30ms}), Empty);
     CHECK(sockets() == 2);
     connection.release();
-    CHECK(sockets() == 0);
+    CHECK(eventually([&] { return sockets() == 0; }));
     Connection listener = redis.connection({{"client_name", name}});
     auto fanout = listener.simple_queue(Queue{"f", Exchange{"fan", "fanout"}});
     CHECK(sockets() == 2);
