@@ -120,10 +120,10 @@ async::Operation<std::optional<ReceivedMessage>> wait_for_message(RedisConnectio
         const Deadline next = std::min({until, queue.next_look, context.restore_timer.next()});
         notified = co_await await_notice(connection, true, inbox, next);
         if (notified) {
-            const auto courtesy = contention.on_notice(Clock::now(), random_share());
+            const auto wait_for_others = contention.on_notice(Clock::now(), random_share());
             is_empty = false;
-            if (courtesy.count() != 0) {
-                co_await await_notice(connection, false, inbox, Deadline::after(courtesy));
+            if (wait_for_others.count() != 0) {
+                co_await await_notice(connection, false, inbox, Deadline::after(wait_for_others));
                 is_empty = !co_await look(connection, queue, false, deadline);
             }
         } else if (context.restore_timer.next().expired()) {
