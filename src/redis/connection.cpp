@@ -22,8 +22,9 @@ constexpr std::chrono::milliseconds recently_used{1};
 /// How often the second socket is read while its connection is used for other things. Redis disconnects a subscriber
 /// that does not read.
 constexpr std::chrono::milliseconds subscriber_poll_interval{50};
-/// The longest time for opening the second socket: meanwhile the consumer does not look at its queue.
-constexpr std::chrono::seconds subscriber_timeout{2};
+/// The longest time for opening the second socket, since the consumer does not look at its queue meanwhile, and the
+/// time that even a short wait allows. The latter leaves time for a last look at the queue.
+constexpr std::chrono::milliseconds subscriber_timeout{2000}, least_subscriber_timeout{500};
 /// The time after which opening it is tried again; twice as long after each attempt, up to the second one.
 constexpr std::chrono::seconds first_subscriber_retry{10}, last_subscriber_retry{300};
 /// How often the first socket is checked while its connection waits for the second one.
@@ -139,14 +140,15 @@ async::Operation<> RedisConnection::open_subscriber(Deadline deadline) {
     next_subscriber_check_ = Deadline::after(context_.options.health_check_interval);
 }
 
-async::Operation<bool> RedisConnection::enable_notices() {
+async::Operation<bool> RedisConnection::enable_notices(Deadline until) {
     if (receives_notices()) co_return true;
     if (context_.notices_refused || !next_subscriber_attempt_.expired()) co_return false;
     context_.notices_refused = !co_await run(may_track(context_.session), Deadline::after(net::max_round_trip));
     if (context_.notices_refused) co_return false;
     std::string error_text;
     try {
-        co_await open_subscriber(Deadline::after(subscriber_timeout));
+        co_await open_subscriber(
+            std::min(Deadline::after(subscriber_timeout), std::max(until, Deadline::after(least_subscriber_timeout))));
     } catch (const OperationalError& error) {
         error_text = error.what();
     }
@@ -175,7 +177,7 @@ async::Operation<> RedisConnection::wait_for_input(Deadline until) {
     const auto interval = context_.options.health_check_interval;
     if (interval.count() != 0 && next_subscriber_check_.expired()) {
         next_subscriber_check_ = Deadline::after(interval);
-        co_await run_on_subscriber(ping(subscriber_->session), Deadline::after(interval));
+        co_await run_on_subscriber(ping(subscriber_->session), Deadline::after(net::max_round_trip));
     }
     const Deadline next_check = std::min(until, Deadline::after(check_interval));
     co_await run_on_subscriber(await_input(subscriber_->session, next_check), Deadline::never());

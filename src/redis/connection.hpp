@@ -72,8 +72,8 @@ public:
         return subscriber_ && subscriber_->receives_notices && !context_.notices_refused;
     }
     /// Opens the second socket, and lets the server report changed keys to it. Returns whether it does. If the socket
-    /// cannot be opened now, this is tried again after some time.
-    async::Operation<bool> enable_notices();
+    /// cannot be opened now, this is tried again after some time. `until` is the end of the wait for a message.
+    async::Operation<bool> enable_notices(Deadline until);
     /// Reads the available input of the second socket, if it is open.
     void poll_subscriber();
     /// Waits without a request. Returns at `until`, or earlier when bytes have arrived.

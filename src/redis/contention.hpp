@@ -12,13 +12,14 @@ namespace kombu::redis {
 ///
 /// Redis reports a new message to every consumer that waits at that moment, and one of them receives it. So that two or
 /// three wait, however many there are:
-/// * A consumer that has received a message rests until it is its turn again: with N consumers and a message each T,
-/// for
-///   (N - 1) * T. The time that its work takes counts.
+/// * A consumer that has received a message rests until it is its turn again: with N consumers and a message each T
+///   this takes (N - 1) * T, its work included.
 /// * A consumer that loses races one after the other pauses before it waits again.
-/// * A consumer that has received one lately lets those go first who have not.
-/// Rests and pauses have an upper limit, whose effect is that one of them ends every 5 ms. That bounds how late a
-/// message is received that nobody waits for, and what races cost where messages are rare.
+/// * A consumer that has received a message lately lets those go first who have not.
+///
+/// Rests and pauses have an upper limit: while all consumers are idle, one of them ends every 5 ms. That bounds how
+/// late a message is received that nobody waits for, and what races cost where messages are rare. Rests get shorter
+/// when messages are found that nobody waited for.
 class Contention {
 public:
     using Duration = std::chrono::nanoseconds;

@@ -33,9 +33,8 @@ public:
         watched_keys_ = {keys.begin(), keys.end()};
         has_notice_ = false;
     }
-    /// Whether a watched key may have changed since the last call of watch() or clear_notice().
+    /// Whether a watched key may have changed since the last call of watch().
     bool has_notice() const noexcept { return has_notice_; }
-    void clear_notice() noexcept { has_notice_ = false; }
 
 private:
     void on_reply(Reply reply) override;

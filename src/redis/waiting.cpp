@@ -27,7 +27,7 @@ async::Operation<bool> await_notice(RedisConnection& connection, bool for_notice
                                     Deadline until) {
     while (!until.expired() && !(for_notice && has_notice(connection)) && !(inbox && !inbox->empty()))
         co_await connection.wait_for_input(until);
-    co_return for_notice&& has_notice(connection);
+    co_return (for_notice && has_notice(connection));
 }
 
 bool is_count_due(const WaitedQueue& queue) {
@@ -63,8 +63,8 @@ async::Operation<std::optional<ReceivedMessage>> receive(RedisConnection& connec
 }
 
 /// Lets the server send notices, if it does that, and the other consumers count this one.
-async::Operation<> start_notices(RedisConnection& connection, WaitedQueue& queue) {
-    const bool enabled = co_await connection.enable_notices();
+async::Operation<> start_notices(RedisConnection& connection, WaitedQueue& queue, Deadline until) {
+    const bool enabled = co_await connection.enable_notices(until);
     if (!enabled || std::exchange(queue.is_announced, true)) co_return;
     connection.subscriber()->session.announce(queue.waiting_channel);
     connection.try_send();
@@ -98,7 +98,7 @@ async::Operation<std::optional<ReceivedMessage>> wait_for_message(RedisConnectio
         }
         is_empty = true;
         if (until.expired()) co_return std::nullopt;
-        if (!connection.receives_notices() || !queue.is_announced) co_await start_notices(connection, queue);
+        if (!connection.receives_notices() || !queue.is_announced) co_await start_notices(connection, queue, until);
 
         if (connection.receives_notices()) {
             const auto now = Clock::now();
