@@ -11,6 +11,7 @@ install(FILES
     ${CMAKE_CURRENT_BINARY_DIR}/kombu-config.cmake
     ${CMAKE_CURRENT_BINARY_DIR}/kombu-config-version.cmake
     cmake/Findhiredis.cmake
+    cmake/FindBrotli.cmake
     DESTINATION ${package_dir})
 install(FILES LICENSE DESTINATION ${CMAKE_INSTALL_DOCDIR})
 

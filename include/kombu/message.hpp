@@ -3,6 +3,7 @@
 
 #include <kombu/config.hpp>
 #include <kombu/detail/connection_ref.hpp>
+#include <kombu/error.hpp>
 #include <kombu/json.hpp>
 #include <kombu/serialization.hpp>
 
@@ -81,6 +82,18 @@ public:
     /// \throws ContentDisallowed  when the content type is not accepted
     /// \throws DecodeError  when the body is invalid for its content type or compression
     const Json& payload() const;
+    /// The body as a type of the program's, by its `from_json` (nlohmann_json): `message.payload_as<Article>()`.
+    /// \throws ContentDisallowed  as payload() does
+    /// \throws DecodeError  as payload() does, and when from_json refuses the value
+    template <class T>
+    T payload_as() const {
+        const Json& value = payload();
+        try {
+            return value.template get<T>();
+        } catch (const Json::exception& error) {
+            throw DecodeError(std::string{"the body is not what the program expects: "} + error.what());
+        }
+    }
     /// The bytes of the body, decompressed.
     /// \throws DecodeError  when the compression is unknown, the data is invalid, or the headers cannot be decoded
     const std::string& body() const;

@@ -1,114 +1,141 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include <kombu/compression.hpp>
+#include <kombu/detail/fork_local.hpp>
 #include <kombu/error.hpp>
 
+#include "messages/codec.hpp"
 #include "messages/encoding.hpp"
-#include "support/pieces.hpp"
 #include "support/suggestion.hpp"
 
-#include <zlib.h>
-
-#include <algorithm>
-#include <array>
-#include <limits>
+#include <map>
+#include <memory>
+#include <utility>
+#include <vector>
 
 namespace kombu {
 namespace {
 
-/// A chunk takes some milliseconds: the deadline is looked at after each.
-constexpr std::size_t chunk_size = std::size_t{1} << 17;
+using Compress = std::string(std::string_view, Deadline);
+using Decompress = std::string(std::string_view, std::size_t);
 
-struct Deflater {
-    Deflater() {
-        if (deflateInit(&stream, Z_DEFAULT_COMPRESSION) != Z_OK) throw EncodeError("zlib cannot be initialised");
-    }
-    Deflater(const Deflater&) = delete;
-    Deflater& operator=(const Deflater&) = delete;
-    ~Deflater() { deflateEnd(&stream); }
-    z_stream stream{};
+/// A method, built in or registered.
+struct Method {
+    std::string content_type;
+    std::function<Compress> compress{};
+    std::function<Decompress> decompress{};
+    /// What is missing in this build; the functions are empty then.
+    std::string missing_library{};
 };
 
-struct Inflater {
-    Inflater() {
-        if (inflateInit(&stream) != Z_OK) throw DecodeError("zlib cannot be initialised");
-    }
-    Inflater(const Inflater&) = delete;
-    Inflater& operator=(const Inflater&) = delete;
-    ~Inflater() { inflateEnd(&stream); }
-    z_stream stream{};
-};
+using MethodPointer = std::shared_ptr<const Method>;
+using Methods = std::map<std::string, MethodPointer, std::less<>>;
 
-void feed(z_stream& stream, std::string_view& data) {
-    const std::size_t size = std::min(data.size(), chunk_size);
-    // zlib's interface predates const.
-    stream.next_in = reinterpret_cast<Bytef*>(const_cast<char*>(data.data()));
-    stream.avail_in = static_cast<uInt>(size);
-    data.remove_prefix(size);
+void add(Methods& methods, Method method, std::initializer_list<std::string_view> aliases) {
+    const auto shared = std::make_shared<const Method>(std::move(method));
+    methods[shared->content_type] = shared;
+    for (const std::string_view alias : aliases) methods[std::string{alias}] = shared;
 }
 
-std::string deflated(std::string_view data, Deadline deadline) {
-    Deflater zlib;
-    std::string out;
-    std::array<char, 16384> buffer{};
-    int status = Z_OK;
-    while (status != Z_STREAM_END) {
-        if (zlib.stream.avail_in == 0) {
-            check_in_time(deadline);
-            feed(zlib.stream, data);
-        }
-        zlib.stream.next_out = reinterpret_cast<Bytef*>(buffer.data());
-        zlib.stream.avail_out = buffer.size();
-        status = deflate(&zlib.stream, data.empty() ? Z_FINISH : Z_NO_FLUSH);
-        if (status == Z_STREAM_ERROR) throw EncodeError("zlib failed");
-        out.append(buffer.data(), buffer.size() - zlib.stream.avail_out);
-    }
-    return out;
+/// The names and types are Kombu's; zlib and gzip are both a zlib stream there.
+Methods built_in_methods() {
+    Methods methods;
+    add(methods, {"application/x-gzip", codec::zlib_compress, codec::zlib_decompress}, {"zlib", "gzip"});
+#ifdef KOMBU_WITH_BZIP2
+    Method bzip2{"application/x-bz2", codec::bzip2_compress, codec::bzip2_decompress};
+#else
+    Method bzip2{"application/x-bz2", {}, {}, "libbz2"};
+#endif
+#ifdef KOMBU_WITH_LZMA
+    Method lzma{"application/x-lzma", codec::xz_compress, codec::xz_decompress};
+#else
+    Method lzma{"application/x-lzma", {}, {}, "liblzma"};
+#endif
+#ifdef KOMBU_WITH_ZSTD
+    Method zstd{"application/zstd", codec::zstd_compress, codec::zstd_decompress};
+#else
+    Method zstd{"application/zstd", {}, {}, "libzstd"};
+#endif
+#ifdef KOMBU_WITH_BROTLI
+    Method brotli{"application/x-brotli", codec::brotli_compress, codec::brotli_decompress};
+#else
+    Method brotli{"application/x-brotli", {}, {}, "libbrotli"};
+#endif
+    add(methods, std::move(bzip2), {"bzip2", "bzip", "bz2"});
+    add(methods, std::move(lzma), {"lzma", "xz"});
+    add(methods, std::move(zstd), {"zstd", "zstandard"});
+    add(methods, std::move(brotli), {"brotli"});
+    return methods;
 }
 
-std::string inflated(std::string_view data, std::size_t limit) {
-    Inflater zlib;
-    std::string out;
-    std::array<char, 16384> buffer{};
-    int status = Z_OK;
-    while (status != Z_STREAM_END) {
-        if (zlib.stream.avail_in == 0) {
-            if (data.empty()) throw DecodeError("the compressed body is truncated");
-            feed(zlib.stream, data);
-        }
-        zlib.stream.next_out = reinterpret_cast<Bytef*>(buffer.data());
-        zlib.stream.avail_out = buffer.size();
-        status = inflate(&zlib.stream, Z_NO_FLUSH);
-        if (status != Z_OK && status != Z_STREAM_END && status != Z_BUF_ERROR)
-            throw DecodeError("the compressed body is corrupt");
-        const std::size_t produced = buffer.size() - zlib.stream.avail_out;
-        if (produced > limit - out.size())
-            throw DecodeError("the decompressed body would exceed " + std::to_string(limit) + " bytes");
-        out.append(buffer.data(), produced);
-    }
-    if (zlib.stream.avail_in != 0 || !data.empty()) throw DecodeError("the compressed body is followed by other data");
-    return out;
+/// Never destroyed, since producers in other static objects may outlive it.
+detail::CopyOnWrite<Methods>& method_registry() {
+    static auto* const instance = new detail::CopyOnWrite<Methods>{built_in_methods()};
+    return *instance;
 }
 
-constexpr std::string_view gzip_type = "application/x-gzip";
+MethodPointer find_method(std::string_view name) {
+    const auto lock = method_registry().lock();
+    const Methods& methods = method_registry().get();
+    if (const auto found = methods.find(name); found != methods.end()) {
+        if (found->second->missing_library.empty()) return found->second;
+        throw SerializerNotInstalled("the compression " + std::string{name} + " is not built in: " +
+                                     found->second->missing_library + " was not found when the library was built");
+    }
+    std::vector<std::string> names;
+    for (const auto& [known, method] : methods)
+        if (method->missing_library.empty()) names.push_back(known);
+    throw SerializerNotInstalled("no such compression: " + std::string{name.substr(0, 100)} + " (" +
+                                 suggest(name, names) + ")");
+}
 
 }  // namespace
 
-std::string_view compression_type(std::string_view name) {
-    if (name == gzip_type || name == "zlib" || name == "gzip") return gzip_type;
-    throw SerializerNotInstalled("no such compression: " + std::string{name.substr(0, 100)} + " (" +
-                                 suggest(name, {"zlib", "gzip", std::string{gzip_type}}) + ")");
+void register_compression(Compression compression) {
+    if (compression.content_type.empty() || !compression.compress || !compression.decompress)
+        throw ConfigurationError("Compression: content_type, compress and decompress must be set");
+    const auto method = std::make_shared<const Method>(
+        Method{compression.content_type,
+               [compress = std::move(compression.compress)](std::string_view data, Deadline) { return compress(data); },
+               std::move(compression.decompress)});
+    const auto lock = method_registry().lock();
+    Methods methods = method_registry().get();
+    methods[method->content_type] = method;
+    for (std::string& name : compression.names) methods[std::move(name)] = method;
+    method_registry().set(std::move(methods));
 }
 
+std::string compression_type(std::string_view name) { return find_method(name)->content_type; }
+
 std::string compress(std::string_view data, std::string_view name, Deadline deadline) {
-    compression_type(name);
-    return deflated(data, deadline);
+    const MethodPointer method = find_method(name);
+    try {
+        std::string compressed = method->compress(data, deadline);
+        check_in_time(deadline);
+        return compressed;
+    } catch (const EncodeError&) {
+        throw;
+    } catch (const Timeout&) {
+        throw;
+    } catch (const std::exception& error) {
+        throw EncodeError("the body cannot be compressed as " + method->content_type + ": " + error.what());
+    }
 }
 
 std::string compress(std::string_view data, std::string_view name) { return compress(data, name, Deadline::never()); }
 
 std::string decompress(std::string_view data, std::string_view name, std::size_t limit) {
-    compression_type(name);
-    return inflated(data, limit);
+    const MethodPointer method = find_method(name);
+    std::string body;
+    try {
+        body = method->decompress(data, limit);
+    } catch (const DecodeError&) {
+        throw;
+    } catch (const std::exception& error) {
+        throw DecodeError("the body cannot be decompressed as " + method->content_type + ": " + error.what());
+    }
+    if (body.size() > limit)
+        throw DecodeError("the decompressed body would exceed " + std::to_string(limit) + " bytes");
+    return body;
 }
 
 }  // namespace kombu

@@ -24,7 +24,7 @@ public:
     const char* visit(const Json& value, std::size_t depth) {
         switch (value.type()) {
             case Json::value_t::number_float:
-                return std::isfinite(value.get<double>()) ? nullptr : "not a finite number";
+                return rules_.allows_infinite || std::isfinite(value.get<double>()) ? nullptr : "not a finite number";
             case Json::value_t::number_unsigned:
                 return rules_.allows_large_integers || value.get<std::uint64_t>() <= INT64_MAX
                            ? nullptr
@@ -35,9 +35,9 @@ public:
                            : "the text is not valid UTF-8; bytes are a Json::binary";
             case Json::value_t::binary:
                 if (!rules_.allows_binary) return "JSON cannot represent bytes, timestamps and decimals";
-                return !value.get_binary().has_subtype() || is_timestamp(value) || is_decimal(value)
-                           ? nullptr
-                           : "the binary has an unknown subtype";
+                if (!value.get_binary().has_subtype()) return nullptr;
+                if (!is_timestamp(value) && !is_decimal(value)) return "the binary has an unknown subtype";
+                return rules_.allows_fields ? nullptr : "timestamps and decimals are for headers and arguments only";
             case Json::value_t::object: return depth < rules_.max_depth ? visit_object(value, depth) : too_deep;
             case Json::value_t::array: return depth < rules_.max_depth ? visit_array(value, depth) : too_deep;
             default: return nullptr;

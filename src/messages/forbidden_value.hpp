@@ -11,11 +11,14 @@
 
 namespace kombu {
 
-/// What the values of headers, arguments or a body may be. Everywhere text is UTF-8 and numbers are finite.
+/// What the values of headers, arguments or a body may be. Everywhere text is UTF-8.
 struct ValueRules {
     std::size_t max_depth = 256;
     std::size_t max_key_size = std::numeric_limits<std::size_t>::max();
     bool allows_binary = true;
+    /// The timestamps and decimals of kombu/field.hpp.
+    bool allows_fields = true;
+    bool allows_infinite = false;
     /// Integers from 2^63.
     bool allows_large_integers = true;
 };

@@ -7,6 +7,8 @@
 #include "messages/encoding.hpp"
 #include "messages/json_depth.hpp"
 #include "messages/json_writer.hpp"
+#include "messages/msgpack.hpp"
+#include "messages/yaml.hpp"
 #include "support/pieces.hpp"
 #include "support/suggestion.hpp"
 #include "support/utf8.hpp"
@@ -14,7 +16,7 @@
 #include <algorithm>
 #include <cctype>
 #include <map>
-#include <optional>
+#include <set>
 #include <utility>
 
 namespace kombu {
@@ -80,26 +82,50 @@ private:
     }
 };
 
-class Registry {
-public:
-    Registry() {
-        add({"json", "application/json", "utf-8", encode_json, decode_json});
-        add({"text", "text/plain", "utf-8", encode_text, decode_text});
-        add({"bytes", std::string{data_type}, "binary", encode_bytes, to_binary});
-        add({"raw", std::string{data_type}, "binary", encode_bytes, to_binary});
-    }
+constexpr std::string_view pickle_name = "pickle", pickle_type = "application/x-python-serialize";
+
+/// The serializers, and which content types a default ContentTypes accepts.
+struct Serializers {
+    using Map = std::map<std::string, std::shared_ptr<const Serializer>, std::less<>>;
+    Map by_name{}, by_type{};
+    std::set<std::string, std::less<>> enabled{"application/json", "text/plain"};
 
     void add(Serializer serializer) {
+        auto shared = std::make_shared<const Serializer>(std::move(serializer));
+        by_type[MediaType{shared->content_type}.name] = shared;
+        by_name[shared->name] = std::move(shared);
+    }
+
+    static Serializers built_in() {
+        Serializers all;
+        all.add({"json", "application/json", "utf-8", encode_json, decode_json});
+        all.add({"text", "text/plain", "utf-8", encode_text, decode_text});
+        all.add({"bytes", std::string{data_type}, "binary", encode_bytes, to_binary});
+        all.add({"raw", std::string{data_type}, "binary", encode_bytes, to_binary});
+        all.add({"msgpack", "application/x-msgpack", "binary", msgpack::encode, msgpack::decode});
+#ifdef KOMBU_WITH_YAML
+        all.add({"yaml", "application/x-yaml", "utf-8", yaml::encode, yaml::decode});
+#endif
+        return all;
+    }
+};
+
+class Registry {
+public:
+    template <class Change>
+    void change(Change apply) {
         const auto lock = serializers_.lock();
         Serializers serializers = serializers_.get();
-        auto shared = std::make_shared<const Serializer>(std::move(serializer));
-        serializers.by_type[MediaType{shared->content_type}.name] = shared;
-        serializers.by_name[shared->name] = std::move(shared);
+        apply(serializers);
         serializers_.set(std::move(serializers));
     }
 
     std::shared_ptr<const Serializer> by_name(std::string_view name) const { return find(&Serializers::by_name, name); }
     std::shared_ptr<const Serializer> by_type(std::string_view type) const { return find(&Serializers::by_type, type); }
+    bool is_enabled(std::string_view type) const {
+        const auto lock = serializers_.lock();
+        return serializers_.get().enabled.contains(type);
+    }
 
     std::vector<std::string> names() const {
         const auto lock = serializers_.lock();
@@ -109,18 +135,14 @@ public:
     }
 
 private:
-    using Map = std::map<std::string, std::shared_ptr<const Serializer>, std::less<>>;
-    struct Serializers {
-        Map by_name, by_type;
-    };
-    std::shared_ptr<const Serializer> find(Map Serializers::*index, std::string_view key) const {
+    std::shared_ptr<const Serializer> find(Serializers::Map Serializers::*index, std::string_view key) const {
         const auto lock = serializers_.lock();
-        const Map& map = serializers_.get().*index;
+        const Serializers::Map& map = serializers_.get().*index;
         const auto found = map.find(key);
         return found == map.end() ? nullptr : found->second;
     }
 
-    detail::CopyOnWrite<Serializers> serializers_{{}};
+    detail::CopyOnWrite<Serializers> serializers_{Serializers::built_in()};
 };
 
 /// Never destroyed, since producers in other static objects may outlive it.
@@ -129,30 +151,83 @@ Registry& registry() {
     return *instance;
 }
 
+void refuse_pickle(std::string_view name_or_type) {
+    if (name_or_type == pickle_name || name_or_type == pickle_type)
+        throw ContentDisallowed(
+            "pickle is refused: to decode it means to execute what its sender wrote; use json or "
+            "msgpack");
+}
+
 /// Throws SerializerNotInstalled that lists the known names.
 std::shared_ptr<const Serializer> find_serializer(std::string_view name) {
     if (auto serializer = registry().by_name(name)) return serializer;
+    refuse_pickle(name);
+#ifndef KOMBU_WITH_YAML
+    if (name == "yaml")
+        throw SerializerNotInstalled("yaml is not built in: yaml-cpp was not found when the library was built");
+#endif
     throw SerializerNotInstalled("no such serializer: " + std::string{name.substr(0, 100)} + " (" +
                                  suggest(name, registry().names()) + ")");
+}
+
+/// The content type that a name stands for, which may be a content type itself.
+std::string type_of(std::string_view name) {
+    const bool is_type = name.find('/') != std::string_view::npos;
+    std::string type = MediaType{is_type ? name : std::string_view{find_serializer(name)->content_type}}.name;
+    refuse_pickle(type);
+    return type;
+}
+
+/// The content type of a registered serializer.
+std::string registered_type(std::string_view name) {
+    std::string type = type_of(name);
+    if (!registry().by_type(type)) find_serializer(name);  // which throws
+    return type;
 }
 
 }  // namespace
 
 ContentTypes::ContentTypes(std::initializer_list<std::string_view> names) {
-    for (std::string_view name : names)
-        types_.emplace(name.find('/') != std::string_view::npos ? MediaType{name}.name
-                                                                : MediaType{find_serializer(name)->content_type}.name);
+    types_.emplace();
+    for (const std::string_view name : names) types_->insert(type_of(name));
 }
 
 bool ContentTypes::accepts(std::string_view content_type) const {
     const std::string name = MediaType{content_type}.name;
-    return name == data_type || name == text_type || types_.contains(name);
+    if (name == data_type || name == text_type) return true;
+    return types_ ? types_->contains(name) : registry().is_enabled(name);
 }
 
 void register_serializer(Serializer serializer) {
     if (serializer.name.empty() || serializer.content_type.empty() || !serializer.encode || !serializer.decode)
         throw ConfigurationError("Serializer: name, content_type, encode and decode must be set");
-    registry().add(std::move(serializer));
+    refuse_pickle(serializer.name);
+    refuse_pickle(MediaType{serializer.content_type}.name);
+    registry().change([&](Serializers& all) { all.add(std::move(serializer)); });
+}
+
+void unregister_serializer(std::string_view name) {
+    const auto serializer = find_serializer(name);
+    registry().change([&](Serializers& all) {
+        all.by_name.erase(serializer->name);
+        const auto same_type = [&](const auto& entry) {
+            return entry.second->content_type == serializer->content_type;
+        };
+        if (const auto other = std::ranges::find_if(all.by_name, same_type); other != all.by_name.end())
+            all.by_type[MediaType{serializer->content_type}.name] = other->second;
+        else
+            all.by_type.erase(MediaType{serializer->content_type}.name);
+    });
+}
+
+void enable_serializer(std::string_view name) {
+    const std::string type = registered_type(name);
+    registry().change([&](Serializers& all) { all.enabled.insert(type); });
+}
+
+void disable_serializer(std::string_view name) {
+    const std::string type = registered_type(name);
+    registry().change([&](Serializers& all) { all.enabled.erase(type); });
 }
 
 namespace {

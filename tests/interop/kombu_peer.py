@@ -75,7 +75,7 @@ class Peer:
 
     def do_listen(self, queue):
         consumer = kombu.Consumer(self.channel, [self.queue(*queue)], on_message=self.received.append,
-                                  accept=["json", "text/plain", "application/data"])
+                                  accept=["json", "text/plain", "application/data", "yaml", "msgpack"])
         consumer.consume()
         self.consumers.append(consumer)
         self.drain(0.2)     # the Redis transport subscribes in drain_events()

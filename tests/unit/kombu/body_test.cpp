@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// Serializers, compression, and messages encoded with them.
+// Serializers, and messages encoded with them.
 #include "client/client_access.hpp"
 #include "support/catch.hpp"
 
@@ -9,6 +9,8 @@
 #include <kombu/kombu.hpp>
 #include <kombu/serialization.hpp>
 
+#include <cmath>
+#include <cstdint>
 #include <limits>
 
 using namespace kombu;
@@ -56,8 +58,123 @@ TEST_CASE("S4 failures have different error types", "[serialization]") {
     CHECK_THROWS_AS(decode_body("{", "application/json", "utf-8", {}), DecodeError);
     CHECK_THROWS_AS(decode_body("\xff", "text/plain", "utf-8", {}), DecodeError);
     CHECK_THROWS_WITH(encode_body(1, "jsno"), Contains("did you mean json?"));
-    CHECK_THROWS_AS(encode_body(1, "pickle"), SerializerNotInstalled);
-    CHECK_THROWS_AS((ContentTypes{"pickle"}), SerializerNotInstalled);
+}
+
+TEST_CASE("pickle is refused by name and by type, with the reason", "[serialization]") {
+    CHECK_THROWS_AS(encode_body(1, "pickle"), ContentDisallowed);
+    CHECK_THROWS_WITH(encode_body(1, "pickle"), Contains("to decode it means to execute"));
+    CHECK_THROWS_AS((ContentTypes{"pickle"}), ContentDisallowed);
+    CHECK_THROWS_AS((ContentTypes{"application/x-python-serialize"}), ContentDisallowed);
+    CHECK_THROWS_AS(register_serializer({.name = "pickle",
+                                         .content_type = "x/x",
+                                         .encode = [](const Json&) { return std::string{}; },
+                                         .decode = [](std::string_view) { return Json{}; }}),
+                    ContentDisallowed);
+    CHECK_THROWS_AS(enable_serializer("pickle"), ContentDisallowed);
+}
+
+TEST_CASE("S7 msgpack and yaml keep every value that Json has", "[serialization]") {
+    const Json value = {{"text", "Zürich \"quoted\"\n: # - ~ \x01"},
+                        {"words", {"yes", "null", "1", "1.5", "0x10", ".nan", "", "2001-12-14", "!!str"}},
+                        {"integers", {0, -1, INT64_MAX, INT64_MIN, UINT64_MAX}},
+                        {"reals", {0.5, -0.0, 1e300, 5e-324, 1.0, 1e16, std::numeric_limits<double>::infinity()}},
+                        {"rest", {nullptr, true, false, Json::binary({0, 255, 10}), Json::array(), Json::object()}},
+                        {"", {{"nested", {{"deeper", {1, {2}}}}}}}};
+    for (const char* name : {"msgpack", "yaml"}) {
+        INFO(name);
+        const EncodedBody body = encode_body(value, name);
+        CHECK(body.content_type == std::string{"application/x-"} + name);
+        CHECK(body.content_encoding == (name[0] == 'm' ? "binary" : "utf-8"));
+        const Json back = decode_body(body.data, body.content_type, body.content_encoding, {name});
+        CHECK(back == value);
+        CHECK(std::signbit(back["reals"][1].get<double>()));
+        CHECK(back["reals"][4].is_number_float());
+        CHECK_THROWS_AS(decode_body(body.data, body.content_type, body.content_encoding, {}), ContentDisallowed);
+    }
+    CHECK(encode_body(value, "msgpack").data.size() < encode_body(value["integers"], "json").data.size() * 10);
+}
+
+TEST_CASE("msgpack and yaml refuse what they cannot carry, with its path", "[serialization]") {
+    for (const char* name : {"msgpack", "yaml"}) {
+        INFO(name);
+        CHECK_THROWS_WITH(encode_body(Json{{"a", {1, "\xff"}}}, name), Contains("body.a[1]: the text is not valid"));
+        CHECK_THROWS_WITH(encode_body(Json{{"t", Timestamp{5}}}, name), Contains("body.t"));
+        Json deep = 1;
+        for (int i = 0; i < 257; ++i) deep = Json::array({deep});
+        CHECK_THROWS_WITH(encode_body(deep, name), Contains("nested too deep"));
+    }
+}
+
+TEST_CASE("invalid msgpack is a DecodeError, however it is cut or nested", "[serialization]") {
+    const auto decode = [](std::string_view data) {
+        return decode_body(data, "application/x-msgpack", "binary", {"msgpack"});
+    };
+    const std::string whole = encode_body(Json{{"a", {1, "text", 2.5, Json::binary({1, 2})}}}, "msgpack").data;
+    for (std::size_t size = 1; size < whole.size(); ++size)
+        CHECK_THROWS_AS(decode(std::string_view{whole}.substr(0, size)), DecodeError);
+    CHECK_THROWS_AS(decode(whole + "x"), DecodeError);
+    CHECK_THROWS_WITH(decode(std::string(100'000, '\x91')), Contains("more than 256 levels deep"));
+    CHECK_THROWS_WITH(decode("\xa2\xff\xff"), Contains("not valid UTF-8"));
+    CHECK_THROWS_AS(decode("\xdd\xff\xff\xff\xff"), DecodeError);  // an array of 2^32 - 1 elements
+    CHECK_THROWS_AS(decode("\xc6\xff\xff\xff\xff"), DecodeError);  // bytes, as many
+}
+
+TEST_CASE("yaml is read as PyYAML's safe loader reads it", "[serialization]") {
+    const auto decode = [](std::string_view data) {
+        return decode_body(data, "application/x-yaml", "utf-8", {"yaml"});
+    };
+    CHECK(decode("a: [1, 0x1F, 017, 0b11, 1_000, -5, +5]") == Json{{"a", {1, 31, 15, 3, 1000, -5, 5}}});
+    CHECK(decode("[1.5, -.5, 1.e+3, .inf, -.inf, 1e3, 1.5e3]") ==
+          Json{1.5, -0.5, 1000.0, std::numeric_limits<double>::infinity(), -std::numeric_limits<double>::infinity(),
+               "1e3", 1500.0});
+    CHECK(decode("[yes, No, ON, off, true, y, ~, null, '', 'yes', \"1\", !!str 1, inf, nan, 1.2.3, 0x, -, 08]") ==
+          Json{true, false, true, false, true, "y", nullptr, nullptr, "", "yes", "1", "1", "inf", "nan", "1.2.3", "0x",
+               "-", "08"});
+    CHECK(decode("b: !!binary AP+A\nwhen: 2001-12-14") ==
+          Json{{"b", Json::binary({0, 255, 128})}, {"when", "2001-12-14"}});
+    CHECK(decode("a: &x [1]\nb: *x") == Json{{"a", {1}}, {"b", {1}}});
+    CHECK_THROWS_WITH(decode("!!python/object/apply:os.system ['x']"), Contains("unknown tag"));
+    CHECK_THROWS_WITH(decode("[1"), Contains("not valid YAML (line"));
+    CHECK_THROWS_WITH(decode("? [1]\n: 2"), Contains("a key that is not text"));
+    CHECK_THROWS_AS(decode(std::string(100'000, '[')), DecodeError);
+    CHECK_THROWS_AS(decode("&a [*a]"), DecodeError);
+    std::string laughs = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n";
+    for (int i = 1; i < 9; ++i) {
+        const std::string last = "*a" + std::to_string(i - 1), name = "a" + std::to_string(i);
+        laughs += name + ": &" + name + " [" + last;
+        for (int k = 0; k < 9; ++k) laughs += ", " + last;
+        laughs += "]\n";
+    }
+    CHECK_THROWS_WITH(decode(laughs), Contains("expand to too many values"));
+}
+
+TEST_CASE("S1 S6 a serializer is enabled and disabled by name or type", "[serialization]") {
+    const std::string packed = encode_body(Json{1}, "msgpack").data;
+    const auto decode = [&] { return decode_body(packed, "application/x-msgpack", "binary", {}); };
+    CHECK_THROWS_AS(decode(), ContentDisallowed);
+    enable_serializer("msgpack");
+    CHECK(decode() == Json{1});
+    disable_serializer("application/x-msgpack");
+    CHECK_THROWS_AS(decode(), ContentDisallowed);
+    disable_serializer("json");
+    CHECK_THROWS_AS(decode_body("[1]", "application/json", "utf-8", {}), ContentDisallowed);
+    CHECK(decode_body("[1]", "application/json", "utf-8", {"json"}) == Json{1});
+    CHECK(encode_body(1, "json").data == "1");
+    enable_serializer("application/json");
+    CHECK(decode_body("[1]", "application/json", "utf-8", {}) == Json{1});
+    CHECK_THROWS_AS(enable_serializer("jsno"), SerializerNotInstalled);
+    CHECK_THROWS_AS(disable_serializer("application/none"), SerializerNotInstalled);
+}
+
+TEST_CASE("an unregistered serializer is gone by name and by type", "[serialization]") {
+    const Serializer passing{"passing", "application/x-passing", "utf-8", [](const Json&) { return std::string{"x"}; },
+                             [](std::string_view) { return Json("decoded"); }};
+    register_serializer(passing);
+    CHECK(decode_body("x", "application/x-passing", "utf-8", {"passing"}) == "decoded");
+    unregister_serializer("passing");
+    CHECK_THROWS_AS(encode_body(1, "passing"), SerializerNotInstalled);
+    CHECK_THROWS_AS(unregister_serializer("passing"), SerializerNotInstalled);
+    CHECK(decode_body("x", "application/x-passing", "utf-8", {"application/x-passing"}) == "x");
 }
 
 TEST_CASE("text is decoded by its content encoding", "[serialization]") {
@@ -139,36 +256,6 @@ TEST_CASE("a custom serializer is used by name and by content type", "[serializa
     CHECK_THROWS_AS(register_serializer({}), ConfigurationError);
 }
 
-TEST_CASE("Z1 bodies survive compression", "[compression]") {
-    for (const char* name : {"zlib", "gzip", "application/x-gzip"}) {
-        CHECK(compression_type(name) == "application/x-gzip");
-        for (const std::string& data : {std::string{}, std::string{"abc"}, std::string(1'000'000, 'x')}) {
-            const std::string packed = compress(data, name);
-            CHECK(decompress(packed, name) == data);
-        }
-    }
-    CHECK(compress("x", "zlib")[0] == '\x78');  // a zlib stream, not gzip, despite the name
-}
-
-TEST_CASE("broken, cut and padded compressed data is refused", "[compression]") {
-    const std::string packed = compress(std::string(1000, 'x'), "zlib");
-    CHECK_THROWS_AS(decompress("not zlib", "zlib"), DecodeError);
-    CHECK_THROWS_AS(decompress("", "zlib"), DecodeError);
-    for (std::size_t size = 0; size < packed.size(); ++size)
-        CHECK_THROWS_AS(decompress(std::string_view{packed}.substr(0, size), "zlib"), DecodeError);
-    CHECK_THROWS_AS(decompress(packed + "x", "zlib"), DecodeError);
-    CHECK_THROWS_WITH(compress("x", "zlip"), Contains("did you mean zlib?"));
-    CHECK_THROWS_AS(decompress("x", "snappy"), SerializerNotInstalled);
-}
-
-TEST_CASE("a body that would grow beyond the limit is refused", "[compression]") {
-    const std::string bomb = compress(std::string(max_decompressed_size + 1, '\0'), "zlib");
-    CHECK(bomb.size() < 100'000);
-    CHECK_THROWS_AS(decompress(bomb, "zlib"), DecodeError);
-    CHECK(decompress(compress(std::string(100, 'x'), "zlib"), "zlib", 100).size() == 100);
-    CHECK_THROWS_AS(decompress(compress(std::string(101, 'x'), "zlib"), "zlib", 100), DecodeError);
-}
-
 TEST_CASE("a message is decoded as its headers say", "[message]") {
     const Message plain = received(R"({"a": 1})", "application/json");
     CHECK(plain.payload() == Json{{"a", 1}});
@@ -192,6 +279,34 @@ TEST_CASE("a message whose body cannot be decoded throws on each access", "[mess
     }
     CHECK_THROWS_AS(received("{]", "application/json").payload(), DecodeError);
     CHECK_THROWS_AS(received("x", "application/x-python-serialize").payload(), ContentDisallowed);
+}
+
+namespace {
+
+struct Article {
+    std::string title{};
+    int words = 0;
+    friend void to_json(Json& json, const Article& article) {
+        json = {{"title", article.title}, {"words", article.words}};
+    }
+    friend void from_json(const Json& json, Article& article) {
+        json.at("title").get_to(article.title);
+        json.at("words").get_to(article.words);
+    }
+};
+
+}  // namespace
+
+TEST_CASE("a type of the program's publishes directly and comes back", "[message]") {
+    Connection connection{"memory://own-types"};
+    auto queue = connection.simple_queue("articles");
+    queue.put(Article{"Rain", 300});
+    Message message = queue.get_nowait();
+    const auto article = message.payload_as<Article>();
+    CHECK(article.title == "Rain");
+    CHECK(article.words == 300);
+    CHECK_THROWS_AS(message.payload_as<int>(), DecodeError);
+    CHECK_THROWS_WITH(received("{}", "application/json").payload_as<Article>(), Contains("title"));
 }
 
 TEST_CASE("errors about bodies do not quote them", "[serialization]") {

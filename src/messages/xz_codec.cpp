@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "messages/codec.hpp"
+
+#ifdef KOMBU_WITH_LZMA
+
+#include <lzma.h>
+
+namespace kombu::codec {
+namespace {
+
+/// The memory that a received body may demand: that of `xz -9`, rounded up.
+constexpr std::uint64_t max_memory = std::uint64_t{80} << 20;
+
+struct Coder {
+    Coder() = default;
+    Coder(const Coder&) = delete;
+    Coder& operator=(const Coder&) = delete;
+    ~Coder() { lzma_end(&stream); }
+    lzma_stream stream = LZMA_STREAM_INIT;
+};
+
+}  // namespace
+
+// A coder that is initialised again reuses its memory.
+
+std::string xz_compress(std::string_view data, Deadline deadline) {
+    thread_local Coder xz;
+    if (lzma_easy_encoder(&xz.stream, LZMA_PRESET_DEFAULT, LZMA_CHECK_CRC64) != LZMA_OK)
+        throw EncodeError("xz cannot be initialised");
+    Input input{data, deadline};
+    Output output;
+    pump(xz.stream, input, output, [](bool is_last) {
+        const lzma_ret status = lzma_code(&xz.stream, is_last ? LZMA_FINISH : LZMA_RUN);
+        if (status != LZMA_OK && status != LZMA_STREAM_END) throw EncodeError("xz failed");
+        return status == LZMA_STREAM_END ? Progress::done : Progress::more;
+    });
+    return output.take();
+}
+
+std::string xz_decompress(std::string_view data, std::size_t limit) {
+    thread_local Coder xz;
+    // Python's lzma module reads both formats too.
+    if (lzma_auto_decoder(&xz.stream, max_memory, 0) != LZMA_OK) throw DecodeError("xz cannot be initialised");
+    Input input{data};
+    Output output{limit};
+    pump(xz.stream, input, output, [](bool) {
+        const lzma_ret status = lzma_code(&xz.stream, LZMA_RUN);
+        if (status == LZMA_MEMLIMIT_ERROR) throw DecodeError("the compressed body demands too much memory");
+        if (status != LZMA_OK && status != LZMA_STREAM_END && status != LZMA_BUF_ERROR)
+            throw DecodeError("the compressed body is corrupt");
+        return status == LZMA_STREAM_END ? Progress::done : Progress::more;
+    });
+    return output.take();
+}
+
+}  // namespace kombu::codec
+
+#endif
