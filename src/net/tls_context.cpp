@@ -5,6 +5,7 @@
 #include <kombu/error.hpp>
 #include <kombu/log.hpp>
 
+#include "net/openssl.hpp"
 #include "net/tls_sessions.hpp"
 
 #include <openssl/err.h>
@@ -34,6 +35,7 @@ namespace {
 std::shared_ptr<SSL_CTX> load(const SslOptions& options) {
     ERR_clear_error();
     errno = 0;
+    initialise_openssl();
     std::shared_ptr<SSL_CTX> created{SSL_CTX_new(TLS_client_method()), SSL_CTX_free};
     SSL_CTX* const context = created.get();
     if (!context) throw ConnectionError("TLS cannot be initialised: " + last_tls_error());

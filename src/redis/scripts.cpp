@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "redis/scripts.hpp"
+
+#include "net/openssl.hpp"
 #include "support/hex.hpp"
 
 #include <openssl/evp.h>
@@ -11,6 +13,7 @@
 namespace kombu::redis {
 
 Script::Script(std::string_view lua) : text(lua) {
+    net::initialise_openssl();
     std::array<unsigned char, EVP_MAX_MD_SIZE> digest{};
     unsigned size = 0;
     EVP_Digest(lua.data(), lua.size(), digest.data(), &size, EVP_sha1(), nullptr);
