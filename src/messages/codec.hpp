@@ -9,12 +9,21 @@
 #include <algorithm>
 #include <cstddef>
 #include <limits>
+#include <memory>
 #include <string>
 #include <string_view>
 
 /// The compression methods that are built in, each in a file of its own. Their state is kept for each thread, since
 /// setting it up costs more than compressing a small body.
 namespace kombu::codec {
+
+/// A state that each thread has. On the heap: a library that is loaded at run time has little room for thread-local
+/// variables.
+template <class State>
+State& of_this_thread() {
+    thread_local const std::unique_ptr<State> state{new State};
+    return *state;
+}
 
 /// A step of a codec takes some milliseconds at most: the deadline is looked at after each.
 inline constexpr std::size_t step_size = std::size_t{1} << 17;
@@ -24,21 +33,18 @@ class Output {
 public:
     explicit Output(std::size_t limit = std::numeric_limits<std::size_t>::max()) : limit_(limit) {}
 
-    char* space() noexcept { return buffer(); }
+    /// A buffer of this thread.
+    static char* space();
     static constexpr std::size_t space_size = 16384;
     /// Takes what was written to space().
     void commit(std::size_t size) {
         if (size > limit_ - text_.size())
             throw DecodeError("the decompressed body would exceed " + std::to_string(limit_) + " bytes");
-        text_.append(buffer(), size);
+        text_.append(space(), size);
     }
     std::string take() noexcept { return std::move(text_); }
 
 private:
-    static char* buffer() noexcept {
-        thread_local char space[space_size];
-        return space;
-    }
     std::size_t limit_;
     std::string text_;
 };

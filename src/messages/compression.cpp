@@ -13,6 +13,14 @@
 #include <vector>
 
 namespace kombu {
+
+char* codec::Output::space() {
+    struct Buffer {
+        char bytes[space_size];
+    };
+    return of_this_thread<Buffer>().bytes;
+}
+
 namespace {
 
 using Compress = std::string(std::string_view, Deadline);

@@ -19,17 +19,20 @@ struct Coder {
     lzma_stream stream = LZMA_STREAM_INIT;
 };
 
+struct Encoder : Coder {};
+struct Decoder : Coder {};
+
 }  // namespace
 
 // A coder that is initialised again reuses its memory.
 
 std::string xz_compress(std::string_view data, Deadline deadline) {
-    thread_local Coder xz;
+    Coder& xz = of_this_thread<Encoder>();
     if (lzma_easy_encoder(&xz.stream, LZMA_PRESET_DEFAULT, LZMA_CHECK_CRC64) != LZMA_OK)
         throw EncodeError("xz cannot be initialised");
     Input input{data, deadline};
     Output output;
-    pump(xz.stream, input, output, [](bool is_last) {
+    pump(xz.stream, input, output, [&](bool is_last) {
         const lzma_ret status = lzma_code(&xz.stream, is_last ? LZMA_FINISH : LZMA_RUN);
         if (status != LZMA_OK && status != LZMA_STREAM_END) throw EncodeError("xz failed");
         return status == LZMA_STREAM_END ? Progress::done : Progress::more;
@@ -38,12 +41,12 @@ std::string xz_compress(std::string_view data, Deadline deadline) {
 }
 
 std::string xz_decompress(std::string_view data, std::size_t limit) {
-    thread_local Coder xz;
+    Coder& xz = of_this_thread<Decoder>();
     // Python's lzma module reads both formats too.
     if (lzma_auto_decoder(&xz.stream, max_memory, 0) != LZMA_OK) throw DecodeError("xz cannot be initialised");
     Input input{data};
     Output output{limit};
-    pump(xz.stream, input, output, [](bool) {
+    pump(xz.stream, input, output, [&](bool) {
         const lzma_ret status = lzma_code(&xz.stream, LZMA_RUN);
         if (status == LZMA_MEMLIMIT_ERROR) throw DecodeError("the compressed body demands too much memory");
         if (status != LZMA_OK && status != LZMA_STREAM_END && status != LZMA_BUF_ERROR)

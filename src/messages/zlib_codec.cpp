@@ -29,11 +29,11 @@ struct Inflater {
 }  // namespace
 
 std::string zlib_compress(std::string_view data, Deadline deadline) {
-    thread_local Deflater zlib;
+    Deflater& zlib = of_this_thread<Deflater>();
     deflateReset(&zlib.stream);
     Input input{data, deadline};
     Output output;
-    pump(zlib.stream, input, output, [](bool is_last) {
+    pump(zlib.stream, input, output, [&](bool is_last) {
         const int status = deflate(&zlib.stream, is_last ? Z_FINISH : Z_NO_FLUSH);
         if (status == Z_STREAM_ERROR) throw EncodeError("zlib failed");
         return status == Z_STREAM_END ? Progress::done : Progress::more;
@@ -42,11 +42,11 @@ std::string zlib_compress(std::string_view data, Deadline deadline) {
 }
 
 std::string zlib_decompress(std::string_view data, std::size_t limit) {
-    thread_local Inflater zlib;
+    Inflater& zlib = of_this_thread<Inflater>();
     inflateReset(&zlib.stream);
     Input input{data};
     Output output{limit};
-    pump(zlib.stream, input, output, [](bool) {
+    pump(zlib.stream, input, output, [&](bool) {
         const int status = inflate(&zlib.stream, Z_NO_FLUSH);
         if (status != Z_OK && status != Z_STREAM_END && status != Z_BUF_ERROR)
             throw DecodeError("the compressed body is corrupt");
