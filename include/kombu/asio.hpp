@@ -5,6 +5,8 @@
 #include <kombu/async.hpp>
 #include <kombu/batch.hpp>
 #include <kombu/connection.hpp>
+#include <kombu/consumer.hpp>
+#include <kombu/consumer_loop.hpp>
 #include <kombu/message.hpp>
 #include <kombu/pool/async.hpp>
 #include <kombu/pool/resource_pool.hpp>
@@ -13,13 +15,14 @@
 
 #include <exception>
 #include <optional>
+#include <stop_token>
 #include <string>
 #include <string_view>
 #include <utility>
 
 /// \file
-/// Boost.Asio: the asynchronous members of pools, connections, producers, queues, batches and messages, for any
-/// completion token. The only public header that includes Boost.
+/// Boost.Asio: the asynchronous members of pools, connections, producers, consumers, queues, batches and messages, for
+/// any completion token. The only public header that includes Boost.
 ///
 ///     auto producer = co_await pools::producers[connection].async_acquire({.timeout = 5s}, asio::use_awaitable);
 ///     const kombu::PublishOptions options{.routing_key = "domestic"};  // named: GCC 12 destroys braces twice there
@@ -34,7 +37,8 @@
 /// Handlers that take a boost::system::error_code, as_tuple, redirect_error, and deferred operations that are awaited
 /// without another token get a code of the category "kombu" (kombu::errc).
 /// \par Cancellation
-/// The handler's cancellation slot cancels an operation: `terminal` and `partial`, for async_acquire also `total`.
+/// The handler's cancellation slot cancels an operation: `terminal` and `partial`, for async_acquire and
+/// async_receive also `total`.
 /// The operation then ends with operation_aborted or, as an exception, with kombu::Cancelled. A lease that it
 /// acquired is released. A connection in the middle of an exchange is closed; a connection on which nothing was sent
 /// stays as it was.
@@ -158,6 +162,32 @@ auto Batch::async_commit(OptionalTimeout timeout, Token&& token) {
 template <class Token>
 auto Batch::async_commit(Token&& token) {
     return async_commit(OptionalTimeout{}, std::forward<Token>(token));
+}
+
+template <class Token>
+auto Consumer::async_receive(Token&& token) {
+    return detail::initiate<Message>(
+        [this](auto& initiated) {
+            initiated.total_cancellation = true;  // what has arrived is the next call's
+            detail::CreatedOperation<Message>::create([&] { return async::Operations::receive(*this); })(initiated);
+        },
+        std::forward<Token>(token));
+}
+template <class Token>
+auto Consumer::async_consume(Token&& token) {
+    return detail::initiate_operation<void>([&] { return async::Operations::consume(*this); },
+                                            std::forward<Token>(token));
+}
+template <class Token>
+auto Consumer::async_cancel(Token&& token) {
+    return detail::initiate_operation<void>([&] { return async::Operations::cancel(*this); },
+                                            std::forward<Token>(token));
+}
+
+template <class Token>
+auto ConsumerLoop::async_run(std::stop_token stop, Token&& token) {
+    return detail::initiate_operation<StopReport>([&] { return async::Operations::run(*this, stop); },
+                                                  std::forward<Token>(token));
 }
 
 template <class Token>

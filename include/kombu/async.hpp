@@ -4,11 +4,13 @@
 #include <kombu/config.hpp>
 #include <kombu/deadline.hpp>
 #include <kombu/json.hpp>
+#include <kombu/message.hpp>
 #include <kombu/operation.hpp>
 
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <stop_token>
 #include <string>
 #include <string_view>
 
@@ -16,21 +18,24 @@ namespace kombu {
 
 class Batch;
 class Connection;
+class Consumer;
+class ConsumerLoop;
 struct GetOptions;
-class Message;
 class Producer;
 struct PublishOptions;
 class Queue;
 class SimpleQueue;
 struct SimpleQueueOptions;
+struct StopReport;
 namespace celery {
 struct TaskOptions;
 }
 
-namespace async {
+namespace detail {
+class ConsumerState;
+}
 
-/// How to settle a message.
-enum class Settlement : std::uint8_t { acknowledge, reject, requeue };
+namespace async {
 
 /// The operations behind the blocking members of the public classes and behind the async_ ones of kombu/asio.hpp, for
 /// writers of drivers. Each does, throws and returns what the member does.
@@ -52,6 +57,11 @@ struct KOMBU_EXPORT Operations {
     static Operation<> commit(Batch& batch, OptionalTimeout timeout);
     static Operation<Message> get(SimpleQueue& queue, const GetOptions& options);
     static Operation<> settle(Message& message, Settlement settlement);
+    static Operation<Message> receive(Consumer& consumer);
+    static Operation<> consume(Consumer& consumer);
+    static Operation<> cancel(Consumer& consumer);
+    static Operation<StopReport> run(ConsumerLoop& loop, std::stop_token stop);
+    static Operation<> acknowledge_until(detail::ConsumerState& consumer, Message& message);
     static Operation<std::string> send_task(const Producer& producer, std::string_view name, const Json& args,
                                             const Json& kwargs, const celery::TaskOptions& options);
 };

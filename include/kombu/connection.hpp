@@ -167,6 +167,22 @@ public:
     template <class QueueOrName, class Token>
     auto async_simple_queue(const QueueOrName& queue, Token&& token);
 
+    /// Waits for the next message of the connection's consumers, and calls its handler; see Consumer. Connects when
+    /// necessary.
+    /// \param timeout  the time to wait; zero: do not wait; not set: no bound
+    /// \return whether a message was handled
+    /// \throws ConsumerCancelled  when the broker has cancelled a consumer
+    /// \throws ChannelError  when a consumer's channel is closed; each call throws until it consumes again
+    /// \throws ConnectionError  when the connection fails
+    /// \throws LeaseError  when it is called by a handler, or the connection is busy or was given back
+    /// \throws  what the handler throws; consumers and connection are intact then
+    bool drain_events(OptionalTimeout timeout = {});
+    /// As drain_events() with this timeout.
+    template <class Rep, class Period>
+    bool drain_events(std::chrono::duration<Rep, Period> timeout) {
+        return drain_events(OptionalTimeout{timeout});
+    }
+
     /// Another, unconnected Connection to the same broker.
     Connection clone() const { return *this; }
 

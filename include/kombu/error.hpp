@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <cstdio>
 #include <exception>
+#include <memory>
 #include <optional>
 #include <stdexcept>
 #include <string>
@@ -94,6 +95,23 @@ private:
 class KOMBU_EXPORT NotEquivalentError : public ChannelError {
 public:
     explicit NotEquivalentError(const std::string& what) : ChannelError(what, 406) {}
+};
+
+/// The broker has ended a consumer, for instance because its queue was deleted. The channel stays open.
+class KOMBU_EXPORT ConsumerCancelled : public ChannelError {
+public:
+    ConsumerCancelled(std::string queue, std::string tag)
+        : ChannelError("the broker has cancelled the consumer " + tag + " of the queue " + queue, 0),
+          queue_(std::make_shared<const std::string>(std::move(queue))),
+          tag_(std::make_shared<const std::string>(std::move(tag))) {}
+
+    const std::string& queue() const noexcept { return *queue_; }
+    const std::string& tag() const noexcept { return *tag_; }
+    bool is_retryable() const noexcept override { return true; }
+
+private:
+    // Shared, so that copying does not throw.
+    std::shared_ptr<const std::string> queue_, tag_;
 };
 
 /// A mandatory message reached no queue, and the broker returned it. The channel stays open.

@@ -7,6 +7,8 @@
 #include <kombu/channel.hpp>
 #include <kombu/compression.hpp>
 #include <kombu/connection.hpp>
+#include <kombu/consumer.hpp>
+#include <kombu/consumer_loop.hpp>
 #include <kombu/entity.hpp>
 #include <kombu/error.hpp>
 #include <kombu/fork.hpp>

@@ -57,6 +57,11 @@ struct Delivery {
     std::optional<std::string> header_error{};
 };
 
+namespace async {
+/// How to settle a message.
+enum class Settlement : std::uint8_t { acknowledge, reject, requeue };
+}  // namespace async
+
 /// A received message. It can be settled once: acknowledged, rejected or requeued. A message that is not settled goes
 /// back to its queue when its channel closes; for pooled connections, when the lease ends.
 ///
@@ -140,8 +145,11 @@ private:
     friend struct detail::ClientAccess;
     struct Data;
 
-    Message(Delivery delivery, detail::ChannelHandle channel, bool no_ack, ContentTypes accept);
+    Message(Delivery delivery, detail::ChannelHandle channel, bool no_ack, ContentTypes accept,
+            std::shared_ptr<detail::MessageSettler> settler);
     Data& data() const;
+    /// \throws MessageStateError  when the message was settled
+    void check_unsettled() const;
     std::unique_ptr<Data> data_;
 };
 

@@ -75,6 +75,24 @@ struct OutgoingMessage {
     std::string body{};
 };
 
+/// How to consume from a queue; see ConsumerOptions.
+struct ConsumeOptions {
+    /// Names the consumer within its channel.
+    std::string tag{};
+    /// The deliveries need no acknowledgement.
+    bool no_ack = false;
+    bool exclusive = false;
+    std::optional<int> priority{};
+    Json arguments = Json::object();
+};
+
+/// What a consumer has received.
+struct ConsumerEvent {
+    std::string tag{};
+    /// Not set when the broker has cancelled the consumer.
+    std::optional<Delivery> delivery{};
+};
+
 /// A channel as a transport provides it.
 ///
 /// An operation ends, with a result or an exception, by its deadline. An operation that is destroyed earlier leaves
@@ -94,6 +112,8 @@ public:
 
     /// Whether operations are possible on the channel. Performs no I/O.
     virtual bool is_open() const noexcept = 0;
+    /// Throws the error that has closed the channel or the connection, if it is closed.
+    virtual void check_open() const = 0;
     /// The number of unfinished items that must not reach the next user of the connection: deliveries that are not
     /// settled or may still arrive, and messages that are not confirmed.
     virtual std::size_t unsettled() const noexcept = 0;
@@ -136,6 +156,9 @@ public:
     ///   thrown. These exceptions are not thrown.
     virtual async::Operation<std::vector<std::exception_ptr>> basic_publish_all(
         std::span<const OutgoingMessage> messages, Deadline deadline, OptionalTimeout confirm_timeout);
+    /// Publishes a message to a queue after a delay; until then the broker stores it. Ends when it is stored.
+    virtual async::Operation<> publish_later(const OutgoingMessage& message, const std::string& queue,
+                                             std::chrono::milliseconds delay, Deadline deadline) = 0;
     /// Called before messages of the queue are requested. A broker that drops messages without a subscriber (Redis
     /// fanout) subscribes here. The default implementation does nothing.
     virtual async::Operation<> prepare_to_receive(const Queue& queue, Deadline deadline);
@@ -151,6 +174,27 @@ public:
     virtual async::Operation<> basic_ack(std::uint64_t delivery_tag, Deadline deadline) = 0;
     /// Rejects a delivery, or requeues it.
     virtual async::Operation<> basic_reject(std::uint64_t delivery_tag, bool requeue, Deadline deadline) = 0;
+
+    /// The number of unsettled deliveries that each consumer that begins from now on may have; 0: no limit.
+    virtual async::Operation<> basic_qos(std::uint16_t prefetch_count, Deadline deadline) = 0;
+    /// Begins to consume from a queue. TransportConnection::await_events() waits for the messages.
+    virtual async::Operation<> basic_consume(const Queue& queue, const ConsumeOptions& options, Deadline deadline) = 0;
+    /// Ends a consumer. What it has received before is still there for next_event().
+    virtual async::Operation<> basic_cancel(std::string_view consumer_tag, Deadline deadline) = 0;
+    /// The next message for a consumer of this channel, or its end, if it has arrived. Performs no I/O.
+    virtual std::optional<ConsumerEvent> next_event() = 0;
+    /// Whether next_event() has one.
+    virtual bool has_event() const noexcept = 0;
+    /// Settles a delivery of a consumer, without I/O: flush() or any later request of the connection sends it.
+    virtual void settle_later(std::uint64_t delivery_tag, async::Settlement settlement) = 0;
+    /// Requeues deliveries, likewise. They are given in the order in which they came, and come again in that order.
+    virtual void requeue_later(std::span<const std::uint64_t> delivery_tags) = 0;
+    /// Acknowledges all deliveries up to this one, likewise.
+    virtual void acknowledge_until(std::uint64_t delivery_tag) = 0;
+    /// Sends what was settled for later.
+    virtual async::Operation<> flush(Deadline deadline) = 0;
+    /// Requeues all deliveries that are not settled. They come again, and can be settled only then.
+    virtual async::Operation<> basic_recover(Deadline deadline) = 0;
 };
 
 /// A connection to a broker as a transport provides it.
@@ -163,6 +207,10 @@ public:
 
     /// Opens a channel.
     virtual async::Operation<std::shared_ptr<TransportChannel>> open_channel(Deadline deadline) = 0;
+    /// Waits until next_event() of one of the channels may have something, or `until`; with `wakeable` also until the
+    /// operation's waker is called. May end earlier. Sends what is to be sent. Cancelling it loses nothing, and leaves
+    /// the connection open.
+    virtual async::Operation<> await_events(Deadline until, bool wakeable) = 0;
     /// Whether the connection has not failed so far. Performs no I/O.
     virtual bool is_open() const noexcept = 0;
     /// The error that ended the connection: a Timeout when the peer was too slow for a caller. Null when it is open,

@@ -7,6 +7,7 @@
 #include "amqp/operations.hpp"
 
 #include <algorithm>
+#include <functional>
 #include <string>
 #include <utility>
 
@@ -16,6 +17,13 @@ namespace {
 /// Publishing without confirms does not read. A periodic check finds the broker's errors for earlier messages without a
 /// system call for each message.
 constexpr std::chrono::milliseconds error_check_interval{5};
+
+std::string delay_queue_name(const std::string& queue, std::int64_t milliseconds) {
+    constexpr std::size_t longest = 220;
+    const std::string end = ".delay." + std::to_string(milliseconds);
+    if (queue.size() <= longest) return queue + end;
+    return queue.substr(0, longest - 20) + std::to_string(std::hash<std::string>{}(queue)) + end;
+}
 
 }  // namespace
 
@@ -31,22 +39,34 @@ bool AmqpChannel::is_open() const noexcept {
     return channel_->is_open() && connection_->is_open();
 }
 
+void AmqpChannel::check_open() const {
+    const net::SessionLock::Guard guard{connection_->session_lock()};
+    connection_->check_open();
+    channel_->check();
+}
+
 std::size_t AmqpChannel::unsettled() const noexcept {
     const net::SessionLock::Guard guard{connection_->session_lock()};
     // An outstanding confirmation must not reach the next user either.
-    return channel_->unsettled.size() + static_cast<std::size_t>(channel_->pending_cancels) +
-           channel_->confirms.pending_count();
+    return channel_->unsettled.size() + channel_->deliveries.size() + channel_->consumers.size() +
+           static_cast<std::size_t>(channel_->pending_cancels) + channel_->confirms.pending_count();
 }
 
 async::Operation<> AmqpChannel::close(Deadline deadline) {
     close_requested_ = true;
-    if (is_open()) co_await connection_->run(close_channel(connection_->session(), channel_), deadline);
+    if (!is_open()) co_return;
+    {
+        const net::SessionLock::Guard guard{connection_->session_lock()};
+        send_acknowledgements(connection_->session(), *channel_);
+    }
+    co_await connection_->run(close_channel(connection_->session(), channel_), deadline);
 }
 
 bool AmqpChannel::close_nowait() noexcept try {
     close_requested_ = true;
     const net::SessionLock::Guard guard{connection_->session_lock()};
     if (!is_open()) return connection_->is_open();
+    send_acknowledgements(connection_->session(), *channel_);
     close_channel_nowait(connection_->session(), *channel_);
     return connection_->try_send();
 } catch (const std::exception&) {
@@ -205,6 +225,84 @@ async::Operation<> AmqpChannel::basic_reject(std::uint64_t delivery_tag, bool re
     reject(connection_->session(), *channel_, delivery_tag, requeue);
     if (!connection_->driver().try_send(deadline)) co_await connection_->driver().flush(deadline);
     request.end();
+}
+
+async::Operation<> AmqpChannel::publish_later(const OutgoingMessage& message, const std::string& queue,
+                                              std::chrono::milliseconds delay, Deadline deadline) {
+    // A queue from which nobody receives: its messages expire, and go on to the queue.
+    // RabbitMQ takes 32 bits.
+    constexpr std::int64_t unused = 60'000, longest = 2'000'000'000;
+    const auto milliseconds = std::clamp<std::int64_t>(delay.count(), 1, longest);
+    QueueOptions options;
+    options.queue_arguments = {{"x-dead-letter-exchange", ""},
+                               {"x-dead-letter-routing-key", queue},
+                               {"x-message-ttl", milliseconds},
+                               {"x-expires", 2 * milliseconds + unused}};
+    const Queue waiting{delay_queue_name(queue, milliseconds), std::move(options)};
+    OutgoingMessage outgoing = message;
+    auto metadata = std::make_shared<MessageMetadata>(*message.metadata);
+    metadata->exchange.clear();
+    metadata->routing_key = waiting.name();
+    metadata->mandatory = true;
+    metadata->properties.delivery_mode = DeliveryMode::persistent.value();
+    outgoing.metadata = std::move(metadata);
+    co_await queue_declare(waiting, deadline);
+    if (!channel_->has_confirms) co_await connection_->run(select_confirms(connection_->session(), channel_), deadline);
+    co_await publish_confirmed(outgoing, deadline, {});
+}
+
+async::Operation<> AmqpChannel::basic_qos(std::uint16_t prefetch_count, Deadline deadline) {
+    return connection_->run(set_prefetch(connection_->session(), channel_, prefetch_count), deadline);
+}
+
+async::Operation<> AmqpChannel::basic_consume(const Queue& queue, const ConsumeOptions& options, Deadline deadline) {
+    return connection_->run(consume(connection_->session(), channel_, queue.name(), options), deadline);
+}
+
+async::Operation<> AmqpChannel::basic_cancel(std::string_view consumer_tag, Deadline deadline) {
+    return connection_->run(cancel(connection_->session(), channel_, std::string{consumer_tag}), deadline);
+}
+
+std::optional<ConsumerEvent> AmqpChannel::next_event() {
+    const net::SessionLock::Guard guard{connection_->session_lock()};
+    // Messages that arrived before the end of the channel are the broker's again.
+    if (!channel_->is_open() || !connection_->is_open()) return std::nullopt;
+    return amqp::next_event(connection_->session(), *channel_);
+}
+
+bool AmqpChannel::has_event() const noexcept {
+    const net::SessionLock::Guard guard{connection_->session_lock()};
+    return !channel_->deliveries.empty() || !channel_->cancelled_consumers.empty();
+}
+
+void AmqpChannel::settle_later(std::uint64_t delivery_tag, async::Settlement settlement) {
+    const net::SessionLock::Guard guard{connection_->session_lock()};
+    connection_->check_open();
+    if (settlement == async::Settlement::acknowledge)
+        acknowledge_later(connection_->session(), *channel_, delivery_tag);
+    else
+        reject(connection_->session(), *channel_, delivery_tag, settlement == async::Settlement::requeue);
+}
+
+void AmqpChannel::requeue_later(std::span<const std::uint64_t> delivery_tags) {
+    for (const std::uint64_t tag : delivery_tags) settle_later(tag, async::Settlement::requeue);
+}
+
+void AmqpChannel::acknowledge_until(std::uint64_t delivery_tag) {
+    const net::SessionLock::Guard guard{connection_->session_lock()};
+    connection_->check_open();
+    amqp::acknowledge_until(connection_->session(), *channel_, delivery_tag);
+}
+
+async::Operation<> AmqpChannel::flush(Deadline deadline) {
+    AmqpConnection::Driver::RequestScope request = connection_->begin_request();
+    send_acknowledgements(connection_->session(), *channel_);
+    if (!connection_->driver().try_send(deadline)) co_await connection_->driver().flush(deadline);
+    request.end();
+}
+
+async::Operation<> AmqpChannel::basic_recover(Deadline deadline) {
+    return connection_->run(recover(connection_->session(), channel_), deadline);
 }
 
 }  // namespace kombu::amqp

@@ -18,6 +18,7 @@ public:
     ~AmqpChannel() override;
 
     bool is_open() const noexcept override;
+    void check_open() const override;
     std::size_t unsettled() const noexcept override;
     async::Operation<> close(Deadline deadline) override;
     bool close_nowait() noexcept override;
@@ -44,6 +45,19 @@ public:
                                                                Deadline wait_until) override;
     async::Operation<> basic_ack(std::uint64_t delivery_tag, Deadline deadline) override;
     async::Operation<> basic_reject(std::uint64_t delivery_tag, bool requeue, Deadline deadline) override;
+
+    async::Operation<> publish_later(const OutgoingMessage& message, const std::string& queue,
+                                     std::chrono::milliseconds delay, Deadline deadline) override;
+    async::Operation<> basic_qos(std::uint16_t prefetch_count, Deadline deadline) override;
+    async::Operation<> basic_consume(const Queue& queue, const ConsumeOptions& options, Deadline deadline) override;
+    async::Operation<> basic_cancel(std::string_view consumer_tag, Deadline deadline) override;
+    std::optional<ConsumerEvent> next_event() override;
+    bool has_event() const noexcept override;
+    void settle_later(std::uint64_t delivery_tag, async::Settlement settlement) override;
+    void requeue_later(std::span<const std::uint64_t> delivery_tags) override;
+    void acknowledge_until(std::uint64_t delivery_tag) override;
+    async::Operation<> flush(Deadline deadline) override;
+    async::Operation<> basic_recover(Deadline deadline) override;
 
 private:
     async::Operation<> publish_confirmed(const OutgoingMessage& message, Deadline deadline,

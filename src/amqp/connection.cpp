@@ -68,6 +68,13 @@ async::Operation<std::shared_ptr<TransportChannel>> AmqpConnection::open_channel
     co_return std::make_shared<AmqpChannel>(shared_from_this(), std::move(channel));
 }
 
+async::Operation<> AmqpConnection::await_events(Deadline until, bool wakeable) {
+    check_open();
+    co_await driver_.await_input(until, wakeable);
+    if (session_.failed()) stream_.close();
+    check_open();
+}
+
 async::Operation<> AmqpConnection::await_unblocked(Deadline deadline) {
     Driver::RequestScope request = begin_request();
     if (session_.blocked())

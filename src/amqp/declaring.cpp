@@ -22,6 +22,15 @@ async::Operation<> open_channel(Session& session, Channel channel, bool confirms
     co_await await_reply(session, channel, AMQP_CHANNEL_OPEN_OK_METHOD);
     if (confirms) co_await await_reply(session, channel, AMQP_CONFIRM_SELECT_OK_METHOD);
     channel->phase = ChannelState::Phase::open;
+    channel->has_confirms = confirms;
+}
+
+async::Operation<> select_confirms(Session& session, Channel channel) {
+    check_usable(session, *channel);
+    amqp_confirm_select_t select{};
+    session.send(channel->number(), AMQP_CONFIRM_SELECT_METHOD, &select);
+    co_await await_reply(session, channel, AMQP_CONFIRM_SELECT_OK_METHOD);
+    channel->has_confirms = true;
 }
 
 void close_channel_nowait(Session& session, ChannelState& channel) {

@@ -40,6 +40,7 @@ async::Operation<> close_connection(Session& session);
 
 /// Opens a channel, with publisher confirms if `confirms` is set.
 async::Operation<> open_channel(Session& session, Channel channel, bool confirms);
+async::Operation<> select_confirms(Session& session, Channel channel);
 async::Operation<> close_channel(Session& session, Channel channel);
 /// Sends channel.close and does not wait. The session ignores later frames of the channel.
 void close_channel_nowait(Session& session, ChannelState& channel);
@@ -72,8 +73,29 @@ async::Operation<std::optional<Delivery>> get(Session& session, Channel channel,
 /// Waits for a message until `until`, with a temporary consumer. Returns nothing when no message arrived.
 async::Operation<std::optional<Delivery>> wait_for_message(Session& session, Channel channel, Queue queue, bool no_ack,
                                                            Deadline until);
-/// Acknowledging and rejecting have no reply.
+Delivery to_delivery(ReceivedMethod message);
+/// Records a delivery that must be settled. Throws ConnectionError for a tag that cannot be the next one.
+void record_delivery(const Session& session, ChannelState& channel, std::uint64_t tag);
+
+// -- consuming.cpp
+
+async::Operation<> set_prefetch(Session& session, Channel channel, std::uint16_t count);
+async::Operation<> consume(Session& session, Channel channel, std::string queue, ConsumeOptions options);
+/// Ends when no more messages arrive.
+async::Operation<> cancel(Session& session, Channel channel, std::string tag);
+std::string consumer_tag(const ReceivedMethod& delivery);
+/// What has arrived for the consumers of the channel.
+std::optional<ConsumerEvent> next_event(Session& session, ChannelState& channel);
+
+// -- settling.cpp. Acknowledging and rejecting have no reply. They throw ChannelError for a delivery that was settled.
+
 void acknowledge(Session& session, ChannelState& channel, std::uint64_t delivery_tag);
+void acknowledge_later(Session& session, ChannelState& channel, std::uint64_t delivery_tag);
+void acknowledge_until(Session& session, ChannelState& channel, std::uint64_t delivery_tag);
+/// Sends what was acknowledged for later.
+void send_acknowledgements(Session& session, ChannelState& channel);
 void reject(Session& session, ChannelState& channel, std::uint64_t delivery_tag, bool requeue);
+/// Lets the broker deliver again what is not settled.
+async::Operation<> recover(Session& session, Channel channel);
 
 }  // namespace kombu::amqp

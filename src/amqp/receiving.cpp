@@ -20,20 +20,6 @@ constexpr std::chrono::milliseconds cancel_grace{50};
 /// How often an auto-delete queue is polled, which would be deleted with a temporary consumer.
 constexpr std::chrono::milliseconds poll_interval{20};
 
-Delivery to_delivery(ReceivedMethod message) {
-    const DecodedMethod method{message.payload};
-    DeliveryInfo info;
-    const auto fill = [&](const auto& fields) {
-        info = {fields.delivery_tag, fields.redelivered != 0, std::string{view(fields.exchange)},
-                std::string{view(fields.routing_key)}};
-    };
-    if (message.method == AMQP_BASIC_DELIVER_METHOD)
-        fill(method.as<amqp_basic_deliver_t>());
-    else
-        fill(method.as<amqp_basic_get_ok_t>());
-    return {std::move(message.body), std::move(message.properties), std::move(info), std::move(message.header_error)};
-}
-
 /// Fetches a message that is in the queue now.
 async::Operation<std::optional<Delivery>> get_until(Session& session, Channel channel, std::string queue, bool no_ack,
                                                     Deadline deadline) {
@@ -45,7 +31,7 @@ async::Operation<std::optional<Delivery>> get_until(Session& session, Channel ch
     std::optional<Delivery> delivery;
     if (reply.method == AMQP_BASIC_GET_OK_METHOD) {
         delivery = to_delivery(std::move(reply));
-        if (!no_ack) channel->unsettled.insert(delivery->info.delivery_tag);
+        if (!no_ack) record_delivery(session, *channel, delivery->info.delivery_tag);
     }
     co_return delivery;
 }
@@ -85,6 +71,29 @@ async::Operation<> cancel_consumer(Session& session, Channel channel, std::strin
 }
 
 }  // namespace
+
+Delivery to_delivery(ReceivedMethod message) {
+    const DecodedMethod method{message.payload};
+    DeliveryInfo info;
+    const auto fill = [&](const auto& fields) {
+        info = {fields.delivery_tag, fields.redelivered != 0, std::string{view(fields.exchange)},
+                std::string{view(fields.routing_key)}};
+    };
+    if (message.method == AMQP_BASIC_DELIVER_METHOD)
+        fill(method.as<amqp_basic_deliver_t>());
+    else
+        fill(method.as<amqp_basic_get_ok_t>());
+    return {std::move(message.body), std::move(message.properties), std::move(info), std::move(message.header_error)};
+}
+
+std::string consumer_tag(const ReceivedMethod& delivery) {
+    return std::string{view(DecodedMethod{delivery.payload}.as<amqp_basic_deliver_t>().consumer_tag)};
+}
+
+void record_delivery(const Session& session, ChannelState& channel, std::uint64_t tag) {
+    if (!channel.unsettled.on_delivered(tag))
+        throw ConnectionError(session.peer() + ": the broker sent a delivery tag out of order", 503, false);
+}
 
 async::Operation<std::optional<Delivery>> get(Session& session, Channel channel, std::string queue, bool no_ack) {
     return get_until(session, std::move(channel), std::move(queue), no_ack, Deadline::never());
@@ -127,7 +136,7 @@ async::Operation<std::optional<Delivery>> wait_for_message(Session& session, Cha
     if (!channel->deliveries.empty()) {
         delivery = to_delivery(std::move(channel->deliveries.front()));
         channel->deliveries.pop_front();
-        channel->unsettled.insert(delivery->info.delivery_tag);
+        record_delivery(session, *channel, delivery->info.delivery_tag);
         if (no_ack) acknowledge(session, *channel, delivery->info.delivery_tag);
     }
     if (!delivery && queue_deleted) {
@@ -135,20 +144,6 @@ async::Operation<std::optional<Delivery>> wait_for_message(Session& session, Cha
         throw ChannelError("NOT_FOUND - the queue '" + queue.name() + "' was deleted during the wait", 404);
     }
     co_return delivery;
-}
-
-void acknowledge(Session& session, ChannelState& channel, std::uint64_t delivery_tag) {
-    check_usable(session, channel);
-    amqp_basic_ack_t ack{delivery_tag, 0};
-    session.send(channel.number(), AMQP_BASIC_ACK_METHOD, &ack);
-    channel.unsettled.erase(delivery_tag);
-}
-
-void reject(Session& session, ChannelState& channel, std::uint64_t delivery_tag, bool requeue) {
-    check_usable(session, channel);
-    amqp_basic_reject_t reject{delivery_tag, requeue};
-    session.send(channel.number(), AMQP_BASIC_REJECT_METHOD, &reject);
-    channel.unsettled.erase(delivery_tag);
 }
 
 }  // namespace kombu::amqp

@@ -192,10 +192,11 @@ void Session::on_method(ChannelState& channel, const Frame& frame) {
                 protocol_error("the broker refused a message that was never sent");
             return;
         }
-        case AMQP_BASIC_CANCEL_METHOD:
-            channel.consumers.erase(
-                std::string{view(DecodedMethod{frame.payload}.as<amqp_basic_cancel_t>().consumer_tag)});
+        case AMQP_BASIC_CANCEL_METHOD: {
+            std::string tag{view(DecodedMethod{frame.payload}.as<amqp_basic_cancel_t>().consumer_tag)};
+            if (channel.consumers.erase(tag) != 0) channel.cancelled_consumers.push_back(std::move(tag));
             return;
+        }
         case AMQP_BASIC_RETURN_METHOD:
         case AMQP_BASIC_DELIVER_METHOD:
         case AMQP_BASIC_GET_OK_METHOD:
@@ -250,13 +251,17 @@ void Session::on_message_complete(ChannelState& channel) {
     if (message.method == AMQP_BASIC_DELIVER_METHOD) {
         const DecodedMethod method{message.payload};
         const auto& deliver = method.as<amqp_basic_deliver_t>();
-        if (!channel.consumers.contains(std::string{view(deliver.consumer_tag)})) {
+        if (!channel.consumers.contains(view(deliver.consumer_tag)) &&
+            std::ranges::find(channel.cancelled_consumers, view(deliver.consumer_tag)) ==
+                channel.cancelled_consumers.end()) {
             // It was in flight when its consumer was cancelled: requeue it.
             amqp_basic_reject_t reject{deliver.delivery_tag, 1};
             return send(channel.number(), AMQP_BASIC_REJECT_METHOD, &reject);
         }
     }
-    if (destination.size() >= max_queued_messages) protocol_error("received unrequested messages");
+    const bool is_delivery = message.method == AMQP_BASIC_DELIVER_METHOD;
+    if (destination.size() >= (is_delivery ? channel.max_deliveries : max_queued_messages))
+        protocol_error("received unrequested messages");
     destination.push_back(std::move(message));
 }
 

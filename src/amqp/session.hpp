@@ -8,6 +8,7 @@
 #include "amqp/confirms.hpp"
 #include "amqp/frame.hpp"
 #include "amqp/heartbeat.hpp"
+#include "amqp/unsettled.hpp"
 #include "net/session_base.hpp"
 
 #include <chrono>
@@ -49,11 +50,16 @@ public:
     std::deque<ReceivedMethod> returned{};                 // returned messages that are not confirmed yet
     std::map<std::uint64_t, ReceivedMethod> unroutable{};  // returned messages that are confirmed, by sequence number
     std::deque<ReceivedMethod> deliveries{};               // for the consumers below
-    std::set<std::string> consumers{};
+    std::size_t max_deliveries = 4;                        // that can be waiting there: as many as were asked for
+    std::set<std::string, std::less<>> consumers{};
+    std::set<std::string, std::less<>> no_ack_consumers{};
+    std::deque<std::string> cancelled_consumers{};  // by the broker
+    std::uint16_t prefetch_count = 0;               // of the consumers that begin from now on
     std::uint64_t last_consumer = 0;
     int pending_cancels = 0;  // messages may arrive until cancel-ok
     Confirms confirms{};
-    std::set<std::uint64_t> unsettled{};
+    bool has_confirms = false;  // the broker confirms what is published
+    Unsettled unsettled{};
     struct CloseError {
         int code = 0;
         std::string text{};

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
+#include <kombu/async.hpp>
 #include <kombu/channel.hpp>
 #include <kombu/connection.hpp>
 #include <kombu/message.hpp>
@@ -16,9 +17,19 @@ struct ClientAccess {
         return connection.state_;
     }
     static Channel channel(ChannelHandle handle) { return Channel{std::move(handle)}; }
-    static Message message(Delivery delivery, ChannelHandle channel, bool no_ack, ContentTypes accept) {
-        return {std::move(delivery), std::move(channel), no_ack, std::move(accept)};
+    /// `settler`: of a consumer's message; otherwise null.
+    static Message message(Delivery delivery, ChannelHandle channel, bool no_ack, ContentTypes accept,
+                           std::shared_ptr<MessageSettler> settler = nullptr) {
+        return {std::move(delivery), std::move(channel), no_ack, std::move(accept), std::move(settler)};
     }
+    /// Whether the message was not moved from.
+    static bool is_valid(const Message& message) noexcept { return message.data_ != nullptr; }
+    static const ChannelHandle& channel_of(const Message& message);
+    static bool has_header_error(const Message& message);
+    /// For who settles it without the message.
+    static void mark_settled(Message& message, async::Settlement settlement);
+    /// A message that was published again for a retry has its first exchange and routing key in these headers.
+    static void restore_delivery_info(Message& message, const char* exchange, const char* routing_key);
 };
 
 }  // namespace kombu::detail

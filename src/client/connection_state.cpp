@@ -3,6 +3,7 @@
 
 #include <kombu/error.hpp>
 
+#include "client/consumer_state.hpp"
 #include "client/prepared_message.hpp"
 #include "client/throw_copy.hpp"
 #include "net/blocking_driver.hpp"
@@ -192,6 +193,30 @@ async::Operation<std::shared_ptr<TransportChannel>> ConnectionState::default_cha
     co_return default_channel_;
 }
 
+ConnectionState::DrainGuard::DrainGuard(ConnectionState& state) : state_(state.shared_from_this()) {
+    if (state.is_draining_) throw LeaseError("drain_events: called by a handler that drain_events has called");
+    state.is_draining_ = true;
+}
+
+std::vector<std::shared_ptr<ConsumerState>> ConnectionState::consumers() const {
+    std::vector<std::shared_ptr<ConsumerState>> living;
+    for (const auto& weak_consumer : consumers_)
+        if (auto consumer = weak_consumer.lock()) living.push_back(std::move(consumer));
+    return living;
+}
+
+void ConnectionState::on_served(const std::shared_ptr<ConsumerState>& consumer) {
+    std::erase_if(consumers_, [&](const auto& entry) { return entry.expired() || entry.lock() == consumer; });
+    consumers_.push_back(consumer);
+}
+
+async::Operation<> ConnectionState::await_events(Deadline until, bool wakeable) {
+    if (!connected() && until.expired()) co_return;  // nobody consumes
+    co_await connect(std::min(until, deadline({})));
+    const std::shared_ptr<TransportConnection> session = session_;
+    co_await session->await_events(until, wakeable);
+}
+
 void ConnectionState::on_nacked() noexcept {
     // A queue that is full refuses messages too, of every channel.
     constexpr std::chrono::seconds replacement_interval{1};
@@ -262,6 +287,7 @@ bool ConnectionState::is_alive() noexcept {
 
 bool ConnectionState::recycle() noexcept {
     next_lease();
+    consumers_.clear();
     if (interrupted_ || in_use_) return false;
     // Otherwise the thread that failed would get it again and again, beside idle connections that work.
     if (!session_) return !connect_failed_;

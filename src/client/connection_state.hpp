@@ -110,6 +110,24 @@ public:
     /// Makes the holder's current wait and all later operations fail. Safe from any thread.
     void interrupt() noexcept;
 
+    /// The consumers of this lease; the one that was served last comes last.
+    std::vector<std::shared_ptr<ConsumerState>> consumers() const;
+    void add_consumer(const std::shared_ptr<ConsumerState>& consumer) { consumers_.push_back(consumer); }
+    void on_served(const std::shared_ptr<ConsumerState>& consumer);
+    /// Waits for input of any channel. A part of an operation; connects when necessary.
+    async::Operation<> await_events(Deadline until, bool wakeable);
+    /// Held by drain_events(). Throws LeaseError in a handler that it calls.
+    class DrainGuard {
+    public:
+        explicit DrainGuard(ConnectionState& state);
+        DrainGuard(const DrainGuard&) = delete;
+        DrainGuard& operator=(const DrainGuard&) = delete;
+        ~DrainGuard() { state_->is_draining_ = false; }
+
+    private:
+        std::shared_ptr<ConnectionState> state_;  // a handler may give the connection back
+    };
+
     bool is_declared(const std::string& fingerprint) const { return declared_fingerprints_.contains(fingerprint); }
     void remember_declaration(const std::string& fingerprint) { declared_fingerprints_.insert(fingerprint); }
     void forget_declarations() noexcept { declared_fingerprints_.clear(); }
@@ -139,6 +157,8 @@ private:
     std::shared_ptr<TransportConnection> session_;
     std::shared_ptr<TransportChannel> default_channel_;
     std::vector<std::weak_ptr<TransportChannel>> channels_;
+    std::vector<std::weak_ptr<ConsumerState>> consumers_;
+    bool is_draining_ = false;
     std::unordered_set<std::string> declared_fingerprints_;
     std::size_t last_endpoint_ = 0;
     std::atomic<std::size_t> session_endpoint_{0};

@@ -7,7 +7,10 @@
 namespace kombu {
 
 async::Operation<> declare(TransportChannel& channel, const Entity& entity, Deadline deadline) {
-    return std::visit([&](const auto& alternative) { return declare(channel, alternative, deadline); }, entity);
+    if (const auto* const queue = std::get_if<Queue>(&entity))
+        co_await declare(channel, *queue, deadline);
+    else
+        co_await declare(channel, std::get<Exchange>(entity), deadline);
 }
 
 async::Operation<> declare(TransportChannel& channel, const Exchange& exchange, Deadline deadline) {
@@ -15,8 +18,8 @@ async::Operation<> declare(TransportChannel& channel, const Exchange& exchange, 
     co_await channel.exchange_declare(exchange, deadline);
 }
 
-async::Operation<> declare(TransportChannel& channel, const Queue& queue, Deadline deadline) {
-    if (queue.options().no_declare) co_return;
+async::Operation<std::string> declare(TransportChannel& channel, const Queue& queue, Deadline deadline) {
+    if (queue.options().no_declare) co_return queue.name();
     co_await declare(channel, queue.exchange(), deadline);
     const QueueInfo info = co_await channel.queue_declare(queue, deadline);
     if (!queue.exchange().name().empty())
@@ -27,6 +30,7 @@ async::Operation<> declare(TransportChannel& channel, const Queue& queue, Deadli
         co_await channel.queue_bind(info.name, binding.exchange.name(), binding.routing_key, binding.arguments,
                                     deadline);
     }
+    co_return info.name;
 }
 
 }  // namespace kombu

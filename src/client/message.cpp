@@ -6,7 +6,10 @@
 #include <kombu/message.hpp>
 #include <kombu/transport.hpp>
 
+#include "client/client_access.hpp"
 #include "client/connection_state.hpp"
+#include "client/consumer_state.hpp"
+#include "client/message_settler.hpp"
 #include "net/blocking_driver.hpp"
 
 #include <utility>
@@ -22,17 +25,33 @@ const std::string& or_empty(const std::optional<std::string>& text) {
 }  // namespace
 
 struct Message::Data {
+    Data(Delivery received, detail::ChannelHandle on, bool without_ack, ContentTypes accepted,
+         std::shared_ptr<detail::MessageSettler> settled_by)
+        : delivery(std::move(received)),
+          channel(std::move(on)),
+          no_ack(without_ack),
+          accept(std::move(accepted)),
+          settler(std::move(settled_by)) {}
+    Data(const Data&) = delete;
+    Data& operator=(const Data&) = delete;
+    ~Data() {
+        if (settler && !settled && !no_ack) settler->on_dropped(channel, delivery.info.delivery_tag);
+    }
+
     Delivery delivery;
     detail::ChannelHandle channel;
     bool no_ack;
     ContentTypes accept;
+    std::shared_ptr<detail::MessageSettler> settler;
     std::optional<async::Settlement> settled{};
     std::optional<std::string> body{};
     std::optional<Json> payload{};
 };
 
-Message::Message(Delivery delivery, detail::ChannelHandle channel, bool no_ack, ContentTypes accept)
-    : data_(new Data{std::move(delivery), std::move(channel), no_ack, std::move(accept)}) {}
+Message::Message(Delivery delivery, detail::ChannelHandle channel, bool no_ack, ContentTypes accept,
+                 std::shared_ptr<detail::MessageSettler> settler)
+    : data_(std::make_unique<Data>(std::move(delivery), std::move(channel), no_ack, std::move(accept),
+                                   std::move(settler))) {}
 Message::Message() noexcept = default;
 Message::Message(Message&&) noexcept = default;
 Message& Message::operator=(Message&&) noexcept = default;
@@ -85,13 +104,44 @@ void Message::reject(bool requeue) {
     net::run(async::Operations::settle(*this, requeue ? async::Settlement::requeue : async::Settlement::reject));
 }
 
+const detail::ChannelHandle& detail::ClientAccess::channel_of(const Message& message) { return message.data().channel; }
+
+bool detail::ClientAccess::has_header_error(const Message& message) {
+    return message.data().delivery.header_error.has_value();
+}
+
+void detail::ClientAccess::mark_settled(Message& message, async::Settlement settlement) {
+    message.check_unsettled();
+    message.data().settled = settlement;
+}
+
+void detail::ClientAccess::restore_delivery_info(Message& message, const char* exchange, const char* routing_key) {
+    Delivery& delivery = message.data().delivery;
+    const Json& headers = delivery.properties.headers;
+    if (!headers.is_object()) return;
+    const auto restore = [&](const char* header, std::string& field) {
+        if (const auto found = headers.find(header); found != headers.end() && found->is_string())
+            field = found->get<std::string>();
+    };
+    restore(exchange, delivery.info.exchange);
+    restore(routing_key, delivery.info.routing_key);
+}
+
+void Message::check_unsettled() const {
+    if (!data().settled) return;
+    const char* const names[] = {"acknowledged", "rejected", "requeued"};
+    throw MessageStateError(std::string{"the message is settled already: it was "} +
+                            names[static_cast<std::size_t>(*data().settled)]);
+}
+
 async::Operation<> async::Operations::settle(Message& message, Settlement settlement) {
     Message::Data& data = message.data();
     if (data.no_ack) co_return;
-    if (data.settled) {
-        const char* const names[] = {"acknowledged", "rejected", "requeued"};
-        throw MessageStateError(std::string{"the message is settled already: it was "} +
-                                names[static_cast<std::size_t>(*data.settled)]);
+    message.check_unsettled();
+    if (const auto settler = data.settler) {
+        co_await settler->settle(data.channel, data.delivery.info.delivery_tag, settlement);
+        data.settled = settlement;
+        co_return;
     }
     const detail::ChannelHandle handle = data.channel;
     TransportChannel& channel = handle.checked();
@@ -102,6 +152,14 @@ async::Operation<> async::Operations::settle(Message& message, Settlement settle
     else
         co_await channel.basic_reject(data.delivery.info.delivery_tag, settlement == Settlement::requeue, deadline);
     data.settled = settlement;
+}
+
+async::Operation<> async::Operations::acknowledge_until(kombu::detail::ConsumerState& consumer, Message& message) {
+    Message::Data& data = message.data();
+    if (data.no_ack) co_return;
+    message.check_unsettled();
+    co_await consumer.acknowledge_until(data.channel, data.delivery.info.delivery_tag);
+    data.settled = Settlement::acknowledge;
 }
 
 }  // namespace kombu

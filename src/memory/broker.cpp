@@ -61,6 +61,7 @@ void Broker::exchange_delete(std::string_view name, bool if_unused) {
 
 QueueInfo Broker::queue_declare(const Queue& wanted, const Client& client) {
     std::lock_guard lock{mutex_};
+    move_due_messages();
     const std::string name =
         wanted.name().empty() ? "amq.gen-" + std::to_string(++last_generated_name_) : wanted.name();
     if (!queues_.contains(name)) {
@@ -69,7 +70,8 @@ QueueInfo Broker::queue_declare(const Queue& wanted, const Client& client) {
     }
     const QueueState& state = queue(name, client);
     if (!wanted.options().passive) routing::check_equivalent(state.declared, wanted);
-    return {name, static_cast<std::uint32_t>(state.messages.size()), static_cast<std::uint32_t>(state.waiters.size())};
+    return {name, static_cast<std::uint32_t>(state.messages.size()),
+            static_cast<std::uint32_t>(state.waiters.size() + state.consumers.size())};
 }
 
 void Broker::queue_bind(std::string_view queue_name, std::string_view exchange_name, std::string_view routing_key,
@@ -103,12 +105,14 @@ std::uint32_t Broker::queue_delete(std::string_view name, bool if_unused, bool i
     const QueueState& state = queue(name, client);
     const auto count = static_cast<std::uint32_t>(state.messages.size());
     if (if_empty && count != 0) throw_precondition_failed("queue '" + std::string{name} + "' is not empty");
-    if (if_unused && !state.waiters.empty()) throw_precondition_failed("queue '" + std::string{name} + "' is in use");
+    if (if_unused && !(state.waiters.empty() && state.consumers.empty()))
+        throw_precondition_failed("queue '" + std::string{name} + "' is in use");
     erase_queue(found);
     return count;
 }
 
 void Broker::erase_queue(std::map<std::string, QueueState, std::less<>>::iterator found) {
+    for (Consumer* consumer : found->second.consumers) push_event(*consumer, std::nullopt);
     for (Waiter* waiter : found->second.waiters) {
         waiter->queue_deleted = true;
         waiter->is_waiting = false;
@@ -135,6 +139,148 @@ void Broker::append(QueueState& queue, QueuedMessage message) {
     message.position = queue.next_position++;
     if (!queue.waiters.empty()) return deliver(queue, std::move(message));
     queue.messages.push_back(std::move(message));
+    deliver_waiting_messages(queue);
+}
+
+bool Broker::has_single_consumer(const QueueState& queue) {
+    const Json& arguments = queue.declared.declare_arguments();
+    const auto single = arguments.find("x-single-active-consumer");
+    return single != arguments.end() && *single == true;
+}
+
+Consumer* Broker::next_consumer(QueueState& queue) {
+    if (has_single_consumer(queue)) return queue.consumers.front()->has_capacity() ? queue.consumers.front() : nullptr;
+    Consumer* best = nullptr;
+    for (Consumer* consumer : queue.consumers)
+        if (consumer->has_capacity() && (!best || consumer->priority > best->priority)) best = consumer;
+    return best;
+}
+
+void Broker::push_event(Consumer& consumer, std::optional<ReservedMessage> message) {
+    if (message) ++consumer.unsettled;
+    consumer.inbox->push_back({consumer.tag, std::move(message)});
+    ++consumer.client->events;
+    if (consumer.client->waker) consumer.client->waker->wake();
+}
+
+void Broker::deliver_waiting_messages(QueueState& queue) {
+    while (!queue.messages.empty() && !queue.consumers.empty()) {
+        Consumer* const consumer = next_consumer(queue);
+        if (!consumer) return;
+        push_event(*consumer, ReservedMessage{consumer->queue, std::move(queue.messages.front())});
+        queue.messages.pop_front();
+        if (has_single_consumer(queue)) continue;
+        // Its next turn comes after all others.
+        const auto position = std::ranges::find(queue.consumers, consumer);
+        queue.consumers.splice(queue.consumers.end(), queue.consumers, position);
+    }
+}
+
+void Broker::add_consumer(Consumer& consumer) {
+    std::lock_guard lock{mutex_};
+    QueueState& from = queue(consumer.queue, *consumer.client);
+    const bool is_refused = std::ranges::any_of(
+        from.consumers, [&](const Consumer* other) { return consumer.exclusive || other->exclusive; });
+    if (is_refused) throw ChannelError("ACCESS_REFUSED - queue '" + consumer.queue + "' in exclusive use", 403);
+    from.consumers.push_back(&consumer);
+    deliver_waiting_messages(from);
+}
+
+void Broker::remove_consumer(Consumer& consumer) {
+    std::lock_guard lock{mutex_};
+    const auto found = queues_.find(consumer.queue);
+    if (found == queues_.end() || std::erase(found->second.consumers, &consumer) == 0) return;
+    if (found->second.consumers.empty() && found->second.declared.auto_delete()) return erase_queue(found);
+    deliver_waiting_messages(found->second);
+}
+
+void Broker::give_back(Client& client, const std::vector<Consumer*>& consumers, std::vector<ReservedMessage> messages,
+                       std::deque<InboxEvent>& inbox) {
+    std::lock_guard lock{mutex_};
+    client.events -= inbox.size();
+    for (InboxEvent& event : inbox)
+        if (event.message) messages.push_back(std::move(*event.message));
+    inbox.clear();
+    for (Consumer* consumer : consumers)
+        if (const auto found = queues_.find(consumer->queue); found != queues_.end())
+            std::erase(found->second.consumers, consumer);
+    for (ReservedMessage& message : messages) {
+        const auto found = queues_.find(message.queue);
+        if (found == queues_.end()) continue;
+        message.message.redelivered = true;
+        insert(found->second, std::move(message.message));
+    }
+    const auto serve = [&](const std::string& name) {
+        const auto found = queues_.find(name);
+        if (found == queues_.end()) return;
+        while (!found->second.messages.empty() && !found->second.waiters.empty()) {
+            deliver(found->second, std::move(found->second.messages.front()));
+            found->second.messages.pop_front();
+        }
+        deliver_waiting_messages(found->second);
+    };
+    for (const ReservedMessage& message : messages) serve(message.queue);
+    for (Consumer* consumer : consumers) {
+        const auto found = queues_.find(consumer->queue);
+        if (found != queues_.end() && found->second.consumers.empty() && found->second.declared.auto_delete())
+            erase_queue(found);
+        else
+            serve(consumer->queue);
+    }
+}
+
+void Broker::insert(QueueState& queue, QueuedMessage message) {
+    const auto position = std::find_if(queue.messages.begin(), queue.messages.end(),
+                                       [&](const QueuedMessage& other) { return other.position > message.position; });
+    queue.messages.insert(position, std::move(message));
+}
+
+void Broker::on_settled(Consumer& consumer) {
+    std::lock_guard lock{mutex_};
+    --consumer.unsettled;
+    const auto found = queues_.find(consumer.queue);
+    if (found != queues_.end()) deliver_waiting_messages(found->second);
+}
+
+std::optional<InboxEvent> Broker::take_event(Client& client, std::deque<InboxEvent>& inbox) {
+    std::lock_guard lock{mutex_};
+    if (inbox.empty()) return std::nullopt;
+    std::optional<InboxEvent> event{std::move(inbox.front())};
+    inbox.pop_front();
+    --client.events;
+    return event;
+}
+
+bool Broker::has_event(const std::deque<InboxEvent>& inbox) {
+    std::lock_guard lock{mutex_};
+    return !inbox.empty();
+}
+
+async::Operation<> Broker::await_events(Client& client, Deadline until) {
+    struct Registration {
+        Broker& broker;
+        Client& client;
+        ~Registration() {
+            if (client.is_inherited()) return;
+            std::lock_guard lock{broker.mutex_};
+            client.waker = nullptr;
+        }
+    };
+    async::Waker& waker = co_await async::this_waker;
+    const Registration registration{*this, client};
+    Deadline next = until;
+    {
+        std::lock_guard lock{mutex_};
+        client.check();
+        move_due_messages();
+        if (client.events != 0 || until.expired()) co_return;
+        client.waker = &waker;
+        next = std::min(until, next_due());
+    }
+    co_await async::Wait{.signal = true, .until = next};
+    client.check();
+    std::lock_guard lock{mutex_};
+    move_due_messages();
 }
 
 std::size_t Broker::publish(std::shared_ptr<const OutgoingMessage> message) {
@@ -149,6 +295,26 @@ std::size_t Broker::publish(std::shared_ptr<const OutgoingMessage> message) {
     const auto names = exchange(head.exchange).bindings.route(head.routing_key, head.properties.headers);
     for (const std::string& name : names) append(queues_.find(name)->second, {message});
     return names.size();
+}
+
+void Broker::publish_at(Clock::time_point when, std::string queue, std::shared_ptr<const OutgoingMessage> message) {
+    std::lock_guard lock{mutex_};
+    const auto added = delayed_.emplace(Deadline::at(when), DelayedMessage{std::move(queue), std::move(message)});
+    if (added != delayed_.begin()) return;
+    // Those who wait must wait for less long.
+    for (auto& [name, state] : queues_) {
+        for (Waiter* waiter : state.waiters) waiter->waker.wake();
+        for (Consumer* consumer : state.consumers)
+            if (consumer->client->waker) consumer->client->waker->wake();
+    }
+}
+
+void Broker::move_due_messages() {
+    while (!delayed_.empty() && delayed_.begin()->first.expired()) {
+        const auto due = delayed_.extract(delayed_.begin());
+        const auto found = queues_.find(due.mapped().queue);
+        if (found != queues_.end()) append(found->second, {due.mapped().content});
+    }
 }
 
 void Client::check() const {
@@ -170,6 +336,7 @@ async::Operation<std::optional<ReservedMessage>> Broker::reserve(std::string nam
     std::optional<ReservedMessage> reserved;
     {
         std::lock_guard lock{mutex_};
+        move_due_messages();
         QueueState& from = queue(name, client);
         if (!from.messages.empty()) {
             reserved = ReservedMessage{name, std::move(from.messages.front())};
@@ -181,9 +348,15 @@ async::Operation<std::optional<ReservedMessage>> Broker::reserve(std::string nam
         waiter.is_waiting = true;
     }
     for (;;) {
-        co_await async::Wait{.signal = true, .until = deadline};
+        Deadline next = deadline;
+        {
+            std::lock_guard lock{mutex_};
+            next = std::min(deadline, next_due());
+        }
+        co_await async::Wait{.signal = true, .until = next};
         client.check();
         std::lock_guard lock{mutex_};
+        move_due_messages();
         if (waiter.queue_deleted) throw_not_found("queue", name);
         if (waiter.message) reserved = ReservedMessage{name, *std::exchange(waiter.message, std::nullopt)};
         if (reserved || deadline.expired()) co_return reserved;
@@ -197,14 +370,13 @@ void Broker::requeue(ReservedMessage reserved) {
     QueueState& queue = found->second;
     reserved.message.redelivered = true;
     if (!queue.waiters.empty()) return deliver(queue, std::move(reserved.message));
-    const auto position = std::find_if(queue.messages.begin(), queue.messages.end(), [&](const QueuedMessage& other) {
-        return other.position > reserved.message.position;
-    });
-    queue.messages.insert(position, std::move(reserved.message));
+    insert(queue, std::move(reserved.message));
+    deliver_waiting_messages(queue);
 }
 
 void Broker::interrupt(const Client& client) {
     std::lock_guard lock{mutex_};
+    if (client.waker) client.waker->wake();
     for (auto& [name, queue] : queues_)
         for (Waiter* waiter : queue.waiters)
             if (&waiter->client == &client) waiter->waker.wake();

@@ -39,7 +39,8 @@ public:
     ~MemoryChannel() override { MemoryChannel::close_nowait(); }
 
     bool is_open() const noexcept override { return open_ && !client_->interrupted && !client_->is_inherited(); }
-    std::size_t unsettled() const noexcept override { return unsettled_.size(); }
+    void check_open() const override { check(); }
+    std::size_t unsettled() const noexcept override { return unsettled_.size() + consumers_.size() + inbox_.size(); }
     async::Operation<> close(Deadline) override {
         close_nowait();
         co_return;
@@ -47,9 +48,13 @@ public:
     bool close_nowait() noexcept override {
         open_ = false;
         if (client_->is_inherited()) return true;
-        // In reverse order, so that each message is inserted at the front.
-        for (auto it = unsettled_.rbegin(); it != unsettled_.rend(); ++it) broker_->requeue(std::move(it->second));
+        std::vector<Consumer*> consumers;
+        for (auto& [tag, consumer] : consumers_) consumers.push_back(&consumer);
+        std::vector<ReservedMessage> messages;
+        for (auto& [tag, delivered] : unsettled_) messages.push_back(std::move(delivered.message));
+        broker_->give_back(*client_, consumers, std::move(messages), inbox_);
         unsettled_.clear();
+        consumers_.clear();
         return true;
     }
 
@@ -97,16 +102,104 @@ public:
         return receive(queue.name(), no_ack, wait_until);
     }
     async::Operation<> basic_ack(std::uint64_t delivery_tag, Deadline) override {
-        settle(delivery_tag);
+        settle(delivery_tag, false);
         co_return;
     }
     async::Operation<> basic_reject(std::uint64_t delivery_tag, bool requeue, Deadline) override {
-        ReservedMessage reserved = settle(delivery_tag);
-        if (requeue) broker_->requeue(std::move(reserved));
+        settle(delivery_tag, requeue);
+        co_return;
+    }
+
+    async::Operation<> publish_later(const OutgoingMessage& message, const std::string& queue,
+                                     std::chrono::milliseconds delay, Deadline) override {
+        check();
+        broker_->publish_at(Clock::now() + delay, queue, std::make_shared<const OutgoingMessage>(message));
+        co_return;
+    }
+    async::Operation<> basic_qos(std::uint16_t prefetch_count, Deadline) override {
+        check();
+        prefetch_count_ = prefetch_count;
+        co_return;
+    }
+    async::Operation<> basic_consume(const Queue& queue, const ConsumeOptions& options, Deadline) override {
+        guarded([&] {
+            Consumer& consumer = consumers_[options.tag];
+            consumer.tag = options.tag;
+            consumer.queue = queue.name();
+            consumer.client = client_.get();
+            consumer.inbox = &inbox_;
+            consumer.exclusive = options.exclusive;
+            consumer.priority = options.priority.value_or(0);
+            consumer.prefetch_count = options.no_ack ? 0 : prefetch_count_;
+            consumer.no_ack = options.no_ack;
+            broker_->add_consumer(consumer);
+        });
+        co_return;
+    }
+    async::Operation<> basic_cancel(std::string_view consumer_tag, Deadline) override {
+        check();
+        if (const auto found = consumers_.find(consumer_tag); found != consumers_.end())
+            broker_->remove_consumer(found->second);
+        co_return;
+    }
+    std::optional<ConsumerEvent> next_event() override {
+        if (!is_open()) return std::nullopt;
+        auto received = broker_->take_event(*client_, inbox_);
+        if (!received) return std::nullopt;
+        ConsumerEvent event{received->consumer_tag, std::nullopt};
+        if (!received->message) return event;
+        Consumer& consumer = consumers_.find(received->consumer_tag)->second;
+        event.delivery = deliver(std::move(*received->message), consumer.no_ack, &consumer);
+        return event;
+    }
+    bool has_event() const noexcept override { return broker_->has_event(inbox_); }
+    void settle_later(std::uint64_t delivery_tag, async::Settlement settlement) override {
+        check();
+        if (!unsettled_.contains(delivery_tag))
+            throw ChannelError("the message was delivered again: it can no longer be settled", 406);
+        settle(delivery_tag, settlement == async::Settlement::requeue);
+    }
+    void requeue_later(std::span<const std::uint64_t> delivery_tags) override {
+        for (const std::uint64_t tag : delivery_tags) settle_later(tag, async::Settlement::requeue);
+    }
+    void acknowledge_until(std::uint64_t delivery_tag) override {
+        check();
+        while (!unsettled_.empty() && unsettled_.begin()->first <= delivery_tag)
+            settle(unsettled_.begin()->first, false);
+    }
+    async::Operation<> flush(Deadline) override {
+        check();
+        co_return;
+    }
+    async::Operation<> basic_recover(Deadline) override {
+        check();
+        std::vector<InboxEvent> arrived;
+        while (auto event = broker_->take_event(*client_, inbox_)) arrived.push_back(std::move(*event));
+        while (!unsettled_.empty()) settle(unsettled_.begin()->first, true);
+        for (InboxEvent& event : arrived) {
+            if (!event.message) continue;
+            broker_->requeue(std::move(*event.message));
+            broker_->on_settled(consumers_.find(event.consumer_tag)->second);
+        }
         co_return;
     }
 
 private:
+    struct Delivered {
+        ReservedMessage message{};
+        Consumer* consumer = nullptr;  // null for a message of basic_get
+    };
+
+    Delivery deliver(ReservedMessage reserved, bool no_ack, Consumer* consumer) {
+        const OutgoingMessage& content = *reserved.message.content;
+        Delivery delivery{
+            content.body,
+            content.metadata->properties,
+            {++last_tag_, reserved.message.redelivered, content.metadata->exchange, content.metadata->routing_key}};
+        if (!no_ack) unsettled_.emplace(last_tag_, Delivered{std::move(reserved), consumer});
+        return delivery;
+    }
+
     async::Operation<std::optional<Delivery>> receive(std::string queue, bool no_ack, Deadline deadline) {
         check();
         std::optional<ReservedMessage> reserved;
@@ -117,25 +210,20 @@ private:
             throw;
         }
         std::optional<Delivery> delivery;
-        if (reserved) {
-            const OutgoingMessage& content = *reserved->message.content;
-            delivery = Delivery{content.body,
-                                content.metadata->properties,
-                                {++last_tag_, reserved->message.redelivered, content.metadata->exchange,
-                                 content.metadata->routing_key}};
-            if (!no_ack) unsettled_.emplace(last_tag_, std::move(*reserved));
-        }
+        if (reserved) delivery = deliver(std::move(*reserved), no_ack, nullptr);
         co_return delivery;
     }
 
-    ReservedMessage settle(std::uint64_t delivery_tag) {
-        return guarded([&] {
+    void settle(std::uint64_t delivery_tag, bool requeue) {
+        guarded([&] {
             const auto found = unsettled_.find(delivery_tag);
             if (found == unsettled_.end())
                 throw ChannelError("PRECONDITION_FAILED - unknown delivery tag " + std::to_string(delivery_tag), 406);
-            ReservedMessage reserved = std::move(found->second);
+            Delivered delivered = std::move(found->second);
             unsettled_.erase(found);
-            return reserved;
+            // Before its consumer may have more: they come after this message.
+            if (requeue) broker_->requeue(std::move(delivered.message));
+            if (delivered.consumer) broker_->on_settled(*delivered.consumer);
         });
     }
 
@@ -143,7 +231,11 @@ private:
     std::shared_ptr<Client> client_;
     bool open_ = true;
     std::uint64_t last_tag_ = 0;
-    std::map<std::uint64_t, ReservedMessage> unsettled_;
+    std::map<std::uint64_t, Delivered> unsettled_;
+    std::uint16_t prefetch_count_ = 0;
+    // A cancelled consumer stays until the channel is closed: messages refer to it.
+    std::map<std::string, Consumer, std::less<>> consumers_;
+    std::deque<InboxEvent> inbox_;
 };
 
 class MemoryConnection final : public TransportConnection {
@@ -158,6 +250,7 @@ public:
         channels_.push_back(channel);
         co_return channel;
     }
+    async::Operation<> await_events(Deadline until, bool) override { return broker_->await_events(*client_, until); }
     bool is_open() const noexcept override { return open_ && !client_->interrupted && !client_->is_inherited(); }
     bool is_alive() noexcept override { return is_open(); }
     async::Operation<> close(Deadline) override {

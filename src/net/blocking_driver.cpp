@@ -5,32 +5,34 @@
 #include <kombu/error.hpp>
 
 #include <poll.h>
+#include <sys/eventfd.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <cerrno>
 #include <chrono>
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <system_error>
 
 namespace kombu::net {
 namespace {
 
-/// Returns the events that occurred; 0 when the deadline passed.
-short poll_until(int descriptor, short events, Deadline deadline) {
+/// Waits for one of `entries`. Returns false when the deadline passed.
+bool poll_until(std::span<pollfd> entries, Deadline deadline) {
     for (;;) {
-        pollfd entry{descriptor, events, 0};
         timespec timeout{};
         if (!deadline.is_never()) {
             const auto remaining = deadline.remaining();
             const auto seconds = std::chrono::floor<std::chrono::seconds>(remaining);
             timeout = {static_cast<time_t>(seconds.count()), static_cast<long>((remaining - seconds).count())};
         }
-        const int count = ::ppoll(&entry, 1, deadline.is_never() ? nullptr : &timeout, nullptr);
-        if (count > 0) return entry.revents;
-        if (count == 0) return 0;
+        const int count = ::ppoll(entries.data(), entries.size(), deadline.is_never() ? nullptr : &timeout, nullptr);
+        if (count >= 0) return count > 0;
         if (errno != EINTR) throw ConnectionError("poll: " + std::generic_category().message(errno));
     }
 }
@@ -45,12 +47,22 @@ std::optional<std::size_t> try_receive(const async::Wait& wait) {
     return static_cast<std::size_t>(count);
 }
 
-/// Wakes a thread. After the store it uses only the address of woken_: the object may be destroyed by then.
+/// Wakes a thread that waits for a signal, or for a descriptor and a signal.
 class ThreadWaker final : public async::Waker {
 public:
+    ThreadWaker() = default;
+    ThreadWaker(const ThreadWaker&) = delete;
+    ThreadWaker& operator=(const ThreadWaker&) = delete;
+    ~ThreadWaker() {
+        if (event_ >= 0) ::close(event_);
+    }
+
     void wake() noexcept override {
-        woken_.store(1, std::memory_order_release);
+        woken_.store(1);
         kombu::detail::futex_wake(&woken_);
+        if (event_ < 0) return;
+        const std::uint64_t one = 1;
+        [[maybe_unused]] const ssize_t count = ::write(event_, &one, sizeof one);
     }
     /// Returns whether it was woken. With `signal` false it waits until the deadline.
     bool wait(bool signal, Deadline until) noexcept {
@@ -58,15 +70,47 @@ public:
             until.is_never() ? -1 : std::max<std::int64_t>(until.when().time_since_epoch().count(), 0);
         while (!until.expired()) {
             // Consumed also when it is of no interest: the wait below returns at once for a word that is set.
-            if (woken_.exchange(0, std::memory_order_acquire) != 0 && signal) return true;
+            if (woken_.exchange(0) != 0 && signal) return true;
             kombu::detail::futex_wait(woken_, when);
         }
         return false;
     }
 
+    /// For a wait that a descriptor ends too: becomes readable by wake().
+    int event_descriptor() {
+        if (event_ < 0) {
+            const int created = ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+            if (created < 0) throw ConnectionError("eventfd: " + std::generic_category().message(errno));
+            event_ = created;  // before woken_ is read
+        }
+        return event_;
+    }
+    bool take() noexcept { return woken_.exchange(0) != 0; }
+    void drain() noexcept {
+        std::uint64_t count = 0;
+        [[maybe_unused]] const ssize_t size = ::read(event_, &count, sizeof count);
+    }
+
 private:
     std::atomic<std::uint32_t> woken_{0};
+    std::atomic<int> event_{-1};
 };
+
+async::Ready wait_for_descriptor(const async::Wait& wait, ThreadWaker& waker) {
+    const auto wanted = static_cast<short>(POLLIN | (wait.write ? POLLOUT : 0));
+    std::array<pollfd, 2> entries{{{wait.handle->descriptor, wanted, 0}, {-1, POLLIN, 0}}};
+    if (wait.signal) {
+        entries[1].fd = waker.event_descriptor();
+        if (waker.take()) return {.signal = true};
+    }
+    if (!poll_until(std::span{entries}.first(wait.signal ? 2 : 1), wait.until)) return {};
+    if (entries[1].revents != 0) waker.drain();
+    const short events = entries[0].revents;
+    // The next read reports errors and hang-ups.
+    return {.read = (events & ~POLLOUT) != 0,
+            .write = (events & POLLOUT) != 0,
+            .signal = entries[1].revents != 0 && waker.take()};
+}
 
 }  // namespace
 
@@ -85,10 +129,7 @@ void drive(async::OperationHandle operation) {
             ready = {.read = true, .received = received};
             continue;
         }
-        const auto wanted = static_cast<short>(POLLIN | (wait.write ? POLLOUT : 0));
-        const short events = poll_until(wait.handle->descriptor, wanted, wait.until);
-        // The next read reports errors and hang-ups.
-        ready = {.read = (events & ~POLLOUT) != 0, .write = (events & POLLOUT) != 0};
+        ready = wait_for_descriptor(wait, waker);
     }
 }
 

@@ -80,12 +80,12 @@ public:
             bool input = true;
             while (!operation.resume({.read = input})) {
                 const Deadline operation_deadline = operation.wait().until;
-                input = co_await transfer_bytes(true, std::min(operation_deadline, deadline));
+                input = co_await transfer_bytes({.for_input = true}, std::min(operation_deadline, deadline));
                 if (!input && operation_deadline > deadline)
                     throw Timeout(stream_.peer() + ": no answer in time" + session_.silence_reason());
             }
             // The output of the last step is sent even when it threw: it may be the reply to a close.
-            if (!write()) co_await transfer_bytes(false, deadline);
+            if (!write()) co_await transfer_bytes({}, deadline);
         } catch (const ConnectionError& error) {
             fail(error);
             request.end();
@@ -111,10 +111,24 @@ public:
         }
     }
 
+    /// Waits, without a request, until bytes have arrived, or `until`; with `wakeable` also until the operation's waker
+    /// is called. Sends the output, and serves heartbeats. Cancelling it changes nothing.
+    async::Operation<> await_input(Deadline until, bool wakeable) {
+        const SessionLock::Guard guard{lock_};
+        try {
+            if (!read())
+                co_await transfer_bytes({.for_input = true, .for_signal = wakeable, .is_request = false}, until);
+        } catch (const ConnectionError& error) {
+            fail(error);
+            throw;
+        }
+        last_used_ = Clock::now();
+    }
+
     /// Sends the session's output, within a request.
     async::Operation<> flush(Deadline deadline) {
         try {
-            co_await transfer_bytes(false, deadline);
+            co_await transfer_bytes({}, deadline);
         } catch (const ConnectionError& error) {
             fail(error);
             throw;
@@ -158,6 +172,14 @@ public:
     Clock::duration idle_time() const noexcept { return Clock::now() - last_used_; }
 
 private:
+    struct Transfer {
+        bool for_input = false;
+        /// The operation's waker ends the wait for input too.
+        bool for_signal = false;
+        /// Whether output that the peer does not take in time is an error.
+        bool is_request = true;
+    };
+
     static constexpr int max_reads = 1024;
     static constexpr std::size_t max_read = std::size_t{1} << 16;
     /// The most bytes of a write, and between two looks at the deadline.
@@ -245,14 +267,14 @@ private:
 
     /// Sends all output and, if `for_input` is set, waits for input. Returns false when none arrived until `until`.
     /// Serves heartbeats meanwhile.
-    async::Operation<bool> transfer_bytes(bool for_input, Deadline until) {
+    async::Operation<bool> transfer_bytes(Transfer transfer, Deadline until) {
         bool received_input = false;
         for (;;) {
             const bool flushed = write(until);
-            if (flushed && (received_input || !for_input)) co_return true;
+            if ((flushed || !transfer.is_request) && (received_input || !transfer.for_input)) co_return true;
             // Checked first: a peer that keeps sending unrequested data must not postpone the deadline.
             if (until.expired()) {
-                if (!flushed)
+                if (!flushed && transfer.is_request)
                     throw Timeout(stream_.peer() + ": the peer did not read the sent data in time" +
                                   session_.silence_reason());
                 co_return false;
@@ -260,8 +282,12 @@ private:
             const Deadline next_heartbeat = session_.next_heartbeat();
             const Deadline wake_at = std::min(until, next_heartbeat);
             async::Ready ready{.read = true};
-            if (!has_more_)
-                ready = co_await (flushed ? until_readable(wake_at) : stream_.until_readable_or_writable(wake_at));
+            if (!has_more_) {
+                async::Wait wait = flushed ? until_readable(wake_at) : stream_.until_readable_or_writable(wake_at);
+                wait.signal = transfer.for_signal;
+                ready = co_await wait;
+            }
+            if (ready.signal) co_return false;
             if (ready.received) {
                 on_bytes(*ready.received);
                 received_input = true;

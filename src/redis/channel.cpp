@@ -56,14 +56,26 @@ bool RedisChannel::close_nowait() noexcept try {
     close_called_ = true;
     if (!std::exchange(open_, false)) return connection_->is_open();
     if (!connection_->is_open()) return false;
+    const net::SessionLock::Guard guard{connection_->session_lock()};
+    send_acknowledgements();
     // The last one first, so that they are served in their original order.
-    for (auto at = unacked_.rbegin(); at != unacked_.rend(); ++at)
+    for (auto at = arrived_.rbegin(); at != arrived_.rend(); ++at) {
+        connection_->held_messages().remove(at->message.unacked_tag);
+        if (!at->message.source_list.empty()) requeue_message_nowait(connection_->context(), at->message);
+    }
+    for (auto at = unacked_.rbegin(); at != unacked_.rend(); ++at) {
+        on_settled(at->second);
         if (!at->second.requeue_buffer) requeue_message_nowait(connection_->context(), at->second.message);
+    }
+    arrived_.clear();
     unacked_.clear();
+    consumers_.clear();
     if (Subscriber* const subscriber = connection_->subscriber()) {
         for (auto& [queue, buffer] : fanout_buffers_) unsubscribe(subscriber->session, buffer);
-        for (auto& [key, queue] : waited_queues_)
-            if (queue.is_announced) subscriber->session.withdraw(queue.waiting_channel);
+        for (auto& [key, queue] : waited_queues_) {
+            if (queue->is_announced) subscriber->session.withdraw(queue->waiting_channel);
+            subscriber->session.unwatch(queue->lists);
+        }
     }
     fanout_buffers_.clear();
     waited_queues_.clear();
@@ -155,19 +167,18 @@ async::Operation<> RedisChannel::subscribe_to_exchanges(std::string queue, Deadl
     }
 }
 
-WaitedQueue& RedisChannel::waited_queue(const std::string& name, bool track_unacked) {
-    const std::pair key{name, track_unacked};
-    const auto found = waited_queues_.find(key);
-    if (found != waited_queues_.end()) return found->second;
-    return waited_queues_.try_emplace(key, connection_->context(), name, track_unacked).first->second;
+std::shared_ptr<WaitedQueue> RedisChannel::waited_queue(const std::string& name, bool track_unacked) {
+    std::shared_ptr<WaitedQueue>& queue = waited_queues_[{name, track_unacked}];
+    if (!queue) queue = std::make_shared<WaitedQueue>(connection_->context(), name, track_unacked);
+    return queue;
 }
 
-Delivery RedisChannel::deliver(ReceivedMessage message, bool no_ack, SubscriptionBuffer* buffer) {
+Delivery RedisChannel::deliver(ReceivedMessage message, bool no_ack, SubscriptionBuffer* buffer, Consumer* consumer) {
     Delivery delivery = std::move(message.delivery);
     message.delivery = {};
     delivery.info.delivery_tag = ++last_delivery_tag_;
     SubscriptionBuffer* const requeue_buffer = message.source_list.empty() ? buffer : nullptr;
-    if (!no_ack) unacked_.emplace(last_delivery_tag_, UnackedMessage{std::move(message), requeue_buffer});
+    if (!no_ack) unacked_.emplace(last_delivery_tag_, UnackedMessage{std::move(message), requeue_buffer, consumer});
     return delivery;
 }
 
@@ -181,10 +192,10 @@ async::Operation<std::optional<Delivery>> RedisChannel::receive(std::string queu
         auto request = ping(connection_->subscriber()->session);
         co_await connection_->run_on_subscriber(std::move(request), deadline);
     }
-    WaitedQueue& waited = waited_queue(queue, !no_ack && connection_->context().options.ack_emulation);
+    const auto waited = waited_queue(queue, !no_ack && connection_->context().options.ack_emulation);
     std::optional<ReceivedMessage> message;
     try {
-        message = co_await redis::wait_for_message(*connection_, waited, buffer, wait_until, deadline);
+        message = co_await redis::wait_for_message(*connection_, *waited, buffer, wait_until, deadline);
     } catch (const ChannelError& error) {
         if (closes_channel(error)) close_nowait();
         throw;
@@ -219,6 +230,7 @@ async::Operation<> RedisChannel::basic_ack(std::uint64_t delivery_tag, Deadline 
     const UnackedMessage& unacked = unacked_message(delivery_tag);
     if (!unacked.message.unacked_tag.empty())
         co_await run_on_channel(acknowledge(connection_->context(), unacked.message.unacked_tag), deadline);
+    on_settled(unacked);
     unacked_.erase(delivery_tag);
 }
 
@@ -232,6 +244,7 @@ async::Operation<> RedisChannel::basic_reject(std::uint64_t delivery_tag, bool r
     } else {
         co_await run_on_channel(requeue_message(connection_->context(), unacked.message), deadline);
     }
+    on_settled(unacked);
     unacked_.erase(delivery_tag);
 }
 

@@ -7,11 +7,16 @@
 #include "redis/subscriptions.hpp"
 #include "redis/waiting.hpp"
 
+#include <cstddef>
 #include <cstdint>
+#include <deque>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
+#include <vector>
 
 namespace kombu::redis {
 
@@ -24,7 +29,10 @@ public:
     ~RedisChannel() override;
 
     bool is_open() const noexcept override;
-    std::size_t unsettled() const noexcept override { return unacked_.size() + fanout_buffers_.size(); }
+    void check_open() const override { check(); }
+    std::size_t unsettled() const noexcept override {
+        return unacked_.size() + fanout_buffers_.size() + consumers_.size();
+    }
     async::Operation<> close(Deadline deadline) override;
     bool close_nowait() noexcept override;
 
@@ -52,12 +60,52 @@ public:
     async::Operation<> basic_ack(std::uint64_t delivery_tag, Deadline deadline) override;
     async::Operation<> basic_reject(std::uint64_t delivery_tag, bool requeue, Deadline deadline) override;
 
+    // -- consuming.cpp
+    async::Operation<> publish_later(const OutgoingMessage& message, const std::string& queue,
+                                     std::chrono::milliseconds delay, Deadline deadline) override;
+    async::Operation<> basic_qos(std::uint16_t prefetch_count, Deadline deadline) override;
+    async::Operation<> basic_consume(const Queue& queue, const ConsumeOptions& options, Deadline deadline) override;
+    async::Operation<> basic_cancel(std::string_view consumer_tag, Deadline deadline) override;
+    std::optional<ConsumerEvent> next_event() override;
+    bool has_event() const noexcept override { return !arrived_.empty(); }
+    void settle_later(std::uint64_t delivery_tag, async::Settlement settlement) override;
+    void requeue_later(std::span<const std::uint64_t> delivery_tags) override;
+    void acknowledge_until(std::uint64_t delivery_tag) override;
+    async::Operation<> flush(Deadline deadline) override;
+    async::Operation<> basic_recover(Deadline deadline) override;
+
+    /// A consumer. Redis has none: the connection looks at the queue for it.
+    struct Consumer {
+        std::string tag{}, queue{};
+        bool no_ack = false;
+        std::size_t prefetch_count = 0;
+        std::size_t unsettled = 0;  // messages, with those that were not handed out
+        bool is_active = true;
+
+        std::size_t capacity() const noexcept {
+            if (prefetch_count == 0 || no_ack) return max_received;
+            return prefetch_count > unsettled ? prefetch_count - unsettled : 0;
+        }
+    };
+    std::deque<Consumer>& consumers() noexcept { return consumers_; }
+    std::shared_ptr<WaitedQueue> waited_queue(const Consumer& consumer);
+    SubscriptionBuffer* inbox_of(const Consumer& consumer) { return fanout_buffer(consumer.queue); }
+    /// A message of one of its consumers has arrived.
+    void on_arrival(Consumer& consumer, ReceivedMessage message);
+    bool is_consuming() const noexcept;
+    void on_delayed(const std::string& queue, Deadline due);
+
 private:
     /// A delivered message that is not settled yet; its `delivery` has moved to the user. `requeue_buffer` is null for
     /// a message that came from a list.
     struct UnackedMessage {
         ReceivedMessage message{};
         SubscriptionBuffer* requeue_buffer = nullptr;
+        Consumer* consumer = nullptr;  // null for a message of basic_get and wait_for_message
+    };
+    struct Arrived {
+        Consumer* consumer;
+        ReceivedMessage message;
     };
 
     void check() const;
@@ -68,17 +116,24 @@ private:
     /// Creates the buffer on first use. Returns null if this session has not bound the queue to a fanout exchange.
     SubscriptionBuffer* fanout_buffer(std::string_view queue);
     async::Operation<> subscribe_to_exchanges(std::string queue, Deadline deadline);
-    WaitedQueue& waited_queue(const std::string& name, bool track_unacked);
+    std::shared_ptr<WaitedQueue> waited_queue(const std::string& name, bool track_unacked);
     async::Operation<std::optional<Delivery>> receive(std::string queue, bool no_ack, Deadline wait_until,
                                                       Deadline deadline);
-    Delivery deliver(ReceivedMessage message, bool no_ack, SubscriptionBuffer* buffer);
+    Delivery deliver(ReceivedMessage message, bool no_ack, SubscriptionBuffer* buffer, Consumer* consumer = nullptr);
     UnackedMessage& unacked_message(std::uint64_t delivery_tag);
+    void requeue_nowait(const ReceivedMessage& message, SubscriptionBuffer* buffer);
+    void on_settled(const UnackedMessage& unacked) noexcept;
+    void send_acknowledgements();
 
     std::shared_ptr<RedisConnection> connection_;
     RouteCache route_cache_{};
     std::map<std::uint64_t, UnackedMessage> unacked_{};
     std::map<std::string, SubscriptionBuffer, std::less<>> fanout_buffers_{};
-    std::map<std::pair<std::string, bool>, WaitedQueue> waited_queues_{};
+    std::map<std::pair<std::string, bool>, std::shared_ptr<WaitedQueue>> waited_queues_{};
+    std::deque<Consumer> consumers_{};  // a cancelled one stays: its messages refer to it
+    std::deque<Arrived> arrived_{};
+    std::vector<std::string> acknowledged_tags_{};  // not sent yet
+    std::uint16_t prefetch_count_ = 0;
     std::uint64_t last_delivery_tag_ = 0;
     bool open_ = true;
     // The last handle to a channel may be destroyed on another thread, long after its connection has passed to another

@@ -4,6 +4,7 @@
 #include <kombu/error.hpp>
 #include <kombu/log.hpp>
 
+#include "net/heartbeat_thread.hpp"
 #include "net/round_trip.hpp"
 #include "redis/channel.hpp"
 #include "redis/operations.hpp"
@@ -53,11 +54,6 @@ Deadline connect_deadline(const Options& options, Deadline deadline) {
     return timeout.count() == 0 ? deadline : std::min(deadline, Deadline::after(timeout));
 }
 
-async::Operation<> await_input(Session& session, Deadline until) {
-    co_await async::AwaitInput{until};
-    session.check();
-}
-
 async::Operation<bool> may_track(Session& session) {
     session.send({"CLIENT", "TRACKING", "OFF"});
     const Reply reply = co_await session.await_reply();
@@ -73,6 +69,7 @@ RedisConnection::RedisConnection(const Endpoint& endpoint, const ConnectionParam
       driver_(stream_, context_.session),
       userid_(endpoint.userid),
       password_(endpoint.password),
+      held_messages_(context_.options.visibility_timeout),
       subscriber_retry_(first_subscriber_retry) {}
 
 async::Operation<std::shared_ptr<TransportConnection>> RedisConnection::open(const Endpoint& endpoint,
@@ -168,20 +165,32 @@ async::Operation<bool> RedisConnection::enable_notices(Deadline until) {
     co_return !context_.notices_refused;
 }
 
-async::Operation<> RedisConnection::wait_for_input(Deadline until) {
+Deadline RedisConnection::next_subscriber_check() const noexcept {
+    return subscriber_ && context_.options.health_check_interval.count() != 0 ? next_subscriber_check_
+                                                                              : Deadline::never();
+}
+
+async::Operation<> RedisConnection::check_subscriber() {
+    if (!next_subscriber_check().expired()) co_return;
+    next_subscriber_check_ = Deadline::after(context_.options.health_check_interval);
+    co_await run_on_subscriber(ping(subscriber_->session), Deadline::after(net::max_round_trip));
+}
+
+async::Operation<> RedisConnection::wait_for_input(Deadline until, bool wakeable) {
     check_open();
     if (!subscriber_) {
-        co_await driver_.run(await_input(context_.session, until), Deadline::never());
+        co_await driver_.await_input(until, wakeable);
+        check_open();
         co_return;
     }
-    const auto interval = context_.options.health_check_interval;
-    if (interval.count() != 0 && next_subscriber_check_.expired()) {
-        next_subscriber_check_ = Deadline::after(interval);
-        co_await run_on_subscriber(ping(subscriber_->session), Deadline::after(net::max_round_trip));
-    }
     const Deadline next_check = std::min(until, Deadline::after(check_interval));
-    co_await run_on_subscriber(await_input(subscriber_->session, next_check), Deadline::never());
-    if (next_check.expired() && !until.expired()) driver_.poll();
+    try_send();
+    co_await subscriber_->driver.await_input(next_check, wakeable);
+    if (next_check.expired() && !until.expired()) {
+        const net::SessionLock::Guard guard{session_lock()};
+        driver_.poll();
+    }
+    check_open();
 }
 
 async::Operation<> RedisConnection::housekeeping(Deadline deadline) {
@@ -203,10 +212,13 @@ async::Operation<> RedisConnection::housekeeping(Deadline deadline) {
 
 async::Operation<std::shared_ptr<TransportChannel>> RedisConnection::open_channel(Deadline) {
     check_open();
-    co_return std::make_shared<RedisChannel>(shared_from_this());
+    auto channel = std::make_shared<RedisChannel>(shared_from_this());
+    channels_.push_back(channel);
+    co_return channel;
 }
 
 bool RedisConnection::is_alive() noexcept try {
+    const net::SessionLock::Guard guard{session_lock()};
     check_open();
     poll_if_idle(driver_.idle_time());
     poll_subscriber();
@@ -226,7 +238,14 @@ void RedisConnection::poll_subscriber() {
     subscriber_->driver.poll();
 }
 
+async::Operation<> RedisConnection::send_output(Deadline deadline) {
+    Driver::RequestScope request{driver_};
+    if (!driver_.try_send(deadline)) co_await driver_.flush(deadline);
+    request.end();
+}
+
 bool RedisConnection::try_send() noexcept try {
+    const net::SessionLock::Guard guard{session_lock()};
     check_open();
     return driver_.try_send() && (!subscriber_ || subscriber_->driver.try_send());
 } catch (const std::exception&) {
@@ -236,6 +255,7 @@ bool RedisConnection::try_send() noexcept try {
 async::Operation<> RedisConnection::close(Deadline deadline) {
     try {
         if (is_open()) {
+            const net::SessionLock::Guard guard{session_lock()};
             delete_exclusive_queues(context_);
             // Wait for the replies: closing a socket with unread input resets the connection, and the server may lose
             // the last commands.
@@ -248,7 +268,13 @@ async::Operation<> RedisConnection::close(Deadline deadline) {
     close_sockets();
 }
 
+RedisConnection::~RedisConnection() {
+    if (is_renewing_) net::heartbeat_thread().remove(*this);
+    RedisConnection::abandon();
+}
+
 void RedisConnection::abandon() noexcept {
+    const net::SessionLock::Guard guard{session_lock()};
     if (is_open() && context_.session.output().empty()) {
         try {
             delete_exclusive_queues(context_);

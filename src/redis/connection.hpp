@@ -2,27 +2,37 @@
 #pragma once
 
 #include <kombu/detail/fork_local.hpp>
+#include <kombu/detail/periodic_thread.hpp>
 #include <kombu/transport.hpp>
 
 #include "net/session_driver.hpp"
 #include "net/stream.hpp"
 #include "redis/context.hpp"
+#include "redis/held_messages.hpp"
+#include "redis/operations.hpp"
 #include "redis/subscriber.hpp"
 
 #include <atomic>
 #include <chrono>
+#include <cstddef>
 #include <cstdint>
 #include <exception>
 #include <memory>
 #include <optional>
 #include <string>
 #include <utility>
+#include <vector>
 
 namespace kombu::redis {
 
+class RedisChannel;
+class WaitedQueue;
+
 /// A connection to a Redis server, driven by its user: one socket for commands, and a second one (Subscriber) once it
 /// waits for messages or listens to a fanout exchange. When either fails, the connection has failed.
-class RedisConnection final : public TransportConnection, public std::enable_shared_from_this<RedisConnection> {
+class RedisConnection final : public TransportConnection,
+                              public kombu::detail::PeriodicTask,
+                              public std::enable_shared_from_this<RedisConnection> {
 public:
     using Driver = net::SessionDriver<Session>;
 
@@ -32,9 +42,10 @@ public:
                                                                        Deadline deadline, bool must_be_master);
 
     RedisConnection(const Endpoint& endpoint, const ConnectionParameters& parameters);
-    ~RedisConnection() override { RedisConnection::abandon(); }
+    ~RedisConnection() override;
 
     async::Operation<std::shared_ptr<TransportChannel>> open_channel(Deadline deadline) override;
+    async::Operation<> await_events(Deadline until, bool wakeable) override;
     bool is_open() const noexcept override;
     std::exception_ptr failure() const override;
     bool is_alive() noexcept override;
@@ -43,11 +54,25 @@ public:
     void interrupt() noexcept override;
 
     SessionContext& context() noexcept { return context_; }
+    net::SessionLock& session_lock() noexcept { return driver_.session_lock(); }
+    HeldMessages& held_messages() noexcept { return held_messages_; }
+    /// Lets another thread renew the held messages while a handler runs.
+    void start_renewing();
+    /// Tells the consumers of a queue that a message will be due.
+    void on_delayed(const std::string& queue, std::chrono::milliseconds delay);
+    /// Sends pending output.
+    async::Operation<> send_output(Deadline deadline);
+
+    // called by that thread
+    bool try_retain() noexcept override;
+    void run() noexcept override;
 
     /// Runs an operation on the session, after housekeeping if that is due.
     template <class T>
     async::Operation<T> run(async::Operation<T> operation, Deadline deadline) {
         check_open();
+        if (fetching_ && !is_in_fetch_) return run_after_fetch(std::move(operation), deadline);
+        const net::SessionLock::Guard guard{session_lock()};
         const Clock::duration idle = driver_.idle_time();
         poll_if_idle(idle);  // notices that the peer has closed
         context_.session.begin_operation();
@@ -76,8 +101,12 @@ public:
     async::Operation<bool> enable_notices(Deadline until);
     /// Reads the available input of the second socket, if it is open.
     void poll_subscriber();
-    /// Waits without a request. Returns at `until`, or earlier when bytes have arrived.
-    async::Operation<> wait_for_input(Deadline until);
+    /// When to check that the second socket works; and the check, if it is due.
+    Deadline next_subscriber_check() const noexcept;
+    async::Operation<> check_subscriber();
+    /// Waits without a request. Returns at `until`, or earlier when bytes have arrived; with `wakeable` also when the
+    /// operation's waker is called.
+    async::Operation<> wait_for_input(Deadline until, bool wakeable);
 
     /// Sends pending output without waiting. Returns false if some of it remains, or if the connection failed.
     bool try_send() noexcept;
@@ -85,6 +114,21 @@ public:
     void check_open() const;
 
 private:
+    /// A request for messages of a consumer. It goes on after the wait that has begun it was cancelled: the messages in
+    /// its reply must not be lost.
+    struct Fetch {
+        std::shared_ptr<WaitedQueue> queue;
+        std::shared_ptr<RedisChannel> channel;
+        std::size_t consumer;  // its index
+        async::Operation<std::vector<ReceivedMessage>> operation;
+    };
+    /// Ends the fetch in progress. Returns whether messages have arrived.
+    async::Operation<bool> finish_fetch(Deadline deadline = Deadline::never());
+    template <class T>
+    async::Operation<T> run_after_fetch(async::Operation<T> operation, Deadline deadline) {
+        co_await finish_fetch(deadline);
+        co_return co_await run(std::move(operation), deadline);
+    }
     /// Reads the available input, unless the connection was in use a moment ago.
     void poll_if_idle(Clock::duration idle);
     bool housekeeping_due(Clock::duration idle) const noexcept {
@@ -101,6 +145,11 @@ private:
     }
     void set_subscriber(std::unique_ptr<Subscriber> subscriber);
     void close_sockets() noexcept;
+    void renew_if_due();
+    async::Operation<> move_delayed(WaitedQueue& queue);
+    /// Whether a queue of a consumer, or the connection, needs a request now; and what makes them, as a Fetch.
+    bool has_work(const WaitedQueue& queue) const;
+    async::Operation<std::vector<ReceivedMessage>> serve(WaitedQueue& queue, std::size_t count, Deadline until);
 
     const net::StreamTarget target_;
     net::Stream stream_;
@@ -110,6 +159,14 @@ private:
     Password password_;
     std::string current_password_{};  // only of a password that may change
     Deadline next_password_check_ = Deadline::never();
+
+    std::vector<std::weak_ptr<RedisChannel>> channels_{};
+    HeldMessages held_messages_;
+    std::optional<Fetch> fetching_{};
+    bool is_in_fetch_ = false;  // what run() is called for then is a part of it
+    std::size_t turn_ = 0;      // of the queues of its consumers
+    bool is_renewing_ = false;
+    std::shared_ptr<RedisConnection> self_{};  // holds the connection while another thread renews
 
     kombu::detail::ForkSafeMutex subscriber_mutex_;  // interrupt() uses subscriber_ on other threads
     std::unique_ptr<Subscriber> subscriber_{};

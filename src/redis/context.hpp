@@ -118,8 +118,6 @@ struct SessionContext {
     std::string caching_command{};
     /// Changes with each operation that may add messages to a queue.
     std::uint64_t writes = 0;
-    /// The queue of the last wait.
-    const void* waited_queue = nullptr;
     /// Whether the server has refused to this user what notices need, and TIME.
     bool notices_refused = false;
     bool time_refused = false;

@@ -21,6 +21,9 @@ public:
     /// The list for undeliverable messages of a queue (the poison list).
     std::string poison(std::string_view queue) const { return prefix_ + "_kombu.poison." + std::string{queue}; }
 
+    /// The sorted set of messages that will go to a list, by their times.
+    static std::string delayed(std::string_view list) { return std::string{list} + "._kombu.delayed"; }
+
     /// The Pub/Sub channel that the consumers which wait for a queue subscribe to.
     std::string waiting_channel(std::string_view queue) const {
         return prefix_ + "_kombu.waiting." + std::string{queue};

@@ -122,6 +122,10 @@ async::Operation<> publish_all(SessionContext& link, RouteCache& cache, std::spa
 /// Publishes one message, and throws its error. Both throw Timeout when the deadline passes while a message is encoded.
 async::Operation<> publish(SessionContext& link, RouteCache& cache, const OutgoingMessage& message, Deadline deadline);
 
+/// Stores a message until it is due; move_due_messages() brings it to the queue then.
+async::Operation<> publish_at(SessionContext& link, OutgoingMessage message, std::string queue,
+                              std::chrono::system_clock::time_point when, Deadline deadline);
+
 // -- receiving.cpp
 
 /// A received message, with what is needed to requeue it.
@@ -129,8 +133,8 @@ struct ReceivedMessage {
     Delivery delivery{};
     /// The list that it came from; empty for a message of a fanout exchange.
     std::string source_list{};
-    /// Its field in the unacked hash and its score in unacked_index; empty if it is not tracked there.
-    std::string unacked_tag{}, unacked_since{};
+    /// Its field in the unacked hash and in unacked_index; empty if it is not tracked there.
+    std::string unacked_tag{};
     /// The insertions that mark the envelope as redelivered.
     std::vector<envelope::Insertion> redelivered_marks{};
     std::size_t envelope_size = 0;
@@ -142,20 +146,27 @@ struct ReceivedMessage {
 constexpr std::size_t max_envelope_size = ReplyReader::max_text - (std::size_t{1} << 20);
 
 /// A queue as its consumer sees it, with the commands that are sent again and again.
-struct ReceivedQueue {
+class ReceivedQueue {
+public:
     ReceivedQueue(const SessionContext& link, std::string queue, bool track);
 
     std::string name;
     /// Whether messages are recorded as unacknowledged.
     bool track_unacked;
     std::vector<std::string> lists;
-    /// The call of receive_script() and the EXISTS of the lists, formatted.
-    std::string receive_command{}, exists_command{};
+    /// The EXISTS of the lists, formatted.
+    std::string exists_command{};
+    /// The call of receive_script(), formatted.
+    const std::string& receive_command(const SessionContext& link, std::size_t count);
+
+private:
+    std::string receive_command_{};
+    std::size_t receive_count_ = 0;
 };
 
-/// The result of an attempt to receive a message.
+/// The result of an attempt to receive messages.
 struct Received {
-    std::optional<ReceivedMessage> message{};
+    std::vector<ReceivedMessage> messages{};
     /// Whether the queue had more messages then.
     bool has_more = false;
     /// Whether the server reports changes of the queue since.
@@ -164,11 +175,20 @@ struct Received {
     bool quarantined = false;
 };
 
+/// The most messages that try_receive() takes at once.
+constexpr std::size_t max_received = 250;
+
 /// Restores messages whose visibility timeout has expired, if that is due; stops halfway to `until`.
 async::Operation<> restore_if_due(SessionContext& link, Deadline until);
-/// Receives the next message of a queue, if there is one, after restore_if_due(). With `watch` the server is asked to
-/// report changes of the queue from then on.
-async::Operation<Received> try_receive(SessionContext& link, const ReceivedQueue& queue, bool watch, Deadline until);
+/// Receives the next messages of a queue, `count` at most, if there are some, after restore_if_due(). With `watch` the
+/// server is asked to report changes of the queue from then on.
+async::Operation<Received> try_receive(SessionContext& link, ReceivedQueue& queue, std::size_t count, bool watch,
+                                       Deadline until);
+
+/// Moves the delayed messages of a queue that are due to its lists. Returns the time to the next one; not set if there
+/// is none.
+async::Operation<std::optional<std::chrono::milliseconds>> move_due_messages(SessionContext& link,
+                                                                             const ReceivedQueue& queue);
 
 struct QueueState {
     bool has_messages = false;
@@ -189,6 +209,10 @@ void unsubscribe(SubscriberSession& subscriber, SubscriptionBuffer& buffer);
 // -- settling.cpp
 
 async::Operation<> acknowledge(SessionContext& link, std::string tag);
+/// Acknowledges several messages without waiting for the reply.
+void acknowledge_nowait(SessionContext& link, const std::vector<std::string>& tags);
+/// Keeps messages from being restored for another visibility timeout, without waiting for the reply.
+void renew_nowait(SessionContext& link, const std::vector<std::string>& tags);
 /// Requeues a message, marked as redelivered, to where it is served next. Does nothing if another client has restored
 /// it in the meantime.
 async::Operation<> requeue_message(SessionContext& link, const ReceivedMessage& message);

@@ -178,6 +178,10 @@ Options parse_options(const Json& chosen) {
     options.deadletter_queue = text("deadletter_queue");
     options.polling_interval = parse_seconds(chosen.at("polling_interval"));
     options.separator = text("sep");
+    const std::string order = text("queue_order_strategy");
+    options.queue_order = order == "priority" ? Options::QueueOrder::priority
+                          : order == "sorted" ? Options::QueueOrder::sorted
+                                              : Options::QueueOrder::round_robin;
     options.priority_steps.clear();
     for (const Json& step : chosen.at("priority_steps"))
         options.priority_steps.push_back(static_cast<int>(step.get<double>()));

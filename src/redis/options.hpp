@@ -27,6 +27,9 @@ struct Options {
     std::string separator{"\x06\x16"};
     std::vector<int> priority_steps{0, 3, 6, 9};
     std::string global_keyprefix{};
+    /// In which order a consumer of several queues looks at them.
+    enum class QueueOrder { round_robin, priority, sorted };
+    QueueOrder queue_order = QueueOrder::round_robin;
 
     bool ack_emulation = true;
     std::string unacked_key{"unacked"};

@@ -380,4 +380,29 @@ async::Operation<> publish(SessionContext& context, RouteCache& cache, const Out
     if (result) std::rethrow_exception(result);
 }
 
+async::Operation<> publish_at(SessionContext& context, OutgoingMessage message, std::string queue,
+                              std::chrono::system_clock::time_point when, Deadline deadline) {
+    auto metadata = std::make_shared<MessageMetadata>(*message.metadata);
+    metadata->exchange.clear();
+    metadata->routing_key = queue;
+    RouteCache cache;
+    const std::shared_ptr<const Route> route = co_await resolve_route(context, cache, std::move(metadata));
+    if (route->refusal) std::rethrow_exception(route->refusal);
+    Session& session = context.session;
+    MessageCopy copy{.route = route.get()};
+    write_uuid(copy.delivery_tag.data());
+    std::string scratch;
+    check_envelope_size(*route->envelope_template, message.body, scratch, deadline);
+    const std::string due = std::to_string(std::chrono::duration<double>(when.time_since_epoch()).count());
+    write_or_undo(session.output(), [&] {
+        append_command_header(session.output(), 4);
+        append_argument(session.output(), "ZADD");
+        append_argument(session.output(), context.keys.delayed(copy.key()));
+        append_argument(session.output(), due);
+        append_envelope(session.output(), copy, message.body, scratch, deadline);
+    });
+    session.expect_reply();
+    co_await session.await_reply(Reply::Type::integer, "ZADD");
+}
+
 }  // namespace kombu::redis

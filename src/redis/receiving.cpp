@@ -23,23 +23,23 @@ void log_quarantined(SessionContext& context, const std::string& queue, const st
 
 /// Moves a message that receive_script() accepted, but envelope::parse() did not, to the poison list.
 async::Operation<> quarantine(SessionContext& context, std::string queue, std::string item, std::string unacked_tag,
-                              std::string unacked_since, std::string error) {
+                              std::string error) {
     if (unacked_tag.empty()) {
         context.session.send({"LPUSH", context.keys.poison(queue), item});
         co_await context.session.await_reply(Reply::Type::integer, "LPUSH");
     } else {
         ScriptArguments call{.keys = {context.keys.unacked(), context.keys.unacked_index(), context.keys.poison(queue)},
-                             .values = {unacked_tag, unacked_since, "2", std::to_string(item.size() + 1)}};
+                             .values = {unacked_tag, "", "2", std::to_string(item.size() + 1)}};
         co_await run_script(context.session, requeue_script(), std::move(call));
     }
     log_quarantined(context, queue, "a message (" + error + ")");
 }
 
-ScriptArguments receive_arguments(const SessionContext& context, const ReceivedQueue& queue) {
+ScriptArguments receive_arguments(const SessionContext& context, const ReceivedQueue& queue, std::size_t count) {
     ScriptArguments call{
         .keys = {context.keys.unacked(), context.keys.unacked_index(), context.keys.poison(queue.name)},
         .values = {queue.track_unacked ? "1" : "0", envelope::unacked_suffix(queue.name),
-                   std::to_string(max_envelope_size)}};
+                   std::to_string(max_envelope_size), std::to_string(count)}};
     call.keys.insert(call.keys.end(), queue.lists.begin(), queue.lists.end());
     return call;
 }
@@ -50,12 +50,13 @@ struct ScriptResult {
     Reply reply{};
     bool watched = false;
 };
-async::Operation<ScriptResult> call_receive_script(SessionContext& context, const ReceivedQueue& queue, bool watch) {
+async::Operation<ScriptResult> call_receive_script(SessionContext& context, ReceivedQueue& queue, std::size_t count,
+                                                   bool watch) {
     Session& session = context.session;
     bool refused = false;
     if (!session.evalsha_refused && !context.time_refused) {
         if (watch) session.send_formatted(context.caching_command);
-        session.send_formatted(queue.receive_command);
+        session.send_formatted(queue.receive_command(context, count));
         ScriptResult result;
         if (watch) {
             const Reply caching = co_await session.await_reply();
@@ -69,7 +70,7 @@ async::Operation<ScriptResult> call_receive_script(SessionContext& context, cons
             co_return result;
         }
     }
-    ScriptArguments call = receive_arguments(context, queue);
+    ScriptArguments call = receive_arguments(context, queue, count);
     call.values.push_back(wall_clock_seconds());
     ScriptResult result;
     result.reply = co_await run_script(session, receive_script(), std::move(call));
@@ -77,40 +78,38 @@ async::Operation<ScriptResult> call_receive_script(SessionContext& context, cons
     co_return result;
 }
 
-async::Operation<Received> poll_once(SessionContext& context, const ReceivedQueue& queue, bool watch) {
-    ScriptResult answer = co_await call_receive_script(context, queue, watch);
-    Reply& reply = answer.reply;
-    std::vector<Reply>& fields = reply.elements;
-    if (!reply.is(Reply::Type::array) || (fields.size() != 1 && fields.size() != 6))
+async::Operation<Received> poll_once(SessionContext& context, ReceivedQueue& queue, std::size_t count, bool watch) {
+    constexpr std::size_t head = 2, fields_per_message = 3;
+    ScriptResult answer = co_await call_receive_script(context, queue, count, watch);
+    std::vector<Reply>& fields = answer.reply.elements;
+    if (!answer.reply.is(Reply::Type::array) || fields.size() < head ||
+        (fields.size() - head) % fields_per_message != 0)
         unexpected_reply(context.session.peer(), "a script");
     Received result{.watched = answer.watched};
     if (fields[0].integer > 0) {
         log_quarantined(context, queue.name, std::to_string(fields[0].integer) + " message(s)");
         result.quarantined = true;
     }
-    if (fields.size() == 1) co_return result;
-    result.has_more = fields[5].integer != 0 || fields[5].is(Reply::Type::error);
-
-    std::string item = std::move(fields[1].text);
-    const auto list = static_cast<std::size_t>(fields[2].integer);
-    if (list >= queue.lists.size()) unexpected_reply(context.session.peer(), "a script");
-    ReceivedMessage message{.source_list = queue.lists[list]};
-    if (queue.track_unacked) {
-        message.unacked_tag = std::move(fields[3].text);
-        message.unacked_since = std::move(fields[4].text);
+    result.has_more = fields[1].integer != 0 || fields[1].is(Reply::Type::error);
+    for (std::size_t at = head; at < fields.size(); at += fields_per_message) {
+        std::string item = std::move(fields[at].text);
+        const auto list = static_cast<std::size_t>(fields[at + 1].integer);
+        if (list >= queue.lists.size()) unexpected_reply(context.session.peer(), "a script");
+        ReceivedMessage message{.source_list = queue.lists[list]};
+        if (queue.track_unacked) message.unacked_tag = std::move(fields[at + 2].text);
+        std::string error;
+        auto parsed = envelope::parse(item, error);
+        if (!parsed) {
+            co_await quarantine(context, queue.name, std::move(item), message.unacked_tag, error);
+            result.quarantined = true;
+            continue;
+        }
+        message.delivery = std::move(parsed->delivery);
+        message.redelivered_marks = envelope::redelivered_marks(item);
+        message.envelope_size = item.size();
+        if (!queue.track_unacked) message.envelope = std::move(item);
+        result.messages.push_back(std::move(message));
     }
-    std::string error;
-    auto parsed = envelope::parse(item, error);
-    if (!parsed) {
-        co_await quarantine(context, queue.name, std::move(item), message.unacked_tag, message.unacked_since, error);
-        result.quarantined = true;
-        co_return result;
-    }
-    message.delivery = std::move(parsed->delivery);
-    message.redelivered_marks = envelope::redelivered_marks(item);
-    message.envelope_size = item.size();
-    if (!queue.track_unacked) message.envelope = std::move(item);
-    result.message = std::move(message);
     co_return result;
 }
 
@@ -125,10 +124,15 @@ std::string wall_clock_seconds() {
 
 ReceivedQueue::ReceivedQueue(const SessionContext& context, std::string queue, bool track)
     : name(std::move(queue)), track_unacked(track), lists(context.keys.queue_lists(name)) {
-    receive_command = evalsha_command(receive_script(), receive_arguments(context, *this));
     std::vector<std::string> exists{"EXISTS"};
     exists.insert(exists.end(), lists.begin(), lists.end());
     append_command(exists_command, exists);
+}
+
+const std::string& ReceivedQueue::receive_command(const SessionContext& context, std::size_t count) {
+    if (std::exchange(receive_count_, count) != count)
+        receive_command_ = evalsha_command(receive_script(), receive_arguments(context, *this, count));
+    return receive_command_;
 }
 
 async::Operation<> restore_if_due(SessionContext& context, Deadline until) {
@@ -136,13 +140,29 @@ async::Operation<> restore_if_due(SessionContext& context, Deadline until) {
     if (context.restore_timer.check_due()) co_await restore_expired(context, halfway_to(until));
 }
 
-async::Operation<Received> try_receive(SessionContext& context, const ReceivedQueue& queue, bool watch,
+async::Operation<Received> try_receive(SessionContext& context, ReceivedQueue& queue, std::size_t count, bool watch,
                                        Deadline until) {
     if (context.restore_timer.next().expired()) co_await restore_if_due(context, until);
     for (;;) {
-        Received result = co_await poll_once(context, queue, watch);
-        if (result.message || !result.quarantined) co_return result;
+        Received result = co_await poll_once(context, queue, std::min(count, max_received), watch);
+        if (!result.messages.empty() || !result.quarantined) co_return result;
     }
+}
+
+async::Operation<std::optional<std::chrono::milliseconds>> move_due_messages(SessionContext& context,
+                                                                             const ReceivedQueue& queue) {
+    ScriptArguments call{.values = {wall_clock_seconds()}};
+    for (const std::string& list : queue.lists) {
+        call.keys.push_back(context.keys.delayed(list));
+        call.keys.push_back(list);
+    }
+    const Reply reply = co_await run_script(context.session, due_script(), std::move(call));
+    if (!reply.is(Reply::Type::array) || reply.elements.size() != 2)
+        unexpected_reply(context.session.peer(), "a script");
+    if (reply.elements[0].integer != 0) ++context.writes;
+    std::optional<std::chrono::milliseconds> next;
+    if (reply.elements[1].integer >= 0) next = std::chrono::milliseconds{reply.elements[1].integer};
+    co_return next;
 }
 
 async::Operation<QueueState> look_at_queue(SessionContext& context, const ReceivedQueue& queue, bool watch,

@@ -25,14 +25,15 @@ Script::Script(std::string_view lua) : text(lua) {
 
 const Script& receive_script() {
     static const auto* const script = new Script{R"lua(
-local limit, aside = tonumber(ARGV[3]), 0
+local limit, wanted, aside, taken, size = tonumber(ARGV[3]), tonumber(ARGV[4]), 0, {}, 0
 local function record(item)
     local now = redis.pcall('TIME')
-    if now.err and not ARGV[4] then return nil, nil, now end
-    local when = now.err and ARGV[4] or string.format('%d.%06d', now[1], now[2])
+    if now.err and not ARGV[5] then return nil, now end
+    local when = now.err and ARGV[5] or string.format('%d.%06d', now[1], now[2])
     local at = string.find(item, '"delivery_tag"', 1, true)
-    local own = at and string.match(item, '^"delivery_tag": ?"?([^"\\,}]+)', at) or when
-    local tag, copy = own, 0
+    local own = at and string.match(item, '^"delivery_tag": ?"?([^"\\,}]+)', at) or ''
+    -- Another tag for each delivery: who has held the message before can no longer settle it.
+    local tag, copy = own .. ':' .. when, 0
     local added = redis.pcall('ZADD', KEYS[2], 'NX', when, tag)
     if type(added) == 'table' then
         -- No effect. A server out of memory judges a script by its first write, and always allows ZREM.
@@ -47,9 +48,9 @@ local function record(item)
     local stored = redis.pcall('HSET', KEYS[1], tag, '[' .. item .. ARGV[2])
     if type(stored) == 'table' then
         redis.call('ZREM', KEYS[2], tag)
-        return nil, nil, stored
+        return nil, stored
     end
-    return tag, when
+    return tag
 end
 for list = 4, #KEYS do
     -- One command for all lists but the first: most queues have messages in that one only.
@@ -57,21 +58,29 @@ for list = 4, #KEYS do
     local item = redis.call('LINDEX', KEYS[list], -1)
     while item do
         if #item <= limit then
-            local tag, when, failed = '', '', nil
-            if ARGV[1] == '1' then tag, when, failed = record(item) end
-            if failed then return failed end
+            local tag, failed = '', nil
+            if ARGV[1] == '1' then tag, failed = record(item) end
+            if failed and #taken == 0 then return failed end
+            if failed then return {aside, 1, unpack(taken)} end
             redis.call('RPOP', KEYS[list])
-            return {aside, item, list - 4, tag, when, redis.pcall('EXISTS', unpack(KEYS, 4))}
+            taken[#taken + 1] = item
+            taken[#taken + 1] = list - 4
+            taken[#taken + 1] = tag
+            size = size + #item
+            if #taken == 3 * wanted or size > 1048576 then
+                return {aside, redis.pcall('EXISTS', unpack(KEYS, 4)), unpack(taken)}
+            end
+        else
+            redis.call('ZREM', KEYS[2], '')
+            redis.call('LPUSH', KEYS[3], item)
+            redis.call('RPOP', KEYS[list])
+            aside = aside + 1
+            if aside == 100 then return {aside, 1, unpack(taken)} end
         end
-        redis.call('ZREM', KEYS[2], '')
-        redis.call('LPUSH', KEYS[3], item)
-        redis.call('RPOP', KEYS[list])
-        aside = aside + 1
-        if aside == 100 then return {aside} end
         item = redis.call('LINDEX', KEYS[list], -1)
     end
 end
-return {aside}
+return {aside, 0, unpack(taken)}
 )lua"};
     return *script;
 }
@@ -98,6 +107,42 @@ for i = 3, #KEYS do redis.call('RPUSH', KEYS[i], message) end
 redis.call('ZREM', KEYS[2], ARGV[1])
 redis.call('HDEL', KEYS[1], ARGV[1])
 return 1
+)lua"};
+    return *script;
+}
+
+const Script& renew_script() {
+    static const auto* const script = new Script{R"lua(
+local now, call = redis.pcall('TIME'), {KEYS[1], 'XX'}
+local when = now.err and ARGV[1] or string.format('%d.%06d', now[1], now[2])
+for i = 2, #ARGV do
+    call[#call + 1] = when
+    call[#call + 1] = ARGV[i]
+end
+return redis.call('ZADD', unpack(call))
+)lua"};
+    return *script;
+}
+
+const Script& due_script() {
+    static const auto* const script = new Script{R"lua(
+local now = redis.pcall('TIME')
+local seconds = now.err and tonumber(ARGV[1]) or now[1] + now[2] / 1000000
+local moved, next_due = 0, -1
+for i = 1, #KEYS, 2 do
+    local due = redis.call('ZRANGEBYSCORE', KEYS[i], '-inf', string.format('%.6f', seconds), 'LIMIT', 0, 100)
+    for _, item in ipairs(due) do
+        redis.call('LPUSH', KEYS[i + 1], item)
+        redis.call('ZREM', KEYS[i], item)
+        moved = moved + 1
+    end
+    local first = redis.call('ZRANGE', KEYS[i], 0, 0, 'WITHSCORES')
+    if first[2] then
+        local left = math.max(0, math.ceil((tonumber(first[2]) - seconds) * 1000))
+        if next_due < 0 or left < next_due then next_due = left end
+    end
+end
+return {moved, next_due}
 )lua"};
     return *script;
 }

@@ -14,16 +14,21 @@ struct Script {
     std::string sha1;
 };
 
-/// Moves the next message of a queue from its list to the unacked hash atomically, so that a crash cannot lose it.
-/// Messages that are too large are moved to the poison list, at most 100 a call.
+/// Takes messages from the lists of a queue, in their order, and records them as unacknowledged.
 ///
-/// KEYS: unacked, unacked_index, poison, then the queue's lists in their order.
-/// ARGV: 1 to track the message as unacked, 0 only to remove it; the text after the envelope in the unacked record; the
-/// maximum size of a message in bytes; the time in seconds, for users who may not call TIME.
-/// Returns the number of messages moved to the poison list. If there is a message also: its envelope, the index of its
-/// list, its tag in unacked, its score in unacked_index, the number of lists that still have messages. The tag is the
-/// message's delivery tag, unless a message with the same one is unacknowledged.
+/// KEYS: unacked, unacked_index, the poison list, then the lists.
+/// ARGV: 1 to record them, 0 otherwise; what follows the message in its record; the largest message in bytes; how many
+/// messages to take at most; the time in seconds, for users who may not call TIME.
+/// Returns the number of messages that were too large and moved to the poison list; whether the queue has more; then of
+/// each message the text, the number of its list from 0, and its tag. The tag is the message's delivery tag with the
+/// time, so that each delivery has its own. Takes fewer messages when they are large.
 const Script& receive_script();
+
+/// Renews the time of messages in unacked_index. One that is not there any more is not added.
+///
+/// KEYS: unacked_index.
+/// ARGV: the time in seconds, for users who may not call TIME; then tags.
+const Script& renew_script();
 
 /// Moves a message from the unacked hash to lists.
 ///
@@ -42,6 +47,13 @@ const Script& requeue_script();
 /// Returns false if another client holds the mutex, else the tag, score and record of each message. If there are none
 /// the mutex is unlocked: a client that has nothing to do and dies must not leave it locked.
 const Script& expired_script();
+
+/// Moves delayed messages that are due to their lists, where they are served last.
+///
+/// KEYS: pairs of a sorted set of delayed messages and the list that they go to.
+/// ARGV: the time in seconds, for users who may not call TIME.
+/// Returns the number of moved messages, and the milliseconds to the next one, or -1.
+const Script& due_script();
 
 /// Deletes lists. Returns the number of messages in them.
 const Script& purge_script();

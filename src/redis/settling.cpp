@@ -35,8 +35,8 @@ ScriptArguments requeue_arguments(const SessionContext& context, std::vector<std
 
 ScriptArguments requeue_arguments(const SessionContext& context, const ReceivedMessage& message) {
     // In the record one bracket precedes the envelope.
-    return requeue_arguments(context, {message.source_list}, message.unacked_tag, message.unacked_since,
-                             {1, 1 + message.envelope_size}, message.redelivered_marks);
+    return requeue_arguments(context, {message.source_list}, message.unacked_tag, "", {1, 1 + message.envelope_size},
+                             message.redelivered_marks);
 }
 
 }  // namespace
@@ -61,6 +61,26 @@ async::Operation<> acknowledge(SessionContext& context, std::string tag) {
     const Reply index_reply = co_await session.await_reply();
     throw_if_error(record_reply, session.peer());
     throw_if_error(index_reply, session.peer());
+}
+
+void acknowledge_nowait(SessionContext& context, const std::vector<std::string>& tags) {
+    for (const std::string& key : {context.keys.unacked(), context.keys.unacked_index()}) {
+        std::vector<std::string> command{key == context.keys.unacked() ? "HDEL" : "ZREM", key};
+        command.insert(command.end(), tags.begin(), tags.end());
+        context.session.send(command);
+        context.session.ignore_reply();
+    }
+}
+
+void renew_nowait(SessionContext& context, const std::vector<std::string>& tags) {
+    constexpr std::size_t max_tags = 1000;
+    for (std::size_t at = 0; at < tags.size(); at += max_tags) {
+        ScriptArguments call{.keys = {context.keys.unacked_index()}, .values = {wall_clock_seconds()}};
+        const auto first = tags.begin() + static_cast<std::ptrdiff_t>(at);
+        const auto last = tags.begin() + static_cast<std::ptrdiff_t>(std::min(tags.size(), at + max_tags));
+        call.values.insert(call.values.end(), first, last);
+        send_script_nowait(context.session, renew_script(), call);
+    }
 }
 
 async::Operation<> requeue_message(SessionContext& context, const ReceivedMessage& message) {

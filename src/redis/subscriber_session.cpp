@@ -3,8 +3,6 @@
 
 #include <kombu/log.hpp>
 
-#include <algorithm>
-
 namespace kombu::redis {
 
 void SubscriberSession::on_reply(Reply reply) {
@@ -16,10 +14,10 @@ void SubscriberSession::on_reply(Reply reply) {
                 peer() + ": messages of a fanout exchange were dropped: the buffer of a slow consumer is full");
     } else if (kind == "message" && elements.size() == 3 && elements[1].text == notice_channel) {
         // Nil: all keys, after FLUSHALL.
-        has_notice_ = has_notice_ || elements[2].is(Reply::Type::nil) ||
-                      std::any_of(elements[2].elements.begin(), elements[2].elements.end(), [&](const Reply& key) {
-                          return watched_keys_.find(key.text) != watched_keys_.end();
-                      });
+        if (elements[2].is(Reply::Type::nil))
+            for (auto& [key, changed] : changed_keys_) changed = true;
+        for (const Reply& key : elements[2].elements)
+            if (const auto found = changed_keys_.find(key.text); found != changed_keys_.end()) found->second = true;
     } else if (kind != "message" && kind != "pmessage") {
         Session::on_reply(std::move(reply));
     }

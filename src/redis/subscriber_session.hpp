@@ -4,8 +4,8 @@
 #include "redis/session.hpp"
 #include "redis/subscriptions.hpp"
 
+#include <algorithm>
 #include <map>
-#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -28,21 +28,27 @@ public:
     /// Ends what one call of announce() has begun.
     void withdraw(const std::string& channel);
 
-    /// Chooses the keys whose changes count, and clears has_notice().
+    /// Forgets the changes of these keys; from now on they count.
     void watch(const std::vector<std::string>& keys) {
-        watched_keys_ = {keys.begin(), keys.end()};
-        has_notice_ = false;
+        for (const std::string& key : keys) changed_keys_[key] = false;
     }
-    /// Whether a watched key may have changed since the last call of watch().
-    bool has_notice() const noexcept { return has_notice_; }
+    /// Whether one of these keys may have changed since the last call of watch() for it.
+    bool has_notice(const std::vector<std::string>& keys) const noexcept {
+        return std::any_of(keys.begin(), keys.end(), [&](const std::string& key) {
+            const auto found = changed_keys_.find(key);
+            return found != changed_keys_.end() && found->second;
+        });
+    }
+    void unwatch(const std::vector<std::string>& keys) noexcept {
+        for (const std::string& key : keys) changed_keys_.erase(key);
+    }
 
 private:
     void on_reply(Reply reply) override;
 
     Subscriptions subscriptions_{};
     std::map<std::string, int> announcements_{};
-    std::set<std::string, std::less<>> watched_keys_{};
-    bool has_notice_ = false;
+    std::map<std::string, bool, std::less<>> changed_keys_{};  // of the watched keys, whether they have changed
 };
 
 }  // namespace kombu::redis

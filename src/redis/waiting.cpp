@@ -17,51 +17,6 @@ constexpr std::size_t assumed_consumers = 10;
 /// How often the consumers of a queue are counted at most.
 constexpr std::chrono::seconds count_interval{2};
 
-bool has_notice(RedisConnection& connection) {
-    return connection.subscriber() && connection.subscriber()->session.has_notice();
-}
-
-/// Waits until `until`, or for a message in `inbox`, or for a notice if `for_notice`. Returns whether there is a
-/// notice.
-async::Operation<bool> await_notice(RedisConnection& connection, bool for_notice, const SubscriptionBuffer* inbox,
-                                    Deadline until) {
-    while (!until.expired() && !(for_notice && has_notice(connection)) && !(inbox && !inbox->empty()))
-        co_await connection.wait_for_input(until);
-    co_return (for_notice && has_notice(connection));
-}
-
-bool is_count_due(const WaitedQueue& queue) {
-    return queue.is_announced && Clock::now() - queue.counted_at > count_interval;
-}
-
-/// Looks at the queue without receiving. Counts its consumers too, if there were races and the last count is old.
-async::Operation<bool> look(RedisConnection& connection, WaitedQueue& queue, bool has_rivals, Deadline deadline) {
-    const bool is_watched =
-        queue.is_watched && queue.seen_empty_at == connection.context().writes && !has_notice(connection);
-    const bool watch = connection.receives_notices() && !is_watched;
-    if (watch) connection.subscriber()->session.watch(queue.lists);
-    const bool counts = has_rivals && is_count_due(queue);
-    if (counts) queue.counted_at = Clock::now();
-    auto request = look_at_queue(connection.context(), queue, watch, counts ? queue.waiting_channel : "");
-    const QueueState state = co_await connection.run(std::move(request), deadline);
-    if (counts)
-        queue.contention.set_consumers(state.subscribers < 0 ? assumed_consumers
-                                                             : static_cast<std::size_t>(state.subscribers));
-    queue.is_watched = connection.receives_notices();
-    queue.seen_empty_at = state.has_messages ? WaitedQueue::no_write : connection.context().writes;
-    co_return state.has_messages;
-}
-
-async::Operation<std::optional<ReceivedMessage>> receive(RedisConnection& connection, WaitedQueue& queue, bool watch,
-                                                         Deadline until, Deadline deadline) {
-    if (watch) connection.subscriber()->session.watch(queue.lists);
-    auto request = try_receive(connection.context(), queue, watch, until);
-    Received result = co_await connection.run(std::move(request), deadline);
-    queue.is_watched = result.watched;
-    queue.seen_empty_at = result.has_more ? WaitedQueue::no_write : connection.context().writes;
-    co_return std::move(result.message);
-}
-
 /// Lets the server send notices, if it does that, and the other consumers count this one.
 async::Operation<> start_notices(RedisConnection& connection, WaitedQueue& queue, Deadline until) {
     const bool enabled = co_await connection.enable_notices(until);
@@ -72,68 +27,168 @@ async::Operation<> start_notices(RedisConnection& connection, WaitedQueue& queue
 
 }  // namespace
 
+void WaitedQueue::begin_wait(RedisConnection& connection, Deadline until) {
+    const bool has_notice = connection.subscriber() && connection.subscriber()->session.has_notice(lists);
+    const bool is_rested = contention_.rests_until() <= Clock::now();
+    // Seen empty, and its changes are reported, or it is the turn of others.
+    const bool is_empty = connection.receives_notices() && seen_empty_at_ == connection.context().writes &&
+                          !until.expired() && (is_watched_ ? !has_notice : !is_rested);
+    phase_ = is_empty ? Phase::empty : Phase::receive;
+    notified_ = false;
+}
+
+void WaitedQueue::continue_wait(RedisConnection& connection, Deadline until) {
+    if (phase_ == Phase::receive) return begin_wait(connection, until);
+    if (until.expired() || (phase_ == Phase::watch && seen_empty_at_ != connection.context().writes))
+        phase_ = Phase::receive;
+    check_notice(connection);
+}
+
+void WaitedQueue::check_notice(RedisConnection& connection) {
+    const bool has_notice =
+        phase_ == Phase::watch && connection.subscriber() && connection.subscriber()->session.has_notice(lists);
+    if (!has_notice) return;
+    notified_ = true;
+    const auto wait_for_others = contention_.on_notice(Clock::now(), random_share());
+    phase_ = wait_for_others.count() == 0 ? Phase::receive : Phase::yield;
+    due_ = Deadline::after(wait_for_others);
+}
+
+async::Operation<std::vector<ReceivedMessage>> WaitedQueue::proceed(RedisConnection& connection, std::size_t count,
+                                                                    Deadline until, Deadline deadline) {
+    switch (phase_) {
+        case Phase::receive: {
+            auto messages = co_await receive(connection, count, until, deadline);
+            co_return messages;
+        }
+        case Phase::empty: co_await on_empty(connection, until, deadline); break;
+        case Phase::pause:
+            co_await look(connection, contention_.has_rivals(), deadline);
+            look_interval_ = connection.context().options.polling_interval;
+            if (phase_ != Phase::receive) start_watching();
+            break;
+        case Phase::watch:
+            co_await look(connection, false, deadline);
+            look_interval_ =
+                std::min<decltype(look_interval_)>(2 * look_interval_, connection.context().options.polling_interval);
+            if (phase_ != Phase::receive) phase_ = Phase::empty;
+            break;
+        case Phase::yield:
+            co_await look(connection, false, deadline);
+            if (phase_ != Phase::receive) phase_ = Phase::empty;
+            break;
+    }
+    co_return std::vector<ReceivedMessage>{};
+}
+
+async::Operation<std::vector<ReceivedMessage>> WaitedQueue::last_look(RedisConnection& connection, std::size_t count,
+                                                                      Deadline until, Deadline deadline) {
+    std::vector<ReceivedMessage> messages;
+    if (connection.receives_notices() && phase_ != Phase::yield) co_return messages;
+    const bool has_messages = co_await look(connection, false, deadline);
+    if (has_messages) messages = co_await receive(connection, count, until, deadline);
+    co_return messages;
+}
+
+async::Operation<std::vector<ReceivedMessage>> WaitedQueue::receive(RedisConnection& connection, std::size_t count,
+                                                                    Deadline until, Deadline deadline) {
+    // With rivals it will rest, and each of them would change keys that the script reads.
+    const bool watch = connection.receives_notices() && !contention_.has_rivals();
+    if (watch) connection.subscriber()->session.watch(lists);
+    auto request = try_receive(connection.context(), *this, count, watch, until);
+    Received result = co_await connection.run(std::move(request), deadline);
+    is_watched_ = result.watched;
+    seen_empty_at_ = result.has_more ? no_write : connection.context().writes;
+    if (result.messages.empty()) {
+        phase_ = Phase::empty;
+    } else {
+        contention_.on_received(Clock::now(), !notified_, random_share());
+        look_interval_ = {};
+    }
+    co_return std::move(result.messages);
+}
+
+bool WaitedQueue::is_count_due() const { return is_announced && Clock::now() - counted_at_ > count_interval; }
+
+async::Operation<bool> WaitedQueue::look(RedisConnection& connection, bool count_consumers, Deadline deadline) {
+    SessionContext& context = connection.context();
+    const bool has_notice = connection.subscriber() && connection.subscriber()->session.has_notice(lists);
+    const bool is_watched = is_watched_ && seen_empty_at_ == context.writes && !has_notice;
+    const bool watch = connection.receives_notices() && !is_watched;
+    if (watch) connection.subscriber()->session.watch(lists);
+    const bool counts = count_consumers && is_count_due();
+    if (counts) counted_at_ = Clock::now();
+    auto request = look_at_queue(context, *this, watch, counts ? waiting_channel : "");
+    const QueueState state = co_await connection.run(std::move(request), deadline);
+    if (counts)
+        contention_.set_consumers(state.subscribers < 0 ? assumed_consumers
+                                                        : static_cast<std::size_t>(state.subscribers));
+    is_watched_ = connection.receives_notices();
+    seen_empty_at_ = state.has_messages ? no_write : context.writes;
+    if (state.has_messages) phase_ = Phase::receive;
+    co_return state.has_messages;
+}
+
+async::Operation<> WaitedQueue::on_empty(RedisConnection& connection, Deadline until, Deadline deadline) {
+    if (!connection.receives_notices() || !is_announced) co_await start_notices(connection, *this, until);
+    const auto longest = connection.context().options.polling_interval;
+    if (connection.receives_notices()) {
+        const auto now = Clock::now();
+        const bool lost = std::exchange(notified_, false);
+        const auto pause_until = lost ? now + contention_.on_lost(now, random_share()) : contention_.rests_until();
+        if (pause_until > now) {
+            phase_ = Phase::pause;
+            due_ = Deadline::at(pause_until);
+            co_return;
+        }
+        if (!is_watched_ || (lost && is_count_due())) {
+            const bool has_messages = co_await look(connection, contention_.has_rivals(), deadline);
+            if (has_messages) co_return;
+        }
+        look_interval_ = longest;
+    } else if (look_interval_.count() == 0) {
+        look_interval_ = std::min<decltype(look_interval_)>(first_look, longest);
+    }
+    start_watching();
+}
+
+void WaitedQueue::start_watching() {
+    if (next_look_.expired()) next_look_ = Deadline::after(look_interval_);
+    contention_.on_waiting(Clock::now());
+    phase_ = Phase::watch;
+    due_ = next_look_;
+}
+
 async::Operation<std::optional<ReceivedMessage>> wait_for_message(RedisConnection& connection, WaitedQueue& queue,
                                                                   SubscriptionBuffer* inbox, Deadline until,
                                                                   Deadline deadline) {
     SessionContext& context = connection.context();
-    Contention& contention = queue.contention;
-    const auto longest = context.options.polling_interval;
     connection.poll_subscriber();
-    if (std::exchange(context.waited_queue, &queue) != &queue) ++context.writes;  // one queue is watched at a time
-    // Seen empty, and its changes are reported, or it is the turn of others.
-    bool is_empty = connection.receives_notices() && queue.seen_empty_at == context.writes && !until.expired() &&
-                    (queue.is_watched ? !has_notice(connection) : contention.rests_until() > Clock::now());
-    bool notified = false;
-    for (;;) {
+    queue.begin_wait(connection, until);
+    for (bool has_waited = false;;) {
         std::optional<ReceivedMessage> message = inbox ? pop_message(*inbox, context.session.peer()) : std::nullopt;
-        if (!message && !is_empty) {
-            // With rivals it will rest, and each of them would change keys that the script reads.
-            const bool watch = connection.receives_notices() && !contention.has_rivals();
-            message = co_await receive(connection, queue, watch, until, deadline);
+        if (message) co_return message;
+        if (queue.is_due()) {
+            auto messages = co_await queue.proceed(connection, 1, until, deadline);
+            if (!messages.empty()) co_return std::move(messages.front());
+            if (!until.expired()) continue;
         }
-        if (message) {
-            if (!message->source_list.empty()) contention.on_received(Clock::now(), !notified, random_share());
-            queue.look_interval = {};
-            co_return message;
-        }
-        is_empty = true;
-        if (until.expired()) co_return std::nullopt;
-        if (!connection.receives_notices() || !queue.is_announced) co_await start_notices(connection, queue, until);
-
-        if (connection.receives_notices()) {
-            const auto now = Clock::now();
-            const bool lost = std::exchange(notified, false);
-            const auto pause_until = lost ? now + contention.on_lost(now, random_share()) : contention.rests_until();
-            if (pause_until > now)
-                co_await await_notice(connection, false, inbox, std::min(until, Deadline::at(pause_until)));
-            if (pause_until > now || !queue.is_watched || (lost && is_count_due(queue))) {
-                is_empty = !co_await look(connection, queue, contention.has_rivals(), deadline);
-                if (!is_empty || until.expired()) continue;
-            }
-            queue.look_interval = longest;
-        } else if (queue.look_interval.count() == 0) {
-            queue.look_interval = std::min<decltype(longest)>(first_look, longest);
-        }
-
-        if (queue.next_look.expired()) queue.next_look = Deadline::after(queue.look_interval);
-        contention.on_waiting(Clock::now());
-        const Deadline next = std::min({until, queue.next_look, context.restore_timer.next()});
-        notified = co_await await_notice(connection, true, inbox, next);
-        if (notified) {
-            const auto wait_for_others = contention.on_notice(Clock::now(), random_share());
-            is_empty = false;
-            if (wait_for_others.count() != 0) {
-                co_await await_notice(connection, false, inbox, Deadline::after(wait_for_others));
-                is_empty = !co_await look(connection, queue, false, deadline);
-            }
-        } else if (context.restore_timer.next().expired()) {
+        if (until.expired() && !has_waited) co_return std::nullopt;
+        if (until.expired()) break;
+        has_waited = true;
+        const Deadline next = std::min({until, queue.due(), context.restore_timer.next()});
+        co_await connection.check_subscriber();
+        co_await connection.wait_for_input(std::min(next, connection.next_subscriber_check()), false);
+        queue.check_notice(connection);
+        if (context.restore_timer.next().expired() && !queue.is_due()) {
             co_await connection.run(restore_if_due(context, until), deadline);
-            is_empty = queue.seen_empty_at == context.writes;
-        } else if (queue.next_look.expired() || (until.expired() && !connection.receives_notices())) {
-            is_empty = !co_await look(connection, queue, false, deadline);
-            queue.look_interval = std::min<decltype(longest)>(2 * queue.look_interval, longest);
+            queue.on_restored(context);
         }
     }
+    std::optional<ReceivedMessage> message;
+    auto messages = co_await queue.last_look(connection, 1, until, deadline);
+    if (!messages.empty()) message = std::move(messages.front());
+    co_return message;
 }
 
 }  // namespace kombu::redis

@@ -19,7 +19,7 @@ floors=(
     "detail/connection_ref.hpp entity.hpp message.hpp channel.hpp"
     "transport.hpp"
     "connection.hpp"
-    "producer.hpp simple_queue.hpp batch.hpp celery.hpp"
+    "producer.hpp simple_queue.hpp consumer.hpp detail/handler_traits.hpp consumer_loop.hpp batch.hpp celery.hpp"
     "async.hpp pools.hpp"
     "kombu.hpp"
     "asio/"

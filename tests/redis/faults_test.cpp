@@ -2,6 +2,8 @@
 // Failures of Redis: a typed error within the deadline, only the broken connection is discarded, and the next one works
 // as soon as Redis does. On real servers, and on scripted peers for what a real server does not do.
 #include "redis/redis_fixture.hpp"
+#include "support/background_loop.hpp"
+#include "support/eventually.hpp"
 #include "support/private_redis.hpp"
 #include "support/scripted_peer.hpp"
 
@@ -477,4 +479,21 @@ TEST_CASE("a batch whose connection breaks reports no message as stored that may
     CHECK_THROWS_AS(batch.commit(2s), BatchError);
     CHECK(batch.size() == 1);
     CHECK_THROWS_AS(producer.publish(1, {.exchange = "ex", .routing_key = "k", .timeout = 2s}), ConnectionError);
+}
+
+TEST_CASE("N16 a loop stops at once while the server hangs", "[redis][loop]") {
+    PrivateRedis redis;
+    Connection connection{redis.url()};
+    ConsumerLoop loop{connection, {Queue{"q"}}};
+    loop.on_message([](Message&) {});
+    Producer{connection}.publish(1, {.routing_key = "q"});
+    BackgroundLoop background{loop};
+    REQUIRE(eventually([&] { return loop.stats().acknowledged == 1; }));
+    redis.pause();
+    std::this_thread::sleep_for(1500ms);  // until it looks at its queue
+    const auto start = Clock::now();
+    const StopReport report = background.stop();
+    redis.resume();
+    CHECK(Clock::now() - start < 3s);
+    CHECK(report.in_time);
 }

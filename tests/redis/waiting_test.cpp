@@ -278,10 +278,10 @@ TEST_CASE("a second socket that is not answered delays a message by two seconds 
                     R"({"body":"1","content-type":"application/json","properties":{"delivery_tag":"t",)"
                     R"("delivery_info":{"exchange":"","routing_key":"q"}}})";
                 if (take && ++takes > empty_takes)
-                    socket.send("*6\r\n:0\r\n$" + std::to_string(item.size()) + "\r\n" + item +
-                                "\r\n:0\r\n$1\r\nt\r\n$1\r\n1\r\n:0\r\n");
+                    socket.send("*5\r\n:0\r\n:0\r\n$" + std::to_string(item.size()) + "\r\n" + item +
+                                "\r\n:0\r\n$1\r\nt\r\n");
                 else if (take)
-                    socket.send("*1\r\n:0\r\n");
+                    socket.send("*2\r\n:0\r\n:0\r\n");
                 else
                     socket.send(command.find("TRACKING") != std::string::npos ? "+OK\r\n" : ":1\r\n");
             }

@@ -17,6 +17,8 @@ struct Operations;
 namespace detail {
 
 class ConnectionState;
+class ConsumerState;
+class MessageSettler;
 /// The library's own access to the public classes (src/client/client_access.hpp).
 struct ClientAccess;
 
@@ -43,6 +45,8 @@ public:
     /// The deadline of an operation with this timeout, or without one.
     Deadline deadline(OptionalTimeout timeout) const;
     const ConnectionRef& connection() const noexcept { return connection_; }
+    /// Also of a connection that was given back.
+    const std::shared_ptr<TransportChannel>& channel() const noexcept { return channel_; }
 
 private:
     ConnectionRef connection_;

@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include <kombu/async.hpp>
+#include <kombu/consumer_loop.hpp>
+#include <kombu/error.hpp>
+
+#include "client/loop_state.hpp"
+#include "net/blocking_driver.hpp"
+
+#include <utility>
+
+namespace kombu {
+
+ConsumerLoop::ConsumerLoop(const Connection& broker, std::vector<Queue> queues, ConsumerLoopOptions options)
+    : state_(std::make_shared<detail::LoopState>(broker, std::move(queues), std::move(options))) {}
+ConsumerLoop::~ConsumerLoop() = default;
+
+void ConsumerLoop::set_handler(detail::MessageHandler handler) {
+    state_->on_batch = nullptr;
+    state_->on_message = std::move(handler);
+}
+
+void ConsumerLoop::on_batch(BatchOptions options, std::function<void(std::span<Message>)> handler) {
+    if (options.max == 0) throw ConfigurationError("max: must be at least 1");
+    state_->batch = options;
+    state_->on_batch = std::move(handler);
+}
+
+void ConsumerLoop::on_decode_error(std::function<void(Message&, const Error&)> handler) {
+    state_->on_decode_error = std::move(handler);
+}
+
+StopReport ConsumerLoop::run(std::stop_token stop) { return net::run(state_->run(std::move(stop))); }
+
+void ConsumerLoop::pause() { state_->set_paused(true); }
+void ConsumerLoop::resume() { state_->set_paused(false); }
+ConsumerStats ConsumerLoop::stats() const { return state_->stats(); }
+
+async::Operation<StopReport> async::Operations::run(ConsumerLoop& loop, std::stop_token stop) {
+    return loop.state_->run(std::move(stop));
+}
+
+}  // namespace kombu

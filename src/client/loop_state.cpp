@@ -1,0 +1,785 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "client/loop_state.hpp"
+
+#include <kombu/error.hpp>
+#include <kombu/log.hpp>
+
+#include "client/client_access.hpp"
+#include "client/connection_state.hpp"
+#include "client/interruptible.hpp"
+#include "net/blocking_driver.hpp"
+#include "transport/backoff.hpp"
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <utility>
+
+namespace kombu::detail {
+namespace {
+
+constexpr std::chrono::milliseconds requeue_interval{100};
+/// Between two attempts to consume.
+constexpr std::chrono::milliseconds shortest_pause{100};
+/// The time for the requests of a stop.
+constexpr std::chrono::milliseconds stop_timeout{400};
+/// The time for sending settlements, which a stop waits for.
+constexpr std::chrono::seconds settlement_timeout{5};
+/// A loop that has consumed for so long tries again at once when it is lost.
+constexpr std::chrono::seconds stable_after{1};
+/// How many steps of run() may follow each other without a suspension: without optimisation each nests.
+constexpr int max_steps = 50;
+/// How many jobs wait for the threads at most.
+constexpr std::size_t max_queued = 1000;
+constexpr std::chrono::seconds failure_log_interval{1};
+constexpr const char* attempt_header = "x-kombu-attempt";
+constexpr const char* exchange_header = "x-kombu-exchange";
+constexpr const char* routing_key_header = "x-kombu-routing-key";
+
+std::uint64_t count_header(const Json& headers, const char* name) {
+    const auto found = headers.find(name);
+    return found != headers.end() && found->is_number_integer() && *found > 0 ? found->get<std::uint64_t>() : 0;
+}
+
+/// Which call of the handler this is, from 1.
+std::uint64_t attempt_of(const Message& message) {
+    const Json& headers = message.properties().headers;
+    if (!headers.is_object()) return 1;
+    // Quorum queues count deliveries, also those that killed their consumer.
+    return std::max<std::uint64_t>(count_header(headers, attempt_header), 1) +
+           count_header(headers, "x-delivery-count");
+}
+
+std::chrono::milliseconds delay_of(const FailurePolicy& policy, std::uint64_t attempt) {
+    const auto steps = static_cast<double>(attempt - 1);
+    const auto delay = std::min(policy.interval_start + steps * policy.interval_step, policy.interval_max);
+    return std::chrono::milliseconds{static_cast<std::int64_t>(std::max(delay.count(), 0.0) * 1000)};
+}
+
+bool is_hopeless(const std::exception_ptr& error) {
+    try {
+        std::rethrow_exception(error);
+    } catch (const ConnectionError& failure) {
+        return !failure.is_retryable();
+    } catch (const std::exception&) {
+        return true;
+    }
+}
+
+std::string text_of(const std::exception_ptr& error) {
+    try {
+        std::rethrow_exception(error);
+    } catch (const std::exception& failure) {
+        return failure.what();
+    }
+}
+
+}  // namespace
+
+/// Lets other threads wake run().
+class LoopState::WakerRegistration {
+public:
+    WakerRegistration(LoopState& loop, async::Waker& waker) : loop_(loop) {
+        const std::lock_guard lock{loop_.mutex_};
+        loop_.waker_ = &waker;
+    }
+    WakerRegistration(const WakerRegistration&) = delete;
+    WakerRegistration& operator=(const WakerRegistration&) = delete;
+    ~WakerRegistration() {
+        const std::lock_guard lock{loop_.mutex_};
+        loop_.waker_ = nullptr;
+    }
+
+private:
+    LoopState& loop_;
+};
+
+/// Marks the loop as running.
+class LoopState::Running {
+public:
+    explicit Running(LoopState& loop) : loop_(loop) {
+        if (loop.is_running_.exchange(true)) throw LeaseError("the consumer loop is running already");
+    }
+    Running(const Running&) = delete;
+    Running& operator=(const Running&) = delete;
+    ~Running() { loop_.is_running_ = false; }
+
+private:
+    LoopState& loop_;
+};
+
+LoopState::LoopState(const Connection& broker, std::vector<Queue> queues, ConsumerLoopOptions options)
+    : broker_(broker), connection_(broker_), options_(std::move(options)), consumer_([&] {
+          return std::make_shared<ConsumerState>(ConnectionRef{ClientAccess::state(connection_)}, std::move(queues),
+                                                 options_.consumer);
+      }()) {
+    if (options_.threads == 0 || options_.threads > 10'000)
+        throw ConfigurationError("threads: must be from 1 to 10000");
+    if (options_.on_failure.max_attempts == 0) throw ConfigurationError("max_attempts: must be at least 1");
+}
+
+ConsumerStats LoopState::stats() const {
+    const std::lock_guard lock{mutex_};
+    return stats_;
+}
+
+void LoopState::wake() {
+    const std::lock_guard lock{mutex_};
+    if (waker_) waker_->wake();
+}
+
+void LoopState::set_paused(bool paused) {
+    const std::lock_guard lock{mutex_};
+    is_paused_ = paused;
+    if (waker_) waker_->wake();
+}
+
+// -- on the threads of the handlers
+
+async::Operation<> LoopState::settle(const ChannelHandle& channel, std::uint64_t delivery_tag,
+                                     async::Settlement settlement) {
+    using enum Settlement::Action;
+    const auto action = settlement == async::Settlement::acknowledge ? acknowledge
+                        : settlement == async::Settlement::reject    ? reject
+                                                                     : requeue;
+    push({.channel = channel.channel(), .delivery_tag = delivery_tag, .action = action});
+    co_return;
+}
+
+void LoopState::on_dropped(const ChannelHandle& channel, std::uint64_t delivery_tag) noexcept try {
+    {
+        const std::lock_guard lock{mutex_};
+        ++stats_.dropped_unsettled;
+    }
+    log(LogLevel::warning, "a message of " + queue_names() + " was destroyed without a settlement, and is requeued");
+    push({.channel = channel.channel(), .delivery_tag = delivery_tag, .action = Settlement::Action::requeue_slowly});
+} catch (const std::exception&) {
+    // Without memory it goes back when the channel is closed.
+}
+
+void LoopState::push(Settlement settlement) {
+    const std::lock_guard lock{mutex_};
+    if (!waker_) {  // run() has ended, and its channel is closed
+        ++stats_.late;
+        --stats_.in_hand;
+        return;
+    }
+    settlements_.push_back(std::move(settlement));
+    if (settlements_.size() == 1) waker_->wake();
+}
+
+void LoopState::push_settlement_of(Message& message, Settlement settlement) {
+    const ChannelHandle& handle = ClientAccess::channel_of(message);
+    settlement.channel = handle.channel();
+    settlement.delivery_tag = message.delivery_tag();
+    ClientAccess::mark_settled(message, settlement.action == Settlement::Action::acknowledge
+                                            ? async::Settlement::acknowledge
+                                            : async::Settlement::requeue);
+    push(std::move(settlement));
+}
+
+void LoopState::handle(HandlerJob& job, std::stop_token stop) noexcept {
+    {
+        const std::lock_guard lock{mutex_};
+        ++stats_.running;
+    }
+    try {
+        if (options_.ack == AckMode::on_receipt)
+            for (Message& message : job.messages) message.ack();
+        if (on_batch)
+            handle_batch(job.messages, job.queue);
+        else
+            handle_message(job.messages.front(), job.queue, std::move(stop));
+    } catch (const std::exception& error) {
+        log_failure(std::string{"a message could not be settled: "} + error.what());
+    } catch (...) {
+        log_failure("a message could not be settled: an exception that is no std::exception");
+    }
+    const std::lock_guard lock{mutex_};
+    --stats_.running;
+    handled_ += job.messages.size();
+}
+
+void LoopState::handle_message(Message& message, const std::string& queue, std::stop_token stop) {
+    const std::shared_ptr<void> observed = options_.observer ? options_.observer->on_delivery(message, queue) : nullptr;
+    // The handler may move from the message.
+    const bool settles = options_.ack == AckMode::on_success;
+    try {
+        const std::optional<Outcome> outcome = on_message(message, std::move(stop));
+        if (!ClientAccess::is_valid(message) || message.acknowledged()) return;
+        if (outcome)
+            settle_by(message, queue, *outcome);
+        else if (settles)
+            message.ack();
+    } catch (const Reject&) {
+        if (ClientAccess::is_valid(message) && !message.acknowledged()) message.reject();
+    } catch (const Requeue&) {
+        if (ClientAccess::is_valid(message)) settle_by(message, queue, Outcome::requeue);
+    } catch (const std::exception& error) {
+        on_failure(message, queue, error);
+    } catch (...) {
+        on_failure(message, queue, std::runtime_error("an exception that is no std::exception"));
+    }
+}
+
+void LoopState::handle_batch(std::span<Message> messages, const std::string& queue) {
+    try {
+        on_batch(messages);
+        if (options_.ack != AckMode::on_success) return;
+        for (Message& message : messages)
+            if (ClientAccess::is_valid(message) && !message.acknowledged()) message.ack();
+    } catch (const Reject&) {
+        for (Message& message : messages)
+            if (ClientAccess::is_valid(message)) settle_by(message, queue, Outcome::reject);
+    } catch (const Requeue&) {
+        for (Message& message : messages)
+            if (ClientAccess::is_valid(message)) settle_by(message, queue, Outcome::requeue);
+    } catch (const std::exception& error) {
+        for (Message& message : messages) on_failure(message, queue, error);
+    } catch (...) {
+        for (Message& message : messages)
+            on_failure(message, queue, std::runtime_error("an exception that is no std::exception"));
+    }
+}
+
+void LoopState::on_failure(Message& message, const std::string& queue, const std::exception& error) {
+    const bool is_undecodable =
+        dynamic_cast<const DecodeError*>(&error) || dynamic_cast<const ContentDisallowed*>(&error);
+    {
+        const std::lock_guard lock{mutex_};
+        ++stats_.failed;
+        stats_.last_error = error.what();
+    }
+    if (!ClientAccess::is_valid(message)) return log_failure("a handler of " + queue + " has failed: " + error.what());
+    if (options_.observer) options_.observer->on_failure(message, error);
+    if (is_undecodable && on_decode_error) {
+        try {
+            on_decode_error(message, dynamic_cast<const Error&>(error));
+        } catch (const Reject&) {  // which it is below
+        } catch (const Requeue&) {
+            if (ClientAccess::is_valid(message)) return settle_by(message, queue, Outcome::requeue);
+        } catch (const std::exception& again) {
+            log_failure("on_decode_error of " + queue + " has failed: " + again.what());
+        }
+        if (ClientAccess::is_valid(message) && !message.acknowledged()) message.reject();
+        return;
+    }
+    const std::string id = message.properties().message_id.value_or("");
+    log_failure("the handler of " + queue + " has failed" + (id.empty() ? "" : " for the message " + id) + ": " +
+                error.what());
+    if (message.acknowledged()) return;
+    if (is_undecodable) return message.reject();  // a retry would not help
+    switch (options_.on_failure.then) {
+        case FailurePolicy::reject: return message.reject();
+        case FailurePolicy::requeue: return settle_by(message, queue, Outcome::requeue);
+        case FailurePolicy::retry: return retry_or_reject(message, queue);
+    }
+}
+
+void LoopState::settle_by(Message& message, const std::string& queue, Outcome outcome) {
+    if (message.acknowledged()) return;
+    switch (outcome) {
+        case Outcome::acknowledge: return message.ack();
+        case Outcome::reject: return message.reject();
+        case Outcome::requeue: return push_settlement_of(message, {.action = Settlement::Action::requeue_slowly});
+        case Outcome::retry: return retry_or_reject(message, queue);
+    }
+}
+
+void LoopState::retry_or_reject(Message& message, const std::string& queue) {
+    const std::uint64_t attempt = attempt_of(message);
+    const bool has_headers = message.properties().headers.is_object() && !ClientAccess::has_header_error(message);
+    if (attempt >= options_.on_failure.max_attempts || !has_headers) return message.reject();
+    auto metadata = std::make_shared<MessageMetadata>();
+    metadata->routing_key = queue;
+    metadata->properties = message.properties();
+    Json& headers = metadata->properties.headers;
+    headers[attempt_header] = attempt + 1;
+    if (!headers.contains(exchange_header)) {
+        headers[exchange_header] = message.delivery_info().exchange;
+        headers[routing_key_header] = message.delivery_info().routing_key;
+    }
+    // What would be refused, or have an effect, a second time.
+    for (const char* name : {"x-delivery-count", "CC", "BCC"}) headers.erase(name);
+    metadata->properties.user_id.reset();
+    metadata->properties.expiration.reset();
+    push_settlement_of(message, {.action = Settlement::Action::retry,
+                                 .message = {std::move(metadata), message.raw_body()},
+                                 .queue = queue,
+                                 .delay = delay_of(options_.on_failure, attempt)});
+}
+
+void LoopState::log_failure(const std::string& text) {
+    std::uint64_t others = 0;
+    {
+        const std::lock_guard lock{mutex_};
+        const auto now = Clock::now();
+        if (now - last_failure_log_ < failure_log_interval) {
+            ++failures_since_;
+            return;
+        }
+        last_failure_log_ = now;
+        others = std::exchange(failures_since_, 0);
+    }
+    log(LogLevel::error, text + (others == 0 ? "" : " (and " + std::to_string(others) + " other failures before)"));
+}
+
+// -- in run()
+
+std::string LoopState::queue_names() const {
+    std::string names;
+    for (const Queue& queue : consumer_->queues()) names += (names.empty() ? "" : ", ") + queue.name();
+    return names;
+}
+
+/// A single active consumer, or an exclusive one, gives its messages back before the next one begins.
+bool LoopState::must_close_to_give_back() const noexcept {
+    if (options_.consumer.exclusive) return true;
+    return std::ranges::any_of(consumer_->queues(), [](const Queue& queue) {
+        const Json& arguments = queue.declare_arguments();
+        const auto single = arguments.find("x-single-active-consumer");
+        return single != arguments.end() && *single == true;
+    });
+}
+
+async::Operation<StopReport> LoopState::run(std::stop_token stop) {
+    if (!on_message && !on_batch) throw ConfigurationError("consumer loop: has no handler");
+    const Running running{*this};
+    is_consuming_ = has_consumed_ = false;
+    failures_ = 0;
+    backoff_.reset();
+    slow_requeues_.clear();
+    collected_.clear();
+    batch_due_ = next_check_ = Deadline::never();
+    ConnectionState& connection = *ClientAccess::state(connection_);
+    const ConnectionState::OperationGuard guard{connection};
+    const std::shared_ptr<LoopState> self = shared_from_this();
+    consumer_->set_settler(self);
+    struct Unset {
+        ConsumerState& consumer;
+        ~Unset() { consumer.set_settler(nullptr); }  // it owns this
+    };
+    const Unset unset{*consumer_};
+    const WakerRegistration registration{*this, co_await async::this_waker};
+    const std::stop_callback on_stop{stop, [this] { wake(); }};
+    WorkerPool workers{options_.threads, [this](HandlerJob& job, std::stop_token ended) { handle(job, ended); },
+                       [this] { wake(); }};
+    StopReport report;
+    std::exception_ptr hopeless;
+    for (int steps = 0; !stop.stop_requested() && !hopeless; ++steps) {
+        if (steps % max_steps == max_steps - 1) co_await async::Wait{.until = Deadline::at({})};
+        std::exception_ptr error;
+        try {
+            co_await consume_and_wait(workers, stop);
+        } catch (const std::exception&) {
+            error = std::current_exception();
+        }
+        if (!error) continue;
+        if (!has_consumed_ && is_hopeless(error))
+            hopeless = error;
+        else
+            co_await wait_after_failure(error, workers, stop);
+    }
+    co_await finish(workers, report);
+    if (hopeless) std::rethrow_exception(hopeless);
+    co_return report;
+}
+
+async::Operation<> LoopState::consume_and_wait(WorkerPool& workers, std::stop_token stop) {
+    ConnectionState& connection = *ClientAccess::state(connection_);
+    bool is_paused = false;
+    {
+        const std::lock_guard lock{mutex_};
+        is_paused = is_paused_;
+    }
+    if (is_paused && is_consuming_) co_await pause_consuming(workers);
+    if (!is_paused && !is_consuming_) co_await begin_consuming(stop);
+    if (stop.stop_requested()) co_return;
+    co_await apply_settlements(Deadline::after(settlement_timeout));
+    if (is_consuming_) hand_out(workers);
+    if (consumer_->has_unsent()) co_await consumer_->flush(Deadline::after(settlement_timeout));
+    check_handlers(workers);
+    if (stop.stop_requested() || has_work(workers)) co_return;
+    if (is_consuming_ || connection.connected())
+        co_await interruptible(connection.await_events(next_wake(), true), stop);
+    else
+        co_await async::Wait{.signal = true, .until = next_wake()};
+}
+
+async::Operation<> LoopState::begin_consuming(std::stop_token stop) {
+    ConnectionState& connection = *ClientAccess::state(connection_);
+    const bool is_done = co_await interruptible(consumer_->consume(connection.deadline({})), stop);
+    if (!is_done) co_return;
+    is_consuming_ = has_consumed_ = true;
+    const std::string endpoint = connection_.as_uri();
+    {
+        const std::lock_guard lock{mutex_};
+        ++stats_.consumes;
+    }
+    if (failures_ != 0) {
+        const auto lost_for = std::chrono::duration_cast<std::chrono::milliseconds>(Clock::now() - lost_at_);
+        log(LogLevel::info, "consuming again from " + queue_names() + " at " + endpoint + " after " +
+                                std::to_string(lost_for.count()) + " ms and " + std::to_string(failures_) +
+                                (failures_ == 1 ? " attempt" : " attempts"));
+    } else {
+        log(LogLevel::info, "consuming from " + queue_names() + " at " + endpoint);
+    }
+    failures_ = 0;
+    consuming_since_ = Clock::now();
+    if (options_.observer) options_.observer->on_consuming(endpoint);
+}
+
+async::Operation<> LoopState::pause_consuming(WorkerPool& workers) {
+    ConnectionState& connection = *ClientAccess::state(connection_);
+    std::vector<HandlerJob> jobs = workers.reclaim();
+    is_consuming_ = false;
+    if (must_close_to_give_back()) co_await drain_handlers(workers, Deadline::never());
+    co_await consumer_->cancel(connection.deadline({}));
+    StopReport ignored;
+    requeue_jobs(std::move(jobs), ignored);
+    co_await apply_settlements(connection.deadline({}));
+}
+
+void LoopState::hand_out(WorkerPool& workers) {
+    while (workers.queued() < max_queued) {
+        auto message = consumer_->next_message();
+        if (!message) break;
+        const std::string& queue = consumer_->last_queue().name();
+        ClientAccess::restore_delivery_info(*message, exchange_header, routing_key_header);
+        const bool needs_settlement = !message->acknowledged();
+        {
+            const std::lock_guard lock{mutex_};
+            ++stats_.received;
+            if (message->redelivered()) ++stats_.redelivered;
+            if (needs_settlement)
+                ++stats_.in_hand;
+            else
+                ++stats_.acknowledged;
+        }
+        if (on_batch) {
+            if (!collected_.empty() && collected_queue_ != queue) submit_batch(workers);
+            if (collected_.empty()) batch_due_ = Deadline::after(batch.linger);
+            collected_queue_ = queue;
+            collected_.push_back(std::move(*message));
+            if (collected_.size() >= batch.max) submit_batch(workers);
+            continue;
+        }
+        HandlerJob job{.queue = queue};
+        if (options_.order_key) {
+            try {
+                job.key = options_.order_key(*message);
+            } catch (const std::exception& error) {
+                log_failure("order_key has failed: " + std::string{error.what()});
+            }
+        }
+        job.messages.push_back(std::move(*message));
+        workers.submit(std::move(job));
+    }
+    if (batch_due_.expired()) submit_batch(workers);
+}
+
+void LoopState::submit_batch(WorkerPool& workers) {
+    batch_due_ = Deadline::never();
+    if (collected_.empty()) return;
+    workers.submit({.messages = std::exchange(collected_, {}), .queue = collected_queue_});
+}
+
+bool LoopState::has_work(const WorkerPool& workers) const {
+    {
+        const std::lock_guard lock{mutex_};
+        if (!settlements_.empty() || is_paused_ == is_consuming_) return true;
+    }
+    return (is_consuming_ && workers.queued() < max_queued && consumer_->has_event()) || next_wake().expired();
+}
+
+Deadline LoopState::next_wake() const {
+    const Deadline requeue = slow_requeues_.empty() ? Deadline::never() : next_requeue_;
+    return std::min({requeue, batch_due_, next_check_});
+}
+
+void LoopState::check_handlers(WorkerPool& workers) {
+    if (!options_.handler_timeout.has_value()) return;
+    const auto limit = options_.handler_timeout.value();
+    for (std::size_t count = workers.stop_overdue(limit); count > 0; --count)
+        log(LogLevel::warning,
+            "a handler of " + queue_names() + " runs for longer than its handler_timeout; its stop_token is set");
+    next_check_ = workers.running() == 0 && workers.queued() == 0
+                      ? Deadline::never()
+                      : Deadline::after(std::max<std::chrono::nanoseconds>(limit / 4, std::chrono::milliseconds{5}));
+}
+
+async::Operation<> LoopState::apply_settlements(Deadline deadline) {
+    std::vector<Settlement> settlements;
+    {
+        const std::lock_guard lock{mutex_};
+        settlements.swap(settlements_);
+    }
+    while (!slow_requeues_.empty() && next_requeue_.expired()) {
+        slow_requeues_.front().action = Settlement::Action::requeue;
+        settlements.push_back(std::move(slow_requeues_.front()));
+        slow_requeues_.pop_front();
+        next_requeue_ = Deadline::after(requeue_interval);
+    }
+    if (settlements.empty()) co_return;
+    for (std::size_t i = 0; i < settlements.size(); ++i) {
+        std::exception_ptr error;
+        try {
+            co_await apply(settlements[i], deadline);
+        } catch (const std::exception&) {
+            error = std::current_exception();
+        }
+        if (!error) continue;
+        // The others are not lost with it.
+        const std::lock_guard lock{mutex_};
+        const auto rest = settlements.begin() + static_cast<std::ptrdiff_t>(i);
+        settlements_.insert(settlements_.begin(), std::make_move_iterator(rest),
+                            std::make_move_iterator(settlements.end()));
+        std::rethrow_exception(error);
+    }
+    co_await consumer_->flush(deadline);
+}
+
+async::Operation<> LoopState::apply(Settlement& settlement, Deadline deadline) {
+    const bool is_late = settlement.channel != consumer_->open_channel() || !settlement.channel->is_open();
+    std::uint64_t ConsumerStats::*counter = &ConsumerStats::late;
+    if (!is_late) {
+        switch (settlement.action) {
+            case Settlement::Action::acknowledge:
+                settlement.channel->settle_later(settlement.delivery_tag, async::Settlement::acknowledge);
+                counter = &ConsumerStats::acknowledged;
+                break;
+            case Settlement::Action::reject:
+                settlement.channel->settle_later(settlement.delivery_tag, async::Settlement::reject);
+                counter = &ConsumerStats::rejected;
+                break;
+            case Settlement::Action::requeue:
+                settlement.channel->settle_later(settlement.delivery_tag, async::Settlement::requeue);
+                counter = &ConsumerStats::requeued;
+                break;
+            case Settlement::Action::requeue_slowly:
+                slow_requeues_.push_back(std::move(settlement));
+                next_requeue_ = std::max(next_requeue_, Deadline::at(Clock::now()));
+                co_return;
+            case Settlement::Action::retry:
+                // First this: a crash in between delivers the message twice, and does not lose it.
+                if (!co_await publish_retry(settlement, deadline)) {
+                    slow_requeues_.push_back(std::move(settlement));
+                    co_return;
+                }
+                if (!settlement.channel->is_open()) break;
+                settlement.channel->settle_later(settlement.delivery_tag, async::Settlement::acknowledge);
+                counter = &ConsumerStats::retried;
+                break;
+        }
+    }
+    const std::lock_guard lock{mutex_};
+    ++(stats_.*counter);
+    --stats_.in_hand;
+}
+
+/// Publishes a message for later, on a channel of its own: what the broker refuses there costs no consumer. Returns
+/// whether it is stored.
+async::Operation<bool> LoopState::publish_retry(Settlement& settlement, Deadline deadline) {
+    try {
+        const auto channel = co_await ClientAccess::state(connection_)->default_channel(deadline);
+        co_await channel->publish_later(settlement.message, settlement.queue, settlement.delay, deadline);
+        co_return true;
+    } catch (const ConnectionError&) {
+        throw;
+    } catch (const std::exception& error) {
+        log_failure("a message of " + settlement.queue + " cannot be retried, and is requeued: " + error.what());
+    }
+    co_return false;
+}
+
+void LoopState::on_lost(std::exception_ptr error) {
+    if (!is_consuming_) return;
+    is_consuming_ = false;
+    lost_at_ = Clock::now();
+    log(LogLevel::warning, "no longer consuming from " + queue_names() + ": " + text_of(error));
+    if (!options_.observer) return;
+    try {
+        std::rethrow_exception(error);
+    } catch (const std::exception& failure) {
+        options_.observer->on_lost(failure);
+    }
+}
+
+async::Operation<> LoopState::wait_after_failure(std::exception_ptr error, WorkerPool& workers, std::stop_token stop) {
+    {
+        const std::lock_guard lock{mutex_};
+        stats_.last_error = text_of(error);
+    }
+    const bool was_consuming = is_consuming_;
+    on_lost(error);
+    // What was received and not begun is the broker's again, unless only one queue was lost.
+    const bool channel_works = consumer_->open_channel() && consumer_->open_channel()->is_open();
+    if (!channel_works) {
+        for (HandlerJob& job : workers.reclaim())
+            for (Message& message : job.messages) message.requeue();
+        for (Message& message : collected_) message.requeue();
+        collected_.clear();
+        batch_due_ = Deadline::never();
+    }
+    if (was_consuming && Clock::now() - consuming_since_ > stable_after) {
+        backoff_.reset();
+        failures_ = 1;  // the first attempt follows at once
+        co_return;
+    }
+    if (failures_++ == 0 && !was_consuming) {
+        lost_at_ = Clock::now();
+        log(LogLevel::warning, "cannot consume from " + queue_names() + ": " + text_of(error));
+    }
+    // A channel that was refused leaves nothing behind.
+    if (!channel_works) consumer_->close();
+    if (!backoff_) {
+        RetryPolicy policy = options_.reconnect;
+        policy.max_retries = std::nullopt;
+        policy.interval_start = std::max<std::chrono::duration<double>>(policy.interval_start, shortest_pause);
+        backoff_.emplace(policy, Deadline::never(), false);
+    }
+    const std::chrono::milliseconds pause = backoff_->next().value_or(std::chrono::milliseconds{1000});
+    {
+        const std::lock_guard lock{mutex_};
+        ++stats_.failed_attempts;
+    }
+    if (options_.observer) {
+        try {
+            std::rethrow_exception(error);
+        } catch (const std::exception& failure) {
+            options_.observer->on_attempt_failed(failure, pause);
+        }
+    }
+    const Deadline until = Deadline::after(pause);
+    while (!until.expired() && !stop.stop_requested()) {
+        co_await async::Wait{.signal = true, .until = until};
+        try {
+            co_await apply_settlements(Deadline::after(settlement_timeout));  // unless all is lost, some still count
+        } catch (const std::exception& failure) {
+            log_failure(std::string{"messages cannot be settled: "} + failure.what());
+            break;
+        }
+        check_handlers(workers);
+    }
+}
+
+void LoopState::requeue_jobs(std::vector<HandlerJob> jobs, StopReport& report) {
+    // Those of a batch came last.
+    if (!collected_.empty()) jobs.push_back({.messages = std::exchange(collected_, {}), .queue = collected_queue_});
+    batch_due_ = Deadline::never();
+    std::vector<std::uint64_t> tags;
+    for (HandlerJob& job : jobs) {
+        for (Message& message : job.messages) {
+            ++report.requeued;
+            if (message.acknowledged()) continue;
+            const bool is_late = ClientAccess::channel_of(message).channel() != consumer_->open_channel() ||
+                                 !consumer_->open_channel()->is_open();
+            if (is_late) {
+                message.requeue();
+                continue;
+            }
+            tags.push_back(message.delivery_tag());
+            ClientAccess::mark_settled(message, async::Settlement::requeue);
+        }
+    }
+    if (tags.empty()) return;
+    consumer_->open_channel()->requeue_later(tags);
+    const std::lock_guard lock{mutex_};
+    stats_.requeued += tags.size();
+    stats_.in_hand -= tags.size();
+}
+
+async::Operation<> LoopState::give_back(WorkerPool& workers, StopReport& report) {
+    const Deadline deadline = Deadline::after(stop_timeout);
+    if (options_.drain == Drain::prefetched) {
+        co_await consumer_->cancel_and_keep(deadline);
+        while (consumer_->has_event() || !collected_.empty()) {
+            hand_out(workers);
+            submit_batch(workers);
+            if (workers.queued() >= max_queued) co_return;
+        }
+    } else if (!must_close_to_give_back()) {
+        // In this order: on Redis what is requeued last is served first.
+        std::vector<HandlerJob> jobs = workers.reclaim();
+        std::exception_ptr error;
+        try {
+            co_await consumer_->cancel(deadline);
+        } catch (const std::exception&) {
+            error = std::current_exception();
+        }
+        requeue_jobs(std::move(jobs), report);
+        if (error) std::rethrow_exception(error);
+        co_await consumer_->flush(deadline);
+        co_await apply_settlements(deadline);
+    }
+}
+
+async::Operation<> LoopState::drain_handlers(WorkerPool& workers, Deadline until) {
+    while ((workers.running() != 0 || workers.queued() != 0) && !until.expired()) {
+        std::exception_ptr error;
+        try {
+            co_await apply_settlements(Deadline::after(stop_timeout));
+        } catch (const std::exception&) {
+            error = std::current_exception();
+        }
+        if (error) consumer_->close();
+        check_handlers(workers);
+        if (workers.running() == 0 && workers.queued() == 0) break;
+        bool has_settlements = false;
+        {
+            const std::lock_guard lock{mutex_};
+            has_settlements = !settlements_.empty();
+        }
+        if (!has_settlements) co_await async::Wait{.signal = true, .until = std::min(until, next_wake())};
+    }
+}
+
+async::Operation<> LoopState::finish(WorkerPool& workers, StopReport& report) {
+    const Deadline until = Deadline::after(options_.drain_timeout);
+    const bool keeps_jobs = options_.drain == Drain::prefetched;
+    if (!keeps_jobs && must_close_to_give_back()) requeue_jobs(workers.reclaim(), report);
+    std::exception_ptr error;
+    if (is_consuming_) {
+        try {
+            co_await give_back(workers, report);
+        } catch (const std::exception&) {
+            error = std::current_exception();
+        }
+    }
+    is_consuming_ = false;
+    if (error) consumer_->close();
+    if (!keeps_jobs || error) requeue_jobs(workers.reclaim(), report);
+    co_await drain_handlers(workers, until);
+    if (workers.running() != 0 || workers.queued() != 0) {
+        report.in_time = false;
+        requeue_jobs(workers.reclaim(), report);
+        report.abandoned = workers.running_messages();
+        workers.request_stop();
+        consumer_->close();  // the broker delivers their messages again
+        co_await drain_handlers(workers, Deadline::never());
+    }
+    for (Settlement& each : slow_requeues_) {
+        each.action = Settlement::Action::requeue;
+        push(std::move(each));
+    }
+    slow_requeues_.clear();
+    try {
+        const Deadline last = Deadline::after(stop_timeout);
+        co_await apply_settlements(last);
+        co_await consumer_->close_and_wait(last);
+    } catch (const std::exception&) {
+        // The broker is gone, and delivers again what was not acknowledged.
+    }
+    consumer_->close();
+    ClientAccess::state(connection_)->abandon();
+    const std::lock_guard lock{mutex_};
+    stats_.late += settlements_.size();
+    stats_.in_hand -= settlements_.size();
+    settlements_.clear();
+    report.handled = std::exchange(handled_, 0) - report.abandoned;
+    log(LogLevel::info, "stopped consuming from " + queue_names() + ": " + std::to_string(report.handled) +
+                            " handled, " + std::to_string(report.requeued) + " given back, " +
+                            std::to_string(report.abandoned) + " abandoned");
+}
+
+}  // namespace kombu::detail
