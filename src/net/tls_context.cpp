@@ -5,7 +5,7 @@
 #include <kombu/error.hpp>
 #include <kombu/log.hpp>
 
-#include "net/openssl.hpp"
+#include "net/tls_library.hpp"
 #include "net/tls_sessions.hpp"
 
 #include <openssl/err.h>

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "redis/scripts.hpp"
 
-#include "net/openssl.hpp"
+#include "net/tls_library.hpp"
 #include "support/hex.hpp"
 
 #include <openssl/evp.h>

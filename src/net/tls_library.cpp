@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include "net/openssl.hpp"
+#include "net/tls_library.hpp"
 
 #include <openssl/crypto.h>
 
