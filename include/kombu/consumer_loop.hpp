@@ -223,7 +223,7 @@ private:
     friend struct async::Operations;
     void set_handler(detail::MessageHandler handler);
 
-    std::shared_ptr<detail::LoopState> state_;
+    std::shared_ptr<detail::ConsumerLoopState> state_;
 };
 
 }  // namespace kombu

@@ -3,7 +3,7 @@
 #include <kombu/consumer_loop.hpp>
 #include <kombu/error.hpp>
 
-#include "client/loop_state.hpp"
+#include "client/consumer_loop_state.hpp"
 #include "net/blocking_driver.hpp"
 
 #include <utility>
@@ -11,7 +11,7 @@
 namespace kombu {
 
 ConsumerLoop::ConsumerLoop(const Connection& broker, std::vector<Queue> queues, ConsumerLoopOptions options)
-    : state_(std::make_shared<detail::LoopState>(broker, std::move(queues), std::move(options))) {}
+    : state_(std::make_shared<detail::ConsumerLoopState>(broker, std::move(queues), std::move(options))) {}
 ConsumerLoop::~ConsumerLoop() = default;
 
 void ConsumerLoop::set_handler(detail::MessageHandler handler) {

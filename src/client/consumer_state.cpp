@@ -206,7 +206,8 @@ std::optional<Message> ConsumerState::next_message() {
         if (!oldest_unsent_) oldest_unsent_ = Clock::now();
     }
     last_queue_ = subscription->queue;
-    auto settler = settler_ ? settler_ : shared_from_this();
+    auto settler = settler_.lock();
+    if (!settler) settler = shared_from_this();
     return ClientAccess::message(std::move(*event->delivery), {connection_, channel_}, subscription->no_ack,
                                  options_.accept, std::move(settler));
 }

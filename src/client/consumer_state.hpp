@@ -53,8 +53,8 @@ public:
     /// The queue that the last message came from.
     const Queue& last_queue() const noexcept { return queues_[last_queue_]; }
     const std::shared_ptr<TransportChannel>& open_channel() const noexcept { return channel_; }
-    /// Who settles the messages; not set: the consumer itself.
-    void set_settler(std::shared_ptr<MessageSettler> settler) { settler_ = std::move(settler); }
+    /// Who settles the messages, while it exists; not set: the consumer itself.
+    void set_settler(std::weak_ptr<MessageSettler> settler) { settler_ = std::move(settler); }
     bool has_event() const noexcept { return !events_.empty() || (channel_ && channel_->has_event()); }
     /// Waits for the next message.
     async::Operation<Message> receive();
@@ -93,7 +93,7 @@ private:
     std::vector<Queue> queues_;
     std::vector<bool> is_declared_;
     ConsumerOptions options_;
-    std::shared_ptr<MessageSettler> settler_{};
+    std::weak_ptr<MessageSettler> settler_{};
     std::size_t last_queue_ = 0;
     std::shared_ptr<TransportChannel> channel_{};
     std::vector<Subscription> subscriptions_{};

@@ -53,11 +53,12 @@ check_symbols() {
     [ -z "$foreign" ] || { echo "exported by mistake: $foreign"; exit 1; }
     # Asio is in the programs that include it: neither the library nor other programs link anything for it.
     of_library=$(needed "$(find "$prefix" -name libkombu.so)") of_app=$(needed "$consumer/app")
-    [ "$of_library" = "libboost_url libcrypto libhiredis librabbitmq libssl libz " ] || { echo "the library links $of_library"; exit 1; }
+    local libraries="libboost_url libbrotlidec libbrotlienc libbz2 libcrypto libhiredis liblzma librabbitmq libssl"
+    [ "$of_library" = "$libraries libyaml-cpp libz libzstd " ] || { echo "the library links $of_library"; exit 1; }
     [ "$of_app" = "libkombu " ] || { echo "a program without Asio links $of_app"; exit 1; }
 }
 needed() {
-    readelf -d "$1" | sed -n 's/.*(NEEDED).*\[\(lib[a-z_]*\)\.so.*/\1/p' | grep -vxE 'libc|libm|libgcc_s' | sort | tr '\n' ' '
+    readelf -d "$1" | sed -n 's/.*(NEEDED).*\[\(lib[a-z0-9_-]*[a-z0-9_]\)[-.0-9]*\.so.*/\1/p' | grep -vxE 'libc|libm|libgcc_s' | sort | tr '\n' ' '
 }
 
 install_and_use shared

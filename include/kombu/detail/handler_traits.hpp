@@ -15,7 +15,7 @@ enum class Outcome : std::uint8_t;
 
 namespace detail {
 
-class LoopState;
+class ConsumerLoopState;
 
 /// The handler of a ConsumerLoop, without its type.
 using MessageHandler = std::function<std::optional<kombu::Outcome>(Message&, std::stop_token)>;

@@ -26,9 +26,9 @@ namespace kombu::detail {
 
 /// The implementation of ConsumerLoop. run() is one operation: it alone uses the connection. Handlers run on the
 /// threads of a WorkerPool, and leave their settlements in a list that run() empties.
-class LoopState final : public MessageSettler, public std::enable_shared_from_this<LoopState> {
+class ConsumerLoopState final : public MessageSettler, public std::enable_shared_from_this<ConsumerLoopState> {
 public:
-    LoopState(const Connection& broker, std::vector<Queue> queues, ConsumerLoopOptions options);
+    ConsumerLoopState(const Connection& broker, std::vector<Queue> queues, ConsumerLoopOptions options);
 
     async::Operation<StopReport> run(std::stop_token stop);
     void set_paused(bool paused);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include "client/loop_state.hpp"
+#include "client/consumer_loop_state.hpp"
 
 #include <kombu/error.hpp>
 #include <kombu/log.hpp>
@@ -77,9 +77,9 @@ std::string text_of(const std::exception_ptr& error) {
 }  // namespace
 
 /// Lets other threads wake run().
-class LoopState::WakerRegistration {
+class ConsumerLoopState::WakerRegistration {
 public:
-    WakerRegistration(LoopState& loop, async::Waker& waker) : loop_(loop) {
+    WakerRegistration(ConsumerLoopState& loop, async::Waker& waker) : loop_(loop) {
         const std::lock_guard lock{loop_.mutex_};
         loop_.waker_ = &waker;
     }
@@ -91,13 +91,13 @@ public:
     }
 
 private:
-    LoopState& loop_;
+    ConsumerLoopState& loop_;
 };
 
 /// Marks the loop as running.
-class LoopState::Running {
+class ConsumerLoopState::Running {
 public:
-    explicit Running(LoopState& loop) : loop_(loop) {
+    explicit Running(ConsumerLoopState& loop) : loop_(loop) {
         if (loop.is_running_.exchange(true)) throw LeaseError("the consumer loop is running already");
     }
     Running(const Running&) = delete;
@@ -105,10 +105,10 @@ public:
     ~Running() { loop_.is_running_ = false; }
 
 private:
-    LoopState& loop_;
+    ConsumerLoopState& loop_;
 };
 
-LoopState::LoopState(const Connection& broker, std::vector<Queue> queues, ConsumerLoopOptions options)
+ConsumerLoopState::ConsumerLoopState(const Connection& broker, std::vector<Queue> queues, ConsumerLoopOptions options)
     : broker_(broker), connection_(broker_), options_(std::move(options)), consumer_([&] {
           return std::make_shared<ConsumerState>(ConnectionRef{ClientAccess::state(connection_)}, std::move(queues),
                                                  options_.consumer);
@@ -118,17 +118,17 @@ LoopState::LoopState(const Connection& broker, std::vector<Queue> queues, Consum
     if (options_.on_failure.max_attempts == 0) throw ConfigurationError("max_attempts: must be at least 1");
 }
 
-ConsumerStats LoopState::stats() const {
+ConsumerStats ConsumerLoopState::stats() const {
     const std::lock_guard lock{mutex_};
     return stats_;
 }
 
-void LoopState::wake() {
+void ConsumerLoopState::wake() {
     const std::lock_guard lock{mutex_};
     if (waker_) waker_->wake();
 }
 
-void LoopState::set_paused(bool paused) {
+void ConsumerLoopState::set_paused(bool paused) {
     const std::lock_guard lock{mutex_};
     is_paused_ = paused;
     if (waker_) waker_->wake();
@@ -136,8 +136,8 @@ void LoopState::set_paused(bool paused) {
 
 // -- on the threads of the handlers
 
-async::Operation<> LoopState::settle(const ChannelHandle& channel, std::uint64_t delivery_tag,
-                                     async::Settlement settlement) {
+async::Operation<> ConsumerLoopState::settle(const ChannelHandle& channel, std::uint64_t delivery_tag,
+                                             async::Settlement settlement) {
     using enum Settlement::Action;
     const auto action = settlement == async::Settlement::acknowledge ? acknowledge
                         : settlement == async::Settlement::reject    ? reject
@@ -146,7 +146,7 @@ async::Operation<> LoopState::settle(const ChannelHandle& channel, std::uint64_t
     co_return;
 }
 
-void LoopState::on_dropped(const ChannelHandle& channel, std::uint64_t delivery_tag) noexcept try {
+void ConsumerLoopState::on_dropped(const ChannelHandle& channel, std::uint64_t delivery_tag) noexcept try {
     {
         const std::lock_guard lock{mutex_};
         ++stats_.dropped_unsettled;
@@ -157,7 +157,7 @@ void LoopState::on_dropped(const ChannelHandle& channel, std::uint64_t delivery_
     // Without memory it goes back when the channel is closed.
 }
 
-void LoopState::push(Settlement settlement) {
+void ConsumerLoopState::push(Settlement settlement) {
     const std::lock_guard lock{mutex_};
     if (!waker_) {  // run() has ended, and its channel is closed
         ++stats_.late;
@@ -168,7 +168,7 @@ void LoopState::push(Settlement settlement) {
     if (settlements_.size() == 1) waker_->wake();
 }
 
-void LoopState::push_settlement_of(Message& message, Settlement settlement) {
+void ConsumerLoopState::push_settlement_of(Message& message, Settlement settlement) {
     const ChannelHandle& handle = ClientAccess::channel_of(message);
     settlement.channel = handle.channel();
     settlement.delivery_tag = message.delivery_tag();
@@ -178,7 +178,7 @@ void LoopState::push_settlement_of(Message& message, Settlement settlement) {
     push(std::move(settlement));
 }
 
-void LoopState::handle(HandlerJob& job, std::stop_token stop) noexcept {
+void ConsumerLoopState::handle(HandlerJob& job, std::stop_token stop) noexcept {
     {
         const std::lock_guard lock{mutex_};
         ++stats_.running;
@@ -200,7 +200,7 @@ void LoopState::handle(HandlerJob& job, std::stop_token stop) noexcept {
     handled_ += job.messages.size();
 }
 
-void LoopState::handle_message(Message& message, const std::string& queue, std::stop_token stop) {
+void ConsumerLoopState::handle_message(Message& message, const std::string& queue, std::stop_token stop) {
     const std::shared_ptr<void> observed = options_.observer ? options_.observer->on_delivery(message, queue) : nullptr;
     // The handler may move from the message.
     const bool settles = options_.ack == AckMode::on_success;
@@ -222,7 +222,7 @@ void LoopState::handle_message(Message& message, const std::string& queue, std::
     }
 }
 
-void LoopState::handle_batch(std::span<Message> messages, const std::string& queue) {
+void ConsumerLoopState::handle_batch(std::span<Message> messages, const std::string& queue) {
     try {
         on_batch(messages);
         if (options_.ack != AckMode::on_success) return;
@@ -242,7 +242,7 @@ void LoopState::handle_batch(std::span<Message> messages, const std::string& que
     }
 }
 
-void LoopState::on_failure(Message& message, const std::string& queue, const std::exception& error) {
+void ConsumerLoopState::on_failure(Message& message, const std::string& queue, const std::exception& error) {
     const bool is_undecodable =
         dynamic_cast<const DecodeError*>(&error) || dynamic_cast<const ContentDisallowed*>(&error);
     {
@@ -276,7 +276,7 @@ void LoopState::on_failure(Message& message, const std::string& queue, const std
     }
 }
 
-void LoopState::settle_by(Message& message, const std::string& queue, Outcome outcome) {
+void ConsumerLoopState::settle_by(Message& message, const std::string& queue, Outcome outcome) {
     if (message.acknowledged()) return;
     switch (outcome) {
         case Outcome::acknowledge: return message.ack();
@@ -286,7 +286,7 @@ void LoopState::settle_by(Message& message, const std::string& queue, Outcome ou
     }
 }
 
-void LoopState::retry_or_reject(Message& message, const std::string& queue) {
+void ConsumerLoopState::retry_or_reject(Message& message, const std::string& queue) {
     const std::uint64_t attempt = attempt_of(message);
     const bool has_headers = message.properties().headers.is_object() && !ClientAccess::has_header_error(message);
     if (attempt >= options_.on_failure.max_attempts || !has_headers) return message.reject();
@@ -309,7 +309,7 @@ void LoopState::retry_or_reject(Message& message, const std::string& queue) {
                                  .delay = delay_of(options_.on_failure, attempt)});
 }
 
-void LoopState::log_failure(const std::string& text) {
+void ConsumerLoopState::log_failure(const std::string& text) {
     std::uint64_t others = 0;
     {
         const std::lock_guard lock{mutex_};
@@ -326,14 +326,14 @@ void LoopState::log_failure(const std::string& text) {
 
 // -- in run()
 
-std::string LoopState::queue_names() const {
+std::string ConsumerLoopState::queue_names() const {
     std::string names;
     for (const Queue& queue : consumer_->queues()) names += (names.empty() ? "" : ", ") + queue.name();
     return names;
 }
 
 /// A single active consumer, or an exclusive one, gives its messages back before the next one begins.
-bool LoopState::must_close_to_give_back() const noexcept {
+bool ConsumerLoopState::must_close_to_give_back() const noexcept {
     if (options_.consumer.exclusive) return true;
     return std::ranges::any_of(consumer_->queues(), [](const Queue& queue) {
         const Json& arguments = queue.declare_arguments();
@@ -342,7 +342,7 @@ bool LoopState::must_close_to_give_back() const noexcept {
     });
 }
 
-async::Operation<StopReport> LoopState::run(std::stop_token stop) {
+async::Operation<StopReport> ConsumerLoopState::run(std::stop_token stop) {
     if (!on_message && !on_batch) throw ConfigurationError("consumer loop: has no handler");
     const Running running{*this};
     is_consuming_ = has_consumed_ = false;
@@ -353,13 +353,7 @@ async::Operation<StopReport> LoopState::run(std::stop_token stop) {
     batch_due_ = next_check_ = Deadline::never();
     ConnectionState& connection = *ClientAccess::state(connection_);
     const ConnectionState::OperationGuard guard{connection};
-    const std::shared_ptr<LoopState> self = shared_from_this();
-    consumer_->set_settler(self);
-    struct Unset {
-        ConsumerState& consumer;
-        ~Unset() { consumer.set_settler(nullptr); }  // it owns this
-    };
-    const Unset unset{*consumer_};
+    consumer_->set_settler(weak_from_this());
     const WakerRegistration registration{*this, co_await async::this_waker};
     const std::stop_callback on_stop{stop, [this] { wake(); }};
     WorkerPool workers{options_.threads, [this](HandlerJob& job, std::stop_token ended) { handle(job, ended); },
@@ -385,7 +379,7 @@ async::Operation<StopReport> LoopState::run(std::stop_token stop) {
     co_return report;
 }
 
-async::Operation<> LoopState::consume_and_wait(WorkerPool& workers, std::stop_token stop) {
+async::Operation<> ConsumerLoopState::consume_and_wait(WorkerPool& workers, std::stop_token stop) {
     ConnectionState& connection = *ClientAccess::state(connection_);
     bool is_paused = false;
     {
@@ -406,7 +400,7 @@ async::Operation<> LoopState::consume_and_wait(WorkerPool& workers, std::stop_to
         co_await async::Wait{.signal = true, .until = next_wake()};
 }
 
-async::Operation<> LoopState::begin_consuming(std::stop_token stop) {
+async::Operation<> ConsumerLoopState::begin_consuming(std::stop_token stop) {
     ConnectionState& connection = *ClientAccess::state(connection_);
     const bool is_done = co_await interruptible(consumer_->consume(connection.deadline({})), stop);
     if (!is_done) co_return;
@@ -429,7 +423,7 @@ async::Operation<> LoopState::begin_consuming(std::stop_token stop) {
     if (options_.observer) options_.observer->on_consuming(endpoint);
 }
 
-async::Operation<> LoopState::pause_consuming(WorkerPool& workers) {
+async::Operation<> ConsumerLoopState::pause_consuming(WorkerPool& workers) {
     ConnectionState& connection = *ClientAccess::state(connection_);
     std::vector<HandlerJob> jobs = workers.reclaim();
     is_consuming_ = false;
@@ -440,7 +434,7 @@ async::Operation<> LoopState::pause_consuming(WorkerPool& workers) {
     co_await apply_settlements(connection.deadline({}));
 }
 
-void LoopState::hand_out(WorkerPool& workers) {
+void ConsumerLoopState::hand_out(WorkerPool& workers) {
     while (workers.queued() < max_queued) {
         auto message = consumer_->next_message();
         if (!message) break;
@@ -478,13 +472,13 @@ void LoopState::hand_out(WorkerPool& workers) {
     if (batch_due_.expired()) submit_batch(workers);
 }
 
-void LoopState::submit_batch(WorkerPool& workers) {
+void ConsumerLoopState::submit_batch(WorkerPool& workers) {
     batch_due_ = Deadline::never();
     if (collected_.empty()) return;
     workers.submit({.messages = std::exchange(collected_, {}), .queue = collected_queue_});
 }
 
-bool LoopState::has_work(const WorkerPool& workers) const {
+bool ConsumerLoopState::has_work(const WorkerPool& workers) const {
     {
         const std::lock_guard lock{mutex_};
         if (!settlements_.empty() || is_paused_ == is_consuming_) return true;
@@ -492,12 +486,12 @@ bool LoopState::has_work(const WorkerPool& workers) const {
     return (is_consuming_ && workers.queued() < max_queued && consumer_->has_event()) || next_wake().expired();
 }
 
-Deadline LoopState::next_wake() const {
+Deadline ConsumerLoopState::next_wake() const {
     const Deadline requeue = slow_requeues_.empty() ? Deadline::never() : next_requeue_;
     return std::min({requeue, batch_due_, next_check_});
 }
 
-void LoopState::check_handlers(WorkerPool& workers) {
+void ConsumerLoopState::check_handlers(WorkerPool& workers) {
     if (!options_.handler_timeout.has_value()) return;
     const auto limit = options_.handler_timeout.value();
     for (std::size_t count = workers.stop_overdue(limit); count > 0; --count)
@@ -508,7 +502,7 @@ void LoopState::check_handlers(WorkerPool& workers) {
                       : Deadline::after(std::max<std::chrono::nanoseconds>(limit / 4, std::chrono::milliseconds{5}));
 }
 
-async::Operation<> LoopState::apply_settlements(Deadline deadline) {
+async::Operation<> ConsumerLoopState::apply_settlements(Deadline deadline) {
     std::vector<Settlement> settlements;
     {
         const std::lock_guard lock{mutex_};
@@ -539,7 +533,7 @@ async::Operation<> LoopState::apply_settlements(Deadline deadline) {
     co_await consumer_->flush(deadline);
 }
 
-async::Operation<> LoopState::apply(Settlement& settlement, Deadline deadline) {
+async::Operation<> ConsumerLoopState::apply(Settlement& settlement, Deadline deadline) {
     const bool is_late = settlement.channel != consumer_->open_channel() || !settlement.channel->is_open();
     std::uint64_t ConsumerStats::*counter = &ConsumerStats::late;
     if (!is_late) {
@@ -579,7 +573,7 @@ async::Operation<> LoopState::apply(Settlement& settlement, Deadline deadline) {
 
 /// Publishes a message for later, on a channel of its own: what the broker refuses there costs no consumer. Returns
 /// whether it is stored.
-async::Operation<bool> LoopState::publish_retry(Settlement& settlement, Deadline deadline) {
+async::Operation<bool> ConsumerLoopState::publish_retry(Settlement& settlement, Deadline deadline) {
     try {
         const auto channel = co_await ClientAccess::state(connection_)->default_channel(deadline);
         co_await channel->publish_later(settlement.message, settlement.queue, settlement.delay, deadline);
@@ -592,7 +586,7 @@ async::Operation<bool> LoopState::publish_retry(Settlement& settlement, Deadline
     co_return false;
 }
 
-void LoopState::on_lost(std::exception_ptr error) {
+void ConsumerLoopState::on_lost(std::exception_ptr error) {
     if (!is_consuming_) return;
     is_consuming_ = false;
     lost_at_ = Clock::now();
@@ -605,7 +599,8 @@ void LoopState::on_lost(std::exception_ptr error) {
     }
 }
 
-async::Operation<> LoopState::wait_after_failure(std::exception_ptr error, WorkerPool& workers, std::stop_token stop) {
+async::Operation<> ConsumerLoopState::wait_after_failure(std::exception_ptr error, WorkerPool& workers,
+                                                         std::stop_token stop) {
     {
         const std::lock_guard lock{mutex_};
         stats_.last_error = text_of(error);
@@ -663,7 +658,7 @@ async::Operation<> LoopState::wait_after_failure(std::exception_ptr error, Worke
     }
 }
 
-void LoopState::requeue_jobs(std::vector<HandlerJob> jobs, StopReport& report) {
+void ConsumerLoopState::requeue_jobs(std::vector<HandlerJob> jobs, StopReport& report) {
     // Those of a batch came last.
     if (!collected_.empty()) jobs.push_back({.messages = std::exchange(collected_, {}), .queue = collected_queue_});
     batch_due_ = Deadline::never();
@@ -689,7 +684,7 @@ void LoopState::requeue_jobs(std::vector<HandlerJob> jobs, StopReport& report) {
     stats_.in_hand -= tags.size();
 }
 
-async::Operation<> LoopState::give_back(WorkerPool& workers, StopReport& report) {
+async::Operation<> ConsumerLoopState::give_back(WorkerPool& workers, StopReport& report) {
     const Deadline deadline = Deadline::after(stop_timeout);
     if (options_.drain == Drain::prefetched) {
         co_await consumer_->cancel_and_keep(deadline);
@@ -714,7 +709,7 @@ async::Operation<> LoopState::give_back(WorkerPool& workers, StopReport& report)
     }
 }
 
-async::Operation<> LoopState::drain_handlers(WorkerPool& workers, Deadline until) {
+async::Operation<> ConsumerLoopState::drain_handlers(WorkerPool& workers, Deadline until) {
     while ((workers.running() != 0 || workers.queued() != 0) && !until.expired()) {
         std::exception_ptr error;
         try {
@@ -734,7 +729,7 @@ async::Operation<> LoopState::drain_handlers(WorkerPool& workers, Deadline until
     }
 }
 
-async::Operation<> LoopState::finish(WorkerPool& workers, StopReport& report) {
+async::Operation<> ConsumerLoopState::finish(WorkerPool& workers, StopReport& report) {
     const Deadline until = Deadline::after(options_.drain_timeout);
     const bool keeps_jobs = options_.drain == Drain::prefetched;
     if (!keeps_jobs && must_close_to_give_back()) requeue_jobs(workers.reclaim(), report);
