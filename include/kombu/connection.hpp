@@ -40,12 +40,12 @@ struct ConnectionOptions {
     std::optional<std::string> virtual_host{};
     /// 1 to 65535. Not set: that of the URL, else the default of the transport.
     std::optional<int> port{};
-    /// TLS, which of the built-in transports only Redis supports: true, or a JSON object by Kombu's names:
+    /// TLS, on RabbitMQ and Redis: true, or a JSON object by Kombu's names:
     /// `ssl_ca_certs`, `ssl_certfile`, `ssl_keyfile` (PEM files), `ssl_check_hostname` (true), `ssl_cert_reqs`
     /// ("required", or "none" to accept any certificate). The query of the URL may have them too. Not set: as the
     /// scheme of the URL says.
     Json ssl{};
-    /// The mechanism of the AMQP login: "PLAIN", the only one.
+    /// The mechanism of the AMQP login: "PLAIN", "AMQPLAIN", or "EXTERNAL" by the client certificate.
     std::optional<std::string> login_method{};
     /// The interval of AMQP heartbeats, in whole seconds, rounded up; the broker may ask for a shorter one.
     /// Heartbeats are sent and expected while the connection is in use and while it is idle in a pool. A peer that is
