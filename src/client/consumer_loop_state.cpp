@@ -12,7 +12,6 @@
 
 #include <algorithm>
 #include <chrono>
-#include <cmath>
 #include <utility>
 
 namespace kombu::detail {
@@ -109,7 +108,7 @@ private:
 };
 
 ConsumerLoopState::ConsumerLoopState(const Connection& broker, std::vector<Queue> queues, ConsumerLoopOptions options)
-    : broker_(broker), connection_(broker_), options_(std::move(options)), consumer_([&] {
+    : connection_(broker), options_(std::move(options)), consumer_([&] {
           return std::make_shared<ConsumerState>(ConnectionRef{ClientAccess::state(connection_)}, std::move(queues),
                                                  options_.consumer);
       }()) {

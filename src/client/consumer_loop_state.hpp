@@ -92,7 +92,6 @@ private:
     bool must_close_to_give_back() const noexcept;
     std::string queue_names() const;
 
-    const Connection broker_;  // never connected by itself: connection_ is its copy
     Connection connection_;
     const ConsumerLoopOptions options_;
     const std::shared_ptr<ConsumerState> consumer_;

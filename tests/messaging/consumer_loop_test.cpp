@@ -279,12 +279,12 @@ TEST_CASE_METHOD(Looping, "a handler returns or throws what is to be done with i
 }
 
 TEST_CASE_METHOD(Looping, "N13 poison is rejected or reported, and the others are handled", "[loop]") {
-    PublishOptions poison{.exchange = topology.exchange, .routing_key = "key", .content_type = "application/json"};
+    const PublishOptions poison{
+        .exchange = topology.exchange, .routing_key = "key", .content_type = "application/json"};
     publish(1);
     {
         Batch batch = producer.batch();
         for (int i = 0; i < 50; ++i) {
-            poison.compression.reset();
             batch.publish("{", poison);
             batch.publish(i + 1, to_queue());
         }
