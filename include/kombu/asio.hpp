@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
+#include <kombu/asio/awaitable_handler.hpp>
 #include <kombu/asio/initiate.hpp>
 #include <kombu/async.hpp>
 #include <kombu/batch.hpp>
+#include <kombu/celery_result.hpp>
 #include <kombu/connection.hpp>
 #include <kombu/consumer.hpp>
 #include <kombu/consumer_loop.hpp>
@@ -14,6 +16,7 @@
 #include <kombu/simple_queue.hpp>
 
 #include <exception>
+#include <memory>
 #include <optional>
 #include <stop_token>
 #include <string>
@@ -186,8 +189,13 @@ auto Consumer::async_cancel(Token&& token) {
 
 template <class Token>
 auto ConsumerLoop::async_run(std::stop_token stop, Token&& token) {
-    return detail::initiate_operation<StopReport>([&] { return async::Operations::run(*this, stop); },
-                                                  std::forward<Token>(token));
+    return detail::initiate<StopReport>(
+        [this, stop](auto& initiated, std::shared_ptr<void> executor) {
+            handler_executor()->executor = std::move(executor);
+            detail::CreatedOperation<StopReport>::create([&] { return async::Operations::run(*this, stop); })(
+                initiated);
+        },
+        std::forward<Token>(token));
 }
 
 template <class Token>
@@ -214,6 +222,12 @@ auto async_send_task(Producer& producer, std::string_view name, const Json& args
     return detail::initiate_operation<std::string>(
         [&] { return async::Operations::send_task(producer, name, args, kwargs, options); },
         std::forward<Token>(token));
+}
+
+template <class Token>
+auto AsyncResult::async_get(OptionalTimeout timeout, Token&& token) {
+    return kombu::detail::initiate_operation<Json>([&] { return async::Operations::get_result(*this, timeout); },
+                                                   std::forward<Token>(token));
 }
 
 }  // namespace celery

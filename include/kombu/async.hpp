@@ -28,8 +28,9 @@ class SimpleQueue;
 struct SimpleQueueOptions;
 struct StopReport;
 namespace celery {
+class AsyncResult;
 struct TaskOptions;
-}
+}  // namespace celery
 
 namespace detail {
 class ConsumerState;
@@ -64,6 +65,7 @@ struct KOMBU_EXPORT Operations {
     static Operation<> acknowledge_until(detail::ConsumerState& consumer, Message& message);
     static Operation<std::string> send_task(const Producer& producer, std::string_view name, const Json& args,
                                             const Json& kwargs, const celery::TaskOptions& options);
+    static Operation<Json> get_result(celery::AsyncResult& result, OptionalTimeout timeout);
 };
 
 }  // namespace async

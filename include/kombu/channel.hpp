@@ -15,15 +15,6 @@
 
 namespace kombu {
 
-/// The answer of a broker to the declaration of a queue.
-struct QueueInfo {
-    std::string name{};
-    /// The number of messages that are ready for delivery.
-    std::uint32_t messages = 0;
-    /// The number of consumers; 0 on Redis.
-    std::uint32_t consumers = 0;
-};
-
 /// A channel: the operations of AMQP, one for one. Most programs need only Producer and SimpleQueue. Copies refer to
 /// the same channel.
 ///
@@ -50,6 +41,13 @@ public:
     void exchange_declare(const Exchange& exchange, OptionalTimeout timeout = {});
     /// Deletes an exchange. With `if_unused`, an exchange with bindings is a ChannelError.
     void exchange_delete(std::string_view name, bool if_unused = false, OptionalTimeout timeout = {});
+    /// Binds an exchange to another: what `source` routes to this binding, `destination` routes on. Redis has no such
+    /// bindings: ChannelError 540.
+    void exchange_bind(std::string_view destination, std::string_view source, std::string_view routing_key = {},
+                       const Json& arguments = Json::object(), OptionalTimeout timeout = {});
+    /// Removes such a binding.
+    void exchange_unbind(std::string_view destination, std::string_view source, std::string_view routing_key = {},
+                         const Json& arguments = Json::object(), OptionalTimeout timeout = {});
     /// Declares a queue, without its exchange and bindings. An empty name lets the broker choose one.
     /// \return the name of the queue and the number of its messages and consumers
     QueueInfo queue_declare(const Queue& queue, OptionalTimeout timeout = {});

@@ -5,10 +5,12 @@
 #include <kombu/config.hpp>
 #include <kombu/deadline.hpp>
 #include <kombu/entity.hpp>
+#include <kombu/failover.hpp>
 #include <kombu/json.hpp>
 #include <kombu/retry.hpp>
 #include <kombu/url.hpp>
 
+#include <concepts>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -17,12 +19,18 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <type_traits>
+#include <utility>
 #include <vector>
 
 namespace kombu {
 
 class SimpleQueue;
 struct SimpleQueueOptions;
+namespace pools {
+class ChannelPool;
+class ConnectionPool;
+}  // namespace pools
 
 /// Options of a connection. An option that is set overrides the URL and the URLs of the alternates, except a port
 /// that an alternate names itself.
@@ -30,10 +38,9 @@ struct ConnectionOptions {
     /// Other brokers to try when one fails: complete URLs, or host names that share everything else with the first
     /// URL.
     std::vector<std::string> alternates{};
-    /// The order of the brokers: "round-robin" (as listed, starting with the last one that worked), "shuffle", or
-    /// "least-connections" (those with the fewest connections of the same pool first; without a pool as round-robin).
-    /// Not set: "round-robin".
-    std::optional<std::string> failover_strategy{};
+    /// The order in which the brokers are tried: "round-robin", "shuffle", "least-connections", or a function. Not set:
+    /// "round-robin".
+    std::optional<FailoverStrategy> failover_strategy{};
     std::optional<std::string> userid{};
     /// Text, or a function that is called at each connect.
     std::optional<Password> password{};
@@ -131,6 +138,38 @@ public:
     /// `Connection.ensure_connection`
     Connection& ensure_connection(const RetryPolicy& policy = {}, const OnError& on_error = {});
 
+    /// Calls a function, and calls it again when it throws an OperationalError that a retry may help: connects anew
+    /// when the connection has failed, pauses, and calls. There are at most `max_retries + 1` calls, whatever the kind
+    /// of the errors; a call is not made when connecting failed.
+    /// \param function  called with a Channel (the default channel), or with nothing
+    /// \param policy  how often and when to retry; its timeout bounds pauses and connecting, not a call that has begun
+    /// \param on_error  see OnError
+    /// \return what the function returns
+    /// \throws OperationalError  the error of the last attempt, or one that a retry cannot help
+    /// \throws  what else the function throws
+    /// \par Kombu
+    /// `Connection.ensure`, `Connection.autoretry`
+    template <class Function>
+    auto ensure(Function&& function, const RetryPolicy& policy = {}, const OnError& on_error = {}) {
+        constexpr bool takes_channel = std::invocable<Function&, Channel&>;
+        const auto call = [&]() -> decltype(auto) {
+            if constexpr (takes_channel) {
+                Channel channel = default_channel();
+                return std::invoke(function, channel);
+            } else {
+                return std::invoke(function);
+            }
+        };
+        using Result = std::decay_t<decltype(call())>;
+        if constexpr (std::is_void_v<Result>) {
+            attempt_repeatedly(call, policy, on_error);
+        } else {
+            std::optional<Result> result;
+            attempt_repeatedly([&] { result.emplace(call()); }, policy, on_error);
+            return Result{std::move(*result)};
+        }
+    }
+
     /// Whether there is a session that has not failed so far. Sends nothing, so a broken connection may be unnoticed.
     bool connected() const noexcept;
     /// Closes the session, within one second. The next operation connects again. Safe to call at any time: an
@@ -183,6 +222,13 @@ public:
         return drain_events(OptionalTimeout{timeout});
     }
 
+    /// A pool of connections to the same broker; see pools::ConnectionPool in kombu/pools.hpp.
+    /// \param limit  0: unlimited
+    pools::ConnectionPool pool(std::size_t limit = 10) const;
+    /// A pool of channels of this connection; see pools::ChannelPool in kombu/channel_pool.hpp.
+    /// \param limit  0: unlimited
+    pools::ChannelPool channel_pool(std::size_t limit = 10);
+
     /// Another, unconnected Connection to the same broker.
     Connection clone() const { return *this; }
 
@@ -217,6 +263,9 @@ public:
 private:
     friend struct async::Operations;
     friend struct detail::ClientAccess;
+
+    /// Connects and makes an attempt, until one does not throw a retryable error.
+    void attempt_repeatedly(const std::function<void()>& attempt, const RetryPolicy& policy, const OnError& on_error);
 
     std::shared_ptr<detail::ConnectionState> state_;
     std::uint64_t fingerprint_ = 0;

@@ -192,9 +192,16 @@ public:
     /// Sets the handler. It takes `Message&`, or `const T&` (by from_json) and then, if it likes, `Message&`; and after
     /// those, if it likes, a `std::stop_token`, which is set when the handler should end. It returns nothing, or an
     /// Outcome.
+    ///
+    /// With kombu/asio.hpp it may return an `awaitable` of those: `threads` is then the number of coroutines at once.
+    /// They run on the executor of async_run()'s token, else on the library's thread. The message and the payload exist
+    /// until the coroutine has ended.
     template <class Handler>
     void on_message(Handler handler) {
-        set_handler(detail::make_handler(std::move(handler)));
+        if constexpr (detail::HandlerCall<Handler>::is_awaitable)
+            set_async_handler(detail::make_async_handler(std::move(handler), handler_executor()));
+        else
+            set_handler(detail::make_handler(std::move(handler)));
     }
     /// Sets a handler for several messages at once. When it throws, the failure policy applies to each of them that is
     /// not settled.
@@ -222,6 +229,8 @@ public:
 private:
     friend struct async::Operations;
     void set_handler(detail::MessageHandler handler);
+    void set_async_handler(detail::AsyncMessageHandler handler);
+    const std::shared_ptr<detail::HandlerExecutor>& handler_executor() const noexcept;
 
     std::shared_ptr<detail::ConsumerLoopState> state_;
 };

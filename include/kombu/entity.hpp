@@ -7,6 +7,7 @@
 #include <chrono>
 #include <concepts>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -106,7 +107,29 @@ struct Binding {
     Json arguments = Json::object();
 };
 
-/// How to declare a queue. Everything has a default; the names are Kombu's.
+/// The answer of a broker to the declaration of a queue.
+struct QueueInfo {
+    std::string name{};
+    /// The number of messages that are ready for delivery.
+    std::uint32_t messages = 0;
+    /// The number of consumers; 0 on Redis.
+    std::uint32_t consumers = 0;
+};
+
+/// The kind of a queue on RabbitMQ.
+enum class QueueType : std::uint8_t { classic, quorum, stream };
+
+/// What happens to a message that a queue has no room for.
+enum class Overflow : std::uint8_t {
+    /// The oldest message makes room.
+    drop_head,
+    /// The new message is refused: publishing throws Nacked.
+    reject_publish,
+    /// Likewise, and the new message is dead-lettered.
+    reject_publish_dlx,
+};
+
+/// How to declare a queue. Everything has a default; the names are Kombu's, or those of RabbitMQ's arguments.
 struct QueueOptions {
     bool durable = true;
     /// Usable only by the connection that declared it, and deleted with that connection. Implies auto_delete.
@@ -133,6 +156,22 @@ struct QueueOptions {
     /// Only check that it exists.
     bool passive = false;
     bool no_declare = false;
+    /// The kind of the queue (x-queue-type). Not set: the broker's default, a classic queue.
+    std::optional<QueueType> type{};
+    /// Deliver to one consumer at a time; another takes its place when it ends (x-single-active-consumer).
+    bool single_active_consumer = false;
+    /// How often a quorum queue delivers a message again before it is dead-lettered (x-delivery-limit).
+    std::optional<std::uint32_t> delivery_limit{};
+    /// What happens to a message beyond max_length or max_length_bytes (x-overflow). Not set: drop_head.
+    std::optional<Overflow> overflow{};
+    /// Where messages go that are rejected, or expire, or have no room (x-dead-letter-exchange). Empty: the default
+    /// exchange.
+    std::optional<std::string> dead_letter_exchange{};
+    /// The routing key of dead letters (x-dead-letter-routing-key). Not set: that of the message.
+    std::optional<std::string> dead_letter_routing_key{};
+    /// Called with the broker's answer each time the queue has been declared, on the thread that declares it. What it
+    /// throws ends the declaration.
+    std::function<void(const QueueInfo&)> on_declared{};
 };
 
 /// A queue of messages: a name, the exchange and routing key that it is bound with, and how to declare it. An
@@ -172,8 +211,7 @@ public:
     bool auto_delete() const noexcept { return options().auto_delete; }
     const QueueOptions& options() const noexcept;
 
-    /// The arguments that are sent to the broker: queue_arguments, with x-expires, x-message-ttl, x-max-length,
-    /// x-max-length-bytes and x-max-priority from the options of those names.
+    /// The arguments that are sent to the broker: queue_arguments, with those of the options that name one.
     const Json& declare_arguments() const noexcept;
     /// Whether one declaration per connection is enough. False for a queue that the broker may delete by itself, or
     /// whose name the broker chooses.

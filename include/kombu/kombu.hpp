@@ -5,6 +5,7 @@
 // kombu/transport.hpp for writers of transports.
 #include <kombu/batch.hpp>
 #include <kombu/channel.hpp>
+#include <kombu/channel_pool.hpp>
 #include <kombu/compression.hpp>
 #include <kombu/connection.hpp>
 #include <kombu/consumer.hpp>

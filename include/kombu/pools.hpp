@@ -25,6 +25,12 @@ class BrokerStatus;
 /// Connection and producer pools, one per broker. Kombu: `kombu.pools`.
 namespace kombu::pools {
 
+/// A connection of a pool, and its default channel: `auto [connection, channel] = pool.acquire_channel();`
+struct LeasedChannel {
+    Lease<Connection> connection;
+    Channel channel;
+};
+
 /// A pool of connections to one broker.
 ///
 /// A lease lends an exclusive Connection, which connects at its first use. A connection whose peer has closed it is
@@ -56,6 +62,12 @@ public:
                  const std::source_location& site = std::source_location::current()) {
         warm_up(count, Deadline::after(timeout), site);
     }
+
+    /// Acquires a connection, connects it when necessary, and opens its default channel: one deadline covers it all.
+    /// When that fails the connection is given back.
+    /// \throws ConnectionLimitExceeded  as acquire()
+    /// \throws ConnectionError  as Connection::default_channel()
+    LeasedChannel acquire_channel(const AcquireOptions& options = {});
 
     /// The last error of connecting; empty when there was none, or connecting has succeeded since.
     std::string last_connect_error() const;

@@ -5,6 +5,7 @@
 #include <kombu/config.hpp>
 #include <kombu/deadline.hpp>
 #include <kombu/entity.hpp>
+#include <kombu/failover.hpp>
 #include <kombu/json.hpp>
 #include <kombu/message.hpp>
 #include <kombu/operation.hpp>
@@ -25,21 +26,12 @@
 
 namespace kombu {
 
-/// The address of a broker and the credentials for it.
-struct Endpoint {
-    std::string hostname{};
-    std::uint16_t port = 0;
-    std::string userid{};
-    Password password{};
-    std::string virtual_host{};
-};
-
 /// The configuration of a connection, with all defaults filled in.
 struct ConnectionParameters {
     std::string transport{};
     /// At least one; the first one is preferred.
     std::vector<Endpoint> endpoints{};
-    std::string failover_strategy = "round-robin";
+    FailoverStrategy failover_strategy{};
     std::string login_method{};
     std::chrono::nanoseconds heartbeat{0};
     std::chrono::nanoseconds connect_timeout{std::chrono::seconds{5}};
@@ -135,6 +127,14 @@ public:
     /// See Channel::queue_unbind.
     virtual async::Operation<> queue_unbind(std::string_view queue, std::string_view exchange,
                                             std::string_view routing_key, const Json& arguments, Deadline deadline) = 0;
+    /// See Channel::exchange_bind.
+    virtual async::Operation<> exchange_bind(std::string_view destination, std::string_view source,
+                                             std::string_view routing_key, const Json& arguments,
+                                             Deadline deadline) = 0;
+    /// See Channel::exchange_unbind.
+    virtual async::Operation<> exchange_unbind(std::string_view destination, std::string_view source,
+                                               std::string_view routing_key, const Json& arguments,
+                                               Deadline deadline) = 0;
     /// See Channel::queue_purge.
     virtual async::Operation<std::uint32_t> queue_purge(std::string_view name, Deadline deadline) = 0;
     /// See Channel::queue_delete.
@@ -211,6 +211,14 @@ public:
     /// operation's waker is called. May end earlier. Sends what is to be sent. Cancelling it loses nothing, and leaves
     /// the connection open.
     virtual async::Operation<> await_events(Deadline until, bool wakeable) = 0;
+    /// Waits until `until` for the value of a key to become another one than `known`, on a broker that is also a
+    /// key-value store.
+    /// \return the value; nothing when there is none
+    /// \throws ConfigurationError  when the broker is no such store, as the default implementation does
+    virtual async::Operation<std::optional<std::string>> await_value(std::string key, std::optional<std::string> known,
+                                                                     Deadline until);
+    /// Removes a key and its value, likewise.
+    virtual async::Operation<> erase_value(std::string key, Deadline deadline);
     /// Whether the connection has not failed so far. Performs no I/O.
     virtual bool is_open() const noexcept = 0;
     /// The error that ended the connection: a Timeout when the peer was too slow for a caller. Null when it is open,

@@ -51,6 +51,15 @@ private:
     std::shared_ptr<const Source> source_{};
 };
 
+/// The address of a broker and the credentials for it.
+struct Endpoint {
+    std::string hostname{};
+    std::uint16_t port = 0;
+    std::string userid{};
+    Password password{};
+    std::string virtual_host{};
+};
+
 /// The parts of a broker URL, percent-decoded. A part that is missing or empty is not set.
 /// \par Kombu
 /// `kombu.utils.url.parse_url`

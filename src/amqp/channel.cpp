@@ -85,6 +85,21 @@ async::Operation<QueueInfo> AmqpChannel::queue_declare(const Queue& queue, Deadl
     return connection_->run(declare_queue(connection_->session(), channel_, queue), deadline);
 }
 
+async::Operation<> AmqpChannel::exchange_bind(std::string_view destination, std::string_view source,
+                                              std::string_view routing_key, const Json& arguments, Deadline deadline) {
+    return connection_->run(bind_exchange(connection_->session(), channel_, std::string{destination},
+                                          std::string{source}, std::string{routing_key}, arguments),
+                            deadline);
+}
+
+async::Operation<> AmqpChannel::exchange_unbind(std::string_view destination, std::string_view source,
+                                                std::string_view routing_key, const Json& arguments,
+                                                Deadline deadline) {
+    return connection_->run(unbind_exchange(connection_->session(), channel_, std::string{destination},
+                                            std::string{source}, std::string{routing_key}, arguments),
+                            deadline);
+}
+
 async::Operation<> AmqpChannel::queue_bind(std::string_view queue, std::string_view exchange,
                                            std::string_view routing_key, const Json& arguments, Deadline deadline) {
     return connection_->run(bind_queue(connection_->session(), channel_, std::string{queue}, std::string{exchange},

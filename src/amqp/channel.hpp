@@ -30,6 +30,10 @@ public:
                                   const Json& arguments, Deadline deadline) override;
     async::Operation<> queue_unbind(std::string_view queue, std::string_view exchange, std::string_view routing_key,
                                     const Json& arguments, Deadline deadline) override;
+    async::Operation<> exchange_bind(std::string_view destination, std::string_view source,
+                                     std::string_view routing_key, const Json& arguments, Deadline deadline) override;
+    async::Operation<> exchange_unbind(std::string_view destination, std::string_view source,
+                                       std::string_view routing_key, const Json& arguments, Deadline deadline) override;
     async::Operation<std::uint32_t> queue_purge(std::string_view name, Deadline deadline) override;
     async::Operation<std::uint32_t> queue_delete(std::string_view name, bool if_unused, bool if_empty,
                                                  Deadline deadline) override;

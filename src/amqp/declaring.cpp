@@ -112,6 +112,26 @@ async::Operation<> unbind_queue(Session& session, Channel channel, std::string q
     co_await await_reply(session, channel, AMQP_QUEUE_UNBIND_OK_METHOD);
 }
 
+async::Operation<> bind_exchange(Session& session, Channel channel, std::string destination, std::string source,
+                                 std::string routing_key, Json arguments) {
+    check_usable(session, *channel);
+    TableEncoder tables;
+    amqp_exchange_bind_t bind{
+        0, bytes(destination), bytes(source), bytes(routing_key), 0, tables.encode(arguments, "binding arguments")};
+    session.send(channel->number(), AMQP_EXCHANGE_BIND_METHOD, &bind);
+    co_await await_reply(session, channel, AMQP_EXCHANGE_BIND_OK_METHOD);
+}
+
+async::Operation<> unbind_exchange(Session& session, Channel channel, std::string destination, std::string source,
+                                   std::string routing_key, Json arguments) {
+    check_usable(session, *channel);
+    TableEncoder tables;
+    amqp_exchange_unbind_t unbind{
+        0, bytes(destination), bytes(source), bytes(routing_key), 0, tables.encode(arguments, "binding arguments")};
+    session.send(channel->number(), AMQP_EXCHANGE_UNBIND_METHOD, &unbind);
+    co_await await_reply(session, channel, AMQP_EXCHANGE_UNBIND_OK_METHOD);
+}
+
 async::Operation<std::uint32_t> purge_queue(Session& session, Channel channel, std::string name) {
     check_usable(session, *channel);
     amqp_queue_purge_t purge{0, bytes(name), 0};

@@ -52,6 +52,10 @@ async::Operation<> bind_queue(Session& session, Channel channel, std::string que
                               std::string routing_key, Json arguments);
 async::Operation<> unbind_queue(Session& session, Channel channel, std::string queue, std::string exchange,
                                 std::string routing_key, Json arguments);
+async::Operation<> bind_exchange(Session& session, Channel channel, std::string destination, std::string source,
+                                 std::string routing_key, Json arguments);
+async::Operation<> unbind_exchange(Session& session, Channel channel, std::string destination, std::string source,
+                                   std::string routing_key, Json arguments);
 async::Operation<std::uint32_t> purge_queue(Session& session, Channel channel, std::string name);
 async::Operation<std::uint32_t> delete_queue(Session& session, Channel channel, std::string name, bool if_unused,
                                              bool if_empty);

@@ -74,18 +74,22 @@ BrokerStatus::Attempt::~Attempt() {
     finish();
 }
 
-std::size_t BrokerStatus::Attempt::choose_endpoint(std::vector<std::size_t>& candidates, bool by_connections) {
+std::size_t BrokerStatus::Attempt::choose_endpoint(std::vector<std::size_t>& candidates,
+                                                   const FailoverStrategy& strategy) {
     if (!is_of_this_process()) {
         const std::size_t first = candidates.front();
         candidates.erase(candidates.begin());
         return first;
     }
+    const bool by_connections = strategy.name() == "least-connections";
     const std::lock_guard lock{state_->mutex};
     const auto now = Clock::now();
-    const auto chosen = std::ranges::min_element(candidates, {}, [&](std::size_t candidate) {
-        const EndpointState& at = state_->at(candidate);
-        return std::pair{at.avoid_until > now, by_connections ? at.connections : 0};
-    });
+    auto chosen = candidates.begin();
+    if (!strategy.function())  // whose order is the user's own
+        chosen = std::ranges::min_element(candidates, {}, [&](std::size_t candidate) {
+            const EndpointState& at = state_->at(candidate);
+            return std::pair{at.avoid_until > now, by_connections ? at.connections : 0};
+        });
     endpoint_ = *chosen;
     ++state_->at(*endpoint_).connections;  // so that callers who choose at the same time choose others
     candidates.erase(chosen);

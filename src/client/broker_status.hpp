@@ -4,6 +4,7 @@
 #include <kombu/deadline.hpp>
 #include <kombu/detail/fork_local.hpp>
 #include <kombu/error.hpp>
+#include <kombu/failover.hpp>
 #include <kombu/operation.hpp>
 #include <kombu/pool/observer.hpp>
 #include <kombu/pool/stats.hpp>
@@ -60,8 +61,8 @@ public:
         ~Attempt();
 
         /// Removes the endpoint to try next from the candidates: the first one that has not failed lately, with
-        /// `by_connections` of those with the fewest connections of the pool.
-        std::size_t choose_endpoint(std::vector<std::size_t>& candidates, bool by_connections);
+        /// "least-connections" of those with the fewest connections of the pool; for a function the first one.
+        std::size_t choose_endpoint(std::vector<std::size_t>& candidates, const FailoverStrategy& strategy);
         void endpoint_failed(const ConnectionError& error);
         void endpoint_connected(std::string name, std::chrono::nanoseconds duration);
 

@@ -3,9 +3,9 @@
 #include <kombu/celery.hpp>
 #include <kombu/error.hpp>
 
+#include "client/celery_signature.hpp"
 #include "messages/json_writer.hpp"
 #include "net/blocking_driver.hpp"
-#include "support/utf8.hpp"
 #include "support/uuid.hpp"
 #include "support/validation.hpp"
 
@@ -75,17 +75,6 @@ struct TaskMessage {
     PublishOptions options{};
 };
 
-/// Workers read these fields as text before they know the task.
-void check_text_field(std::string_view text, const char* field) {
-    if (text.empty()) throw ConfigurationError(std::string{field} + ": must not be empty");
-    if (!is_utf8(text)) throw ConfigurationError(std::string{field} + ": is not UTF-8");
-    check_name(text, field);
-}
-
-void check_optional_text(const std::optional<std::string>& text, const char* field) {
-    if (text) check_text_field(std::string_view{*text}, field);
-}
-
 /// Custom headers must be encodable as JSON and must not use a name that workers interpret: TaskOptions sets those.
 void check_headers(const Json& headers) {
     if (!headers.is_object()) throw ConfigurationError("headers: must be a JSON object");
@@ -143,9 +132,7 @@ std::optional<std::string> apply_expires(const TaskOptions& options, PublishOpti
 }
 
 TaskMessage make_task_message(std::string_view name, const Json& args, const Json& kwargs, const TaskOptions& options) {
-    check_text_field(name, "task name");
-    if (!args.is_array()) throw ConfigurationError("args: must be a JSON array");
-    if (!kwargs.is_object()) throw ConfigurationError("kwargs: must be a JSON object");
+    check_call(name, args, kwargs);
     check_text_field(options.queue, "queue");
     if (options.eta && options.countdown) throw ConfigurationError("countdown: cannot be combined with eta");
     check_headers(options.headers);
@@ -158,16 +145,23 @@ TaskMessage make_task_message(std::string_view name, const Json& args, const Jso
 
     TaskMessage task;
     task.id = options.task_id ? *options.task_id : make_uuid();
+    const std::string root_id = options.root_id.value_or(task.id);
+    const SignatureDefaults defaults{.reply_to = options.reply_to};
     // Encoded first: throws when args or kwargs cannot be written as JSON.
-    const Json embed = {{"callbacks", nullptr}, {"errbacks", nullptr}, {"chain", nullptr}, {"chord", nullptr}};
+    const Json embed = {{"callbacks", signatures_or_null(options.link, defaults)},
+                        {"errbacks", signatures_or_null(options.link_error, defaults)},
+                        {"chain", chain_or_null(options.chain, defaults)},
+                        {"chord", nullptr}};
     json_text::append_compact(task.body, Json::array({args, kwargs, embed}));
     PublishOptions& publish = task.options;
-    publish.exchange = Exchange{};
-    publish.routing_key = options.queue;
-    if (options.declare)
+    publish.exchange = options.exchange.value_or(Exchange{});
+    publish.routing_key = options.exchange ? options.routing_key.value_or(options.queue) : options.queue;
+    if (options.routing_key && !options.exchange) throw ConfigurationError("routing_key: there is no exchange");
+    if (options.exchange && options.declare)
+        publish.declare = {*options.exchange};
+    else if (options.declare)
         publish.declare = {Queue{options.queue, Exchange{options.queue}, options.queue}};
-    else
-        publish.mandatory = true;
+    publish.mandatory = options.exchange || !options.declare;
     // Set explicitly: the program may have registered another serializer as "json".
     publish.content_type = "application/json";
     publish.content_encoding = "utf-8";
@@ -191,11 +185,11 @@ TaskMessage make_task_message(std::string_view name, const Json& args, const Jso
         {"eta", eta ? Json(to_iso8601(*eta)) : Json(nullptr)},
         {"expires", or_null(expires)},
         {"group", or_null(options.group_id)},
-        {"group_index", nullptr},
-        {"retries", 0},
+        {"group_index", options.group_index ? Json(*options.group_index) : Json(nullptr)},
+        {"retries", options.retries},
         {"timelimit", Json::array({seconds_or_null(options.time_limit, "time_limit"),
                                    seconds_or_null(options.soft_time_limit, "soft_time_limit")})},
-        {"root_id", options.root_id.value_or(task.id)},
+        {"root_id", root_id},
         {"parent_id", or_null(options.parent_id)},
         {"argsrepr", repr_text(args)},
         {"kwargsrepr", repr_text(kwargs)},
@@ -203,6 +197,18 @@ TaskMessage make_task_message(std::string_view name, const Json& args, const Jso
         {"ignore_result", options.ignore_result},
     });
     return task;
+}
+
+/// The options for a task that is sent here.
+TaskOptions with_options_of(const Signature& task, TaskOptions options) {
+    if (task.queue) options.queue = *task.queue;
+    if (task.task_id) options.task_id = task.task_id;
+    if (task.reply_to) options.reply_to = task.reply_to;
+    if (task.priority) options.priority = *task.priority;
+    if (task.countdown) options.countdown = task.countdown;
+    options.link.insert(options.link.end(), task.link.begin(), task.link.end());
+    options.link_error.insert(options.link_error.end(), task.link_error.begin(), task.link_error.end());
+    return options;
 }
 
 async::Operation<std::string> publish_and_return_id(async::Operation<> publish, std::string id) {
@@ -215,6 +221,42 @@ async::Operation<std::string> publish_and_return_id(async::Operation<> publish, 
 std::string send_task(Producer& producer, std::string_view name, const Json& args, const Json& kwargs,
                       const TaskOptions& options) {
     return net::run(async::Operations::send_task(producer, name, args, kwargs, options));
+}
+
+SentTasks send_chain(Producer& producer, const std::vector<Signature>& tasks, const TaskOptions& options) {
+    if (tasks.empty()) throw ConfigurationError("chain: has no tasks");
+    if (!options.chain.empty()) throw ConfigurationError("chain: is given by the tasks");
+    const Signature& first = tasks.front();
+    TaskOptions chained = with_options_of(first, options);
+    chained.chain.assign(tasks.begin() + 1, tasks.end());
+    for (Signature& next : chained.chain) {
+        if (!next.queue) next.queue = options.queue;
+        if (!next.task_id) next.task_id = make_uuid();
+    }
+    SentTasks sent{.task_ids = {send_task(producer, first.task, first.args, first.kwargs, chained)}};
+    for (const Signature& next : chained.chain) sent.task_ids.push_back(*next.task_id);
+    sent.id = sent.task_ids.back();
+    return sent;
+}
+
+SentTasks send_group(Producer& producer, const std::vector<Signature>& tasks, const TaskOptions& options) {
+    if (tasks.empty()) throw ConfigurationError("group: has no tasks");
+    if (options.task_id || options.group_id || !options.link.empty() || !options.link_error.empty() ||
+        !options.chain.empty())
+        throw ConfigurationError("group: task_id, group_id, link, link_error and chain belong to its tasks");
+    SentTasks sent{.id = make_uuid()};
+    std::vector<TaskMessage> messages;
+    for (const Signature& task : tasks) {
+        TaskOptions grouped = with_options_of(task, options);
+        grouped.group_id = sent.id;
+        grouped.group_index = static_cast<std::uint32_t>(messages.size());
+        messages.push_back(make_task_message(task.task, task.args, task.kwargs, grouped));
+    }
+    for (TaskMessage& message : messages) {
+        producer.publish(std::string_view{message.body}, message.options);
+        sent.task_ids.push_back(std::move(message.id));
+    }
+    return sent;
 }
 
 }  // namespace kombu::celery

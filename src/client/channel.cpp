@@ -50,10 +50,10 @@ auto run_on_channel(const ChannelHandle& handle, OptionalTimeout timeout, Start 
     return net::run(start(handle.checked(), connection.deadline(timeout)));
 }
 
-void check_binding(std::string_view queue, std::string_view exchange, std::string_view routing_key,
-                   const Json& arguments) {
+void check_binding(std::string_view destination, const char* kind, std::string_view exchange,
+                   std::string_view routing_key, const Json& arguments) {
     check_arguments(arguments, "arguments");
-    check_name(queue, "queue name");
+    check_name(destination, kind);
     check_name(exchange, "exchange name");
     check_name(routing_key, "routing_key");
 }
@@ -81,6 +81,22 @@ void Channel::exchange_delete(std::string_view name, bool if_unused, OptionalTim
     });
 }
 
+void Channel::exchange_bind(std::string_view destination, std::string_view source, std::string_view routing_key,
+                            const Json& arguments, OptionalTimeout timeout) {
+    check_binding(destination, "exchange name", source, routing_key, arguments);
+    run_on_channel(handle_, timeout, [&](TransportChannel& channel, Deadline deadline) {
+        return channel.exchange_bind(destination, source, routing_key, arguments, deadline);
+    });
+}
+
+void Channel::exchange_unbind(std::string_view destination, std::string_view source, std::string_view routing_key,
+                              const Json& arguments, OptionalTimeout timeout) {
+    check_binding(destination, "exchange name", source, routing_key, arguments);
+    run_on_channel(handle_, timeout, [&](TransportChannel& channel, Deadline deadline) {
+        return channel.exchange_unbind(destination, source, routing_key, arguments, deadline);
+    });
+}
+
 QueueInfo Channel::queue_declare(const Queue& queue, OptionalTimeout timeout) {
     return run_on_channel(handle_, timeout, [&](TransportChannel& channel, Deadline deadline) {
         return channel.queue_declare(queue, deadline);
@@ -89,7 +105,7 @@ QueueInfo Channel::queue_declare(const Queue& queue, OptionalTimeout timeout) {
 
 void Channel::queue_bind(std::string_view queue, std::string_view exchange, std::string_view routing_key,
                          const Json& arguments, OptionalTimeout timeout) {
-    check_binding(queue, exchange, routing_key, arguments);
+    check_binding(queue, "queue name", exchange, routing_key, arguments);
     run_on_channel(handle_, timeout, [&](TransportChannel& channel, Deadline deadline) {
         return channel.queue_bind(queue, exchange, routing_key, arguments, deadline);
     });
@@ -97,7 +113,7 @@ void Channel::queue_bind(std::string_view queue, std::string_view exchange, std:
 
 void Channel::queue_unbind(std::string_view queue, std::string_view exchange, std::string_view routing_key,
                            const Json& arguments, OptionalTimeout timeout) {
-    check_binding(queue, exchange, routing_key, arguments);
+    check_binding(queue, "queue name", exchange, routing_key, arguments);
     run_on_channel(handle_, timeout, [&](TransportChannel& channel, Deadline deadline) {
         return channel.queue_unbind(queue, exchange, routing_key, arguments, deadline);
     });

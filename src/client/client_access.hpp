@@ -17,6 +17,7 @@ struct ClientAccess {
         return connection.state_;
     }
     static Channel channel(ChannelHandle handle) { return Channel{std::move(handle)}; }
+    static const ChannelHandle& handle(const Channel& channel) noexcept { return channel.handle_; }
     /// `settler`: of a consumer's message; otherwise null.
     static Message message(Delivery delivery, ChannelHandle channel, bool no_ack, ContentTypes accept,
                            std::shared_ptr<MessageSettler> settler = nullptr) {

@@ -79,14 +79,20 @@ async::Operation<> async::Operations::connect(Connection& connection, OptionalTi
 }
 
 Connection& Connection::ensure_connection(const RetryPolicy& policy, const OnError& on_error) {
+    attempt_repeatedly([] {}, policy, on_error);
+    return *this;
+}
+
+void Connection::attempt_repeatedly(const std::function<void()>& attempt, const RetryPolicy& policy,
+                                    const OnError& on_error) {
     require_state(state_);
     const Deadline deadline = Deadline::after(policy.timeout);
     Backoff backoff{policy, deadline, policy.timeout.has_value()};
     for (;;) {
         try {
             net::run(connect_by(state_, deadline));
-            return *this;
-        } catch (const ConnectionError& error) {
+            return attempt();
+        } catch (const OperationalError& error) {
             const auto pause = error.is_retryable() ? backoff.next() : std::nullopt;
             const std::string attempts = pause ? std::string{} : backoff.describe();
             if (!attempts.empty()) detail::throw_copy(error, attempts);

@@ -213,7 +213,8 @@ private:
         Json defaults = config_->transport->option_defaults();
         defaults.update(common_options());
         Json& values = parameters().transport_options = defaults;
-        std::optional<std::string> failover, login;
+        std::optional<FailoverStrategy> failover;
+        std::optional<std::string> login;
 
         for (const auto& [key, value] : query) {
             if (key == "heartbeat")
@@ -247,11 +248,7 @@ private:
 
         apply(options_.failover_strategy, failover);
         apply(options_.login_method, login);
-        parameters().failover_strategy = failover.value_or("round-robin");
-        constexpr std::string_view strategies[] = {"round-robin", "shuffle", "least-connections"};
-        if (std::ranges::find(strategies, parameters().failover_strategy) == std::end(strategies))
-            throw ConfigurationError("failover_strategy: round-robin, shuffle or least-connections, not " +
-                                     parameters().failover_strategy.substr(0, 100));
+        parameters().failover_strategy = failover.value_or(FailoverStrategy{});
         parameters().login_method = login.value_or(config_->transport->default_login_method());
         if (options_.heartbeat.has_value()) parameters().heartbeat = options_.heartbeat.value();
         if (options_.connect_timeout.has_value()) parameters().connect_timeout = options_.connect_timeout.value();
@@ -277,7 +274,9 @@ private:
             add(endpoint.password.identity());
             add(endpoint.virtual_host);
         }
-        add(parameters().failover_strategy);
+        add(parameters().failover_strategy.name());
+        // Functions are told apart by their address, which lives as long as the configuration.
+        add(std::to_string(reinterpret_cast<std::uintptr_t>(parameters().failover_strategy.function().get())));
         add(parameters().login_method);
         add(std::to_string(parameters().heartbeat.count()));
         add(std::to_string(parameters().connect_timeout.count()));
@@ -343,7 +342,8 @@ std::string to_uri(const ConnectionConfig& config, ShowPassword show, std::size_
     if (parameters.heartbeat.count() != 0) add("heartbeat", seconds_text(parameters.heartbeat));
     if (parameters.connect_timeout != std::chrono::seconds{5})
         add("connect_timeout", seconds_text(parameters.connect_timeout));
-    if (parameters.failover_strategy != "round-robin") add("failover_strategy", parameters.failover_strategy);
+    const FailoverStrategy& failover = parameters.failover_strategy;
+    if (!failover.function() && failover != FailoverStrategy{}) add("failover_strategy", failover.name());
     if (parameters.login_method != config.transport->default_login_method())
         add("login_method", parameters.login_method);
     const bool is_socket = parameters.transport.ends_with("+socket");

@@ -82,9 +82,19 @@ void ConnectionState::advance_endpoint() noexcept {
 }
 
 std::vector<std::size_t> ConnectionState::endpoint_order() const {
-    std::vector<std::size_t> order(config_->parameters.endpoints.size());
+    const std::vector<Endpoint>& endpoints = config_->parameters.endpoints;
+    const FailoverStrategy& strategy = config_->parameters.failover_strategy;
+    if (const auto& function = strategy.function()) {
+        std::vector<std::size_t> order = (*function)(endpoints, last_endpoint_);
+        const bool is_invalid =
+            order.empty() || std::ranges::any_of(order, [&](std::size_t index) { return index >= endpoints.size(); });
+        if (is_invalid)
+            throw ConfigurationError("failover_strategy: the function returned no endpoint, or one too far");
+        return order;
+    }
+    std::vector<std::size_t> order(endpoints.size());
     std::iota(order.begin(), order.end(), std::size_t{0});
-    if (config_->parameters.failover_strategy == "shuffle")
+    if (strategy.name() == "shuffle")
         std::ranges::shuffle(order, thread_random());
     else
         std::rotate(order.begin(), order.begin() + static_cast<std::ptrdiff_t>(last_endpoint_), order.end());
@@ -135,11 +145,10 @@ async::Operation<std::shared_ptr<TransportConnection>> ConnectionState::connect_
     std::string failures;
     int code = 0;
     bool retryable = false;
-    const bool by_connections = parameters.failover_strategy == "least-connections";
     for (std::vector<std::size_t> candidates = endpoint_order(); !candidates.empty();) {
         std::size_t index = candidates.front();
         if (attempt)
-            index = attempt->choose_endpoint(candidates, by_connections);
+            index = attempt->choose_endpoint(candidates, parameters.failover_strategy);
         else
             candidates.erase(candidates.begin());
         const Endpoint& endpoint = parameters.endpoints[index];
@@ -215,6 +224,21 @@ async::Operation<> ConnectionState::await_events(Deadline until, bool wakeable) 
     co_await connect(std::min(until, deadline({})));
     const std::shared_ptr<TransportConnection> session = session_;
     co_await session->await_events(until, wakeable);
+}
+
+async::Operation<std::optional<std::string>> ConnectionState::await_value(std::string key,
+                                                                          std::optional<std::string> known,
+                                                                          Deadline until) {
+    co_await connect(deadline({}));
+    const std::shared_ptr<TransportConnection> session = session_;
+    auto value = co_await session->await_value(std::move(key), std::move(known), until);
+    co_return value;
+}
+
+async::Operation<> ConnectionState::erase_value(std::string key, Deadline deadline) {
+    co_await connect(deadline);
+    const std::shared_ptr<TransportConnection> session = session_;
+    co_await session->erase_value(std::move(key), deadline);
 }
 
 void ConnectionState::on_nacked() noexcept {

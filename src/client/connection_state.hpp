@@ -15,6 +15,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <unordered_set>
 #include <utility>
@@ -116,6 +117,10 @@ public:
     void on_served(const std::shared_ptr<ConsumerState>& consumer);
     /// Waits for input of any channel. A part of an operation; connects when necessary.
     async::Operation<> await_events(Deadline until, bool wakeable);
+    /// See TransportConnection; the same.
+    async::Operation<std::optional<std::string>> await_value(std::string key, std::optional<std::string> known,
+                                                             Deadline until);
+    async::Operation<> erase_value(std::string key, Deadline deadline);
     /// Held by drain_events(). Throws LeaseError in a handler that it calls.
     class DrainGuard {
     public:

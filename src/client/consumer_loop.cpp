@@ -15,18 +15,28 @@ ConsumerLoop::ConsumerLoop(const Connection& broker, std::vector<Queue> queues, 
 ConsumerLoop::~ConsumerLoop() = default;
 
 void ConsumerLoop::set_handler(detail::MessageHandler handler) {
-    state_->on_batch = nullptr;
-    state_->on_message = std::move(handler);
+    state_->handlers().on_batch = nullptr;
+    state_->handlers().on_message_async = nullptr;
+    state_->handlers().on_message = std::move(handler);
+}
+
+void ConsumerLoop::set_async_handler(detail::AsyncMessageHandler handler) {
+    state_->handlers().on_batch = nullptr;
+    state_->handlers().on_message_async = std::move(handler);
+}
+
+const std::shared_ptr<detail::HandlerExecutor>& ConsumerLoop::handler_executor() const noexcept {
+    return state_->executor();
 }
 
 void ConsumerLoop::on_batch(BatchOptions options, std::function<void(std::span<Message>)> handler) {
     if (options.max == 0) throw ConfigurationError("max: must be at least 1");
     state_->batch = options;
-    state_->on_batch = std::move(handler);
+    state_->handlers().on_batch = std::move(handler);
 }
 
 void ConsumerLoop::on_decode_error(std::function<void(Message&, const Error&)> handler) {
-    state_->on_decode_error = std::move(handler);
+    state_->handlers().on_decode_error = std::move(handler);
 }
 
 StopReport ConsumerLoop::run(std::stop_token stop) { return net::run(state_->run(std::move(stop))); }

@@ -30,30 +30,6 @@ constexpr std::chrono::seconds stable_after{1};
 constexpr int max_steps = 50;
 /// How many jobs wait for the threads at most.
 constexpr std::size_t max_queued = 1000;
-constexpr std::chrono::seconds failure_log_interval{1};
-constexpr const char* attempt_header = "x-kombu-attempt";
-constexpr const char* exchange_header = "x-kombu-exchange";
-constexpr const char* routing_key_header = "x-kombu-routing-key";
-
-std::uint64_t count_header(const Json& headers, const char* name) {
-    const auto found = headers.find(name);
-    return found != headers.end() && found->is_number_integer() && *found > 0 ? found->get<std::uint64_t>() : 0;
-}
-
-/// Which call of the handler this is, from 1.
-std::uint64_t attempt_of(const Message& message) {
-    const Json& headers = message.properties().headers;
-    if (!headers.is_object()) return 1;
-    // Quorum queues count deliveries, also those that killed their consumer.
-    return std::max<std::uint64_t>(count_header(headers, attempt_header), 1) +
-           count_header(headers, "x-delivery-count");
-}
-
-std::chrono::milliseconds delay_of(const FailurePolicy& policy, std::uint64_t attempt) {
-    const auto steps = static_cast<double>(attempt - 1);
-    const auto delay = std::min(policy.interval_start + steps * policy.interval_step, policy.interval_max);
-    return std::chrono::milliseconds{static_cast<std::int64_t>(std::max(delay.count(), 0.0) * 1000)};
-}
 
 bool is_hopeless(const std::exception_ptr& error) {
     try {
@@ -75,24 +51,6 @@ std::string text_of(const std::exception_ptr& error) {
 
 }  // namespace
 
-/// Lets other threads wake run().
-class ConsumerLoopState::WakerRegistration {
-public:
-    WakerRegistration(ConsumerLoopState& loop, async::Waker& waker) : loop_(loop) {
-        const std::lock_guard lock{loop_.mutex_};
-        loop_.waker_ = &waker;
-    }
-    WakerRegistration(const WakerRegistration&) = delete;
-    WakerRegistration& operator=(const WakerRegistration&) = delete;
-    ~WakerRegistration() {
-        const std::lock_guard lock{loop_.mutex_};
-        loop_.waker_ = nullptr;
-    }
-
-private:
-    ConsumerLoopState& loop_;
-};
-
 /// Marks the loop as running.
 class ConsumerLoopState::Running {
 public:
@@ -108,222 +66,21 @@ private:
 };
 
 ConsumerLoopState::ConsumerLoopState(const Connection& broker, std::vector<Queue> queues, ConsumerLoopOptions options)
-    : connection_(broker), options_(std::move(options)), consumer_([&] {
-          return std::make_shared<ConsumerState>(ConnectionRef{ClientAccess::state(connection_)}, std::move(queues),
-                                                 options_.consumer);
-      }()) {
+    : connection_(broker),
+      options_(std::move(options)),
+      consumer_(std::make_shared<ConsumerState>(ConnectionRef{ClientAccess::state(connection_)}, std::move(queues),
+                                                options_.consumer)),
+      settlements_(std::make_shared<LoopSettlements>(queue_names())),
+      handlers_(std::make_shared<HandlerRunner>(options_, settlements_)) {
     if (options_.threads == 0 || options_.threads > 10'000)
         throw ConfigurationError("threads: must be from 1 to 10000");
     if (options_.on_failure.max_attempts == 0) throw ConfigurationError("max_attempts: must be at least 1");
 }
 
-ConsumerStats ConsumerLoopState::stats() const {
-    const std::lock_guard lock{mutex_};
-    return stats_;
-}
-
-void ConsumerLoopState::wake() {
-    const std::lock_guard lock{mutex_};
-    if (waker_) waker_->wake();
-}
-
 void ConsumerLoopState::set_paused(bool paused) {
-    const std::lock_guard lock{mutex_};
     is_paused_ = paused;
-    if (waker_) waker_->wake();
+    settlements_->wake();
 }
-
-// -- on the threads of the handlers
-
-async::Operation<> ConsumerLoopState::settle(const ChannelHandle& channel, std::uint64_t delivery_tag,
-                                             async::Settlement settlement) {
-    using enum Settlement::Action;
-    const auto action = settlement == async::Settlement::acknowledge ? acknowledge
-                        : settlement == async::Settlement::reject    ? reject
-                                                                     : requeue;
-    push({.channel = channel.channel(), .delivery_tag = delivery_tag, .action = action});
-    co_return;
-}
-
-void ConsumerLoopState::on_dropped(const ChannelHandle& channel, std::uint64_t delivery_tag) noexcept try {
-    {
-        const std::lock_guard lock{mutex_};
-        ++stats_.dropped_unsettled;
-    }
-    log(LogLevel::warning, "a message of " + queue_names() + " was destroyed without a settlement, and is requeued");
-    push({.channel = channel.channel(), .delivery_tag = delivery_tag, .action = Settlement::Action::requeue_slowly});
-} catch (const std::exception&) {
-    // Without memory it goes back when the channel is closed.
-}
-
-void ConsumerLoopState::push(Settlement settlement) {
-    const std::lock_guard lock{mutex_};
-    if (!waker_) {  // run() has ended, and its channel is closed
-        ++stats_.late;
-        --stats_.in_hand;
-        return;
-    }
-    settlements_.push_back(std::move(settlement));
-    if (settlements_.size() == 1) waker_->wake();
-}
-
-void ConsumerLoopState::push_settlement_of(Message& message, Settlement settlement) {
-    const ChannelHandle& handle = ClientAccess::channel_of(message);
-    settlement.channel = handle.channel();
-    settlement.delivery_tag = message.delivery_tag();
-    ClientAccess::mark_settled(message, settlement.action == Settlement::Action::acknowledge
-                                            ? async::Settlement::acknowledge
-                                            : async::Settlement::requeue);
-    push(std::move(settlement));
-}
-
-void ConsumerLoopState::handle(HandlerJob& job, std::stop_token stop) noexcept {
-    {
-        const std::lock_guard lock{mutex_};
-        ++stats_.running;
-    }
-    try {
-        if (options_.ack == AckMode::on_receipt)
-            for (Message& message : job.messages) message.ack();
-        if (on_batch)
-            handle_batch(job.messages, job.queue);
-        else
-            handle_message(job.messages.front(), job.queue, std::move(stop));
-    } catch (const std::exception& error) {
-        log_failure(std::string{"a message could not be settled: "} + error.what());
-    } catch (...) {
-        log_failure("a message could not be settled: an exception that is no std::exception");
-    }
-    const std::lock_guard lock{mutex_};
-    --stats_.running;
-    handled_ += job.messages.size();
-}
-
-void ConsumerLoopState::handle_message(Message& message, const std::string& queue, std::stop_token stop) {
-    const std::shared_ptr<void> observed = options_.observer ? options_.observer->on_delivery(message, queue) : nullptr;
-    // The handler may move from the message.
-    const bool settles = options_.ack == AckMode::on_success;
-    try {
-        const std::optional<Outcome> outcome = on_message(message, std::move(stop));
-        if (!ClientAccess::is_valid(message) || message.acknowledged()) return;
-        if (outcome)
-            settle_by(message, queue, *outcome);
-        else if (settles)
-            message.ack();
-    } catch (const Reject&) {
-        if (ClientAccess::is_valid(message) && !message.acknowledged()) message.reject();
-    } catch (const Requeue&) {
-        if (ClientAccess::is_valid(message)) settle_by(message, queue, Outcome::requeue);
-    } catch (const std::exception& error) {
-        on_failure(message, queue, error);
-    } catch (...) {
-        on_failure(message, queue, std::runtime_error("an exception that is no std::exception"));
-    }
-}
-
-void ConsumerLoopState::handle_batch(std::span<Message> messages, const std::string& queue) {
-    try {
-        on_batch(messages);
-        if (options_.ack != AckMode::on_success) return;
-        for (Message& message : messages)
-            if (ClientAccess::is_valid(message) && !message.acknowledged()) message.ack();
-    } catch (const Reject&) {
-        for (Message& message : messages)
-            if (ClientAccess::is_valid(message)) settle_by(message, queue, Outcome::reject);
-    } catch (const Requeue&) {
-        for (Message& message : messages)
-            if (ClientAccess::is_valid(message)) settle_by(message, queue, Outcome::requeue);
-    } catch (const std::exception& error) {
-        for (Message& message : messages) on_failure(message, queue, error);
-    } catch (...) {
-        for (Message& message : messages)
-            on_failure(message, queue, std::runtime_error("an exception that is no std::exception"));
-    }
-}
-
-void ConsumerLoopState::on_failure(Message& message, const std::string& queue, const std::exception& error) {
-    const bool is_undecodable =
-        dynamic_cast<const DecodeError*>(&error) || dynamic_cast<const ContentDisallowed*>(&error);
-    {
-        const std::lock_guard lock{mutex_};
-        ++stats_.failed;
-        stats_.last_error = error.what();
-    }
-    if (!ClientAccess::is_valid(message)) return log_failure("a handler of " + queue + " has failed: " + error.what());
-    if (options_.observer) options_.observer->on_failure(message, error);
-    if (is_undecodable && on_decode_error) {
-        try {
-            on_decode_error(message, dynamic_cast<const Error&>(error));
-        } catch (const Reject&) {  // which it is below
-        } catch (const Requeue&) {
-            if (ClientAccess::is_valid(message)) return settle_by(message, queue, Outcome::requeue);
-        } catch (const std::exception& again) {
-            log_failure("on_decode_error of " + queue + " has failed: " + again.what());
-        }
-        if (ClientAccess::is_valid(message) && !message.acknowledged()) message.reject();
-        return;
-    }
-    const std::string id = message.properties().message_id.value_or("");
-    log_failure("the handler of " + queue + " has failed" + (id.empty() ? "" : " for the message " + id) + ": " +
-                error.what());
-    if (message.acknowledged()) return;
-    if (is_undecodable) return message.reject();  // a retry would not help
-    switch (options_.on_failure.then) {
-        case FailurePolicy::reject: return message.reject();
-        case FailurePolicy::requeue: return settle_by(message, queue, Outcome::requeue);
-        case FailurePolicy::retry: return retry_or_reject(message, queue);
-    }
-}
-
-void ConsumerLoopState::settle_by(Message& message, const std::string& queue, Outcome outcome) {
-    if (message.acknowledged()) return;
-    switch (outcome) {
-        case Outcome::acknowledge: return message.ack();
-        case Outcome::reject: return message.reject();
-        case Outcome::requeue: return push_settlement_of(message, {.action = Settlement::Action::requeue_slowly});
-        case Outcome::retry: return retry_or_reject(message, queue);
-    }
-}
-
-void ConsumerLoopState::retry_or_reject(Message& message, const std::string& queue) {
-    const std::uint64_t attempt = attempt_of(message);
-    const bool has_headers = message.properties().headers.is_object() && !ClientAccess::has_header_error(message);
-    if (attempt >= options_.on_failure.max_attempts || !has_headers) return message.reject();
-    auto metadata = std::make_shared<MessageMetadata>();
-    metadata->routing_key = queue;
-    metadata->properties = message.properties();
-    Json& headers = metadata->properties.headers;
-    headers[attempt_header] = attempt + 1;
-    if (!headers.contains(exchange_header)) {
-        headers[exchange_header] = message.delivery_info().exchange;
-        headers[routing_key_header] = message.delivery_info().routing_key;
-    }
-    // What would be refused, or have an effect, a second time.
-    for (const char* name : {"x-delivery-count", "CC", "BCC"}) headers.erase(name);
-    metadata->properties.user_id.reset();
-    metadata->properties.expiration.reset();
-    push_settlement_of(message, {.action = Settlement::Action::retry,
-                                 .message = {std::move(metadata), message.raw_body()},
-                                 .queue = queue,
-                                 .delay = delay_of(options_.on_failure, attempt)});
-}
-
-void ConsumerLoopState::log_failure(const std::string& text) {
-    std::uint64_t others = 0;
-    {
-        const std::lock_guard lock{mutex_};
-        const auto now = Clock::now();
-        if (now - last_failure_log_ < failure_log_interval) {
-            ++failures_since_;
-            return;
-        }
-        last_failure_log_ = now;
-        others = std::exchange(failures_since_, 0);
-    }
-    log(LogLevel::error, text + (others == 0 ? "" : " (and " + std::to_string(others) + " other failures before)"));
-}
-
-// -- in run()
 
 std::string ConsumerLoopState::queue_names() const {
     std::string names;
@@ -342,7 +99,7 @@ bool ConsumerLoopState::must_close_to_give_back() const noexcept {
 }
 
 async::Operation<StopReport> ConsumerLoopState::run(std::stop_token stop) {
-    if (!on_message && !on_batch) throw ConfigurationError("consumer loop: has no handler");
+    if (!handlers_->has_handler()) throw ConfigurationError("consumer loop: has no handler");
     const Running running{*this};
     is_consuming_ = has_consumed_ = false;
     failures_ = 0;
@@ -352,11 +109,14 @@ async::Operation<StopReport> ConsumerLoopState::run(std::stop_token stop) {
     batch_due_ = next_check_ = Deadline::never();
     ConnectionState& connection = *ClientAccess::state(connection_);
     const ConnectionState::OperationGuard guard{connection};
-    consumer_->set_settler(weak_from_this());
-    const WakerRegistration registration{*this, co_await async::this_waker};
-    const std::stop_callback on_stop{stop, [this] { wake(); }};
-    WorkerPool workers{options_.threads, [this](HandlerJob& job, std::stop_token ended) { handle(job, ended); },
-                       [this] { wake(); }};
+    consumer_->set_settler(settlements_);
+    const LoopSettlements::WakerRegistration registration{*settlements_, co_await async::this_waker};
+    const std::stop_callback on_stop{stop, [this] { settlements_->wake(); }};
+    WorkerPool workers{options_.threads, handlers_->is_asynchronous() ? 1 : options_.threads,
+                       [handlers = handlers_](HandlerJob& job, std::stop_token ended, WorkerPool::JobEnd end) {
+                           handlers->run(job, std::move(ended), std::move(end));
+                       },
+                       [settlements = settlements_] { settlements->wake(); }};
     StopReport report;
     std::exception_ptr hopeless;
     for (int steps = 0; !stop.stop_requested() && !hopeless; ++steps) {
@@ -380,11 +140,7 @@ async::Operation<StopReport> ConsumerLoopState::run(std::stop_token stop) {
 
 async::Operation<> ConsumerLoopState::consume_and_wait(WorkerPool& workers, std::stop_token stop) {
     ConnectionState& connection = *ClientAccess::state(connection_);
-    bool is_paused = false;
-    {
-        const std::lock_guard lock{mutex_};
-        is_paused = is_paused_;
-    }
+    const bool is_paused = is_paused_;
     if (is_paused && is_consuming_) co_await pause_consuming(workers);
     if (!is_paused && !is_consuming_) co_await begin_consuming(stop);
     if (stop.stop_requested()) co_return;
@@ -405,10 +161,7 @@ async::Operation<> ConsumerLoopState::begin_consuming(std::stop_token stop) {
     if (!is_done) co_return;
     is_consuming_ = has_consumed_ = true;
     const std::string endpoint = connection_.as_uri();
-    {
-        const std::lock_guard lock{mutex_};
-        ++stats_.consumes;
-    }
+    settlements_->count([](ConsumerStats& stats) { ++stats.consumes; });
     if (failures_ != 0) {
         const auto lost_for = std::chrono::duration_cast<std::chrono::milliseconds>(Clock::now() - lost_at_);
         log(LogLevel::info, "consuming again from " + queue_names() + " at " + endpoint + " after " +
@@ -440,16 +193,12 @@ void ConsumerLoopState::hand_out(WorkerPool& workers) {
         const std::string& queue = consumer_->last_queue().name();
         ClientAccess::restore_delivery_info(*message, exchange_header, routing_key_header);
         const bool needs_settlement = !message->acknowledged();
-        {
-            const std::lock_guard lock{mutex_};
-            ++stats_.received;
-            if (message->redelivered()) ++stats_.redelivered;
-            if (needs_settlement)
-                ++stats_.in_hand;
-            else
-                ++stats_.acknowledged;
-        }
-        if (on_batch) {
+        settlements_->count([&](ConsumerStats& stats) {
+            ++stats.received;
+            if (message->redelivered()) ++stats.redelivered;
+            ++(needs_settlement ? stats.in_hand : stats.acknowledged);
+        });
+        if (handlers_->on_batch) {
             if (!collected_.empty() && collected_queue_ != queue) submit_batch(workers);
             if (collected_.empty()) batch_due_ = Deadline::after(batch.linger);
             collected_queue_ = queue;
@@ -462,7 +211,7 @@ void ConsumerLoopState::hand_out(WorkerPool& workers) {
             try {
                 job.key = options_.order_key(*message);
             } catch (const std::exception& error) {
-                log_failure("order_key has failed: " + std::string{error.what()});
+                settlements_->log_failure("order_key has failed: " + std::string{error.what()});
             }
         }
         job.messages.push_back(std::move(*message));
@@ -478,10 +227,7 @@ void ConsumerLoopState::submit_batch(WorkerPool& workers) {
 }
 
 bool ConsumerLoopState::has_work(const WorkerPool& workers) const {
-    {
-        const std::lock_guard lock{mutex_};
-        if (!settlements_.empty() || is_paused_ == is_consuming_) return true;
-    }
+    if (!settlements_->empty() || is_paused_ == is_consuming_) return true;
     return (is_consuming_ && workers.queued() < max_queued && consumer_->has_event()) || next_wake().expired();
 }
 
@@ -502,13 +248,9 @@ void ConsumerLoopState::check_handlers(WorkerPool& workers) {
 }
 
 async::Operation<> ConsumerLoopState::apply_settlements(Deadline deadline) {
-    std::vector<Settlement> settlements;
-    {
-        const std::lock_guard lock{mutex_};
-        settlements.swap(settlements_);
-    }
+    std::vector<LoopSettlement> settlements = settlements_->take();
     while (!slow_requeues_.empty() && next_requeue_.expired()) {
-        slow_requeues_.front().action = Settlement::Action::requeue;
+        slow_requeues_.front().action = LoopSettlement::Action::requeue;
         settlements.push_back(std::move(slow_requeues_.front()));
         slow_requeues_.pop_front();
         next_requeue_ = Deadline::after(requeue_interval);
@@ -523,37 +265,35 @@ async::Operation<> ConsumerLoopState::apply_settlements(Deadline deadline) {
         }
         if (!error) continue;
         // The others are not lost with it.
-        const std::lock_guard lock{mutex_};
-        const auto rest = settlements.begin() + static_cast<std::ptrdiff_t>(i);
-        settlements_.insert(settlements_.begin(), std::make_move_iterator(rest),
-                            std::make_move_iterator(settlements.end()));
+        settlements.erase(settlements.begin(), settlements.begin() + static_cast<std::ptrdiff_t>(i));
+        settlements_->put_back(std::move(settlements));
         std::rethrow_exception(error);
     }
     co_await consumer_->flush(deadline);
 }
 
-async::Operation<> ConsumerLoopState::apply(Settlement& settlement, Deadline deadline) {
+async::Operation<> ConsumerLoopState::apply(LoopSettlement& settlement, Deadline deadline) {
     const bool is_late = settlement.channel != consumer_->open_channel() || !settlement.channel->is_open();
     std::uint64_t ConsumerStats::*counter = &ConsumerStats::late;
     if (!is_late) {
         switch (settlement.action) {
-            case Settlement::Action::acknowledge:
+            case LoopSettlement::Action::acknowledge:
                 settlement.channel->settle_later(settlement.delivery_tag, async::Settlement::acknowledge);
                 counter = &ConsumerStats::acknowledged;
                 break;
-            case Settlement::Action::reject:
+            case LoopSettlement::Action::reject:
                 settlement.channel->settle_later(settlement.delivery_tag, async::Settlement::reject);
                 counter = &ConsumerStats::rejected;
                 break;
-            case Settlement::Action::requeue:
+            case LoopSettlement::Action::requeue:
                 settlement.channel->settle_later(settlement.delivery_tag, async::Settlement::requeue);
                 counter = &ConsumerStats::requeued;
                 break;
-            case Settlement::Action::requeue_slowly:
+            case LoopSettlement::Action::requeue_slowly:
                 slow_requeues_.push_back(std::move(settlement));
                 next_requeue_ = std::max(next_requeue_, Deadline::at(Clock::now()));
                 co_return;
-            case Settlement::Action::retry:
+            case LoopSettlement::Action::retry:
                 // First this: a crash in between delivers the message twice, and does not lose it.
                 if (!co_await publish_retry(settlement, deadline)) {
                     slow_requeues_.push_back(std::move(settlement));
@@ -565,14 +305,15 @@ async::Operation<> ConsumerLoopState::apply(Settlement& settlement, Deadline dea
                 break;
         }
     }
-    const std::lock_guard lock{mutex_};
-    ++(stats_.*counter);
-    --stats_.in_hand;
+    settlements_->count([&](ConsumerStats& stats) {
+        ++(stats.*counter);
+        --stats.in_hand;
+    });
 }
 
 /// Publishes a message for later, on a channel of its own: what the broker refuses there costs no consumer. Returns
 /// whether it is stored.
-async::Operation<bool> ConsumerLoopState::publish_retry(Settlement& settlement, Deadline deadline) {
+async::Operation<bool> ConsumerLoopState::publish_retry(LoopSettlement& settlement, Deadline deadline) {
     try {
         const auto channel = co_await ClientAccess::state(connection_)->default_channel(deadline);
         co_await channel->publish_later(settlement.message, settlement.queue, settlement.delay, deadline);
@@ -580,7 +321,8 @@ async::Operation<bool> ConsumerLoopState::publish_retry(Settlement& settlement, 
     } catch (const ConnectionError&) {
         throw;
     } catch (const std::exception& error) {
-        log_failure("a message of " + settlement.queue + " cannot be retried, and is requeued: " + error.what());
+        settlements_->log_failure("a message of " + settlement.queue +
+                                  " cannot be retried, and is requeued: " + error.what());
     }
     co_return false;
 }
@@ -600,10 +342,7 @@ void ConsumerLoopState::on_lost(std::exception_ptr error) {
 
 async::Operation<> ConsumerLoopState::wait_after_failure(std::exception_ptr error, WorkerPool& workers,
                                                          std::stop_token stop) {
-    {
-        const std::lock_guard lock{mutex_};
-        stats_.last_error = text_of(error);
-    }
+    settlements_->count([&](ConsumerStats& stats) { stats.last_error = text_of(error); });
     const bool was_consuming = is_consuming_;
     on_lost(error);
     // What was received and not begun is the broker's again, unless only one queue was lost.
@@ -633,10 +372,7 @@ async::Operation<> ConsumerLoopState::wait_after_failure(std::exception_ptr erro
         backoff_.emplace(policy, Deadline::never(), false);
     }
     const std::chrono::milliseconds pause = backoff_->next().value_or(std::chrono::milliseconds{1000});
-    {
-        const std::lock_guard lock{mutex_};
-        ++stats_.failed_attempts;
-    }
+    settlements_->count([](ConsumerStats& stats) { ++stats.failed_attempts; });
     if (options_.observer) {
         try {
             std::rethrow_exception(error);
@@ -650,7 +386,7 @@ async::Operation<> ConsumerLoopState::wait_after_failure(std::exception_ptr erro
         try {
             co_await apply_settlements(Deadline::after(settlement_timeout));  // unless all is lost, some still count
         } catch (const std::exception& failure) {
-            log_failure(std::string{"messages cannot be settled: "} + failure.what());
+            settlements_->log_failure(std::string{"messages cannot be settled: "} + failure.what());
             break;
         }
         check_handlers(workers);
@@ -678,9 +414,10 @@ void ConsumerLoopState::requeue_jobs(std::vector<HandlerJob> jobs, StopReport& r
     }
     if (tags.empty()) return;
     consumer_->open_channel()->requeue_later(tags);
-    const std::lock_guard lock{mutex_};
-    stats_.requeued += tags.size();
-    stats_.in_hand -= tags.size();
+    settlements_->count([&](ConsumerStats& stats) {
+        stats.requeued += tags.size();
+        stats.in_hand -= tags.size();
+    });
 }
 
 async::Operation<> ConsumerLoopState::give_back(WorkerPool& workers, StopReport& report) {
@@ -719,12 +456,7 @@ async::Operation<> ConsumerLoopState::drain_handlers(WorkerPool& workers, Deadli
         if (error) consumer_->close();
         check_handlers(workers);
         if (workers.running() == 0 && workers.queued() == 0) break;
-        bool has_settlements = false;
-        {
-            const std::lock_guard lock{mutex_};
-            has_settlements = !settlements_.empty();
-        }
-        if (!has_settlements) co_await async::Wait{.signal = true, .until = std::min(until, next_wake())};
+        if (settlements_->empty()) co_await async::Wait{.signal = true, .until = std::min(until, next_wake())};
     }
 }
 
@@ -752,9 +484,9 @@ async::Operation<> ConsumerLoopState::finish(WorkerPool& workers, StopReport& re
         consumer_->close();  // the broker delivers their messages again
         co_await drain_handlers(workers, Deadline::never());
     }
-    for (Settlement& each : slow_requeues_) {
-        each.action = Settlement::Action::requeue;
-        push(std::move(each));
+    for (LoopSettlement& each : slow_requeues_) {
+        each.action = LoopSettlement::Action::requeue;
+        settlements_->push(std::move(each));
     }
     slow_requeues_.clear();
     try {
@@ -766,11 +498,8 @@ async::Operation<> ConsumerLoopState::finish(WorkerPool& workers, StopReport& re
     }
     consumer_->close();
     ClientAccess::state(connection_)->abandon();
-    const std::lock_guard lock{mutex_};
-    stats_.late += settlements_.size();
-    stats_.in_hand -= settlements_.size();
-    settlements_.clear();
-    report.handled = std::exchange(handled_, 0) - report.abandoned;
+    settlements_->drop_late();
+    report.handled = handlers_->take_handled() - report.abandoned;
     log(LogLevel::info, "stopped consuming from " + queue_names() + ": " + std::to_string(report.handled) +
                             " handled, " + std::to_string(report.requeued) + " given back, " +
                             std::to_string(report.abandoned) + " abandoned");

@@ -22,6 +22,7 @@ async::Operation<std::string> declare(TransportChannel& channel, const Queue& qu
     if (queue.options().no_declare) co_return queue.name();
     co_await declare(channel, queue.exchange(), deadline);
     const QueueInfo info = co_await channel.queue_declare(queue, deadline);
+    if (queue.options().on_declared) queue.options().on_declared(info);
     if (!queue.exchange().name().empty())
         co_await channel.queue_bind(info.name, queue.exchange().name(), queue.routing_key(),
                                     queue.options().binding_arguments, deadline);

@@ -21,6 +21,40 @@ int checked_delivery_mode(std::string_view name) {
     throw ConfigurationError("delivery_mode: transient or persistent, not " + std::string{name.substr(0, 100)});
 }
 
+const char* name_of(QueueType type) noexcept {
+    switch (type) {
+        case QueueType::classic: return "classic";
+        case QueueType::quorum: return "quorum";
+        case QueueType::stream: break;
+    }
+    return "stream";
+}
+
+const char* name_of(Overflow overflow) noexcept {
+    switch (overflow) {
+        case Overflow::drop_head: return "drop-head";
+        case Overflow::reject_publish: return "reject-publish";
+        case Overflow::reject_publish_dlx: break;
+    }
+    return "reject-publish-dlx";
+}
+
+Json arguments_of(const QueueOptions& options) {
+    Json arguments = options.queue_arguments;
+    if (options.expires) arguments["x-expires"] = to_milliseconds(*options.expires, "expires");
+    if (options.message_ttl) arguments["x-message-ttl"] = to_milliseconds(*options.message_ttl, "message_ttl");
+    if (options.max_length) arguments["x-max-length"] = *options.max_length;
+    if (options.max_length_bytes) arguments["x-max-length-bytes"] = *options.max_length_bytes;
+    if (options.max_priority) arguments["x-max-priority"] = *options.max_priority;
+    if (options.type) arguments["x-queue-type"] = name_of(*options.type);
+    if (options.single_active_consumer) arguments["x-single-active-consumer"] = true;
+    if (options.delivery_limit) arguments["x-delivery-limit"] = *options.delivery_limit;
+    if (options.overflow) arguments["x-overflow"] = name_of(*options.overflow);
+    if (options.dead_letter_exchange) arguments["x-dead-letter-exchange"] = *options.dead_letter_exchange;
+    if (options.dead_letter_routing_key) arguments["x-dead-letter-routing-key"] = *options.dead_letter_routing_key;
+    return arguments;
+}
+
 /// CBOR tells every two values apart.
 std::string fingerprint_of(const Json& fields) {
     std::string text;
@@ -85,13 +119,12 @@ Queue::Queue(std::string name, Exchange exchange, std::string routing_key, Queue
     check_arguments(options.binding_arguments, "binding_arguments");
     if (options.exclusive) options.auto_delete = true;
 
-    Json arguments = options.queue_arguments;
-    if (options.expires) arguments["x-expires"] = to_milliseconds(*options.expires, "expires");
-    if (options.message_ttl) arguments["x-message-ttl"] = to_milliseconds(*options.message_ttl, "message_ttl");
-    if (options.max_length) arguments["x-max-length"] = *options.max_length;
-    if (options.max_length_bytes) arguments["x-max-length-bytes"] = *options.max_length_bytes;
-    if (options.max_priority) arguments["x-max-priority"] = *options.max_priority;
+    if (options.dead_letter_exchange) check_name(*options.dead_letter_exchange, "dead_letter_exchange");
+    if (options.dead_letter_routing_key) check_name(*options.dead_letter_routing_key, "dead_letter_routing_key");
+    if (options.dead_letter_routing_key && !options.dead_letter_exchange)
+        throw ConfigurationError("dead_letter_routing_key: there is no dead_letter_exchange");
 
+    Json arguments = arguments_of(options);
     Json fingerprint_fields = {"queue",
                                name,
                                exchange.fingerprint(),

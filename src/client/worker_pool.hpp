@@ -4,16 +4,15 @@
 #include <kombu/deadline.hpp>
 #include <kombu/message.hpp>
 
-#include <condition_variable>
+#include <chrono>
 #include <cstddef>
-#include <deque>
 #include <functional>
 #include <list>
-#include <mutex>
-#include <set>
+#include <memory>
 #include <stop_token>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 namespace kombu::detail {
@@ -27,16 +26,39 @@ struct HandlerJob {
     std::string key{};
 };
 
-/// Threads that call the handler of a ConsumerLoop. Jobs are started in their order.
+/// Calls the handler of a ConsumerLoop for jobs, some at a time. Jobs are started in their order. A handler may return
+/// before it has ended, and end on any thread.
 class WorkerPool {
-public:
-    using Run = std::function<void(HandlerJob&, std::stop_token)>;
+    struct Core;
+    struct RunningJob {
+        HandlerJob job{};
+        std::size_t messages = 0;
+        std::stop_source stop{};
+        Clock::time_point since{};
+        bool is_overdue = false;
+    };
 
-    /// `run` is called on the threads for each job, and `on_done` after it; they must not throw.
-    WorkerPool(std::size_t threads, Run run, std::function<void()> on_done);
+public:
+    /// Called when a handler has ended. Does nothing but release memory when the pool has gone.
+    class JobEnd {
+    public:
+        JobEnd(std::shared_ptr<Core> core, std::list<RunningJob>::iterator job) : core_(std::move(core)), job_(job) {}
+        void operator()();
+
+    private:
+        std::shared_ptr<Core> core_;
+        std::list<RunningJob>::iterator job_;
+    };
+    using Run = std::function<void(HandlerJob&, std::stop_token, JobEnd)>;
+
+    /// \param concurrency  the number of jobs that run at once
+    /// \param threads  that call `run`: as many, or one when handlers return before they have ended
+    /// \param run  is called for each job, which exists until it calls JobEnd; must not throw
+    /// \param on_done  is called after each job; must not throw
+    WorkerPool(std::size_t concurrency, std::size_t threads, Run run, std::function<void()> on_done);
     WorkerPool(const WorkerPool&) = delete;
     WorkerPool& operator=(const WorkerPool&) = delete;
-    /// Waits for the jobs that run.
+    /// Waits for the calls of `run`.
     ~WorkerPool();
 
     void submit(HandlerJob job);
@@ -52,25 +74,9 @@ public:
     std::size_t stop_overdue(std::chrono::nanoseconds limit);
 
 private:
-    struct RunningJob {
-        std::stop_source stop{};
-        Clock::time_point since{};
-        std::size_t messages = 0;
-        bool is_overdue = false;
-    };
+    void end_threads() noexcept;
 
-    void work();
-    /// The first job whose key is free; under the mutex.
-    std::deque<HandlerJob>::iterator next_job();
-
-    const Run run_;
-    const std::function<void()> on_done_;
-    mutable std::mutex mutex_{};
-    std::condition_variable changed_{};
-    std::deque<HandlerJob> jobs_{};
-    std::list<RunningJob> running_{};
-    std::set<std::string> busy_keys_{};
-    bool is_ending_ = false;
+    const std::shared_ptr<Core> core_;
     std::vector<std::thread> threads_{};
 };
 

@@ -6,6 +6,7 @@
 #include "virtual/amqp_errors.hpp"
 
 #include <algorithm>
+#include <set>
 #include <utility>
 
 namespace kombu::memory {
@@ -15,18 +16,23 @@ using routing::throw_precondition_failed;
 Broker::Broker() {
     for (const char* type : {"direct", "topic", "fanout", "headers"}) {
         const std::string name = std::string{"amq."} + type;
-        exchanges_.emplace(name, ExchangeState{Exchange{name, type}, routing::Bindings{type}});
+        exchanges_.emplace(name, ExchangeState{Exchange{name, type}});
     }
-    exchanges_.emplace("amq.match", ExchangeState{Exchange{"amq.match", "headers"}, routing::Bindings{"headers"}});
+    exchanges_.emplace("amq.match", ExchangeState{Exchange{"amq.match", "headers"}});
 }
 
-Broker::QueueState& Broker::queue(std::string_view name, const Client& client) {
+MessageQueue* Broker::find_queue(std::string_view name) {
     const auto found = queues_.find(name);
-    if (found == queues_.end()) throw_not_found("queue", name);
-    if (found->second.owner && found->second.owner != &client)
+    return found == queues_.end() ? nullptr : &found->second;
+}
+
+MessageQueue& Broker::queue(std::string_view name, const Client& client) {
+    MessageQueue* const found = find_queue(name);
+    if (!found) throw_not_found("queue", name);
+    if (found->owner() && found->owner() != &client)
         throw ChannelError("RESOURCE_LOCKED - queue '" + std::string{name} + "' is exclusive to another connection",
                            405);
-    return found->second;
+    return *found;
 }
 
 Broker::ExchangeState& Broker::exchange(std::string_view name) {
@@ -42,7 +48,7 @@ void Broker::exchange_declare(const Exchange& wanted) {
         if (wanted.options().passive) throw_not_found("exchange", wanted.name());
         if (!routing::is_exchange_type(wanted.type()))
             throw_precondition_failed("unknown exchange type '" + wanted.type() + "'");
-        exchanges_.emplace(wanted.name(), ExchangeState{wanted, routing::Bindings{wanted.type()}});
+        exchanges_.emplace(wanted.name(), ExchangeState{wanted});
     } else if (!wanted.options().passive) {
         routing::check_equivalent(found->second.declared, wanted);
     }
@@ -54,31 +60,65 @@ void Broker::exchange_delete(std::string_view name, bool if_unused) {
     if (found == exchanges_.end()) return;
     if (name.starts_with("amq."))
         throw ChannelError("ACCESS_REFUSED - exchange '" + std::string{name} + "' cannot be deleted", 403);
-    if (if_unused && !found->second.bindings.empty())
+    if (if_unused && found->second.is_used())
         throw_precondition_failed("exchange '" + std::string{name} + "' is in use");
-    exchanges_.erase(found);
+    erase_exchange(found->first);
+}
+
+void Broker::erase_exchange(std::string name) {
+    exchanges_.erase(name);
+    for (auto it = exchanges_.begin(); it != exchanges_.end();) {
+        const auto current = it++;
+        // The deletion of one more would make the iterator invalid: the loop begins again.
+        if (!current->second.exchanges.remove_destination(name) || !current->second.declared.auto_delete() ||
+            current->second.is_used())
+            continue;
+        erase_exchange(current->first);
+        it = exchanges_.begin();
+    }
+}
+
+void Broker::on_unbound(Exchanges::iterator found) {
+    if (found->second.declared.auto_delete() && !found->second.is_used()) erase_exchange(found->first);
+}
+
+void Broker::exchange_bind(std::string_view destination, std::string_view source, std::string_view routing_key,
+                           const Json& arguments) {
+    std::lock_guard lock{mutex_};
+    exchange(destination);
+    exchange(source).exchanges.bind({std::string{destination}, std::string{routing_key}, arguments});
+}
+
+void Broker::exchange_unbind(std::string_view destination, std::string_view source, std::string_view routing_key,
+                             const Json& arguments) {
+    std::lock_guard lock{mutex_};
+    exchange(destination);
+    ExchangeState& from = exchange(source);
+    if (from.exchanges.unbind({std::string{destination}, std::string{routing_key}, arguments}))
+        on_unbound(exchanges_.find(source));
 }
 
 QueueInfo Broker::queue_declare(const Queue& wanted, const Client& client) {
     std::lock_guard lock{mutex_};
-    move_due_messages();
+    upkeep();
     const std::string name =
         wanted.name().empty() ? "amq.gen-" + std::to_string(++last_generated_name_) : wanted.name();
     if (!queues_.contains(name)) {
         if (wanted.options().passive) throw_not_found("queue", name);
-        queues_.emplace(name, QueueState{wanted, wanted.exclusive() ? &client : nullptr});
+        queues_.emplace(name, MessageQueue{name, wanted, wanted.exclusive() ? &client : nullptr});
     }
-    const QueueState& state = queue(name, client);
-    if (!wanted.options().passive) routing::check_equivalent(state.declared, wanted);
-    return {name, static_cast<std::uint32_t>(state.messages.size()),
-            static_cast<std::uint32_t>(state.waiters.size() + state.consumers.size())};
+    MessageQueue& state = queue(name, client);
+    if (!wanted.options().passive) routing::check_equivalent(state.declared(), wanted);
+    state.touch();
+    after_change(state);
+    return {name, static_cast<std::uint32_t>(state.ready()), static_cast<std::uint32_t>(state.consumer_count())};
 }
 
 void Broker::queue_bind(std::string_view queue_name, std::string_view exchange_name, std::string_view routing_key,
                         const Json& arguments, const Client& client) {
     std::lock_guard lock{mutex_};
     queue(queue_name, client);
-    exchange(exchange_name).bindings.bind({std::string{queue_name}, std::string{routing_key}, arguments});
+    exchange(exchange_name).queues.bind({std::string{queue_name}, std::string{routing_key}, arguments});
 }
 
 void Broker::queue_unbind(std::string_view queue_name, std::string_view exchange_name, std::string_view routing_key,
@@ -86,112 +126,63 @@ void Broker::queue_unbind(std::string_view queue_name, std::string_view exchange
     std::lock_guard lock{mutex_};
     queue(queue_name, client);
     ExchangeState& from = exchange(exchange_name);
-    const bool removed = from.bindings.unbind({std::string{queue_name}, std::string{routing_key}, arguments});
-    if (removed && from.bindings.empty() && from.declared.auto_delete())
-        exchanges_.erase(exchanges_.find(exchange_name));
+    if (from.queues.unbind({std::string{queue_name}, std::string{routing_key}, arguments}))
+        on_unbound(exchanges_.find(exchange_name));
 }
 
 std::uint32_t Broker::queue_purge(std::string_view name, const Client& client) {
-    std::deque<QueuedMessage> purged;  // destroyed after the mutex is released
+    std::vector<QueuedMessage> purged;  // destroyed after the mutex is released
     std::lock_guard lock{mutex_};
-    purged.swap(queue(name, client).messages);
+    upkeep();
+    MessageQueue& from = queue(name, client);
+    purged = from.purge();
+    after_change(from);
     return static_cast<std::uint32_t>(purged.size());
 }
 
 std::uint32_t Broker::queue_delete(std::string_view name, bool if_unused, bool if_empty, const Client& client) {
     std::lock_guard lock{mutex_};
+    upkeep();
     const auto found = queues_.find(name);
     if (found == queues_.end()) return 0;
-    const QueueState& state = queue(name, client);
-    const auto count = static_cast<std::uint32_t>(state.messages.size());
+    const MessageQueue& state = queue(name, client);
+    const auto count = static_cast<std::uint32_t>(state.ready());
     if (if_empty && count != 0) throw_precondition_failed("queue '" + std::string{name} + "' is not empty");
-    if (if_unused && !(state.waiters.empty() && state.consumers.empty()))
+    if (if_unused && state.consumer_count() != 0)
         throw_precondition_failed("queue '" + std::string{name} + "' is in use");
     erase_queue(found);
     return count;
 }
 
-void Broker::erase_queue(std::map<std::string, QueueState, std::less<>>::iterator found) {
-    for (Consumer* consumer : found->second.consumers) push_event(*consumer, std::nullopt);
-    for (Waiter* waiter : found->second.waiters) {
-        waiter->queue_deleted = true;
-        waiter->is_waiting = false;
-        waiter->waker.wake();
-    }
-    for (auto it = exchanges_.begin(); it != exchanges_.end();) {
-        const bool had_bindings = !it->second.bindings.empty();
-        it->second.bindings.remove_queue(found->first);
-        const bool is_auto_deleted = had_bindings && it->second.bindings.empty() && it->second.declared.auto_delete();
-        it = is_auto_deleted ? exchanges_.erase(it) : std::next(it);
-    }
+void Broker::erase_queue(Queues::iterator found) {
+    found->second.notify_deleted();
+    std::vector<std::string> unbound;
+    for (auto& [name, state] : exchanges_)
+        if (state.queues.remove_destination(found->first) && state.declared.auto_delete() && !state.is_used())
+            unbound.push_back(name);
     queues_.erase(found);
-}
-
-void Broker::deliver(QueueState& queue, QueuedMessage message) {
-    Waiter* const waiter = queue.waiters.front();
-    queue.waiters.pop_front();
-    waiter->message = std::move(message);
-    waiter->is_waiting = false;
-    waiter->waker.wake();
-}
-
-void Broker::append(QueueState& queue, QueuedMessage message) {
-    message.position = queue.next_position++;
-    if (!queue.waiters.empty()) return deliver(queue, std::move(message));
-    queue.messages.push_back(std::move(message));
-    deliver_waiting_messages(queue);
-}
-
-bool Broker::has_single_consumer(const QueueState& queue) {
-    const Json& arguments = queue.declared.declare_arguments();
-    const auto single = arguments.find("x-single-active-consumer");
-    return single != arguments.end() && *single == true;
-}
-
-Consumer* Broker::next_consumer(QueueState& queue) {
-    if (has_single_consumer(queue)) return queue.consumers.front()->has_capacity() ? queue.consumers.front() : nullptr;
-    Consumer* best = nullptr;
-    for (Consumer* consumer : queue.consumers)
-        if (consumer->has_capacity() && (!best || consumer->priority > best->priority)) best = consumer;
-    return best;
-}
-
-void Broker::push_event(Consumer& consumer, std::optional<ReservedMessage> message) {
-    if (message) ++consumer.unsettled;
-    consumer.inbox->push_back({consumer.tag, std::move(message)});
-    ++consumer.client->events;
-    if (consumer.client->waker) consumer.client->waker->wake();
-}
-
-void Broker::deliver_waiting_messages(QueueState& queue) {
-    while (!queue.messages.empty() && !queue.consumers.empty()) {
-        Consumer* const consumer = next_consumer(queue);
-        if (!consumer) return;
-        push_event(*consumer, ReservedMessage{consumer->queue, std::move(queue.messages.front())});
-        queue.messages.pop_front();
-        if (has_single_consumer(queue)) continue;
-        // Its next turn comes after all others.
-        const auto position = std::ranges::find(queue.consumers, consumer);
-        queue.consumers.splice(queue.consumers.end(), queue.consumers, position);
-    }
+    for (std::string& name : unbound) erase_exchange(std::move(name));
 }
 
 void Broker::add_consumer(Consumer& consumer) {
     std::lock_guard lock{mutex_};
-    QueueState& from = queue(consumer.queue, *consumer.client);
-    const bool is_refused = std::ranges::any_of(
-        from.consumers, [&](const Consumer* other) { return consumer.exclusive || other->exclusive; });
-    if (is_refused) throw ChannelError("ACCESS_REFUSED - queue '" + consumer.queue + "' in exclusive use", 403);
-    from.consumers.push_back(&consumer);
-    deliver_waiting_messages(from);
+    upkeep();
+    MessageQueue& from = queue(consumer.queue, *consumer.client);
+    if (from.has_exclusive_consumer() || (consumer.exclusive && from.consumer_count() != 0))
+        throw ChannelError("ACCESS_REFUSED - queue '" + consumer.queue + "' in exclusive use", 403);
+    from.add_consumer(consumer);
+    after_change(from);
 }
 
 void Broker::remove_consumer(Consumer& consumer) {
     std::lock_guard lock{mutex_};
     const auto found = queues_.find(consumer.queue);
-    if (found == queues_.end() || std::erase(found->second.consumers, &consumer) == 0) return;
-    if (found->second.consumers.empty() && found->second.declared.auto_delete()) return erase_queue(found);
-    deliver_waiting_messages(found->second);
+    if (found == queues_.end() || !found->second.remove_consumer(consumer)) return;
+    MessageQueue& queue = found->second;
+    if (queue.consumer_count() == 0 && queue.declared().auto_delete()) return erase_queue(found);
+    queue.serve();
+    queue.touch();
+    after_change(queue);
 }
 
 void Broker::give_back(Client& client, const std::vector<Consumer*>& consumers, std::vector<ReservedMessage> messages,
@@ -201,45 +192,39 @@ void Broker::give_back(Client& client, const std::vector<Consumer*>& consumers, 
     for (InboxEvent& event : inbox)
         if (event.message) messages.push_back(std::move(*event.message));
     inbox.clear();
-    for (Consumer* consumer : consumers)
-        if (const auto found = queues_.find(consumer->queue); found != queues_.end())
-            std::erase(found->second.consumers, consumer);
-    for (ReservedMessage& message : messages) {
-        const auto found = queues_.find(message.queue);
-        if (found == queues_.end()) continue;
-        message.message.redelivered = true;
-        insert(found->second, std::move(message.message));
-    }
-    const auto serve = [&](const std::string& name) {
-        const auto found = queues_.find(name);
-        if (found == queues_.end()) return;
-        while (!found->second.messages.empty() && !found->second.waiters.empty()) {
-            deliver(found->second, std::move(found->second.messages.front()));
-            found->second.messages.pop_front();
-        }
-        deliver_waiting_messages(found->second);
-    };
-    for (const ReservedMessage& message : messages) serve(message.queue);
+    std::set<std::string> queues;
     for (Consumer* consumer : consumers) {
-        const auto found = queues_.find(consumer->queue);
-        if (found != queues_.end() && found->second.consumers.empty() && found->second.declared.auto_delete())
-            erase_queue(found);
-        else
-            serve(consumer->queue);
+        MessageQueue* const from = find_queue(consumer->queue);
+        if (from && from->remove_consumer(*consumer)) queues.insert(consumer->queue);
     }
-}
-
-void Broker::insert(QueueState& queue, QueuedMessage message) {
-    const auto position = std::find_if(queue.messages.begin(), queue.messages.end(),
-                                       [&](const QueuedMessage& other) { return other.position > message.position; });
-    queue.messages.insert(position, std::move(message));
+    std::map<std::string, std::vector<QueuedMessage>> by_queue;
+    for (ReservedMessage& message : messages) by_queue[message.queue].push_back(std::move(message.message));
+    for (auto& [name, returned] : by_queue)
+        if (MessageQueue* const to = find_queue(name)) {
+            to->requeue(std::move(returned));
+            after_change(*to);
+        }
+    for (const std::string& name : queues) {
+        const auto found = queues_.find(name);
+        if (found == queues_.end()) continue;
+        MessageQueue& queue = found->second;
+        if (queue.consumer_count() == 0 && queue.declared().auto_delete()) {
+            erase_queue(found);
+            continue;
+        }
+        queue.serve();
+        queue.touch();
+        after_change(queue);
+    }
 }
 
 void Broker::on_settled(Consumer& consumer) {
     std::lock_guard lock{mutex_};
     --consumer.unsettled;
-    const auto found = queues_.find(consumer.queue);
-    if (found != queues_.end()) deliver_waiting_messages(found->second);
+    MessageQueue* const from = find_queue(consumer.queue);
+    if (!from) return;
+    from->serve();
+    after_change(*from);
 }
 
 std::optional<InboxEvent> Broker::take_event(Client& client, std::deque<InboxEvent>& inbox) {
@@ -272,123 +257,225 @@ async::Operation<> Broker::await_events(Client& client, Deadline until) {
     {
         std::lock_guard lock{mutex_};
         client.check();
-        move_due_messages();
+        upkeep();
         if (client.events != 0 || until.expired()) co_return;
         client.waker = &waker;
-        next = std::min(until, next_due());
+        next = std::min(until, Deadline::at(next_due()));
     }
     co_await async::Wait{.signal = true, .until = next};
     client.check();
     std::lock_guard lock{mutex_};
-    move_due_messages();
+    upkeep();
 }
 
-std::size_t Broker::publish(std::shared_ptr<const OutgoingMessage> message) {
+std::vector<std::string> Broker::route(const MessageMetadata& message) const {
+    if (message.exchange.empty()) {
+        if (!queues_.contains(message.routing_key)) return {};
+        return {message.routing_key};
+    }
+    std::vector<std::string> queues, pending{message.exchange};
+    std::set<std::string> seen{message.exchange};
+    while (!pending.empty()) {
+        const auto found = exchanges_.find(pending.back());
+        pending.pop_back();
+        if (found == exchanges_.end()) continue;
+        const ExchangeState& state = found->second;
+        std::vector<std::string> reached = state.queues.route(message.routing_key, message.properties.headers);
+        std::vector<std::string> next = state.exchanges.route(message.routing_key, message.properties.headers);
+        if (reached.empty() && next.empty()) {
+            const Json& arguments = state.declared.options().arguments;
+            const auto alternate = arguments.find("alternate-exchange");
+            if (alternate != arguments.end() && alternate->is_string()) next.push_back(*alternate);
+        }
+        for (std::string& queue : reached)
+            if (std::ranges::find(queues, queue) == queues.end()) queues.push_back(std::move(queue));
+        for (std::string& exchange : next)
+            if (seen.insert(exchange).second) pending.push_back(std::move(exchange));
+    }
+    return queues;
+}
+
+bool Broker::append(MessageQueue& queue, std::shared_ptr<const OutgoingMessage> message) {
+    if (queue.refuses_publishing()) {
+        if (queue.policy().overflow == QueuePolicy::Overflow::reject_publish_dlx)
+            bury(queue, {DeadMessage{{.content = std::move(message)}, DeathReason::maxlen}});
+        return false;
+    }
+    queue.append(std::move(message));
+    after_change(queue);
+    return true;
+}
+
+void Broker::after_change(MessageQueue& queue) {
+    note_due(queue.next_expiry());
+    if (auto dead = queue.take_dead(); !dead.empty()) bury(queue, std::move(dead));
+}
+
+void Broker::bury(const MessageQueue& from, std::vector<DeadMessage> dead) {
+    struct Letter {
+        std::shared_ptr<const OutgoingMessage> content;
+        DeathReason reason;
+    };
+    std::deque<Letter> letters;
+    const auto write = [&](const MessageQueue& queue, const std::vector<DeadMessage>& messages) {
+        if (!queue.policy().dead_letter_exchange) return;
+        for (const DeadMessage& message : messages)
+            letters.push_back({make_dead_letter(message, queue.name(), queue.policy()), message.reason});
+    };
+    write(from, dead);
+    // A letter may make others leave its queue: they follow it here, since a recursion might be deep.
+    while (!letters.empty()) {
+        const Letter letter = std::move(letters.front());
+        letters.pop_front();
+        for (const std::string& name : route(*letter.content->metadata)) {
+            MessageQueue* const to = find_queue(name);
+            if (!to || is_cycle(*letter.content, name, letter.reason)) continue;
+            if (to->refuses_publishing()) {
+                if (to->policy().overflow == QueuePolicy::Overflow::reject_publish_dlx)
+                    write(*to, {DeadMessage{{.content = letter.content}, DeathReason::maxlen}});
+                continue;
+            }
+            to->append(letter.content);
+            write(*to, to->take_dead());
+            note_due(to->next_expiry());
+        }
+    }
+}
+
+Broker::PublishResult Broker::publish(std::shared_ptr<const OutgoingMessage> message) {
     std::lock_guard lock{mutex_};
+    upkeep();
     const MessageMetadata& head = *message->metadata;
     if (head.exchange.empty()) {
-        const auto found = queues_.find(head.routing_key);
-        if (found == queues_.end()) return 0;
-        append(found->second, {message});
-        return 1;
+        MessageQueue* const to = find_queue(head.routing_key);
+        if (!to) return {};
+        const bool accepted = append(*to, std::move(message));
+        return {1, !accepted};
     }
-    const auto names = exchange(head.exchange).bindings.route(head.routing_key, head.properties.headers);
-    for (const std::string& name : names) append(queues_.find(name)->second, {message});
-    return names.size();
+    exchange(head.exchange);
+    const std::vector<std::string> names = route(head);
+    PublishResult result{names.size()};
+    for (const std::string& name : names)
+        if (!append(*find_queue(name), message)) result.refused = true;
+    return result;
 }
 
 void Broker::publish_at(Clock::time_point when, std::string queue, std::shared_ptr<const OutgoingMessage> message) {
     std::lock_guard lock{mutex_};
-    const auto added = delayed_.emplace(Deadline::at(when), DelayedMessage{std::move(queue), std::move(message)});
-    if (added != delayed_.begin()) return;
-    // Those who wait must wait for less long.
-    for (auto& [name, state] : queues_) {
-        for (Waiter* waiter : state.waiters) waiter->waker.wake();
-        for (Consumer* consumer : state.consumers)
-            if (consumer->client->waker) consumer->client->waker->wake();
-    }
+    note_due(when);
+    delayed_.emplace(when, DelayedMessage{std::move(queue), std::move(message)});
 }
 
-void Broker::move_due_messages() {
-    while (!delayed_.empty() && delayed_.begin()->first.expired()) {
-        const auto due = delayed_.extract(delayed_.begin());
-        const auto found = queues_.find(due.mapped().queue);
-        if (found != queues_.end()) append(found->second, {due.mapped().content});
-    }
+Clock::time_point Broker::next_due() const noexcept {
+    return delayed_.empty() ? next_expiry_ : std::min(next_expiry_, delayed_.begin()->first);
 }
 
-void Client::check() const {
-    if (is_inherited()) throw ConnectionError("the connection belongs to the process that forked this one");
-    if (interrupted) throw ConnectionError("the connection was interrupted");
+void Broker::note_due(Clock::time_point when) {
+    if (when >= next_due()) return;
+    next_expiry_ = when;
+    for (auto& [name, queue] : queues_) queue.wake_all();
+}
+
+void Broker::upkeep() {
+    if (next_due() == Clock::time_point::max()) return;
+    const Clock::time_point now = Clock::now();
+    if (now < next_due()) return;
+    while (!delayed_.empty() && delayed_.begin()->first <= now) {
+        auto due = delayed_.extract(delayed_.begin());
+        if (MessageQueue* const to = find_queue(due.mapped().queue)) append(*to, std::move(due.mapped().content));
+    }
+    // Dead letters go to other queues, which may be behind this one already: their time is noted.
+    next_expiry_ = Clock::time_point::max();
+    std::vector<std::string> unused;
+    auto next = Clock::time_point::max();
+    for (auto& [name, queue] : queues_) {
+        if (queue.is_expired(now)) {
+            unused.push_back(name);
+            continue;
+        }
+        queue.expire();
+        if (auto dead = queue.take_dead(); !dead.empty()) bury(queue, std::move(dead));
+        next = std::min(next, queue.next_expiry());
+    }
+    next_expiry_ = std::min(next_expiry_, next);
+    for (const std::string& name : unused) erase_queue(queues_.find(name));
 }
 
 Broker::Waiter::~Waiter() {
-    if (client.is_inherited()) return;
+    if (entry.client.is_inherited()) return;
     std::unique_lock lock{broker.mutex_};
-    if (is_waiting) std::erase(broker.queues_.find(queue)->second.waiters, this);
+    if (entry.is_waiting) {
+        MessageQueue& from = *broker.find_queue(queue);
+        from.remove_waiter(entry);
+        from.touch();
+        broker.note_due(from.next_expiry());
+    }
     lock.unlock();
-    if (message) broker.requeue({queue, std::move(*message)});
+    if (entry.message) broker.requeue({queue, std::move(*entry.message)});
 }
 
 async::Operation<std::optional<ReservedMessage>> Broker::reserve(std::string name, const Client& client,
                                                                  Deadline deadline) {
-    Waiter waiter{*this, name, client, co_await async::this_waker};
+    Waiter waiter{*this, name, {client, co_await async::this_waker}};
     std::optional<ReservedMessage> reserved;
     {
         std::lock_guard lock{mutex_};
-        move_due_messages();
-        QueueState& from = queue(name, client);
-        if (!from.messages.empty()) {
-            reserved = ReservedMessage{name, std::move(from.messages.front())};
-            from.messages.pop_front();
-        }
+        upkeep();
+        MessageQueue& from = queue(name, client);
+        if (auto message = from.take()) reserved = ReservedMessage{name, std::move(*message)};
+        from.touch();
+        after_change(from);
         if (reserved || deadline.expired()) co_return reserved;
         client.check();  // interrupt() wakes only those who wait already
-        from.waiters.push_back(&waiter);
-        waiter.is_waiting = true;
+        from.add_waiter(waiter.entry);
     }
     for (;;) {
         Deadline next = deadline;
         {
             std::lock_guard lock{mutex_};
-            next = std::min(deadline, next_due());
+            next = std::min(deadline, Deadline::at(next_due()));
         }
         co_await async::Wait{.signal = true, .until = next};
         client.check();
         std::lock_guard lock{mutex_};
-        move_due_messages();
-        if (waiter.queue_deleted) throw_not_found("queue", name);
-        if (waiter.message) reserved = ReservedMessage{name, *std::exchange(waiter.message, std::nullopt)};
+        upkeep();
+        if (waiter.entry.queue_deleted) throw_not_found("queue", name);
+        if (waiter.entry.message) reserved = ReservedMessage{name, *std::exchange(waiter.entry.message, std::nullopt)};
         if (reserved || deadline.expired()) co_return reserved;
     }
 }
 
 void Broker::requeue(ReservedMessage reserved) {
     std::lock_guard lock{mutex_};
-    const auto found = queues_.find(reserved.queue);
-    if (found == queues_.end()) return;
-    QueueState& queue = found->second;
-    reserved.message.redelivered = true;
-    if (!queue.waiters.empty()) return deliver(queue, std::move(reserved.message));
-    insert(queue, std::move(reserved.message));
-    deliver_waiting_messages(queue);
+    MessageQueue* const to = find_queue(reserved.queue);
+    if (!to) return;
+    std::vector<QueuedMessage> messages;
+    messages.push_back(std::move(reserved.message));
+    to->requeue(std::move(messages));
+    after_change(*to);
+}
+
+void Broker::reject(ReservedMessage reserved) {
+    std::lock_guard lock{mutex_};
+    const MessageQueue* const from = find_queue(reserved.queue);
+    if (!from || !from->policy().dead_letter_exchange) return;
+    std::vector<DeadMessage> dead;
+    dead.push_back({std::move(reserved.message), DeathReason::rejected});
+    bury(*from, std::move(dead));
 }
 
 void Broker::interrupt(const Client& client) {
     std::lock_guard lock{mutex_};
     if (client.waker) client.waker->wake();
-    for (auto& [name, queue] : queues_)
-        for (Waiter* waiter : queue.waiters)
-            if (&waiter->client == &client) waiter->waker.wake();
+    for (auto& [name, queue] : queues_) queue.wake(client);
 }
 
 void Broker::disconnect(const Client& client) {
     std::lock_guard lock{mutex_};
-    for (auto it = queues_.begin(); it != queues_.end();) {
-        const auto next = std::next(it);
-        if (it->second.owner == &client) erase_queue(it);
-        it = next;
-    }
+    std::vector<std::string> owned;
+    for (auto& [name, queue] : queues_)
+        if (queue.owner() == &client) owned.push_back(name);
+    for (const std::string& name : owned) erase_queue(queues_.find(name));
 }
 
 }  // namespace kombu::memory

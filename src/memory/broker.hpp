@@ -2,17 +2,17 @@
 #pragma once
 
 #include <kombu/channel.hpp>
-#include <kombu/detail/process.hpp>
 #include <kombu/entity.hpp>
 #include <kombu/operation.hpp>
 #include <kombu/transport.hpp>
 
+#include "memory/client.hpp"
+#include "memory/dead_letter.hpp"
+#include "memory/message_queue.hpp"
 #include "virtual/routing.hpp"
 
-#include <atomic>
 #include <cstdint>
 #include <deque>
-#include <list>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -22,54 +22,6 @@
 #include <vector>
 
 namespace kombu::memory {
-
-/// One copy of a message in a queue. The content is shared between the copies.
-struct QueuedMessage {
-    std::shared_ptr<const OutgoingMessage> content{};
-    std::uint64_t position = 0;
-    bool redelivered = false;
-};
-
-/// A message removed from a queue, and the queue to which it is requeued.
-struct ReservedMessage {
-    std::string queue{};
-    QueuedMessage message{};
-};
-
-/// A connection, as the broker sees it. An exclusive queue belongs to one client, and a client can be interrupted.
-struct Client {
-    std::atomic<bool> interrupted{false};
-    /// The number of events in the inboxes of its channels, and the operation that waits for one; under the broker's
-    /// mutex.
-    std::size_t events = 0;
-    async::Waker* waker = nullptr;
-    const std::uint32_t epoch = kombu::detail::fork_epoch();
-    /// True in a forked child. The broker may be inconsistent there and must not be touched.
-    bool is_inherited() const noexcept { return epoch != kombu::detail::fork_epoch(); }
-    /// Throws ConnectionError when the client may not use the broker.
-    void check() const;
-};
-
-/// What a consumer of a channel has received: a message, or none when its queue was deleted.
-struct InboxEvent {
-    std::string consumer_tag{};
-    std::optional<ReservedMessage> message{};
-};
-
-/// A consumer. It belongs to a channel; the broker's mutex guards it and its inbox.
-struct Consumer {
-    std::string tag{}, queue{};
-    Client* client = nullptr;
-    std::deque<InboxEvent>* inbox = nullptr;
-    bool exclusive = false;
-    int priority = 0;
-    /// The number of messages that it may have unsettled; 0: no limit.
-    std::size_t prefetch_count = 0;
-    bool no_ack = false;
-    std::size_t unsettled = 0;
-
-    bool has_capacity() const noexcept { return prefetch_count == 0 || unsettled < prefetch_count; }
-};
 
 /// An in-process broker. Every operation is atomic under one mutex; bodies are neither copied nor encoded under it.
 /// Throws ChannelError with the AMQP code that RabbitMQ would send.
@@ -84,11 +36,20 @@ public:
                     const Json& arguments, const Client& client);
     void queue_unbind(std::string_view queue, std::string_view exchange, std::string_view routing_key,
                       const Json& arguments, const Client& client);
+    void exchange_bind(std::string_view destination, std::string_view source, std::string_view routing_key,
+                       const Json& arguments);
+    void exchange_unbind(std::string_view destination, std::string_view source, std::string_view routing_key,
+                         const Json& arguments);
     std::uint32_t queue_purge(std::string_view name, const Client& client);
     std::uint32_t queue_delete(std::string_view name, bool if_unused, bool if_empty, const Client& client);
 
-    /// Returns the number of queues that received the message.
-    std::size_t publish(std::shared_ptr<const OutgoingMessage> message);
+    struct PublishResult {
+        /// The number of queues that the message was routed to.
+        std::size_t queues = 0;
+        /// Whether one of them had no room for it.
+        bool refused = false;
+    };
+    PublishResult publish(std::shared_ptr<const OutgoingMessage> message);
     /// Publishes to a queue at this time. A queue that does not exist then drops the message.
     void publish_at(Clock::time_point when, std::string queue, std::shared_ptr<const OutgoingMessage> message);
     /// Removes the next message of a queue, waiting until `deadline` when there is none. Returns nothing when none
@@ -110,6 +71,8 @@ public:
     async::Operation<> await_events(Client& client, Deadline until);
     /// Puts a message back at its position in its queue, marked redelivered. Drops it when the queue no longer exists.
     void requeue(ReservedMessage reserved);
+    /// The message was rejected: it goes to the dead-letter exchange of its queue, if there is one.
+    void reject(ReservedMessage reserved);
 
     /// Wakes the client's waiting calls, which then throw ConnectionError.
     void interrupt(const Client& client);
@@ -122,51 +85,54 @@ private:
     struct Waiter {
         Broker& broker;
         const std::string& queue;
-        const Client& client;
-        async::Waker& waker;
-        bool is_waiting = false;
-        bool queue_deleted = false;
-        std::optional<QueuedMessage> message{};
+        MessageQueue::Waiter entry;
         ~Waiter();
-    };
-    struct QueueState {
-        Queue declared;
-        const Client* owner = nullptr;
-        std::deque<QueuedMessage> messages{};
-        std::list<Waiter*> waiters{};
-        std::list<Consumer*> consumers{};  // the one whose turn it is comes first
-        std::uint64_t next_position = 1;
     };
     struct ExchangeState {
         Exchange declared;
-        routing::Bindings bindings;
+        routing::Bindings queues;
+        routing::Bindings exchanges;
+
+        explicit ExchangeState(Exchange exchange)
+            : declared(std::move(exchange)), queues(declared.type()), exchanges(declared.type()) {}
+        bool is_used() const noexcept { return !queues.empty() || !exchanges.empty(); }
     };
-
-    QueueState& queue(std::string_view name, const Client& client);
-    ExchangeState& exchange(std::string_view name);
-    void erase_queue(std::map<std::string, QueueState, std::less<>>::iterator found);
-    void append(QueueState& queue, QueuedMessage message);
-    static void deliver(QueueState& queue, QueuedMessage message);
-    /// The consumer that gets the next message; null if none may have one.
-    static Consumer* next_consumer(QueueState& queue);
-    static bool has_single_consumer(const QueueState& queue);
-    /// Puts a message at its position.
-    static void insert(QueueState& queue, QueuedMessage message);
-    static void push_event(Consumer& consumer, std::optional<ReservedMessage> message);
-    static void deliver_waiting_messages(QueueState& queue);
-
-    /// Moves the delayed messages that are due to their queues. Whoever waits does it, so that it needs no thread.
-    void move_due_messages();
-    Deadline next_due() const noexcept { return delayed_.empty() ? Deadline::never() : delayed_.begin()->first; }
-
     struct DelayedMessage {
         std::string queue{};
         std::shared_ptr<const OutgoingMessage> content{};
     };
+    using Queues = std::map<std::string, MessageQueue, std::less<>>;
+    using Exchanges = std::map<std::string, ExchangeState, std::less<>>;
+
+    MessageQueue& queue(std::string_view name, const Client& client);
+    MessageQueue* find_queue(std::string_view name);
+    ExchangeState& exchange(std::string_view name);
+    void erase_queue(Queues::iterator found);
+    void erase_exchange(std::string name);
+    /// An exchange that has lost a binding may be one that is then deleted.
+    void on_unbound(Exchanges::iterator found);
+    /// The queues that a message reaches.
+    std::vector<std::string> route(const MessageMetadata& message) const;
+    /// Adds a message to a queue.
+    /// \return false when the queue has no room for it
+    bool append(MessageQueue& queue, std::shared_ptr<const OutgoingMessage> message);
+    /// Called after messages may have left a queue or its next expiry may have changed.
+    void after_change(MessageQueue& queue);
+    /// Publishes messages to the dead-letter exchange of their queue.
+    void bury(const MessageQueue& from, std::vector<DeadMessage> dead);
+
+    /// Does what is due: moves delayed messages to their queues, removes expired messages and queues. Whoever uses the
+    /// broker does it, and whoever waits, so that it needs no thread.
+    void upkeep();
+    Clock::time_point next_due() const noexcept;
+    /// Makes those who wait look at the time again when something is due earlier than they know.
+    void note_due(Clock::time_point when);
+
     std::mutex mutex_;
-    std::multimap<Deadline, DelayedMessage> delayed_;
-    std::map<std::string, QueueState, std::less<>> queues_;
-    std::map<std::string, ExchangeState, std::less<>> exchanges_;
+    std::multimap<Clock::time_point, DelayedMessage> delayed_;
+    Clock::time_point next_expiry_ = Clock::time_point::max();  // of a message or a queue; may be too early
+    Queues queues_;
+    Exchanges exchanges_;
     std::uint64_t last_generated_name_ = 0;
 };
 

@@ -34,8 +34,8 @@ class MemoryChannel final : public TransportChannel {
     }
 
 public:
-    MemoryChannel(std::shared_ptr<Broker> broker, std::shared_ptr<Client> client)
-        : broker_(std::move(broker)), client_(std::move(client)) {}
+    MemoryChannel(std::shared_ptr<Broker> broker, std::shared_ptr<Client> client, bool has_confirms)
+        : broker_(std::move(broker)), client_(std::move(client)), has_confirms_(has_confirms) {}
     ~MemoryChannel() override { MemoryChannel::close_nowait(); }
 
     bool is_open() const noexcept override { return open_ && !client_->interrupted && !client_->is_inherited(); }
@@ -79,6 +79,16 @@ public:
         guarded([&] { broker_->queue_unbind(queue, exchange, routing_key, arguments, *client_); });
         co_return;
     }
+    async::Operation<> exchange_bind(std::string_view destination, std::string_view source,
+                                     std::string_view routing_key, const Json& arguments, Deadline) override {
+        guarded([&] { broker_->exchange_bind(destination, source, routing_key, arguments); });
+        co_return;
+    }
+    async::Operation<> exchange_unbind(std::string_view destination, std::string_view source,
+                                       std::string_view routing_key, const Json& arguments, Deadline) override {
+        guarded([&] { broker_->exchange_unbind(destination, source, routing_key, arguments); });
+        co_return;
+    }
     async::Operation<std::uint32_t> queue_purge(std::string_view name, Deadline) override {
         co_return guarded([&] { return broker_->queue_purge(name, *client_); });
     }
@@ -88,10 +98,11 @@ public:
     }
 
     async::Operation<> basic_publish(const OutgoingMessage& message, Deadline, OptionalTimeout) override {
-        const std::size_t routed =
+        const Broker::PublishResult result =
             guarded([&] { return broker_->publish(std::make_shared<const OutgoingMessage>(message)); });
-        if (routed == 0 && message.metadata->mandatory)
+        if (result.queues == 0 && message.metadata->mandatory)
             routing::throw_unroutable(message.metadata->exchange, message.metadata->routing_key);
+        if (result.refused && has_confirms_) throw Nacked("the broker refused the message: a queue is full");
         co_return;
     }
     async::Operation<std::optional<Delivery>> basic_get(std::string_view queue, bool no_ack, Deadline) override {
@@ -102,11 +113,11 @@ public:
         return receive(queue.name(), no_ack, wait_until);
     }
     async::Operation<> basic_ack(std::uint64_t delivery_tag, Deadline) override {
-        settle(delivery_tag, false);
+        settle(delivery_tag, async::Settlement::acknowledge);
         co_return;
     }
     async::Operation<> basic_reject(std::uint64_t delivery_tag, bool requeue, Deadline) override {
-        settle(delivery_tag, requeue);
+        settle(delivery_tag, requeue ? async::Settlement::requeue : async::Settlement::reject);
         co_return;
     }
 
@@ -157,7 +168,7 @@ public:
         check();
         if (!unsettled_.contains(delivery_tag))
             throw ChannelError("the message was delivered again: it can no longer be settled", 406);
-        settle(delivery_tag, settlement == async::Settlement::requeue);
+        settle(delivery_tag, settlement);
     }
     void requeue_later(std::span<const std::uint64_t> delivery_tags) override {
         for (const std::uint64_t tag : delivery_tags) settle_later(tag, async::Settlement::requeue);
@@ -165,7 +176,7 @@ public:
     void acknowledge_until(std::uint64_t delivery_tag) override {
         check();
         while (!unsettled_.empty() && unsettled_.begin()->first <= delivery_tag)
-            settle(unsettled_.begin()->first, false);
+            settle(unsettled_.begin()->first, async::Settlement::acknowledge);
     }
     async::Operation<> flush(Deadline) override {
         check();
@@ -175,7 +186,7 @@ public:
         check();
         std::vector<InboxEvent> arrived;
         while (auto event = broker_->take_event(*client_, inbox_)) arrived.push_back(std::move(*event));
-        while (!unsettled_.empty()) settle(unsettled_.begin()->first, true);
+        while (!unsettled_.empty()) settle(unsettled_.begin()->first, async::Settlement::requeue);
         for (InboxEvent& event : arrived) {
             if (!event.message) continue;
             broker_->requeue(std::move(*event.message));
@@ -196,6 +207,8 @@ private:
             content.body,
             content.metadata->properties,
             {++last_tag_, reserved.message.redelivered, content.metadata->exchange, content.metadata->routing_key}};
+        if (const std::uint64_t count = reserved.message.delivery_count; count != 0)
+            delivery.properties.headers["x-delivery-count"] = count;
         if (!no_ack) unsettled_.emplace(last_tag_, Delivered{std::move(reserved), consumer});
         return delivery;
     }
@@ -214,7 +227,7 @@ private:
         co_return delivery;
     }
 
-    void settle(std::uint64_t delivery_tag, bool requeue) {
+    void settle(std::uint64_t delivery_tag, async::Settlement settlement) {
         guarded([&] {
             const auto found = unsettled_.find(delivery_tag);
             if (found == unsettled_.end())
@@ -222,13 +235,15 @@ private:
             Delivered delivered = std::move(found->second);
             unsettled_.erase(found);
             // Before its consumer may have more: they come after this message.
-            if (requeue) broker_->requeue(std::move(delivered.message));
+            if (settlement == async::Settlement::requeue) broker_->requeue(std::move(delivered.message));
+            if (settlement == async::Settlement::reject) broker_->reject(std::move(delivered.message));
             if (delivered.consumer) broker_->on_settled(*delivered.consumer);
         });
     }
 
     std::shared_ptr<Broker> broker_;
     std::shared_ptr<Client> client_;
+    const bool has_confirms_;
     bool open_ = true;
     std::uint64_t last_tag_ = 0;
     std::map<std::uint64_t, Delivered> unsettled_;
@@ -240,25 +255,28 @@ private:
 
 class MemoryConnection final : public TransportConnection {
 public:
-    explicit MemoryConnection(std::shared_ptr<Broker> broker) : broker_(std::move(broker)) {}
+    MemoryConnection(std::shared_ptr<Broker> broker, bool has_confirms)
+        : broker_(std::move(broker)), has_confirms_(has_confirms) {}
     ~MemoryConnection() override { MemoryConnection::abandon(); }
 
     async::Operation<std::shared_ptr<TransportChannel>> open_channel(Deadline) override {
-        if (!is_open()) throw ConnectionError("the connection is closed");
+        client_->check();
         std::erase_if(channels_, [](const auto& channel) { return channel.expired(); });
-        auto channel = std::make_shared<MemoryChannel>(broker_, client_);
+        auto channel = std::make_shared<MemoryChannel>(broker_, client_, has_confirms_);
         channels_.push_back(channel);
         co_return channel;
     }
     async::Operation<> await_events(Deadline until, bool) override { return broker_->await_events(*client_, until); }
-    bool is_open() const noexcept override { return open_ && !client_->interrupted && !client_->is_inherited(); }
+    bool is_open() const noexcept override {
+        return !client_->closed && !client_->interrupted && !client_->is_inherited();
+    }
     bool is_alive() noexcept override { return is_open(); }
     async::Operation<> close(Deadline) override {
         abandon();
         co_return;
     }
     void abandon() noexcept override {
-        if (!std::exchange(open_, false) || client_->is_inherited()) return;
+        if (client_->closed.exchange(true) || client_->is_inherited()) return;
         for (const auto& weak_channel : channels_)
             if (const auto channel = weak_channel.lock()) channel->close_nowait();
         broker_->disconnect(*client_);
@@ -270,9 +288,9 @@ public:
 
 private:
     std::shared_ptr<Broker> broker_;
+    const bool has_confirms_;
     std::shared_ptr<Client> client_ = std::make_shared<Client>();
     std::vector<std::weak_ptr<TransportChannel>> channels_;
-    bool open_ = true;
 };
 
 class MemoryTransport final : public Transport {
@@ -288,13 +306,13 @@ public:
     void check_headers(const Json& headers) const override { kombu::check_headers(headers, amqp_rules); }
 
     async::Operation<std::shared_ptr<TransportConnection>> connect(const Endpoint& endpoint,
-                                                                   const ConnectionParameters&,
+                                                                   const ConnectionParameters& parameters,
                                                                    Deadline) const override {
         Brokers& brokers = brokers_.get();
         std::lock_guard lock{brokers.mutex};
         auto& broker = brokers.by_name[{endpoint.hostname, endpoint.virtual_host}];
         if (!broker) broker = std::make_shared<Broker>();
-        co_return std::make_shared<MemoryConnection>(broker);
+        co_return std::make_shared<MemoryConnection>(broker, parameters.confirm_publish());
     }
 
 private:

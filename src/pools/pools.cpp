@@ -160,6 +160,17 @@ void ConnectionPool::warm_up(std::size_t count, Deadline deadline, const std::so
     ResourcePool::warm_up(count, deadline, site);
 }
 
+LeasedChannel ConnectionPool::acquire_channel(const AcquireOptions& options) {
+    const Deadline deadline = Deadline::after(options.timeout);
+    Lease<Connection> lease = acquire(options);
+    ConnectionState* const state = state_of(*lease);
+    if (!state) throw LeaseError("the connection was moved from");
+    const ConnectionState::OperationGuard guard{*state};
+    auto channel = kombu::net::run(state->default_channel(std::min(deadline, state->deadline({}))));
+    kombu::detail::ConnectionRef connection{kombu::detail::ClientAccess::state(*lease)};
+    return {std::move(lease), kombu::detail::ClientAccess::channel({std::move(connection), std::move(channel)})};
+}
+
 std::string ConnectionPool::last_connect_error() const { return broker_->last_error(); }
 
 ConnectionPool::ConnectionPool(std::shared_ptr<const Connection> connection, const PoolOptions& options)
@@ -252,6 +263,10 @@ std::size_t close_and_wait(OptionalTimeout timeout) { return kombu::detail::glob
 std::vector<PoolStats> stats() { return kombu::detail::global_registry().stats(); }
 
 }  // namespace kombu::pools
+
+kombu::pools::ConnectionPool kombu::Connection::pool(std::size_t limit) const {
+    return pools::ConnectionPool{*this, {.limit = limit}};
+}
 
 namespace kombu::detail {
 

@@ -110,6 +110,16 @@ async::Operation<> RedisChannel::queue_unbind(std::string_view queue, std::strin
         deadline);
 }
 
+async::Operation<> RedisChannel::exchange_bind(std::string_view, std::string_view, std::string_view, const Json&,
+                                               Deadline deadline) {
+    return run_on_channel(refuse_exchange_binding(), deadline);
+}
+
+async::Operation<> RedisChannel::exchange_unbind(std::string_view, std::string_view, std::string_view, const Json&,
+                                                 Deadline deadline) {
+    return run_on_channel(refuse_exchange_binding(), deadline);
+}
+
 async::Operation<std::uint32_t> RedisChannel::queue_purge(std::string_view name, Deadline deadline) {
     return run_on_channel(purge_queue(connection_->context(), std::string{name}), deadline);
 }

@@ -9,6 +9,7 @@
 #include "redis/channel.hpp"
 #include "redis/operations.hpp"
 #include "redis/transport.hpp"
+#include "redis/values.hpp"
 
 #include <algorithm>
 #include <chrono>
@@ -93,6 +94,16 @@ void RedisConnection::check_open() const {
     context_.session.check();
     if (subscriber_ && subscriber_->is_established) subscriber_->session.check();
     if (!is_open()) throw ConnectionError(stream_.peer() + ": the connection is closed");
+}
+
+async::Operation<std::optional<std::string>> RedisConnection::await_value(std::string key,
+                                                                          std::optional<std::string> known,
+                                                                          Deadline until) {
+    return redis::await_value(*this, std::move(key), std::move(known), until);
+}
+
+async::Operation<> RedisConnection::erase_value(std::string key, Deadline deadline) {
+    return redis::erase_value(*this, std::move(key), deadline);
 }
 
 bool RedisConnection::is_open() const noexcept {

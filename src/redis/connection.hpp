@@ -46,6 +46,9 @@ public:
 
     async::Operation<std::shared_ptr<TransportChannel>> open_channel(Deadline deadline) override;
     async::Operation<> await_events(Deadline until, bool wakeable) override;
+    async::Operation<std::optional<std::string>> await_value(std::string key, std::optional<std::string> known,
+                                                             Deadline until) override;
+    async::Operation<> erase_value(std::string key, Deadline deadline) override;
     bool is_open() const noexcept override;
     std::exception_ptr failure() const override;
     bool is_alive() noexcept override;

@@ -198,6 +198,11 @@ async::Operation<> unbind_queue(SessionContext& context, std::string queue, std:
     }
 }
 
+async::Operation<> refuse_exchange_binding() {
+    throw ChannelError("NOT_IMPLEMENTED - Kombu has no format for bindings between exchanges on Redis", 540);
+    co_return;
+}
+
 async::Operation<std::uint32_t> purge_queue(SessionContext& context, std::string name) {
     ScriptArguments lists{.keys = context.keys.queue_lists(name)};
     const Reply count = co_await run_script(context.session, purge_script(), std::move(lists));

@@ -29,6 +29,8 @@ public:
         return prefix_ + "_kombu.waiting." + std::string{queue};
     }
 
+    /// Of a key that others name.
+    std::string value(std::string_view key) const { return prefix_ + std::string{key}; }
     std::string bindings(std::string_view exchange) const { return prefix_ + binding_prefix + std::string{exchange}; }
     /// The pattern for SCAN that matches the sets of bindings of all exchanges.
     std::string bindings_pattern() const;

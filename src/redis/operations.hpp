@@ -67,6 +67,8 @@ async::Operation<QueueInfo> declare_queue(SessionContext& link, Queue queue);
 async::Operation<> bind_queue(SessionContext& link, std::string queue, std::string exchange, std::string routing_key,
                               Json arguments);
 async::Operation<> unbind_queue(SessionContext& link, std::string queue, std::string exchange, std::string routing_key);
+/// Throws ChannelError 540.
+async::Operation<> refuse_exchange_binding();
 async::Operation<std::uint32_t> purge_queue(SessionContext& link, std::string name);
 async::Operation<std::uint32_t> delete_queue(SessionContext& link, std::string name, bool if_empty);
 /// Deletes the session's exclusive queues without waiting for the replies.

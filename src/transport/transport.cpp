@@ -21,6 +21,17 @@ std::exception_ptr TransportConnection::failure() const {
     return is_open() ? nullptr : std::make_exception_ptr(ConnectionError("the connection broke"));
 }
 
+async::Operation<std::optional<std::string>> TransportConnection::await_value(std::string, std::optional<std::string>,
+                                                                              Deadline) {
+    throw ConfigurationError("the broker stores no values");
+    co_return std::nullopt;
+}
+
+async::Operation<> TransportConnection::erase_value(std::string, Deadline) {
+    throw ConfigurationError("the broker stores no values");
+    co_return;
+}
+
 async::Operation<> TransportChannel::prepare_to_receive(const Queue&, Deadline) { co_return; }
 
 async::Operation<std::vector<std::exception_ptr>> TransportChannel::basic_publish_all(

@@ -85,8 +85,8 @@ void Bindings::bind(Binding binding) {
 
 bool Bindings::unbind(const Binding& binding) { return std::erase(bindings_, binding) != 0; }
 
-void Bindings::remove_queue(std::string_view queue) {
-    std::erase_if(bindings_, [&](const Binding& binding) { return binding.queue == queue; });
+bool Bindings::remove_destination(std::string_view destination) {
+    return std::erase_if(bindings_, [&](const Binding& binding) { return binding.destination == destination; }) != 0;
 }
 
 bool Bindings::matches(const Binding& binding, std::string_view routing_key, const Json& headers) const {
@@ -97,12 +97,12 @@ bool Bindings::matches(const Binding& binding, std::string_view routing_key, con
 }
 
 std::vector<std::string> Bindings::route(std::string_view routing_key, const Json& headers) const {
-    std::vector<std::string> queues;
+    std::vector<std::string> destinations;
     for (const Binding& binding : bindings_)
         if (matches(binding, routing_key, headers) &&
-            std::find(queues.begin(), queues.end(), binding.queue) == queues.end())
-            queues.push_back(binding.queue);
-    return queues;
+            std::find(destinations.begin(), destinations.end(), binding.destination) == destinations.end())
+            destinations.push_back(binding.destination);
+    return destinations;
 }
 
 }  // namespace kombu::routing

@@ -22,15 +22,16 @@ bool headers_match(const Json& arguments, const Json& headers);
 bool is_exchange_type(std::string_view type);
 
 struct Binding {
-    std::string queue{};
+    /// A queue; of an exchange-to-exchange binding an exchange.
+    std::string destination{};
     std::string routing_key{};
     Json arguments = Json::object();
     friend bool operator==(const Binding& a, const Binding& b) {
-        return a.queue == b.queue && a.routing_key == b.routing_key && same_value(a.arguments, b.arguments);
+        return a.destination == b.destination && a.routing_key == b.routing_key && same_value(a.arguments, b.arguments);
     }
 };
 
-/// The bindings of one exchange.
+/// The bindings of one exchange to queues, or to exchanges.
 class Bindings {
 public:
     explicit Bindings(std::string type) : type_(std::move(type)) {}
@@ -40,9 +41,10 @@ public:
     void bind(Binding binding);
     /// Returns false if there was no such binding.
     bool unbind(const Binding& binding);
-    /// Removes every binding of that queue.
-    void remove_queue(std::string_view queue);
-    /// The queues that a message is routed to, without duplicates.
+    /// Removes every binding of that destination.
+    /// \return false if there was none
+    bool remove_destination(std::string_view destination);
+    /// The destinations that a message is routed to, without duplicates.
     std::vector<std::string> route(std::string_view routing_key, const Json& headers) const;
 
 private:

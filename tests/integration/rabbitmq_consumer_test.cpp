@@ -336,3 +336,42 @@ TEST_CASE_METHOD(Recording, "a direct reply is received on the channel's pseudo-
     CHECK(consumer.consuming_from("amq.rabbitmq.reply-to"));
     CHECK_FALSE(connection.drain_events(20ms));
 }
+
+namespace {
+
+std::size_t resident_bytes() {
+    std::FILE* const file = std::fopen("/proc/self/statm", "r");
+    REQUIRE(file);
+    unsigned long size = 0, resident = 0;
+    REQUIRE(std::fscanf(file, "%lu %lu", &size, &resident) == 2);
+    std::fclose(file);
+    return resident * 4096;
+}
+
+}  // namespace
+
+TEST_CASE_METHOD(Messaging, "N20 a slow handler in front of a long queue needs no more memory than its prefetch count",
+                 "[rabbitmq][loop]") {
+    constexpr int count = 60'000;
+    const std::string body(1024, 'x');
+    connection.channel().declare(topology.queue);
+    for (int n = 0; n < count; n += 2000) {
+        auto batch = producer.batch();
+        for (int i = 0; i < 2000; ++i) batch.publish(body, {.exchange = topology.exchange, .routing_key = "key"});
+        batch.commit();
+    }
+    for (const bool no_ack : {false, true}) {
+        ConsumerLoop loop{connection, {topology.queue}, {.consumer = {.prefetch_count = 200, .no_ack = no_ack}}};
+        std::atomic<int> handled{0};
+        loop.on_message([&](Message&) {
+            ++handled;
+            std::this_thread::sleep_for(2ms);  // a slow handler, on purpose
+        });
+        const std::size_t before = resident_bytes();
+        BackgroundLoop running{loop};
+        CHECK(eventually([&] { return handled >= 300; }));
+        CHECK(resident_bytes() < before + (16u << 20));
+        running.stop();
+    }
+    connection.channel().queue_purge(topology.queue.name());
+}

@@ -1,16 +1,17 @@
 """A Celery worker for the interop tests.
 
-    celery_peer.py URL QUEUE
+    celery_peer.py URL QUEUE [BACKEND]
 
-Executes the tasks of that queue, and answers each line of its input with {}. Results go to the queue named by reply_to.
+Executes the tasks of that queue, and answers each line of its input with {}. Results go to the backend; without one to
+the queue named by reply_to.
 """
 import sys
 
 from celery import Celery
 from celery.contrib.testing.worker import start_worker
 
-url, queue = sys.argv[1:]
-app = Celery("peer", broker=url, backend="rpc://")
+url, queue = sys.argv[1:3]
+app = Celery("peer", broker=url, backend=sys.argv[3] if len(sys.argv) > 3 else "rpc://")
 app.conf.update(task_default_queue=queue, task_default_exchange=queue, task_default_routing_key=queue,
                 worker_hijack_root_logger=False, result_persistent=False, broker_connection_retry_on_startup=True,
                 worker_enable_remote_control=False, worker_send_task_events=False)
@@ -24,6 +25,17 @@ def add(x, y=0, text=""):
 @app.task(name="tasks.fails")
 def fails():
     raise ValueError("as asked")
+
+
+@app.task(name="tasks.failed")
+def failed(task_id):
+    return "failed: " + task_id
+
+
+@app.task(name="tasks.progress", bind=True)
+def progress(self):
+    self.update_state(state="HALFWAY", meta={"done": 1})
+    return "done"
 
 
 @app.task(name="tasks.request", bind=True)

@@ -13,6 +13,9 @@ A "queue" is [NAME, EXCHANGE, TYPE, KEY].
     {"do": "receive", "count", "ack", "timeout"}
                                     messages of the consumed queues
                                     "header_types" has the type and the text of each header
+    {"do": "work", "queue", "first", "count", "idle"}
+                                    publish these numbers while consuming, until nothing has come for `idle` seconds:
+                                    what was handled
     {"do": "declare", "queue"}
     {"do": "delete", "queue"}       and cancel all consumers
 """
@@ -65,6 +68,23 @@ class Peer:
     def do_declare(self, queue):
         self.queue(*queue)(self.channel).declare()
         return {}
+
+    def do_work(self, queue, first, count, idle=1):
+        name, exchange, type, key = queue
+        handled = []
+
+        def on_message(message):
+            handled.append(message.decode())
+            message.ack()
+
+        numbers = list(range(first, first + count))
+        with kombu.Consumer(self.channel, [self.queue(*queue)], on_message=on_message, prefetch_count=20):
+            while True:
+                for number in numbers[:10]:
+                    self.producer.publish(number, exchange=kombu.Exchange(exchange, type), routing_key=key)
+                del numbers[:10]
+                if not self.drain(0.001) and not numbers and not self.drain(idle):
+                    return {"handled": handled}
 
     def do_delete(self, queue):
         for consumer in self.consumers:

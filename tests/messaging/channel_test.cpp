@@ -22,7 +22,7 @@ TEST_CASE("names that are too long are refused", "[channel]") {
     CHECK(channel.is_open());
 }
 
-TEST_CASE("the plain operations of a channel", "[channel]") {
+TEST_CASE("Q5 the plain operations of a channel", "[channel]") {
     Topology topology;
     Connection connection{broker_url()};
     auto channel = connection.channel();
@@ -54,7 +54,8 @@ TEST_CASE("the plain operations of a channel", "[channel]") {
     CHECK_THROWS_AS(channel.basic_get(topology.queue.name()), ChannelError);
 }
 
-TEST_CASE_METHOD(Messaging, "if_empty keeps a queue with messages, if_unused a bound exchange", "[channel][errors]") {
+TEST_CASE_METHOD(Messaging, "X7 if_empty keeps a queue with messages, if_unused a bound exchange",
+                 "[channel][errors]") {
     producer.publish(1, to_queue());
     CHECK_THROWS_AS(connection.channel().queue_delete(topology.queue.name(), false, true), ChannelError);
     CHECK_THROWS_AS(connection.channel().exchange_delete(topology.exchange.name(), true), ChannelError);

@@ -23,7 +23,7 @@ TEST_CASE("C1 a connection connects on connect() or on first use, and not before
     CHECK(connection.connected());
 }
 
-TEST_CASE("a copy of a connection is unconnected, a move takes the session along", "[connection]") {
+TEST_CASE("C8 a copy of a connection is unconnected, a move takes the session along", "[connection]") {
     Connection connection{broker_url()};
     connection.connect();
     Connection copy = connection;
@@ -34,6 +34,18 @@ TEST_CASE("a copy of a connection is unconnected, a move takes the session along
     CHECK(moved.connected());
     CHECK_FALSE(connection.connected());
     CHECK_THROWS_AS(connection.connect(), LeaseError);
+}
+
+TEST_CASE("C16 a connection can be closed at any time, and twice", "[connection]") {
+    Connection connection{broker_url()};
+    connection.close();
+    connection.connect();
+    auto channel = connection.default_channel();
+    connection.close();
+    connection.release();
+    CHECK_FALSE(connection.connected());
+    CHECK_FALSE(channel.is_open());
+    CHECK(connection.default_channel().is_open());
 }
 
 TEST_CASE("C17 the default channel is one channel, opened again after it was closed", "[connection]") {

@@ -6,6 +6,8 @@
 #include "support/log_capture.hpp"
 #include "support/messaging_fixture.hpp"
 
+#include <sys/resource.h>
+
 #include <atomic>
 #include <condition_variable>
 #include <ctime>
@@ -742,4 +744,28 @@ TEST_CASE_METHOD(Looping, "a stop before the start, or while the broker cannot b
     CHECK(background.stop().in_time);
     CHECK(Clock::now() - start < 5s);
     CHECK_THAT(unreachable.stats().last_error, Contains("127.0.0.1:1"));
+}
+
+TEST_CASE_METHOD(Looping, "N22 an idle loop needs neither processor time nor wake-ups", "[loop]") {
+    publish(3);
+    ConsumerLoop loop{connection, {topology.queue}, {.threads = 4}};
+    std::atomic<int> handled{0};
+    loop.on_message([&](Message&) { ++handled; });
+    BackgroundLoop background{loop};
+    REQUIRE(eventually([&] { return handled == 3; }));
+    const auto usage = [] {
+        rusage now{};
+        ::getrusage(RUSAGE_SELF, &now);
+        return now;
+    };
+    const auto microseconds = [](const rusage& at) {
+        return (at.ru_utime.tv_sec + at.ru_stime.tv_sec) * 1'000'000 + at.ru_utime.tv_usec + at.ru_stime.tv_usec;
+    };
+    std::this_thread::sleep_for(300ms);  // what follows the last message
+    const rusage before = usage();
+    std::this_thread::sleep_for(2s);  // the time that is measured
+    const rusage after = usage();
+    CHECK(microseconds(after) - microseconds(before) <= 40'000);
+    CHECK(after.ru_nvcsw - before.ru_nvcsw <= 60);
+    background.stop();
 }

@@ -45,7 +45,7 @@ Json numbers(int count, int first = 0) {
 
 }  // namespace
 
-TEST_CASE_METHOD(Consuming, "N2 a consumer receives the messages of its queue in their order", "[consumer]") {
+TEST_CASE_METHOD(Consuming, "N2 M15 a consumer receives the messages of its queue in their order", "[consumer]") {
     publish(30);
     Consumer consumer{connection, {topology.queue}, {.prefetch_count = 7}};
     consumer.on_message(record_and_ack());
@@ -71,7 +71,7 @@ TEST_CASE_METHOD(Consuming, "a waiting consumer gets a message that another conn
     CHECK(Json(seen) == Json::array({"late"}));
 }
 
-TEST_CASE_METHOD(Consuming, "N21 drain_events returns within its time, and says whether a message was handled",
+TEST_CASE_METHOD(Consuming, "N21 Q6 X12 drain_events returns within its time, and says whether a message was handled",
                  "[consumer]") {
     CHECK_FALSE(connection.drain_events(0s));  // without a consumer
     Consumer consumer{connection, {topology.queue}};
@@ -89,7 +89,8 @@ TEST_CASE_METHOD(Consuming, "N21 drain_events returns within its time, and says 
     CHECK(seen.size() == 1);
 }
 
-TEST_CASE_METHOD(Consuming, "N19 a consumer has no more unsettled messages than its prefetch count", "[consumer]") {
+TEST_CASE_METHOD(Consuming, "N19 M18 X2 a consumer has no more unsettled messages than its prefetch count",
+                 "[consumer]") {
     publish(20);
     Consumer consumer{connection, {topology.queue}, {.prefetch_count = 5}};
     std::vector<Message> held;
@@ -112,7 +113,7 @@ TEST_CASE_METHOD(Consuming, "N19 a consumer has no more unsettled messages than 
     CHECK(ready() == 6);
 }
 
-TEST_CASE_METHOD(Consuming, "N17 the end of scope gives back what was not settled", "[consumer]") {
+TEST_CASE_METHOD(Consuming, "N17 M17 X3 the end of scope gives back what was not settled", "[consumer]") {
     publish(10);
     {
         Consumer consumer{connection, {topology.queue}, {.prefetch_count = 6}};
@@ -145,7 +146,8 @@ TEST_CASE_METHOD(Consuming, "N17 the end of scope by an exception gives back too
     CHECK_FALSE(connection.drain_events(10ms));
 }
 
-TEST_CASE_METHOD(Consuming, "N17 cancel requeues what was not handed out, and the rest can be settled", "[consumer]") {
+TEST_CASE_METHOD(Consuming, "N17 M17 cancel requeues what was not handed out, and the rest can be settled",
+                 "[consumer]") {
     publish(10);
     Consumer consumer{connection, {topology.queue}};
     std::vector<Message> held;
@@ -258,7 +260,6 @@ TEST_CASE_METHOD(Consuming, "M21 M22 N13 callbacks get the payload; what cannot 
         "x", {.exchange = topology.exchange, .routing_key = "key", .content_type = "application/x-python-serialize"});
     producer.publish(Json{{"n", 2}}, to_queue());
     Consumer consumer{connection, {topology.queue}};
-    CHECK_THROWS_AS(consumer.consume(), ConfigurationError);  // M20
     int second = 0;
     consumer.register_callback([&](const Json& payload, Message& message) {
         seen.push_back(payload["n"]);
@@ -282,7 +283,48 @@ TEST_CASE_METHOD(Consuming, "M21 M22 N13 callbacks get the payload; what cannot 
     CHECK(ready() == 0);
 }
 
-TEST_CASE_METHOD(Consuming, "without on_decode_error the error passes out of drain_events", "[consumer]") {
+TEST_CASE_METHOD(Consuming, "M24 on_message gets every message as it came, and what it accepts is known",
+                 "[consumer]") {
+    const PublishOptions disallowed{.exchange = topology.exchange,
+                                    .routing_key = "key",
+                                    .declare = {topology.queue},
+                                    .content_type = "application/x-python-serialize"};
+    producer.publish("raw", disallowed);
+    Consumer consumer{connection, {topology.queue}, {.accept = {"json"}}};
+    consumer.register_callback([&](const Json&, Message&) { FAIL("was called"); });
+    consumer.on_message([&](Message& message) {
+        seen.push_back(std::string{message.raw_body()});
+        CHECK_THROWS_AS(message.payload(), ContentDisallowed);
+        message.ack();
+    });
+    consumer.consume();
+    drain(1);
+    CHECK(seen[0] == "raw");
+}
+
+TEST_CASE_METHOD(Consuming, "M16 consuming twice is once, and the tags begin with the prefix", "[consumer]") {
+    Consumer consumer{connection, {topology.queue}, {.tag_prefix = "mine"}};
+    consumer.on_message(record_and_ack());
+    consumer.consume();
+    consumer.consume();
+    if (!on_redis())
+        CHECK(other.channel().queue_declare(Queue{topology.queue.name(), {.passive = true}}).consumers == 1);
+    publish(2);
+    drain(2);
+    try {
+        other.channel().queue_delete(topology.queue.name());
+        if (!on_redis()) connection.drain_events(10s);
+    } catch (const ConsumerCancelled& cancelled) {
+        CHECK_THAT(cancelled.tag(), Catch::Matchers::StartsWith("mine"));
+    }
+}
+
+TEST_CASE_METHOD(Consuming, "M20 a consumer without a handler cannot consume", "[consumer]") {
+    Consumer consumer{connection, {topology.queue}};
+    CHECK_THROWS_AS(consumer.consume(), ConfigurationError);
+}
+
+TEST_CASE_METHOD(Consuming, "M21 without on_decode_error the error passes out of drain_events", "[consumer]") {
     producer.publish("{", {.exchange = topology.exchange,
                            .routing_key = "key",
                            .declare = {topology.exchange, topology.queue},
@@ -294,7 +336,7 @@ TEST_CASE_METHOD(Consuming, "without on_decode_error the error passes out of dra
     CHECK_FALSE(connection.drain_events(20ms));
 }
 
-TEST_CASE_METHOD(Consuming, "messages of a no_ack consumer are gone when they are handed out, and not before",
+TEST_CASE_METHOD(Consuming, "Q1 messages of a no_ack consumer are gone when they are handed out, and not before",
                  "[consumer]") {
     publish(10);
     {
@@ -310,7 +352,7 @@ TEST_CASE_METHOD(Consuming, "messages of a no_ack consumer are gone when they ar
     CHECK(eventually([&] { return ready() == 7; }));
 }
 
-TEST_CASE_METHOD(Consuming, "N23 a queue with one message is served beside queues with many", "[consumer]") {
+TEST_CASE_METHOD(Consuming, "X15 N23 a queue with one message is served beside queues with many", "[consumer]") {
     const Topology second, third;
     for (const Topology* each : {&second, &third})
         producer.publish("one", {.exchange = each->exchange, .routing_key = "key", .declare = {each->queue}});
@@ -350,7 +392,7 @@ TEST_CASE_METHOD(Consuming, "consumers of one connection take turns", "[consumer
     drain(40);
 }
 
-TEST_CASE_METHOD(Consuming, "N9 a message of an earlier channel is not settled on its successor", "[consumer]") {
+TEST_CASE_METHOD(Consuming, "N9 M23 a message of an earlier channel is not settled on its successor", "[consumer]") {
     publish(3);
     Consumer consumer{connection, {topology.queue}, {.prefetch_count = 1}};
     std::vector<Message> held;
@@ -370,7 +412,7 @@ TEST_CASE_METHOD(Consuming, "N9 a message of an earlier channel is not settled o
     CHECK(held[2].payload() == 1);
 }
 
-TEST_CASE_METHOD(Consuming, "recover lets the broker deliver again what is not settled", "[consumer]") {
+TEST_CASE_METHOD(Consuming, "M18 recover lets the broker deliver again what is not settled", "[consumer]") {
     publish(3);
     Consumer consumer{connection, {topology.queue}};
     std::vector<Message> held;
@@ -419,7 +461,7 @@ TEST_CASE_METHOD(Consuming, "a queue whose name the broker chooses is consumed f
     drain(1);
 }
 
-TEST_CASE_METHOD(Consuming, "a consumer of a fanout exchange gets a copy of each message", "[consumer]") {
+TEST_CASE_METHOD(Consuming, "Q3 X11 a consumer of a fanout exchange gets a copy of each message", "[consumer]") {
     const Exchange exchange{unique("fanout"), "fanout"};
     const Queue ours{unique("ours"), exchange, {.auto_delete = true}},
         theirs{unique("theirs"), exchange, {.auto_delete = true}};

@@ -10,7 +10,7 @@ using namespace kombu;
 using namespace std::chrono_literals;
 using Catch::Matchers::Contains;
 
-TEST_CASE_METHOD(Messaging, "Q14 declaring something again with other properties is NotEquivalentError",
+TEST_CASE_METHOD(Messaging, "Q14 X21 declaring something again with other properties is NotEquivalentError",
                  "[declare][errors]") {
     producer.publish(1, to_queue());
     CHECK_THROWS_AS(producer.maybe_declare(Exchange{topology.exchange.name(), "fanout"}), NotEquivalentError);
@@ -73,7 +73,7 @@ TEST_CASE_METHOD(Messaging, "M1 a producer declares its own exchange at its firs
     CHECK_THROWS_AS(quiet.publish(1), ChannelError);
 }
 
-TEST_CASE("the exchange types route as AMQP says", "[routing]") {
+TEST_CASE("Q2 the exchange types route as AMQP says", "[routing]") {
     const auto routed = [](const std::string& type, const std::string& bound, const std::string& key,
                            Json arguments = Json::object(), Json headers = Json::object()) {
         Topology topology{type};
@@ -99,7 +99,7 @@ TEST_CASE("the exchange types route as AMQP says", "[routing]") {
     CHECK_FALSE(routed("headers", "", "", {{"k", 1}, {"l", 2}}, {{"k", 1}}));
 }
 
-TEST_CASE("further bindings of a queue are declared with it", "[declare]") {
+TEST_CASE("M15 further bindings of a queue are declared with it", "[declare]") {
     Topology one, two{"topic"};
     const Queue queue{one.queue.name(), one.exchange, "key", {.bindings = {{two.exchange, "a.#"}}}};
     Connection connection{broker_url()};

@@ -35,7 +35,7 @@ TEST_CASE_METHOD(Messaging, "M2 a JSON message arrives as it was sent, with Komb
     message.ack();
 }
 
-TEST_CASE_METHOD(Messaging, "text and bytes travel as text/plain and application/data", "[publish]") {
+TEST_CASE_METHOD(Messaging, "S3 text and bytes travel as text/plain and application/data", "[publish]") {
     producer.publish("plain text", to_queue());
     producer.publish(std::string{"string"}, to_queue());
     producer.publish(std::vector<std::byte>{std::byte{0}, std::byte{255}}, to_queue());
@@ -131,7 +131,8 @@ TEST_CASE_METHOD(Messaging, "what reads as if it should compile does", "[publish
     CHECK(Queue{"q", {}}.exchange().name().empty());
 }
 
-TEST_CASE_METHOD(Messaging, "M3 a compressed message says so in its headers and keeps its content type", "[publish]") {
+TEST_CASE_METHOD(Messaging, "M3 Q4 a compressed message says so in its headers and keeps its content type",
+                 "[publish]") {
     auto options = to_queue();
     options.compression = "zlib";
     options.headers = {{"mine", 1}};
@@ -231,7 +232,7 @@ TEST_CASE_METHOD(Messaging, "a message of many frames arrives whole", "[publish]
     CHECK(from.get(soon).body().empty());
 }
 
-TEST_CASE_METHOD(Messaging, "a message that reaches no queue is dropped, or Unroutable when it is mandatory",
+TEST_CASE_METHOD(Messaging, "M9 Q12 a message that reaches no queue is dropped, or Unroutable when it is mandatory",
                  "[publish]") {
     producer.maybe_declare(topology.exchange);
     CHECK_NOTHROW(producer.publish(1, {.exchange = topology.exchange, .routing_key = "nobody"}));
@@ -304,4 +305,21 @@ TEST_CASE("without confirms a refused message closes the channel, not the connec
     Messaging messaging;
     producer.publish("text", messaging.to_queue());
     CHECK(messaging.queue().get(soon).payload() == Json("text"));
+}
+
+TEST_CASE_METHOD(Messaging, "M10 M11 M12 a producer without a connection works once it has one, and moves to another",
+                 "[publish]") {
+    Producer unconnected;
+    CHECK_THROWS_AS(unconnected.publish(1, to_queue()), LeaseError);
+    unconnected.revive(connection);
+    unconnected.publish(1, to_queue());
+    Connection second{broker_url()};
+    unconnected.revive(second);
+    connection.release();
+    unconnected.publish(2, to_queue());
+    CHECK(second.connected());
+    CHECK_FALSE(connection.connected());
+    auto simple = queue();
+    CHECK(simple.get(soon).payload() == 1);
+    CHECK(simple.get(soon).payload() == 2);
 }

@@ -40,7 +40,7 @@ TEST_CASE_METHOD(Messaging, "a requeued message is redelivered, marked so, at it
     CHECK_FALSE(from.get(soon).redelivered());
 }
 
-TEST_CASE_METHOD(Messaging, "unsettled messages are requeued when their channel closes", "[settle]") {
+TEST_CASE_METHOD(Messaging, "Q11 unsettled messages are requeued when their channel closes", "[settle]") {
     for (int i = 0; i < 3; ++i) producer.publish(i, to_queue());
     auto channel = connection.channel();
     auto first = channel.basic_get(topology.queue.name());

@@ -157,7 +157,7 @@ TEST_CASE_METHOD(Messaging, "a get that waits for a queue that is deleted ends w
     deleter.join();
 }
 
-TEST_CASE("SimpleQueue puts, counts, gets and clears", "[queue]") {
+TEST_CASE("C25 SimpleQueue puts, counts, gets and clears", "[queue]") {
     Connection connection{broker_url()};
     const std::string name = unique("test.simple");
     auto queue = connection.simple_queue(name, {.serializer = "json", .compression = "zlib"});

@@ -93,7 +93,8 @@ TEST_CASE_METHOD(Fanout, "a message without subscribers is dropped, or Unroutabl
     CHECK(batch.size() == 1);
 }
 
-TEST_CASE_METHOD(Fanout, "requeued messages are redelivered, and a lease ends its subscriptions", "[redis][fanout]") {
+TEST_CASE_METHOD(Fanout, "R8 requeued messages are redelivered, and a lease ends its subscriptions",
+                 "[redis][fanout]") {
     pools::Connections connections{{.limit = 1}};
     const Connection broker = connection();
     Connection publisher = connection();

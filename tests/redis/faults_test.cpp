@@ -154,7 +154,7 @@ TEST_CASE("a broken connection is discarded, and no other", "[redis][faults][poo
     CHECK(connections[broker].stats().discarded == 1);
 }
 
-TEST_CASE("a connection idle for health_check_interval is pinged before it is used", "[redis][faults][options]") {
+TEST_CASE("R3 a connection idle for health_check_interval is pinged before it is used", "[redis][faults][options]") {
     std::atomic<int> pings{0};
     ScriptedPeer peer{after_login([&](PeerSocket& socket) {
         for (std::string command = receive_command(socket); !command.empty(); command = receive_command(socket)) {
@@ -235,7 +235,7 @@ TEST_CASE("Redis is killed and restarted: errors in time, and the next acquire w
     }
 }
 
-TEST_CASE("with retry a publish survives a restart, and so do the connection's own retries",
+TEST_CASE("C21 with retry a publish survives a restart, and so do the connection's own retries",
           "[redis][faults][options]") {
     PrivateRedis redis;
     Connection connection{redis.url()};

@@ -19,7 +19,7 @@ void wait_for_visibility_timeout() { std::this_thread::sleep_for(80ms); }
 
 }  // namespace
 
-TEST_CASE("an expired message is restored to the queue it came from, and to no other", "[redis][restore]") {
+TEST_CASE("R5 an expired message is restored to the queue it came from, and to no other", "[redis][restore]") {
     Prefixed redis;
     Connection holder = redis.connection(), other = redis.connection(fast_restore);
     const Exchange exchange{"ex"};
@@ -75,7 +75,8 @@ TEST_CASE("a consumer that is killed at any instant loses nothing", "[redis][res
     CHECK(redis.unacked_count() == 0);
 }
 
-TEST_CASE("one consumer at a time restores, and unacked_restore_limit bounds how many", "[redis][restore][options]") {
+TEST_CASE("R7 one consumer at a time restores, and unacked_restore_limit bounds how many",
+          "[redis][restore][options]") {
     Prefixed redis;
     Connection holder = redis.connection();
     auto queue = holder.simple_queue("q");

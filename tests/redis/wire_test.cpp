@@ -67,7 +67,7 @@ TEST_CASE("a delivered message is recorded as unacknowledged until it is settled
     CHECK(redis.unacked_count() == 0);
 }
 
-TEST_CASE("D60 copies of one message in several queues are settled separately", "[redis]") {
+TEST_CASE("D60 X10 R1 copies of one message in several queues are settled separately", "[redis]") {
     Prefixed redis;
     Connection connection = redis.connection();
     const Exchange exchange{"ex"};
@@ -92,7 +92,7 @@ TEST_CASE("D60 copies of one message in several queues are settled separately", 
     CHECK(redis.unacked_count() == 0);
 }
 
-TEST_CASE("R4 priorities go by steps, lower numbers first, and a message is requeued to its own", "[redis]") {
+TEST_CASE("R4 X16 priorities go by steps, lower numbers first, and a message is requeued to its own", "[redis]") {
     Prefixed redis;
     for (const Json& steps : {Json{0, 3, 6, 9}, Json{0, 5}}) {
         Connection connection = redis.connection({{"priority_steps", steps}});
@@ -403,5 +403,19 @@ TEST_CASE("a message that would be poison cannot be published", "[redis][errors]
     const std::string large(200u << 20, 'x');
     CHECK_THROWS_AS(producer.publish(std::as_bytes(std::span{large}), {.routing_key = "q"}), EncodeError);
     CHECK(redis.length("q") == 0);
+    CHECK(connection.connected());
+}
+
+TEST_CASE("X13 exchanges cannot be bound to exchanges on Redis", "[redis][errors]") {
+    Prefixed redis;
+    Connection connection = redis.connection();
+    auto channel = connection.channel();
+    try {
+        channel.exchange_bind("to", "from", "key");
+        FAIL("it was accepted");
+    } catch (const ChannelError& error) {
+        CHECK(error.code() == 540);
+    }
+    CHECK_FALSE(channel.is_open());
     CHECK(connection.connected());
 }

@@ -7,6 +7,8 @@
 #include <kombu/celery.hpp>
 #include <kombu/kombu.hpp>
 
+#include <boost/asio/steady_timer.hpp>
+
 #include <cassert>
 #include <iostream>
 #include <string>

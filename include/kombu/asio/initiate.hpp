@@ -5,6 +5,7 @@
 #include <kombu/asio/running_operation.hpp>
 #include <kombu/asio/runtime.hpp>
 
+#include <boost/asio/any_io_executor.hpp>
 #include <boost/asio/append.hpp>
 #include <boost/asio/associated_executor.hpp>
 #include <boost/asio/async_result.hpp>
@@ -19,6 +20,7 @@
 #include <boost/asio/use_future.hpp>
 
 #include <exception>
+#include <memory>
 #include <optional>
 #include <type_traits>
 #include <utility>
@@ -137,14 +139,20 @@ template <class T, class Completion>
 struct Initiation {
     template <class Handler, class Prepare>
     void operator()(Handler&& handler, Prepare&& prepare) const {
+        using Executor = boost::asio::associated_executor_t<std::decay_t<Handler>, NoExecutor>;
         Initiated<T, typename Completion::Value> initiated;
         try {
-            prepare(initiated);
+            if constexpr (!std::is_invocable_v<Prepare&, decltype((initiated)), std::shared_ptr<void>>)
+                prepare(initiated);
+            else if constexpr (HasNoExecutor<Executor>::value)
+                prepare(initiated, std::shared_ptr<void>{});
+            else
+                prepare(initiated, std::shared_ptr<void>{std::make_shared<boost::asio::any_io_executor>(
+                                       boost::asio::get_associated_executor(handler))});
         } catch (...) {
             initiated.operation.reset();
             initiated.outcome.error = std::current_exception();
         }
-        using Executor = boost::asio::associated_executor_t<std::decay_t<Handler>, NoExecutor>;
         if constexpr (HasNoExecutor<Executor>::value) {
             const Runtime::Guard guard = runtime().keep_running();
             start<T, Completion>(initiated, std::forward<Handler>(handler), guard.get_executor());
@@ -175,7 +183,8 @@ private:
     Prepare prepare_;
 };
 
-/// Starts an operation. `prepare` fills an Initiated<T>. It is moved along with the token until the operation starts,
+/// Starts an operation. `prepare` fills an Initiated<T>; when it takes a second argument, that is the handler's
+/// executor, an any_io_executor, or null. It is moved along with the token until the operation starts,
 /// which for lazy tokens may be later or never.
 template <class T, class Prepare, class Token>
 auto initiate(Prepare prepare, Token&& token) {

@@ -163,7 +163,7 @@ TEST_CASE("a broker that goes silent after the log-in fails the call at its dead
     }
 }
 
-TEST_CASE("publishing to a silent broker ends with a Timeout at the timeout of the call", "[failure]") {
+TEST_CASE("M7 publishing to a silent broker ends with a Timeout at the timeout of the call", "[failure]") {
     ScriptedPeer silent{[](PeerSocket& peer) { peer.wait_for_close(); }};
     Connection connection{silent.url()};
     Producer producer{connection};
@@ -336,7 +336,7 @@ TEST_CASE("failover tries every endpoint, and stays with the one that worked", "
     CHECK_THAT(error, Contains("refused") && Contains("ACCESS_REFUSED"));
 }
 
-TEST_CASE("ensure_connection retries until the broker accepts, and reports each failure", "[failure]") {
+TEST_CASE("C11 ensure_connection retries until the broker accepts, and reports each failure", "[failure]") {
     std::atomic<int> clients{0};
     ScriptedPeer slow{[&](PeerSocket& peer) {
         if (++clients < 3) return;
@@ -379,7 +379,7 @@ TEST_CASE("a refused log-in is not tried again", "[failure]") {
     CHECK(clients == 2);
 }
 
-TEST_CASE("a publish that asked for retries survives a connection that breaks", "[failure]") {
+TEST_CASE("M8 a publish that asked for retries survives a connection that breaks", "[failure]") {
     std::atomic<int> clients{0};
     ScriptedPeer breaking{[&](PeerSocket& peer) {
         script::open_channel(peer);

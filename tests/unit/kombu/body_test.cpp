@@ -177,7 +177,7 @@ TEST_CASE("an unregistered serializer is gone by name and by type", "[serializat
     CHECK(decode_body("x", "application/x-passing", "utf-8", {"application/x-passing"}) == "x");
 }
 
-TEST_CASE("text is decoded by its content encoding", "[serialization]") {
+TEST_CASE("S2 text is decoded by its content encoding", "[serialization]") {
     CHECK(decode_body("Z\xfcrich", "text/plain", "latin-1", {}) == "Zürich");
     CHECK(decode_body("Z\xfcrich", "text/plain", "ISO-8859-1", {}) == "Zürich");
     CHECK(decode_body("\x80", "text/plain", "cp1252", {}) == "€");
@@ -220,7 +220,7 @@ TEST_CASE("content types are compared without case and parameters, and an empty 
     CHECK(decode_body(own.data, own.content_type, own.content_encoding, {"own"}) == "x");
 }
 
-TEST_CASE("only accepted content types are decoded", "[serialization]") {
+TEST_CASE("M14 S5 only accepted content types are decoded", "[serialization]") {
     CHECK_THROWS_AS(decode_body("x", "application/x-python-serialize", "binary", {}), ContentDisallowed);
     CHECK_THROWS_AS(decode_body("{}", "application/json", "utf-8", {"text"}), ContentDisallowed);
     CHECK(decode_body("{}", "application/json", "utf-8", {"json"}) == Json::object());

@@ -71,7 +71,7 @@ TEST_CASE("a body may be stored in its envelope as plain text", "[envelope]") {
     CHECK_THROWS_AS(rendered(properties, "\xff", envelope::BodyEncoding::none), EncodeError);
 }
 
-TEST_CASE("a parsed envelope equals the one that was written", "[envelope]") {
+TEST_CASE("X4 a parsed envelope equals the one that was written", "[envelope]") {
     Properties properties;
     properties.content_type = "application/data";
     properties.headers = {{"k", {1, 2}}};

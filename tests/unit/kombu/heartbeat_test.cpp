@@ -85,7 +85,7 @@ TEST_CASE("a heartbeat is sent after half an interval without other frames, and 
     CHECK(Heartbeat{}.poll(clock.now() + 1h) == Heartbeat::Action::none);
 }
 
-TEST_CASE("heartbeats are negotiated as Kombu does", "[heartbeat]") {
+TEST_CASE("C23 heartbeats are negotiated as Kombu does", "[heartbeat]") {
     CHECK(negotiated_heartbeat(0s, 60) == 0);
     CHECK(negotiated_heartbeat(0s, 0) == 0);
     CHECK(negotiated_heartbeat(10s, 60) == 10);

@@ -32,7 +32,7 @@ std::string error_of_option(const std::string& name, const Json& value, const ch
 
 }  // namespace
 
-TEST_CASE("redis URLs mean what they mean in Kombu", "[url][redis]") {
+TEST_CASE("R9 redis URLs mean what they mean in Kombu", "[url][redis]") {
     const auto uri = [](const char* url) { return Connection{url}.as_uri(ShowPassword::yes); };
     CHECK(uri("redis://") == "redis://localhost:6379/0");
     CHECK(uri("redis://h") == "redis://h:6379/0");
@@ -55,7 +55,7 @@ TEST_CASE("redis URLs mean what they mean in Kombu", "[url][redis]") {
     CHECK(Connection{"redis://u:s3cret@h"}.as_uri() == "redis://u:**@h:6379/0");
 }
 
-TEST_CASE("a unix socket is a path, and its database is in the query", "[url][redis]") {
+TEST_CASE("C10 a unix socket is a path, and its database is in the query", "[url][redis]") {
     const Connection connection{"redis+socket://:pw@/tmp/r.sock?virtual_host=2"};
     CHECK(connection.hostname() == "/tmp/r.sock");
     CHECK(connection.virtual_host() == "2");
@@ -68,7 +68,7 @@ TEST_CASE("a unix socket is a path, and its database is in the query", "[url][re
     CHECK_THAT(error_of("redis+socket:///tmp/r.sock", {.ssl = true}), Contains("ssl"));
 }
 
-TEST_CASE("TLS is enabled by the scheme, an option or the query, and is part of the identity", "[url][redis][tls]") {
+TEST_CASE("U3 TLS is enabled by the scheme, an option or the query, and is part of the identity", "[url][redis][tls]") {
     const Connection scheme{"rediss://h"}, option{"redis://h", {.ssl = true}};
     CHECK(scheme == option);
     CHECK(option.as_uri() == "rediss://h:6379/0");
@@ -109,7 +109,7 @@ TEST_CASE("trusting every certificate is logged", "[url][redis][tls]") {
     CHECK_THAT(logged, Contains("ssl_cert_reqs") && Contains("not verified"));
 }
 
-TEST_CASE("sentinels are endpoints, and master_name is required", "[url][redis][sentinel]") {
+TEST_CASE("R13 sentinels are endpoints, and master_name is required", "[url][redis][sentinel]") {
     const Json options = {{"master_name", "m"}, {"sentinel_kwargs", {{"password", "s3cret"}}}};
     const Connection connection{"sentinel://:pw@h1:26380/1;h2;sentinel://:pw@h3/1", {.transport_options = options}};
     CHECK(connection.as_uri() ==

@@ -8,7 +8,7 @@
 using namespace kombu;
 using namespace kombu::routing;
 
-TEST_CASE("topic patterns match as AMQP says: * one word, # any number of words", "[routing]") {
+TEST_CASE("X20 topic patterns match as AMQP says: * one word, # any number of words", "[routing]") {
     const auto matches = [](const char* pattern, const char* key) { return topic_matches(pattern, key); };
     CHECK(matches("stock.usd", "stock.usd"));
     CHECK_FALSE(matches("stock.usd", "stock.eur"));
@@ -41,7 +41,7 @@ TEST_CASE("matching a hostile topic pattern ends", "[routing]") {
     CHECK_FALSE(topic_matches(pattern + "b", key + "c"));
 }
 
-TEST_CASE("headers match all or any of the arguments", "[routing]") {
+TEST_CASE("Q13 headers match all or any of the arguments", "[routing]") {
     const Json headers = {{"a", 1}, {"b", "x"}, {"x-c", true}};
     CHECK(headers_match({{"a", 1}, {"b", "x"}}, headers));
     CHECK_FALSE(headers_match({{"a", 1}, {"b", "y"}}, headers));
@@ -56,7 +56,7 @@ TEST_CASE("headers match all or any of the arguments", "[routing]") {
     CHECK(headers_match({{"x-match", "any-with-x"}, {"x-c", true}}, headers));
 }
 
-TEST_CASE("X19 a message goes to each matching queue once", "[routing]") {
+TEST_CASE("X19 X8 a message goes to each matching queue once", "[routing]") {
     Bindings topic{"topic"};
     topic.bind({"q", "a.*"});
     topic.bind({"q", "#"});
@@ -66,7 +66,7 @@ TEST_CASE("X19 a message goes to each matching queue once", "[routing]") {
     topic.unbind({"r", "a.b"});
     CHECK(topic.route("a.b", {}) == std::vector<std::string>{"q"});
     topic.unbind({"r", "unknown"});
-    topic.remove_queue("q");
+    topic.remove_destination("q");
     CHECK(topic.empty());
 
     Bindings fanout{"fanout"};

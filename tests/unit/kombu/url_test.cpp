@@ -35,7 +35,7 @@ struct Case {
 
 }  // namespace
 
-TEST_CASE("a URL is parsed, and missing or empty parts are not set", "[url]") {
+TEST_CASE("U1 a URL is parsed, and missing or empty parts are not set", "[url]") {
     const auto url = parse_url("amqp://u%40x:p%2Fw@H:1/v%20h?heartbeat=10");
     CHECK(url.transport == "amqp");
     CHECK(url.hostname == Text{"h"});
@@ -53,7 +53,7 @@ TEST_CASE("a URL is parsed, and missing or empty parts are not set", "[url]") {
     CHECK_FALSE(empty.virtual_host);
 }
 
-TEST_CASE("C7 amqp URLs mean what they mean in Kombu", "[url][connection]") {
+TEST_CASE("C7 C9 amqp URLs mean what they mean in Kombu", "[url][connection]") {
     const Case cases[] = {
         {"amqp://", "localhost", 5672, "guest", "guest", "/"},
         {"amqp://guest:guest@localhost:5672//", "localhost", 5672, "guest", "guest", "/"},
@@ -155,7 +155,8 @@ TEST_CASE("options are typed, and an invalid one is refused with its name", "[co
     CHECK_THAT(error_of("amqp://h//?connect_timeout=0"), Contains("connect_timeout"));
     CHECK_THAT(error_of("amqp://h//?confirm_publish=maybe"), Contains("confirm_publish"));
     CHECK_THAT(error_of("amqp://h", {.port = 70000}), Contains("port"));
-    CHECK_THAT(error_of("amqp://h", {.failover_strategy = "random"}), Contains("failover_strategy"));
+    CHECK_THAT(error_of("amqp://h?failover_strategy=random"), Contains("failover_strategy"));
+    CHECK_THROWS_AS(kombu::FailoverStrategy{"random"}, kombu::ConfigurationError);
     CHECK_THAT(error_of("memory://h", {.ssl = true}), Contains("ssl"));
     CHECK_THAT(error_of("amqp://h", {.login_method = "EXTERNAL"}), Contains("login_method"));
     CHECK_THAT(error_of("amqp://h", {.transport_options = {{"confirm_publsh", true}}}),
