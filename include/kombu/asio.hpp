@@ -190,9 +190,8 @@ auto Consumer::async_cancel(Token&& token) {
 template <class Token>
 auto ConsumerLoop::async_run(std::stop_token stop, Token&& token) {
     return detail::initiate<StopReport>(
-        [this, stop](auto& initiated, std::shared_ptr<void> executor) {
-            handler_executor()->executor = std::move(executor);
-            detail::CreatedOperation<StopReport>::create([&] { return async::Operations::run(*this, stop); })(
+        [this, stop](auto& initiated, const std::shared_ptr<void>& executor) {
+            detail::CreatedOperation<StopReport>::create([&] { return async::Operations::run(*this, stop, executor); })(
                 initiated);
         },
         std::forward<Token>(token));

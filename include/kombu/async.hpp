@@ -9,6 +9,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <stop_token>
 #include <string>
@@ -61,7 +62,8 @@ struct KOMBU_EXPORT Operations {
     static Operation<Message> receive(Consumer& consumer);
     static Operation<> consume(Consumer& consumer);
     static Operation<> cancel(Consumer& consumer);
-    static Operation<StopReport> run(ConsumerLoop& loop, std::stop_token stop);
+    /// `executor`: an any_io_executor for handlers that are coroutines; null: the library's own.
+    static Operation<StopReport> run(ConsumerLoop& loop, std::stop_token stop, std::shared_ptr<void> executor);
     static Operation<> acknowledge_until(detail::ConsumerState& consumer, Message& message);
     static Operation<std::string> send_task(const Producer& producer, std::string_view name, const Json& args,
                                             const Json& kwargs, const celery::TaskOptions& options);

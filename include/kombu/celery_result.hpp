@@ -51,11 +51,13 @@ class ResultBackend;
 ///
 /// \par Thread safety
 /// One thread at a time may use a backend and its results; a second one gets LeaseError.
+/// \par Lifetime
+/// It may outlive its backend, and an asynchronous get() may outlive it.
 /// \par Kombu
 /// `celery.result.AsyncResult`
 class KOMBU_EXPORT AsyncResult {
 public:
-    const std::string& id() const noexcept { return id_; }
+    const std::string& id() const noexcept;
 
     /// Waits until the task has ended, and returns its result.
     /// \param timeout  the time to wait; not set: no bound
@@ -89,9 +91,8 @@ private:
     AsyncResult(std::shared_ptr<ResultStore> store, std::string id);
     void refresh();
 
-    std::shared_ptr<ResultStore> store_;
-    std::string id_;
-    std::optional<Json> last_{};
+    struct State;
+    std::shared_ptr<State> state_;
 };
 
 /// Where workers leave the results of tasks.
@@ -102,8 +103,8 @@ public:
     /// \throws ConfigurationError  when it is no connection to Redis
     static ResultBackend redis(const Connection& connection);
     /// The backend `rpc://` of the workers: results come as messages. Declares a queue of its own on the broker, which
-    /// is deleted with this object's connection; reply_to() names it for TaskOptions. Up to 8,192 results that nobody
-    /// has asked for are kept, the oldest go first.
+    /// is deleted with this object's connection; reply_to() names it for TaskOptions. Results that come while the
+    /// connection is lost are lost too. Up to 8,192 results that nobody has got are kept; the oldest go first.
     static ResultBackend rpc(const Connection& connection);
 
     /// The result of a task.

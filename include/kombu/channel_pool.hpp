@@ -15,7 +15,8 @@ namespace kombu::pools {
 /// ends, so that they go back to their queues. A full pool throws ChannelLimitExceeded.
 ///
 /// For the channels of one thread: they share the connection, which one thread at a time may use. Threads that work at
-/// the same time need a pool of connections.
+/// the same time need a pool of connections. For the same reason nothing is done in the background: options such as
+/// idle_timeout have their effect when the thread calls maintain().
 ///
 /// \par Lifetime
 /// The pool and its leases use the connection for as long as they exist. Once the connection was given back to its pool

@@ -199,7 +199,7 @@ public:
     template <class Handler>
     void on_message(Handler handler) {
         if constexpr (detail::HandlerCall<Handler>::is_awaitable)
-            set_async_handler(detail::make_async_handler(std::move(handler), handler_executor()));
+            set_async_handler(detail::make_async_handler(std::move(handler)));
         else
             set_handler(detail::make_handler(std::move(handler)));
     }
@@ -230,7 +230,6 @@ private:
     friend struct async::Operations;
     void set_handler(detail::MessageHandler handler);
     void set_async_handler(detail::AsyncMessageHandler handler);
-    const std::shared_ptr<detail::HandlerExecutor>& handler_executor() const noexcept;
 
     std::shared_ptr<detail::ConsumerLoopState> state_;
 };

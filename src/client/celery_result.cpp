@@ -6,7 +6,9 @@
 #include "client/client_access.hpp"
 #include "client/connection_state.hpp"
 #include "net/blocking_driver.hpp"
+#include "net/round_trip.hpp"
 #include "support/uuid.hpp"
+#include "transport/backoff.hpp"
 
 #include <algorithm>
 #include <deque>
@@ -80,58 +82,83 @@ public:
     async::Operation<> open() {
         kombu::detail::ConnectionState& state = *kombu::detail::ClientAccess::state(connection_);
         const kombu::detail::ConnectionState::OperationGuard guard{state};
-        co_await open_channel(state);
+        co_await open_channel(state, state.deadline({}));
     }
     async::Operation<std::optional<Json>> fetch(std::string id, Deadline until) override {
         kombu::detail::ConnectionState& state = *kombu::detail::ClientAccess::state(connection_);
         const kombu::detail::ConnectionState::OperationGuard guard{state};
         for (bool has_looked = false;; has_looked = true) {
-            co_await open_channel(state);
-            while (const auto event = channel_->next_event())
-                if (event->delivery) store(*event->delivery);
-            const auto found = received_.find(id);
+            co_await open_channel(state, std::min(state.deadline({}), net::allow_round_trip(until)));
+            read_events();
+            auto found = received_.find(id);
             const bool is_last = has_looked && until.expired();
             if (found != received_.end()) check_meta(found->second, id);
-            if (found != received_.end() && (is_last || is_ready(found->second))) co_return found->second;
-            if (is_last) co_return std::nullopt;
-            co_await state.await_events(until, false);
+            if (found != received_.end() && is_ready(found->second)) {
+                Json meta = std::move(found->second);
+                drop(found);
+                co_return meta;
+            }
+            if (is_last) co_return found == received_.end() ? std::nullopt : std::optional<Json>{found->second};
+            if (channel_) co_await state.await_events(until, false);
         }
     }
     async::Operation<> forget(std::string id) override {
-        received_.erase(id);
+        if (const auto found = received_.find(id); found != received_.end()) drop(found);
         co_return;
     }
     const std::optional<std::string>& reply_to() const noexcept override { return reply_to_; }
 
 private:
     static constexpr std::size_t max_results = 8192;
+    static constexpr int resource_locked = 405;
+    using Received = std::map<std::string, Json>;
 
-    /// After a failure of the connection the queue, which went with it, is there again.
-    async::Operation<> open_channel(kombu::detail::ConnectionState& state) {
-        if (channel_ && channel_->is_open()) co_return;
-        const Deadline deadline = state.deadline({});
-        channel_ = co_await state.open_channel(deadline);
-        co_await channel_->queue_declare(queue_, deadline);
-        const ConsumeOptions options{.tag = "results", .no_ack = true};
-        co_await channel_->basic_consume(queue_, options, deadline);
+    /// After a failure of the connection the queue, which went with it, is there again. The broker may need a moment to
+    /// notice the end of the old connection.
+    async::Operation<> open_channel(kombu::detail::ConnectionState& state, Deadline deadline) {
+        while (!channel_ || !channel_->is_open()) {
+            channel_.reset();
+            bool is_locked = false;
+            try {
+                const auto channel = co_await state.open_channel(deadline);
+                co_await channel->queue_declare(queue_, deadline);
+                const ConsumeOptions options{.tag = "results", .no_ack = true};
+                co_await channel->basic_consume(queue_, options, deadline);
+                channel_ = channel;
+            } catch (const ChannelError& error) {
+                if (error.code() != resource_locked || deadline.expired()) throw;
+                is_locked = true;
+            }
+            if (is_locked) co_await sleep_until(Deadline::after(std::chrono::milliseconds{100}));
+        }
+    }
+    void read_events() {
+        while (const auto event = channel_->next_event()) {
+            if (event->delivery) {
+                store(*event->delivery);
+                continue;
+            }
+            // Somebody has deleted the queue: make it again.
+            channel_->close_nowait();
+            channel_.reset();
+            return;
+        }
     }
     void store(const Delivery& delivery) {
         const std::string id = delivery.properties.correlation_id.value_or("");
         if (received_.insert_or_assign(id, parse_meta(delivery.body)).second) order_.push_back(id);
-        while (received_.size() > max_results) {
-            received_.erase(order_.front());
-            order_.pop_front();
-        }
-        // Those that were forgotten.
-        if (order_.size() > 2 * max_results)
-            std::erase_if(order_, [&](const std::string& old) { return !received_.contains(old); });
+        if (received_.size() > max_results) drop(received_.find(order_.front()));
+    }
+    void drop(Received::iterator found) {
+        std::erase(order_, found->first);
+        received_.erase(found);
     }
 
     Connection connection_;
     const std::optional<std::string> reply_to_;
     const Queue queue_;
     std::shared_ptr<TransportChannel> channel_{};
-    std::map<std::string, Json> received_{};
+    Received received_{};              // of those that nobody has asked for since
     std::deque<std::string> order_{};  // of arrival
 };
 
@@ -156,8 +183,25 @@ private:
 
 }  // namespace
 
+/// Shared with operations, which may outlive the object.
+struct AsyncResult::State {
+    std::shared_ptr<ResultStore> store;
+    std::string id;
+    std::optional<Json> last{};
+
+    static async::Operation<Json> get(std::shared_ptr<State> state, Deadline until) {
+        if (!state->last || !is_ready(*state->last)) state->last = co_await state->store->fetch(state->id, until);
+        if (!state->last || !is_ready(*state->last))
+            throw ResultTimeout("task " + state->id + " has not ended in time");
+        if ((*state->last)["status"] != "SUCCESS") throw_failure(state->id, *state->last);
+        co_return state->last->value("result", Json{});
+    }
+};
+
 AsyncResult::AsyncResult(std::shared_ptr<ResultStore> store, std::string id)
-    : store_(std::move(store)), id_(std::move(id)) {}
+    : state_(std::make_shared<State>(std::move(store), std::move(id))) {}
+
+const std::string& AsyncResult::id() const noexcept { return state_->id; }
 
 bool AsyncResult::is_ready_state(const std::string& state) noexcept {
     return state == "SUCCESS" || state == "FAILURE" || state == "REVOKED";
@@ -166,23 +210,24 @@ bool AsyncResult::is_ready_state(const std::string& state) noexcept {
 Json AsyncResult::get(OptionalTimeout timeout) { return net::run(async::Operations::get_result(*this, timeout)); }
 
 void AsyncResult::refresh() {
-    if (!last_ || !is_ready(*last_)) last_ = net::run(store_->fetch(id_, Deadline::at({})));
+    if (!state_->last || !is_ready(*state_->last))
+        state_->last = net::run(state_->store->fetch(state_->id, Deadline::at({})));
 }
 
 std::string AsyncResult::state() {
     refresh();
-    return last_ ? (*last_)["status"].get<std::string>() : "PENDING";
+    return state_->last ? (*state_->last)["status"].get<std::string>() : "PENDING";
 }
 
 std::string AsyncResult::traceback() {
     refresh();
-    const Json text = last_ ? last_->value("traceback", Json{}) : Json{};
+    const Json text = state_->last ? state_->last->value("traceback", Json{}) : Json{};
     return text.is_string() ? text.get<std::string>() : "";
 }
 
 void AsyncResult::forget() {
-    last_.reset();
-    net::run(store_->forget(id_));
+    state_->last.reset();
+    net::run(state_->store->forget(state_->id));
 }
 
 ResultBackend::ResultBackend(std::shared_ptr<ResultStore> store) : store_(std::move(store)) {}
@@ -207,10 +252,5 @@ const std::optional<std::string>& ResultBackend::reply_to() const noexcept { ret
 
 kombu::async::Operation<kombu::Json> kombu::async::Operations::get_result(celery::AsyncResult& result,
                                                                           OptionalTimeout timeout) {
-    if (!result.last_ || !celery::is_ready(*result.last_))
-        result.last_ = co_await result.store_->fetch(result.id_, Deadline::after(timeout));
-    if (!result.last_ || !celery::is_ready(*result.last_))
-        throw celery::ResultTimeout("task " + result.id_ + " has not ended in time");
-    if ((*result.last_)["status"] != "SUCCESS") celery::throw_failure(result.id_, *result.last_);
-    co_return result.last_->value("result", Json{});
+    return celery::AsyncResult::State::get(result.state_, Deadline::after(timeout));
 }

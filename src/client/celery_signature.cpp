@@ -8,12 +8,12 @@
 #include "support/validation.hpp"
 
 #include <algorithm>
-#include <cmath>
 
 namespace kombu::celery {
 namespace {
 
 constexpr int max_depth = 50;
+constexpr double max_countdown = 200.0 * 366 * 86400;
 
 Json list_or_null(const std::vector<Signature>& signatures, const SignatureDefaults& defaults, int depth);
 
@@ -32,8 +32,9 @@ Json options_of(const Signature& signature, const SignatureDefaults& defaults, i
         options["priority"] = *signature.priority;
     }
     if (signature.countdown) {
-        if (!(signature.countdown->count() >= 0) || !std::isfinite(signature.countdown->count()))
-            throw ConfigurationError("countdown: must be 0 seconds or more");
+        // A worker that cannot add it to its clock would not store the result of the task before.
+        if (!(signature.countdown->count() >= 0 && signature.countdown->count() < max_countdown))
+            throw ConfigurationError("countdown: must be from 0 seconds to 200 years");
         options["countdown"] = signature.countdown->count();
     }
     const SignatureDefaults own{.reply_to = reply_to};

@@ -95,7 +95,7 @@ void Connection::attempt_repeatedly(const std::function<void()>& attempt, const 
         } catch (const OperationalError& error) {
             const auto pause = error.is_retryable() ? backoff.next() : std::nullopt;
             const std::string attempts = pause ? std::string{} : backoff.describe();
-            if (!attempts.empty()) detail::throw_copy(error, attempts);
+            if (!attempts.empty() && detail::is_copyable(error)) detail::throw_copy(error, attempts);
             if (!pause) throw;
             if (on_error) on_error(error, *pause);
             backoff.sleep(*pause);

@@ -7,6 +7,7 @@
 #include "client/prepared_message.hpp"
 #include "client/throw_copy.hpp"
 #include "net/blocking_driver.hpp"
+#include "net/round_trip.hpp"
 #include "support/random.hpp"
 #include "transport/backoff.hpp"
 
@@ -229,7 +230,7 @@ async::Operation<> ConnectionState::await_events(Deadline until, bool wakeable) 
 async::Operation<std::optional<std::string>> ConnectionState::await_value(std::string key,
                                                                           std::optional<std::string> known,
                                                                           Deadline until) {
-    co_await connect(deadline({}));
+    co_await connect(std::min(deadline({}), net::allow_round_trip(until)));
     const std::shared_ptr<TransportConnection> session = session_;
     auto value = co_await session->await_value(std::move(key), std::move(known), until);
     co_return value;

@@ -25,10 +25,6 @@ void ConsumerLoop::set_async_handler(detail::AsyncMessageHandler handler) {
     state_->handlers().on_message_async = std::move(handler);
 }
 
-const std::shared_ptr<detail::HandlerExecutor>& ConsumerLoop::handler_executor() const noexcept {
-    return state_->executor();
-}
-
 void ConsumerLoop::on_batch(BatchOptions options, std::function<void(std::span<Message>)> handler) {
     if (options.max == 0) throw ConfigurationError("max: must be at least 1");
     state_->batch = options;
@@ -39,14 +35,15 @@ void ConsumerLoop::on_decode_error(std::function<void(Message&, const Error&)> h
     state_->handlers().on_decode_error = std::move(handler);
 }
 
-StopReport ConsumerLoop::run(std::stop_token stop) { return net::run(state_->run(std::move(stop))); }
+StopReport ConsumerLoop::run(std::stop_token stop) { return net::run(state_->run(std::move(stop), nullptr)); }
 
 void ConsumerLoop::pause() { state_->set_paused(true); }
 void ConsumerLoop::resume() { state_->set_paused(false); }
 ConsumerStats ConsumerLoop::stats() const { return state_->stats(); }
 
-async::Operation<StopReport> async::Operations::run(ConsumerLoop& loop, std::stop_token stop) {
-    return loop.state_->run(std::move(stop));
+async::Operation<StopReport> async::Operations::run(ConsumerLoop& loop, std::stop_token stop,
+                                                    std::shared_ptr<void> executor) {
+    return loop.state_->run(std::move(stop), std::move(executor));
 }
 
 }  // namespace kombu

@@ -98,7 +98,7 @@ bool ConsumerLoopState::must_close_to_give_back() const noexcept {
     });
 }
 
-async::Operation<StopReport> ConsumerLoopState::run(std::stop_token stop) {
+async::Operation<StopReport> ConsumerLoopState::run(std::stop_token stop, HandlerExecutor executor) {
     if (!handlers_->has_handler()) throw ConfigurationError("consumer loop: has no handler");
     const Running running{*this};
     is_consuming_ = has_consumed_ = false;
@@ -112,11 +112,12 @@ async::Operation<StopReport> ConsumerLoopState::run(std::stop_token stop) {
     consumer_->set_settler(settlements_);
     const LoopSettlements::WakerRegistration registration{*settlements_, co_await async::this_waker};
     const std::stop_callback on_stop{stop, [this] { settlements_->wake(); }};
-    WorkerPool workers{options_.threads, handlers_->is_asynchronous() ? 1 : options_.threads,
-                       [handlers = handlers_](HandlerJob& job, std::stop_token ended, WorkerPool::JobEnd end) {
-                           handlers->run(job, std::move(ended), std::move(end));
-                       },
-                       [settlements = settlements_] { settlements->wake(); }};
+    WorkerPool workers{
+        options_.threads, handlers_->is_asynchronous() ? 1 : options_.threads,
+        [handlers = handlers_, executor](HandlerJob& job, std::stop_token ended, WorkerPool::JobEnd end) {
+            handlers->run(job, std::move(ended), executor, std::move(end));
+        },
+        [settlements = settlements_] { settlements->wake(); }};
     StopReport report;
     std::exception_ptr hopeless;
     for (int steps = 0; !stop.stop_requested() && !hopeless; ++steps) {

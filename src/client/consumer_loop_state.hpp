@@ -29,13 +29,12 @@ class ConsumerLoopState {
 public:
     ConsumerLoopState(const Connection& broker, std::vector<Queue> queues, ConsumerLoopOptions options);
 
-    async::Operation<StopReport> run(std::stop_token stop);
+    /// `executor`: of handlers that are coroutines.
+    async::Operation<StopReport> run(std::stop_token stop, HandlerExecutor executor);
     void set_paused(bool paused);
     ConsumerStats stats() const { return settlements_->stats(); }
 
     HandlerRunner& handlers() noexcept { return *handlers_; }
-    /// Where handlers that return an awaitable run.
-    const std::shared_ptr<HandlerExecutor>& executor() const noexcept { return executor_; }
     BatchOptions batch{};
 
 private:
@@ -67,7 +66,6 @@ private:
 
     const std::shared_ptr<LoopSettlements> settlements_;
     const std::shared_ptr<HandlerRunner> handlers_;
-    const std::shared_ptr<HandlerExecutor> executor_ = std::make_shared<HandlerExecutor>();
     std::atomic<bool> is_paused_{false};
 
     std::atomic<bool> is_running_{false};

@@ -35,12 +35,47 @@ std::chrono::milliseconds delay_of(const FailurePolicy& policy, std::uint64_t at
 
 }  // namespace
 
-void HandlerRunner::run(HandlerJob& job, std::stop_token stop, WorkerPool::JobEnd end) noexcept {
+/// The end of a handler that has returned before it: judges what comes of it, once. A handler that is destroyed
+/// instead, as a coroutine may be, ends too; its message is requeued.
+class HandlerRunner::Ending {
+public:
+    Ending(std::shared_ptr<HandlerRunner> runner, HandlerJob& job, WorkerPool::JobEnd end)
+        : runner_(std::move(runner)), job_(job), end_(std::move(end)) {}
+    Ending(const Ending&) = delete;
+    Ending& operator=(const Ending&) = delete;
+    ~Ending() {
+        if (!has_ended_) finish();
+    }
+
+    void observe(std::shared_ptr<void> observed) { observed_ = std::move(observed); }
+    void operator()(const std::exception_ptr& error, std::optional<Outcome> outcome) {
+        if (has_ended_) return;
+        runner_->judge(job_.messages.front(), job_.queue, error, outcome);
+        finish();
+    }
+
+private:
+    void finish() {
+        has_ended_ = true;
+        observed_.reset();
+        runner_->on_ended(job_);
+        end_();
+    }
+
+    const std::shared_ptr<HandlerRunner> runner_;
+    HandlerJob& job_;
+    WorkerPool::JobEnd end_;
+    std::shared_ptr<void> observed_{};
+    bool has_ended_ = false;
+};
+
+void HandlerRunner::run(HandlerJob& job, std::stop_token stop, const HandlerExecutor& executor,
+                        WorkerPool::JobEnd end) noexcept {
     settlements_->count([](ConsumerStats& stats) { ++stats.running; });
     try {
         if (options_.ack == AckMode::on_receipt)
             for (Message& message : job.messages) message.ack();
-        if (is_asynchronous()) return start(job, std::move(stop), std::move(end));
+        if (is_asynchronous()) return start(job, std::move(stop), executor, end);
         if (on_batch) {
             call_batch(job.messages, job.queue);
         } else {
@@ -65,23 +100,22 @@ void HandlerRunner::run(HandlerJob& job, std::stop_token stop, WorkerPool::JobEn
     end();
 }
 
-void HandlerRunner::start(HandlerJob& job, std::stop_token stop, WorkerPool::JobEnd end) {
-    Message& message = job.messages.front();
-    std::shared_ptr<void> observed = options_.observer ? options_.observer->on_delivery(message, job.queue) : nullptr;
-    const HandlerEnd ended = [self = shared_from_this(), &job, observed = std::move(observed), end = std::move(end)](
-                                 const std::exception_ptr& error, std::optional<Outcome> outcome) mutable {
-        self->judge(job.messages.front(), job.queue, error, outcome);
-        observed.reset();
-        self->on_ended(job);
-        end();
-    };
+/// Throws only before anything depends on the end of the job.
+void HandlerRunner::start(HandlerJob& job, std::stop_token stop, const HandlerExecutor& executor,
+                          const WorkerPool::JobEnd& end) {
+    const auto ending = std::make_shared<Ending>(shared_from_this(), job, end);
     std::exception_ptr error;
     try {
-        on_message_async(message, std::move(stop), ended);
+        Message& message = job.messages.front();
+        if (options_.observer) ending->observe(options_.observer->on_delivery(message, job.queue));
+        on_message_async(message, std::move(stop), executor,
+                         [ending](const std::exception_ptr& failure, std::optional<Outcome> outcome) {
+                             (*ending)(failure, outcome);
+                         });
     } catch (...) {  // it has not begun: the payload cannot be decoded, for one
         error = std::current_exception();
     }
-    if (error) ended(error, std::nullopt);
+    if (error) (*ending)(error, std::nullopt);
 }
 
 void HandlerRunner::on_ended(const HandlerJob& job) noexcept {

@@ -38,13 +38,16 @@ public:
     bool has_handler() const noexcept { return on_message || on_message_async || on_batch; }
     /// Whether run() returns before the handler has ended.
     bool is_asynchronous() const noexcept { return !on_batch && on_message_async; }
-    /// Calls the handler. Calls `end` when it has ended, and its messages are settled as far as the loop does that.
-    void run(HandlerJob& job, std::stop_token stop, WorkerPool::JobEnd end) noexcept;
+    /// Calls the handler, on the executor if it is asynchronous. Calls `end` when it has ended, and its messages are
+    /// settled as far as the loop does that.
+    void run(HandlerJob& job, std::stop_token stop, const HandlerExecutor& executor, WorkerPool::JobEnd end) noexcept;
     /// The number of messages whose handler has ended since the last call.
     std::uint64_t take_handled() noexcept { return handled_.exchange(0); }
 
 private:
-    void start(HandlerJob& job, std::stop_token stop, WorkerPool::JobEnd end);
+    class Ending;
+
+    void start(HandlerJob& job, std::stop_token stop, const HandlerExecutor& executor, const WorkerPool::JobEnd& end);
     void call_batch(std::span<Message> messages, const std::string& queue);
     void judge(Message& message, const std::string& queue, const std::exception_ptr& error,
                std::optional<Outcome> outcome) noexcept;

@@ -26,6 +26,11 @@ MessageQueue* Broker::find_queue(std::string_view name) {
     return found == queues_.end() ? nullptr : &found->second;
 }
 
+MessageQueue* Broker::find_queue(std::string_view name, std::uint64_t id) {
+    MessageQueue* const found = find_queue(name);
+    return found && found->id() == id ? found : nullptr;
+}
+
 MessageQueue& Broker::queue(std::string_view name, const Client& client) {
     MessageQueue* const found = find_queue(name);
     if (!found) throw_not_found("queue", name);
@@ -105,7 +110,7 @@ QueueInfo Broker::queue_declare(const Queue& wanted, const Client& client) {
         wanted.name().empty() ? "amq.gen-" + std::to_string(++last_generated_name_) : wanted.name();
     if (!queues_.contains(name)) {
         if (wanted.options().passive) throw_not_found("queue", name);
-        queues_.emplace(name, MessageQueue{name, wanted, wanted.exclusive() ? &client : nullptr});
+        queues_.emplace(name, MessageQueue{name, ++last_queue_id_, wanted, wanted.exclusive() ? &client : nullptr});
     }
     MessageQueue& state = queue(name, client);
     if (!wanted.options().passive) routing::check_equivalent(state.declared(), wanted);
@@ -181,7 +186,6 @@ void Broker::remove_consumer(Consumer& consumer) {
     MessageQueue& queue = found->second;
     if (queue.consumer_count() == 0 && queue.declared().auto_delete()) return erase_queue(found);
     queue.serve();
-    queue.touch();
     after_change(queue);
 }
 
@@ -197,10 +201,11 @@ void Broker::give_back(Client& client, const std::vector<Consumer*>& consumers, 
         MessageQueue* const from = find_queue(consumer->queue);
         if (from && from->remove_consumer(*consumer)) queues.insert(consumer->queue);
     }
-    std::map<std::string, std::vector<QueuedMessage>> by_queue;
-    for (ReservedMessage& message : messages) by_queue[message.queue].push_back(std::move(message.message));
-    for (auto& [name, returned] : by_queue)
-        if (MessageQueue* const to = find_queue(name)) {
+    std::map<std::pair<std::string, std::uint64_t>, std::vector<QueuedMessage>> by_queue;
+    for (ReservedMessage& message : messages)
+        by_queue[{message.queue, message.queue_id}].push_back(std::move(message.message));
+    for (auto& [queue, returned] : by_queue)
+        if (MessageQueue* const to = find_queue(queue.first, queue.second)) {
             to->requeue(std::move(returned));
             after_change(*to);
         }
@@ -213,7 +218,6 @@ void Broker::give_back(Client& client, const std::vector<Consumer*>& consumers, 
             continue;
         }
         queue.serve();
-        queue.touch();
         after_change(queue);
     }
 }
@@ -221,7 +225,7 @@ void Broker::give_back(Client& client, const std::vector<Consumer*>& consumers, 
 void Broker::on_settled(Consumer& consumer) {
     std::lock_guard lock{mutex_};
     --consumer.unsettled;
-    MessageQueue* const from = find_queue(consumer.queue);
+    MessageQueue* const from = find_queue(consumer.queue, consumer.queue_id);
     if (!from) return;
     from->serve();
     after_change(*from);
@@ -407,26 +411,26 @@ Broker::Waiter::~Waiter() {
     if (entry.is_waiting) {
         MessageQueue& from = *broker.find_queue(queue);
         from.remove_waiter(entry);
-        from.touch();
         broker.note_due(from.next_expiry());
     }
     lock.unlock();
-    if (entry.message) broker.requeue({queue, std::move(*entry.message)});
+    if (entry.message) broker.requeue({queue, queue_id, std::move(*entry.message)});
 }
 
 async::Operation<std::optional<ReservedMessage>> Broker::reserve(std::string name, const Client& client,
                                                                  Deadline deadline) {
-    Waiter waiter{*this, name, {client, co_await async::this_waker}};
+    Waiter waiter{*this, name, 0, {client, co_await async::this_waker}};
     std::optional<ReservedMessage> reserved;
     {
         std::lock_guard lock{mutex_};
         upkeep();
         MessageQueue& from = queue(name, client);
-        if (auto message = from.take()) reserved = ReservedMessage{name, std::move(*message)};
+        if (auto message = from.take()) reserved = ReservedMessage{name, from.id(), std::move(*message)};
         from.touch();
         after_change(from);
         if (reserved || deadline.expired()) co_return reserved;
         client.check();  // interrupt() wakes only those who wait already
+        waiter.queue_id = from.id();
         from.add_waiter(waiter.entry);
     }
     for (;;) {
@@ -440,14 +444,15 @@ async::Operation<std::optional<ReservedMessage>> Broker::reserve(std::string nam
         std::lock_guard lock{mutex_};
         upkeep();
         if (waiter.entry.queue_deleted) throw_not_found("queue", name);
-        if (waiter.entry.message) reserved = ReservedMessage{name, *std::exchange(waiter.entry.message, std::nullopt)};
+        if (waiter.entry.message)
+            reserved = ReservedMessage{name, waiter.queue_id, *std::exchange(waiter.entry.message, std::nullopt)};
         if (reserved || deadline.expired()) co_return reserved;
     }
 }
 
 void Broker::requeue(ReservedMessage reserved) {
     std::lock_guard lock{mutex_};
-    MessageQueue* const to = find_queue(reserved.queue);
+    MessageQueue* const to = find_queue(reserved.queue, reserved.queue_id);
     if (!to) return;
     std::vector<QueuedMessage> messages;
     messages.push_back(std::move(reserved.message));
@@ -457,7 +462,7 @@ void Broker::requeue(ReservedMessage reserved) {
 
 void Broker::reject(ReservedMessage reserved) {
     std::lock_guard lock{mutex_};
-    const MessageQueue* const from = find_queue(reserved.queue);
+    const MessageQueue* const from = find_queue(reserved.queue, reserved.queue_id);
     if (!from || !from->policy().dead_letter_exchange) return;
     std::vector<DeadMessage> dead;
     dead.push_back({std::move(reserved.message), DeathReason::rejected});

@@ -85,6 +85,7 @@ private:
     struct Waiter {
         Broker& broker;
         const std::string& queue;
+        std::uint64_t queue_id;
         MessageQueue::Waiter entry;
         ~Waiter();
     };
@@ -106,6 +107,8 @@ private:
 
     MessageQueue& queue(std::string_view name, const Client& client);
     MessageQueue* find_queue(std::string_view name);
+    /// Null as well when the queue was deleted, and there is another one of its name.
+    MessageQueue* find_queue(std::string_view name, std::uint64_t id);
     ExchangeState& exchange(std::string_view name);
     void erase_queue(Queues::iterator found);
     void erase_exchange(std::string name);
@@ -134,6 +137,7 @@ private:
     Queues queues_;
     Exchanges exchanges_;
     std::uint64_t last_generated_name_ = 0;
+    std::uint64_t last_queue_id_ = 0;
 };
 
 }  // namespace kombu::memory

@@ -30,6 +30,7 @@ struct QueuedMessage {
 /// A message removed from a queue, and the queue to which it is requeued.
 struct ReservedMessage {
     std::string queue{};
+    std::uint64_t queue_id = 0;
     QueuedMessage message{};
 };
 
@@ -57,6 +58,7 @@ struct InboxEvent {
 /// A consumer. It belongs to a channel; the broker's mutex guards it and its inbox.
 struct Consumer {
     std::string tag{}, queue{};
+    std::uint64_t queue_id = 0;
     Client* client = nullptr;
     std::deque<InboxEvent>* inbox = nullptr;
     bool exclusive = false;
@@ -65,6 +67,7 @@ struct Consumer {
     std::size_t prefetch_count = 0;
     bool no_ack = false;
     std::size_t unsettled = 0;
+    bool is_active = false;
 
     bool has_capacity() const noexcept { return prefetch_count == 0 || unsettled < prefetch_count; }
     /// Adds an event to the inbox: a message, or none when the queue was deleted.

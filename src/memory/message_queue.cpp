@@ -23,8 +23,9 @@ std::optional<std::chrono::milliseconds> expiration_of(const OutgoingMessage& me
 
 }  // namespace
 
-MessageQueue::MessageQueue(std::string name, Queue declared, const Client* owner)
+MessageQueue::MessageQueue(std::string name, std::uint64_t id, Queue declared, const Client* owner)
     : name_(std::move(name)),
+      id_(id),
       declared_(std::move(declared)),
       policy_(declared_),
       owner_(owner),
@@ -109,9 +110,12 @@ void MessageQueue::expire() {
     // Reading the clock costs as much as the rest of a publish.
     if (!has_timed_ || ready_ == 0) return;
     const Clock::time_point now = Clock::now();
-    for (Level& level : levels_)
+    // At the head of the queue only, as RabbitMQ: behind a higher priority a message waits, expired or not.
+    for (Level& level : levels_ | std::views::reverse) {
         while (!level.empty() && level.front().expires <= now)
             dead_.push_back({pop_front(level), DeathReason::expired});
+        if (!level.empty()) return;
+    }
 }
 
 bool MessageQueue::exceeds_limit() const noexcept {
@@ -121,14 +125,17 @@ bool MessageQueue::exceeds_limit() const noexcept {
 
 void MessageQueue::drop_excess() {
     if (policy_.overflow != QueuePolicy::Overflow::drop_head) return;
-    for (Level& level : levels_)
+    for (Level& level : levels_ | std::views::reverse)
         while (!level.empty() && exceeds_limit()) dead_.push_back({pop_front(level), DeathReason::maxlen});
 }
 
 Clock::time_point MessageQueue::next_expiry() const noexcept {
     auto next = Clock::time_point::max();
-    for (const Level& level : levels_)
-        if (!level.empty()) next = std::min(next, level.front().expires);
+    for (const Level& level : levels_ | std::views::reverse) {
+        if (level.empty()) continue;
+        next = level.front().expires;
+        break;
+    }
     if (policy_.expires && consumer_count() == 0) next = std::min(next, last_use_ + *policy_.expires);
     return next;
 }
@@ -145,14 +152,20 @@ void MessageQueue::add_waiter(Waiter& waiter) {
 void MessageQueue::remove_waiter(Waiter& waiter) {
     waiter.is_waiting = false;
     std::erase(waiters_, &waiter);
+    touch();
 }
 
 void MessageQueue::add_consumer(Consumer& consumer) {
+    consumer.queue_id = id_;
     consumers_.push_back(&consumer);
     serve();
 }
 
-bool MessageQueue::remove_consumer(Consumer& consumer) { return std::erase(consumers_, &consumer) != 0; }
+bool MessageQueue::remove_consumer(Consumer& consumer) {
+    if (std::erase(consumers_, &consumer) == 0) return false;
+    touch();
+    return true;
+}
 
 Consumer* MessageQueue::next_consumer() {
     if (consumers_.empty()) return nullptr;
@@ -169,13 +182,14 @@ void MessageQueue::hand_over(QueuedMessage message) {
     if (!waiters_.empty()) {
         Waiter& waiter = *waiters_.front();
         waiters_.pop_front();
+        touch();
         waiter.message = std::move(message);
         waiter.is_waiting = false;
         waiter.waker.wake();
         return;
     }
     Consumer* const consumer = next_consumer();
-    consumer->push_event(ReservedMessage{name_, std::move(message)});
+    consumer->push_event(ReservedMessage{name_, id_, std::move(message)});
     // Its next turn comes after all others.
     if (!policy_.has_single_consumer)
         consumers_.splice(consumers_.end(), consumers_, std::ranges::find(consumers_, consumer));

@@ -34,9 +34,11 @@ public:
     };
 
     /// \throws ChannelError  406 when the arguments of the queue are invalid
-    MessageQueue(std::string name, Queue declared, const Client* owner);
+    MessageQueue(std::string name, std::uint64_t id, Queue declared, const Client* owner);
 
     const std::string& name() const noexcept { return name_; }
+    /// Unlike the name, never used again.
+    std::uint64_t id() const noexcept { return id_; }
     const Queue& declared() const noexcept { return declared_; }
     const QueuePolicy& policy() const noexcept { return policy_; }
     /// The client of an exclusive queue; null for others.
@@ -97,6 +99,7 @@ private:
     void hand_over(QueuedMessage message);
 
     std::string name_;
+    std::uint64_t id_;
     Queue declared_;
     QueuePolicy policy_;
     const Client* owner_;

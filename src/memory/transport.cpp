@@ -135,6 +135,9 @@ public:
     async::Operation<> basic_consume(const Queue& queue, const ConsumeOptions& options, Deadline) override {
         guarded([&] {
             Consumer& consumer = consumers_[options.tag];
+            if (consumer.is_active)
+                throw ChannelError("NOT_ALLOWED - consumer tag '" + options.tag + "' is in use", 530);
+            consumer.is_active = true;
             consumer.tag = options.tag;
             consumer.queue = queue.name();
             consumer.client = client_.get();
@@ -149,8 +152,10 @@ public:
     }
     async::Operation<> basic_cancel(std::string_view consumer_tag, Deadline) override {
         check();
-        if (const auto found = consumers_.find(consumer_tag); found != consumers_.end())
+        if (const auto found = consumers_.find(consumer_tag); found != consumers_.end()) {
             broker_->remove_consumer(found->second);
+            found->second.is_active = false;
+        }
         co_return;
     }
     std::optional<ConsumerEvent> next_event() override {

@@ -40,7 +40,8 @@ ResourceFactory<Channel> channel_factory(ConnectionRef connection) {
     return factory;
 }
 
-PoolOptions with_name(PoolOptions options, const Connection& connection) {
+PoolOptions for_one_thread(PoolOptions options, const Connection& connection) {
+    options.maintain_in_background = false;
     options.name = (options.name.empty() ? "channels" : options.name) + "@" + connection.as_uri();
     return options;
 }
@@ -49,7 +50,7 @@ PoolOptions with_name(PoolOptions options, const Connection& connection) {
 
 ChannelPool::ChannelPool(Connection& connection, PoolOptions options)
     : ResourcePool(channel_factory(ConnectionRef{ClientAccess::state(connection)}),
-                   with_name(std::move(options), connection)) {}
+                   for_one_thread(std::move(options), connection)) {}
 
 }  // namespace kombu::pools
 

@@ -16,6 +16,8 @@ namespace {
 /// How often a key is looked at first, on a server that sends no notices; the interval doubles.
 constexpr std::chrono::milliseconds first_value_look{5};
 constexpr std::chrono::milliseconds longest_value_look{1000};
+/// Of a wait without an end.
+constexpr std::chrono::seconds longest_request{30};
 
 async::Operation<std::optional<std::string>> get_value(SessionContext& context, std::string key, bool watch) {
     Session& session = context.session;
@@ -44,18 +46,24 @@ async::Operation<std::optional<std::string>> await_value(RedisConnection& connec
     SessionContext& context = connection.context();
     const std::string full_key = context.keys.value(key);
     const std::vector<std::string> watched{full_key};
-    const Deadline deadline = net::allow_round_trip(until);
+    /// The second socket may have been replaced meanwhile.
+    struct Unwatch {
+        RedisConnection& connection;
+        const std::vector<std::string>& keys;
+        ~Unwatch() {
+            if (Subscriber* const subscriber = connection.subscriber()) subscriber->session.unwatch(keys);
+        }
+    };
+    const Unwatch unwatch{connection, watched};
     auto interval = first_value_look;
     for (;;) {
         if (!until.expired()) co_await connection.enable_notices(until);
         const bool watch = connection.receives_notices();
         if (watch) connection.subscriber()->session.watch(watched);
         auto request = get_value(context, full_key, watch);
+        const Deadline deadline = until.is_never() ? Deadline::after(longest_request) : net::allow_round_trip(until);
         auto value = co_await connection.run(std::move(request), deadline);
-        if (until.expired() || value != known) {
-            if (connection.subscriber()) connection.subscriber()->session.unwatch(watched);
-            co_return value;
-        }
+        if (until.expired() || value != known) co_return value;
         const bool is_reported = connection.receives_notices();
         // A notice may get lost with its socket.
         const Deadline look = Deadline::after(is_reported ? longest_value_look : interval);

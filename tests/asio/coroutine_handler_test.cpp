@@ -163,3 +163,80 @@ TEST_CASE_METHOD(Messaging, "an io_context that is destroyed with handlers pendi
     }
     CHECK(eventually([&] { return queue().qsize() == 4; }));
 }
+
+TEST_CASE_METHOD(Messaging, "each run has its own executor, and one that is refused changes nothing", "[asio][loop]") {
+    ConsumerLoop loop{connection, {topology.queue}};
+    std::thread::id ran_on{};
+    std::stop_source stop;
+    loop.on_message([&](Message&) -> asio::awaitable<void> {
+        ran_on = std::this_thread::get_id();
+        stop.request_stop();
+        co_return;
+    });
+    asio::io_context context{1}, other{1};
+    for (int n = 0; n < 2; ++n) {
+        producer.publish(n, to_queue());
+        stop = std::stop_source{};
+        std::exception_ptr refused;
+        asio::post(context, [&] {
+            loop.async_run(std::stop_token{}, asio::bind_executor(other, [&](std::exception_ptr thrown, StopReport) {
+                               refused = thrown;
+                           }));
+        });
+        context.restart();
+        CHECK(run_on(context, loop, stop).handled == 1);
+        CHECK(ran_on == std::this_thread::get_id());
+        other.restart();
+        other.run();
+        CHECK_THROWS_AS(std::rethrow_exception(refused), LeaseError);
+    }
+    producer.publish(2, to_queue());
+    stop = std::stop_source{};
+    CHECK(loop.run(stop.get_token()).handled == 1);
+    CHECK(ran_on != std::this_thread::get_id());
+}
+
+TEST_CASE_METHOD(Messaging, "a coroutine that is destroyed before it ends gives its message back", "[asio][loop]") {
+    producer.publish(1, to_queue());
+    ConsumerLoop loop{connection, {topology.queue}, {.drain_timeout = 10s}};
+    asio::io_context context{1};
+    auto other = std::make_unique<asio::io_context>(1);
+    std::stop_source stop;
+    int begun = 0;
+    loop.on_message([&](Message&) -> asio::awaitable<void> {
+        if (++begun == 2) {
+            stop.request_stop();
+            co_return;
+        }
+        asio::post(context, [&] { other.reset(); });
+        asio::steady_timer timer{*other, 1h};
+        co_await timer.async_wait(asio::use_awaitable);
+    });
+    const StopReport report = run_on(context, loop, stop);
+    CHECK(begun == 2);
+    CHECK(report.in_time);
+    CHECK(loop.stats().dropped_unsettled == 1);
+    CHECK(queue().qsize() == 0);
+}
+
+TEST_CASE_METHOD(Messaging, "an observer that throws costs no more than its message's call", "[asio][loop]") {
+    struct Throwing : ConsumerObserver {
+        int calls = 0;
+        std::shared_ptr<void> on_delivery(const Message&, const std::string&) override {
+            if (++calls == 1) throw std::runtime_error("against the rules");
+            return nullptr;
+        }
+    };
+    for (int n = 0; n < 2; ++n) producer.publish(n, to_queue());
+    const auto observer = std::make_shared<Throwing>();
+    ConsumerLoop loop{connection, {topology.queue}, {.observer = observer}};
+    asio::io_context context{1};
+    std::stop_source stop;
+    loop.on_message([&](Message&) -> asio::awaitable<void> {
+        stop.request_stop();
+        co_return;
+    });
+    run_on(context, loop, stop);
+    CHECK(loop.stats().rejected == 1);
+    CHECK(loop.stats().acknowledged == 1);
+}

@@ -199,6 +199,7 @@ TEST_CASE("workflows that would end a worker cannot be sent", "[celery][errors]"
     CHECK(refused({.chain = {{.task = "t", .task_id = ""}}}));
     CHECK(refused({.chain = {{.task = "t", .priority = 256}}}));
     CHECK(refused({.chain = {{.task = "t", .countdown = -1s}}}));
+    CHECK(refused({.chain = {{.task = "t", .countdown = std::chrono::duration<double>{1e12}}}}));
     CHECK(refused({.routing_key = "k"}));
     Signature deep{.task = "t"};
     for (int i = 0; i < 60; ++i) deep = Signature{.task = "t", .link = {deep}};

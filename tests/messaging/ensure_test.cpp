@@ -48,6 +48,20 @@ TEST_CASE_METHOD(Messaging, "C19 ensure makes exactly max_retries + 1 calls, wha
     CHECK(errors.size() == 3);
 }
 
+TEST_CASE_METHOD(Messaging, "C19 ensure throws an error of the program's own type as it was", "[ensure]") {
+    struct Own : OperationalError {
+        using OperationalError::OperationalError;
+        bool is_retryable() const noexcept override { return true; }
+        int detail = 7;
+    };
+    try {
+        connection.ensure([] { throw Own("mine"); }, three_retries);
+        FAIL("no error");
+    } catch (const Own& error) {
+        CHECK(error.detail == 7);
+    }
+}
+
 TEST_CASE_METHOD(Messaging, "C19 ensure throws at once what a retry cannot help", "[ensure]") {
     int calls = 0;
     CHECK_THROWS_AS(connection.ensure([&] { ++calls, throw ChannelError("no queue", 404); }), ChannelError);

@@ -5,6 +5,7 @@
 #include "support/messaging_fixture.hpp"
 
 #include <map>
+#include <thread>
 
 using namespace kombu;
 using namespace std::chrono_literals;
@@ -175,6 +176,12 @@ TEST_CASE_METHOD(Policies, "a queue with max_priority delivers higher priorities
     CHECK(bodies(topology.queue) == Json{2, 4, 5, 3, 6, 1});
 }
 
+TEST_CASE_METHOD(Policies, "a full queue with priorities drops what would be delivered first", "[policy]") {
+    const Topology topology{"direct", {.max_length = 2, .max_priority = 9}};
+    for (const int priority : {9, 8, 0, 1}) publish(topology, priority, {.priority = priority});
+    CHECK(bodies(topology.queue) == Json{1, 0});
+}
+
 TEST_CASE_METHOD(Policies, "a requeued message keeps its place among those of its priority", "[policy]") {
     const Topology topology{"direct", {.max_priority = 5}};
     for (int body : {1, 2, 3}) publish(topology, body, {.priority = 1});
@@ -219,6 +226,37 @@ TEST_CASE_METHOD(Policies, "a queue that nobody uses is deleted after its time",
             return true;
         }
     }));
+}
+
+TEST_CASE_METHOD(Policies, "a get that has waited for longer than the queue may be unused is a use", "[policy]") {
+    const Topology topology{"direct", {.expires = 300ms}};
+    channel.declare(topology.queue);
+    Connection other{broker_url()};
+    std::thread publisher{[&] {
+        std::this_thread::sleep_for(500ms);  // longer than the queue lives without a use
+        Producer late{other};
+        for (int n = 1; n <= 2; ++n) late.publish(n, {.exchange = topology.exchange, .routing_key = "key"});
+    }};
+    auto simple = connection.simple_queue(topology.queue);
+    CHECK(simple.get(soon).payload() == 1);
+    CHECK(simple.get(soon).payload() == 2);
+    publisher.join();
+}
+
+TEST_CASE_METHOD(Policies, "what is unsettled when its queue is deleted is not of a later queue of that name",
+                 "[policy]") {
+    const Topology topology{"direct", with_letters()};
+    publish(topology, "old");
+    publish(topology, "older");
+    auto simple = connection.simple_queue(topology.queue);
+    Message requeued = simple.get(soon), rejected = simple.get(soon);
+    Connection other{broker_url()};
+    other.channel().queue_delete(topology.queue.name());
+    other.channel().declare(topology.queue);
+    requeued.requeue();
+    rejected.reject();
+    CHECK(ready(topology.queue) == 0);
+    CHECK(ready(letters.queue) == 0);
 }
 
 TEST_CASE_METHOD(Policies, "messages that expire in a circle of queues are dropped", "[policy]") {

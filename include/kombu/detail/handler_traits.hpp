@@ -25,13 +25,11 @@ using MessageHandler = std::function<std::optional<kombu::Outcome>(Message&, std
 
 /// Called by a handler that has returned before it has ended, when it has.
 using HandlerEnd = std::function<void(const std::exception_ptr&, std::optional<kombu::Outcome>)>;
-/// The handler of a ConsumerLoop that returns before it has ended. The message exists until it calls HandlerEnd.
-using AsyncMessageHandler = std::function<void(Message&, std::stop_token, HandlerEnd)>;
-
-/// Where such handlers run: an executor that kombu/asio.hpp knows the type of. Null: the library's own.
-struct HandlerExecutor {
-    std::shared_ptr<void> executor{};
-};
+/// Where such a handler runs: an executor that kombu/asio.hpp knows the type of. Null: the library's own.
+using HandlerExecutor = std::shared_ptr<void>;
+/// The handler of a ConsumerLoop that returns before it has ended. The message exists until it calls HandlerEnd, or
+/// drops it.
+using AsyncMessageHandler = std::function<void(Message&, std::stop_token, const HandlerExecutor&, HandlerEnd)>;
 
 /// Whether a handler with this result returns before it has ended, and how to start it. kombu/asio.hpp specialises it
 /// for awaitables.
@@ -123,14 +121,14 @@ MessageHandler make_handler(Handler handler) {
 }
 
 template <class Handler>
-AsyncMessageHandler make_async_handler(Handler handler, std::shared_ptr<HandlerExecutor> executor) {
+AsyncMessageHandler make_async_handler(Handler handler) {
     using Call = HandlerCall<Handler>;
-    return [handler = std::make_shared<Handler>(std::move(handler)), executor = std::move(executor)](
-               Message& message, std::stop_token stop, HandlerEnd end) {
+    return [handler = std::make_shared<Handler>(std::move(handler))](Message& message, std::stop_token stop,
+                                                                     const HandlerExecutor& executor, HandlerEnd end) {
         // It exists as long as the handler runs.
         auto payload = std::make_shared<const typename Call::Payload>(Call::payload_of(message));
         AwaitableHandler<typename Call::Result>::start(
-            executor->executor,
+            executor,
             [handler, payload, &message, stop = std::move(stop)] {
                 return Call::call(*handler, *payload, message, stop);
             },

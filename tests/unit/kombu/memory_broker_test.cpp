@@ -22,3 +22,24 @@ TEST_CASE("a client that is interrupted just before it waits does not wait", "[m
     CHECK_THROWS_AS(net::run(broker.reserve("q", client, Deadline::after(30s))), ConnectionError);
     CHECK(Clock::now() - begin < 20s);
 }
+
+TEST_CASE("a message behind one of a higher priority expires when it is the next one", "[memory]") {
+    memory::Broker broker;
+    memory::Client client;
+    broker.queue_declare(Queue{"dead"}, client);
+    broker.queue_declare(Queue{"q", {.max_priority = 9, .dead_letter_exchange = "", .dead_letter_routing_key = "dead"}},
+                         client);
+    const auto publish = [&](const char* body, int priority, std::optional<std::string> expiration) {
+        auto metadata = std::make_shared<MessageMetadata>();
+        metadata->routing_key = "q";
+        metadata->properties.priority = priority;
+        metadata->properties.expiration = std::move(expiration);
+        broker.publish(std::make_shared<const OutgoingMessage>(OutgoingMessage{std::move(metadata), body}));
+    };
+    publish("high", 5, std::nullopt);
+    publish("low", 1, "1");
+    CHECK_FALSE(net::run(broker.reserve("dead", client, Deadline::after(20ms))));
+    CHECK(net::run(broker.reserve("q", client, Deadline::after(0s)))->message.content->body == "high");
+    CHECK(net::run(broker.reserve("dead", client, Deadline::after(10s)))->message.content->body == "low");
+    CHECK(broker.queue_declare(Queue{"q", {.passive = true}}, client).messages == 0);
+}
