@@ -10,6 +10,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <csignal>
 #include <cstdint>
@@ -20,8 +21,9 @@
 #include <vector>
 
 /// A minimal peer in a process of its own: accepts AMQP clients, confirms the messages of those that enabled confirms,
-/// and discards everything. From clients that begin with RAW it only reads. So benchmarks measure the client; a real
-/// broker costs many times as much.
+/// and discards everything. To a consumer it sends messages of 1 KiB without end, as far as its prefetch count allows.
+/// From clients that begin with RAW it only reads. So benchmarks measure the client; a real broker costs many times as
+/// much.
 class Sink {
 public:
     Sink() {
@@ -61,6 +63,9 @@ private:
         std::string input{};
         bool raw = false, greeted = false, confirms = false;
         std::uint64_t published = 0, confirmed = 0;
+        std::string consumer{};  // its tag
+        std::uint64_t prefetch = 0, delivered = 0, settled = 0;
+        std::string deliveries{};  // one window of them, encoded
     };
 
     static std::string frame(std::uint16_t channel, std::uint16_t class_id, std::uint16_t method,
@@ -98,6 +103,46 @@ private:
             send(client, frame(channel, 85, 11, ""));
         }
         if (is(60, 40)) ++client.published;
+        if (is(60, 10)) {
+            client.prefetch = number(method.substr(8, 2));
+            send(client, frame(channel, 60, 11, ""));
+        }
+        if (is(60, 20)) {
+            const std::size_t tag_at = 7 + number(method.substr(6, 1));
+            client.consumer = method.substr(tag_at, 1 + number(method.substr(tag_at, 1)));
+            send(client, frame(channel, 60, 21, client.consumer));
+        }
+        if (is(60, 30)) {
+            send(client, frame(channel, 60, 31, client.consumer));
+            client.consumer.clear();
+        }
+        // Clients acknowledge in order: a tag stands for those before it, whether it says so or not.
+        if (is(60, 80)) client.settled = std::max(client.settled, number(method.substr(4, 8)));
+    }
+
+    /// Sends what the prefetch count allows.
+    void deliver(Client& client) {
+        if (client.consumer.empty()) return;
+        using namespace std::string_literals;
+        static const std::string content = [] {
+            const std::string properties = "\0\x3c\0\0"s + "\0\0\0\0\0\0\x04\0"s + "\x80\0"s + "\x0atext/plain"s;
+            const std::string body(1024, 'x');
+            const auto framed = [](char type, const std::string& payload) {
+                std::string size;
+                for (int shift = 24; shift >= 0; shift -= 8) size.push_back(static_cast<char>(payload.size() >> shift));
+                return std::string{type} + "\0\1"s + size + payload + '\xce';
+            };
+            return framed('\2', properties) + framed('\3', body);
+        }();
+        client.deliveries.clear();
+        while (client.delivered - client.settled < client.prefetch) {
+            ++client.delivered;
+            std::string arguments = client.consumer;
+            for (int shift = 56; shift >= 0; shift -= 8)
+                arguments.push_back(static_cast<char>(client.delivered >> shift));
+            client.deliveries += frame(1, 60, 60, arguments + "\0\0\1q"s) + content;
+        }
+        if (!client.deliveries.empty()) send(client, client.deliveries);
     }
 
     void process_input(Client& client) {
@@ -127,6 +172,7 @@ private:
             send(client, frame(1, 60, 80, tag + '\1'));
         }
         client.confirmed = client.published;
+        deliver(client);
         counts_->messages += newly_published;
     }
 
