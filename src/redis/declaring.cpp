@@ -136,7 +136,8 @@ async::Operation<QueueInfo> declare_queue(SessionContext& context, Queue queue) 
     if (!queue.options().passive && !context.declared.queue(name)) {
         DeclaredEntities::QueueRecord record{.queue = queue};
         const Json& arguments = queue.declare_arguments();
-        if (const auto expires = arguments.find("x-expires"); expires != arguments.end() && expires->is_number())
+        if (const auto expires = arguments.find("x-expires");
+            expires != arguments.end() && expires->is_number_integer())
             record.expires = std::chrono::milliseconds{expires->get<std::int64_t>()};
         context.declared.add(name, std::move(record));
     }

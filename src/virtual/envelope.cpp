@@ -9,7 +9,9 @@
 #include "support/utf8.hpp"
 
 #include <charconv>
+#include <cmath>
 #include <cstdint>
+#include <limits>
 #include <utility>
 
 namespace kombu::envelope {
@@ -41,11 +43,20 @@ std::optional<std::string> text_member(const Json& object, const char* name) {
     return found->get<std::string>();
 }
 
+/// A number that does not fit counts as missing.
 template <class Number>
 std::optional<Number> number_member(const Json& object, const char* name) {
     const auto found = object.find(name);
     if (found == object.end() || !found->is_number()) return std::nullopt;
-    return found->get<Number>();
+    if (found->is_number_float()) {
+        const auto number = found->get<double>();
+        using Limits = std::numeric_limits<Number>;
+        const bool fits = number >= static_cast<double>(Limits::lowest()) && number < std::ldexp(1.0, Limits::digits);
+        return fits ? std::optional{static_cast<Number>(number)} : std::nullopt;
+    }
+    const bool fits = found->is_number_unsigned() ? std::in_range<Number>(found->get<std::uint64_t>())
+                                                  : std::in_range<Number>(found->get<std::int64_t>());
+    return fits ? std::optional{found->get<Number>()} : std::nullopt;
 }
 
 bool is_true(const Json& object, const char* name) {

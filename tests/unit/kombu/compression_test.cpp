@@ -77,6 +77,20 @@ TEST_CASE("a body that would grow beyond the limit is refused while it grows", "
     }
 }
 
+TEST_CASE("a small body that demands much memory is refused", "[compression]") {
+    // The beginning of a frame, or of a stream, that announces a window of 64 MiB.
+    const std::string zstd{"\x28\xb5\x2f\xfd\x00\x80\x00\x07\x00", 9};
+    const std::string xz{
+        "\xfd"
+        "7zXZ\x00\x00\x04\xe6\xd6\xb4\x46\x02\x00\x21\x01\x1c\x00\x00\x00\x10\xcf\x58\xcc",
+        24};
+    for (const auto& [type, body] : {std::pair{"zstd", zstd}, std::pair{"lzma", xz}}) {
+        INFO(type);
+        CHECK_THROWS_AS(decompress(body, type), DecodeError);
+    }
+    CHECK_THROWS_WITH(decompress(xz, "lzma"), Contains("demands too much memory"));
+}
+
 TEST_CASE("threads compress and decompress at the same time", "[compression]") {
     std::vector<std::thread> threads;
     std::vector<int> wrong(4, 0);

@@ -92,6 +92,30 @@ TEST_CASE("X4 a parsed envelope equals the one that was written", "[envelope]") 
     CHECK_FALSE(opened->delivery.info.redelivered);
 }
 
+TEST_CASE("a number in an envelope that does not fit counts as missing", "[envelope][errors]") {
+    const auto properties_with = [](const std::string& number) {
+        std::string why;
+        const auto parsed = envelope::parse(
+            R"({"body":"","properties":{"delivery_tag":"t","delivery_info":{"exchange":"","routing_key":"q"},)"
+            R"("priority":)" +
+                number + R"(,"timestamp":)" + number + "}}",
+            why);
+        REQUIRE(parsed);
+        return parsed->delivery.properties;
+    };
+    for (const std::string number : {"1e300", "-1e300", "18446744073709551616"}) {
+        CHECK_FALSE(properties_with(number).priority);
+        CHECK_FALSE(properties_with(number).timestamp);
+    }
+    CHECK_FALSE(properties_with("2147483648").priority);
+    CHECK(properties_with("2147483648").timestamp == 2147483648u);
+    CHECK(properties_with("2147483647").priority == 2147483647);
+    CHECK(properties_with("-3").priority == -3);
+    CHECK_FALSE(properties_with("-3").timestamp);
+    CHECK(properties_with("7.9").priority == 7);
+    CHECK(properties_with("18446744073709551615").timestamp == 18446744073709551615u);
+}
+
 TEST_CASE("an envelope that cannot be delivered is refused with what it lacks", "[envelope][errors]") {
     const std::string whole =
         R"({"body":"eA==","properties":{"delivery_tag":"t","delivery_info":{"exchange":"","routing_key":"q"}}})";
