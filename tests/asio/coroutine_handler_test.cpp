@@ -200,7 +200,6 @@ TEST_CASE_METHOD(Messaging, "a coroutine that is destroyed before it ends gives 
     producer.publish(1, to_queue());
     ConsumerLoop loop{connection, {topology.queue}, {.drain_timeout = 10s}};
     asio::io_context context{1};
-    auto other = std::make_unique<asio::io_context>(1);
     std::stop_source stop;
     int begun = 0;
     loop.on_message([&](Message&) -> asio::awaitable<void> {
@@ -208,9 +207,12 @@ TEST_CASE_METHOD(Messaging, "a coroutine that is destroyed before it ends gives 
             stop.request_stop();
             co_return;
         }
-        asio::post(context, [&] { other.reset(); });
-        asio::steady_timer timer{*other, 1h};
-        co_await timer.async_wait(asio::use_awaitable);
+        // An operation that drops its handler, as one does whose context is destroyed.
+        const auto drop = [&](auto handler) {
+            auto held = std::make_shared<decltype(handler)>(std::move(handler));
+            asio::post(context, [held = std::move(held)]() mutable { held.reset(); });
+        };
+        co_await asio::async_initiate<const asio::use_awaitable_t<>&, void()>(drop, asio::use_awaitable);
     });
     const StopReport report = run_on(context, loop, stop);
     CHECK(begun == 2);
