@@ -379,7 +379,7 @@ TEST_CASE_METHOD(Looping, "with Drain::prefetched a stop handles all that was re
         record(message);
     });
     BackgroundLoop background{loop};
-    REQUIRE(eventually([&] { return ready() == 20; }));
+    REQUIRE(eventually([&] { return ready() == 20 && loop.stats().in_hand == 10; }));
     background.request_stop();
     release.set_value();
     const StopReport report = background.wait();
