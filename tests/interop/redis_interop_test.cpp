@@ -56,6 +56,29 @@ TEST_CASE("a message that C++ received and never acknowledged is restored by Kom
     held.ack();                         // too late, and harmless
 }
 
+TEST_CASE("N14 what a consumer in C++ holds is not restored by Kombu", "[interop][redis][consumer]") {
+    Prefixed redis;
+    Connection connection = redis.connection({{"visibility_timeout", 0.6}, {"unacked_restore_interval", 0.05}});
+    const Queue queue{"q", Exchange{"ex"}, "k"};
+    Producer{connection}.publish(1, {.exchange = queue.exchange(), .routing_key = "k", .declare = {queue}});
+    Consumer consumer{connection, {queue}};
+    PythonPeer peer = kombu_peer(redis, {{"visibility_timeout", 0.6}});
+    std::size_t received_there = 0;
+    consumer.on_message([&](Message& message) {
+        // A handler that takes four times the visibility timeout, beside a consumer that looks for expired messages.
+        peer({{"do", "listen"}, {"queue", {"q", "ex", "direct", "k"}}});
+        for (const Deadline end = Deadline::after(2400ms); !end.expired();)
+            received_there += peer({{"do", "receive"}, {"timeout", 0.05}})["messages"].size();
+        message.ack();
+    });
+    consumer.consume();
+    CHECK(connection.drain_events(10s));
+    CHECK_FALSE(connection.drain_events(50ms));
+    CHECK(received_there == 0);
+    CHECK(redis.unacked_count() == 0);
+    CHECK(redis.length("q") == 0);
+}
+
 TEST_CASE("a message that C++ requeued is delivered to Kombu", "[interop][redis]") {
     Prefixed redis;
     Connection connection = redis.connection();
