@@ -35,8 +35,8 @@ std::chrono::milliseconds delay_of(const FailurePolicy& policy, std::uint64_t at
 
 }  // namespace
 
-/// The end of a handler that has returned before it: judges what comes of it, once. A handler that is destroyed
-/// instead, as a coroutine may be, ends too; its message is requeued.
+/// The end of a handler that has returned before it: settles its message by the result, once. A handler that is
+/// destroyed instead, as a coroutine may be, ends too; its message is requeued.
 class HandlerRunner::Ending {
 public:
     Ending(std::shared_ptr<HandlerRunner> runner, HandlerJob& job, WorkerPool::JobEnd end)
@@ -50,7 +50,7 @@ public:
     void observe(std::shared_ptr<void> observed) { observed_ = std::move(observed); }
     void operator()(const std::exception_ptr& error, std::optional<Outcome> outcome) {
         if (has_ended_) return;
-        runner_->judge(job_.messages.front(), job_.queue, error, outcome);
+        runner_->settle_by_result(job_.messages.front(), job_.queue, error, outcome);
         finish();
     }
 
@@ -89,7 +89,7 @@ void HandlerRunner::run(HandlerJob& job, std::stop_token stop, const HandlerExec
             } catch (...) {
                 error = std::current_exception();
             }
-            judge(message, job.queue, error, outcome);
+            settle_by_result(message, job.queue, error, outcome);
         }
     } catch (const std::exception& error) {
         settlements_->log_failure(std::string{"a message could not be settled: "} + error.what());
@@ -123,10 +123,10 @@ void HandlerRunner::on_ended(const HandlerJob& job) noexcept {
     handled_ += job.messages.size();
 }
 
-void HandlerRunner::judge(Message& message, const std::string& queue, const std::exception_ptr& error,
-                          std::optional<Outcome> outcome) noexcept {
+void HandlerRunner::settle_by_result(Message& message, const std::string& queue, const std::exception_ptr& error,
+                                     std::optional<Outcome> outcome) noexcept {
     try {
-        if (error) return judge_error(message, queue, error);
+        if (error) return settle_by_error(message, queue, error);
         // The handler may have moved from the message.
         if (!ClientAccess::is_valid(message) || message.acknowledged()) return;
         if (outcome)
@@ -140,7 +140,7 @@ void HandlerRunner::judge(Message& message, const std::string& queue, const std:
     }
 }
 
-void HandlerRunner::judge_error(Message& message, const std::string& queue, const std::exception_ptr& error) {
+void HandlerRunner::settle_by_error(Message& message, const std::string& queue, const std::exception_ptr& error) {
     try {
         std::rethrow_exception(error);
     } catch (const Reject&) {
@@ -161,7 +161,7 @@ void HandlerRunner::call_batch(std::span<Message> messages, const std::string& q
     } catch (...) {
         error = std::current_exception();
     }
-    for (Message& message : messages) judge(message, queue, error, std::nullopt);
+    for (Message& message : messages) settle_by_result(message, queue, error, std::nullopt);
 }
 
 void HandlerRunner::on_failure(Message& message, const std::string& queue, const std::exception& error) {

@@ -49,9 +49,9 @@ private:
 
     void start(HandlerJob& job, std::stop_token stop, const HandlerExecutor& executor, const WorkerPool::JobEnd& end);
     void call_batch(std::span<Message> messages, const std::string& queue);
-    void judge(Message& message, const std::string& queue, const std::exception_ptr& error,
-               std::optional<Outcome> outcome) noexcept;
-    void judge_error(Message& message, const std::string& queue, const std::exception_ptr& error);
+    void settle_by_result(Message& message, const std::string& queue, const std::exception_ptr& error,
+                          std::optional<Outcome> outcome) noexcept;
+    void settle_by_error(Message& message, const std::string& queue, const std::exception_ptr& error);
     void on_failure(Message& message, const std::string& queue, const std::exception& error);
     void settle_by(Message& message, const std::string& queue, Outcome outcome);
     void retry_or_reject(Message& message, const std::string& queue);

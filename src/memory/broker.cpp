@@ -302,7 +302,7 @@ std::vector<std::string> Broker::route(const MessageMetadata& message) const {
 bool Broker::append(MessageQueue& queue, std::shared_ptr<const OutgoingMessage> message) {
     if (queue.refuses_publishing()) {
         if (queue.policy().overflow == QueuePolicy::Overflow::reject_publish_dlx)
-            bury(queue, {DeadMessage{{.content = std::move(message)}, DeathReason::maxlen}});
+            publish_dead(queue, {DeadMessage{{.content = std::move(message)}, DeathReason::maxlen}});
         return false;
     }
     queue.append(std::move(message));
@@ -312,10 +312,10 @@ bool Broker::append(MessageQueue& queue, std::shared_ptr<const OutgoingMessage> 
 
 void Broker::after_change(MessageQueue& queue) {
     note_due(queue.next_expiry());
-    if (auto dead = queue.take_dead(); !dead.empty()) bury(queue, std::move(dead));
+    if (auto dead = queue.take_dead(); !dead.empty()) publish_dead(queue, std::move(dead));
 }
 
-void Broker::bury(const MessageQueue& from, std::vector<DeadMessage> dead) {
+void Broker::publish_dead(const MessageQueue& from, std::vector<DeadMessage> dead) {
     struct Letter {
         std::shared_ptr<const OutgoingMessage> content;
         DeathReason reason;
@@ -398,7 +398,7 @@ void Broker::upkeep() {
             continue;
         }
         queue.expire();
-        if (auto dead = queue.take_dead(); !dead.empty()) bury(queue, std::move(dead));
+        if (auto dead = queue.take_dead(); !dead.empty()) publish_dead(queue, std::move(dead));
         next = std::min(next, queue.next_expiry());
     }
     next_expiry_ = std::min(next_expiry_, next);
@@ -466,7 +466,7 @@ void Broker::reject(ReservedMessage reserved) {
     if (!from || !from->policy().dead_letter_exchange) return;
     std::vector<DeadMessage> dead;
     dead.push_back({std::move(reserved.message), DeathReason::rejected});
-    bury(*from, std::move(dead));
+    publish_dead(*from, std::move(dead));
 }
 
 void Broker::interrupt(const Client& client) {

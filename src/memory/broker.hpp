@@ -122,10 +122,10 @@ private:
     /// Called after messages may have left a queue or its next expiry may have changed.
     void after_change(MessageQueue& queue);
     /// Publishes messages to the dead-letter exchange of their queue.
-    void bury(const MessageQueue& from, std::vector<DeadMessage> dead);
+    void publish_dead(const MessageQueue& from, std::vector<DeadMessage> dead);
 
-    /// Does what is due: moves delayed messages to their queues, removes expired messages and queues. Whoever uses the
-    /// broker does it, and whoever waits, so that it needs no thread.
+    /// Does what is due: moves delayed messages to their queues, removes expired messages and queues. The operations
+    /// do it when they begin and while they wait, so that it needs no thread.
     void upkeep();
     Clock::time_point next_due() const noexcept;
     /// Makes those who wait look at the time again when something is due earlier than they know.

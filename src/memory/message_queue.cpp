@@ -73,7 +73,7 @@ void MessageQueue::append(std::shared_ptr<const OutgoingMessage> content) {
         message.expires = Clock::now() + *time;
         has_timed_ = true;
     }
-    // Whoever waits gets also a message that has no time to wait.
+    // A consumer that waits gets also a message that expires at once.
     if (ready_ == 0 && is_awaited()) return hand_over(std::move(message));
     insert(std::move(message));
     expire();

@@ -95,7 +95,7 @@ private:
     /// The consumer that gets the next message; null if none may have one.
     Consumer* next_consumer();
     bool is_awaited();
-    /// Gives a message to whoever is first; is_awaited() is true.
+    /// Gives a message to the first waiter, else to the next consumer; is_awaited() is true.
     void hand_over(QueuedMessage message);
 
     std::string name_;
