@@ -5,11 +5,10 @@
 #include "support/catch.hpp"
 #include "support/eventually.hpp"
 #include "support/messaging_fixture.hpp"
+#include "support/rabbitmq_node.hpp"
 #include "support/tcp_proxy.hpp"
 
 #include <atomic>
-#include <cstdio>
-#include <cstdlib>
 #include <map>
 #include <mutex>
 #include <thread>
@@ -19,22 +18,6 @@ using namespace std::chrono_literals;
 using Catch::Matchers::Contains;
 
 namespace {
-
-/// The result of an expression that the broker evaluates.
-std::string in_broker(const std::string& expression) {
-    const std::string command = std::string{KOMBU_TEST_RABBITMQ} + " '" + expression + "'";
-    std::FILE* const pipe = ::popen(command.c_str(), "r");
-    REQUIRE(pipe);
-    std::string text;
-    char buffer[4096];
-    while (const std::size_t size = std::fread(buffer, 1, sizeof buffer, pipe)) text.append(buffer, size);
-    REQUIRE(::pclose(pipe) == 0);
-    return text;
-}
-
-void close_connections() {
-    in_broker("rabbit_networking:close_connections(rabbit_networking:connections(), <<\"maintenance\">>)");
-}
 
 /// The consumers of a queue, as the broker sees them: for each its prefetch count, whether it acknowledges, and its
 /// arguments.

@@ -3,8 +3,8 @@
 #include "support/catch.hpp"
 #include "support/eventually.hpp"
 #include "support/messaging_fixture.hpp"
+#include "support/rabbitmq_node.hpp"
 
-#include <cstdlib>
 #include <future>
 
 using namespace kombu;
@@ -12,12 +12,6 @@ using namespace std::chrono_literals;
 using Catch::Matchers::Contains;
 
 namespace {
-
-/// Evaluates an Erlang expression in the broker.
-void in_broker(const std::string& expression) {
-    const std::string command = std::string{KOMBU_TEST_RABBITMQ} + " '" + expression + "' >/dev/null";
-    REQUIRE(std::system(command.c_str()) == 0);
-}
 
 std::string url_with(const std::string& userid, const std::string& password, const std::string& virtual_host) {
     const Connection tests{broker_url()};
@@ -70,7 +64,7 @@ TEST_CASE("a broker that repeats channel.close costs the channel, not the connec
 }
 
 TEST_CASE("a user who may not use the virtual host is refused by its name", "[rabbitmq][errors]") {
-    in_broker("rabbit_auth_backend_internal:add_user(<<\"guest-of-none\">>, <<\"secret\">>, <<\"tests\">>)");
+    in_broker("catch rabbit_auth_backend_internal:add_user(<<\"guest-of-none\">>, <<\"secret\">>, <<\"tests\">>)");
     try {
         Connection{url_with("guest-of-none", "secret", "tests")}.connect();
         FAIL("let in");
@@ -107,8 +101,8 @@ TEST_CASE("an unknown virtual host is refused with the broker's code", "[rabbitm
 }
 
 TEST_CASE("passwords and virtual hosts with special characters arrive as they are", "[rabbitmq]") {
-    in_broker("rabbit_auth_backend_internal:add_user(<<\"us@er\">>, <<\"p:/@ %;#\">>, <<\"tests\">>)");
-    in_broker("rabbit_vhost:add(<<\"a/b c\">>, <<\"tests\">>)");
+    in_broker("catch rabbit_auth_backend_internal:add_user(<<\"us@er\">>, <<\"p:/@ %;#\">>, <<\"tests\">>)");
+    in_broker("catch rabbit_vhost:add(<<\"a/b c\">>, <<\"tests\">>)");
     in_broker(
         "rabbit_auth_backend_internal:set_permissions(<<\"us@er\">>, <<\"a/b c\">>, <<\".*\">>, <<\".*\">>, "
         "<<\".*\">>, <<\"tests\">>)");
@@ -147,7 +141,7 @@ TEST_CASE("a connection that the broker closed is not handed out again", "[rabbi
     pools::ConnectionPool pool{Connection{broker_url()}, {.limit = 1}};
     pool.acquire()->connect();
     REQUIRE(pool.stats().idle == 1);
-    in_broker("rabbit_networking:close_connections(rabbit_networking:connections(), <<\"maintenance\">>)");
+    close_connections();
     CHECK(eventually([&] {
         auto lease = pool.acquire();
         return !lease->connected();
@@ -164,7 +158,7 @@ TEST_CASE("a connection that the broker closes in use is a ConnectionError, and 
     {
         auto producer = producers[broker].acquire();
         producer->publish(1, {.routing_key = unique("nobody")});
-        in_broker("rabbit_networking:close_connections(rabbit_networking:connections(), <<\"maintenance\">>)");
+        close_connections();
         bool failed = false;
         for (int i = 0; i < 100 && !failed; ++i) {
             try {
@@ -184,7 +178,7 @@ TEST_CASE("a publish with retry succeeds although the broker closes its connecti
     Connection connection{broker_url()};
     Producer producer{connection};
     producer.publish(1, {.routing_key = unique("nobody")});
-    in_broker("rabbit_networking:close_connections(rabbit_networking:connections(), <<\"maintenance\">>)");
+    close_connections();
     for (int i = 0; i < 20; ++i) CHECK_NOTHROW(producer.publish(2, {.routing_key = unique("nobody"), .retry = true}));
 }
 
@@ -312,7 +306,7 @@ TEST_CASE("ack of a message whose connection the broker has closed is a Connecti
     from.put(1);
     from.put(2);
     Message first = from.get(soon), second = from.get(soon);
-    in_broker("rabbit_networking:close_connections(rabbit_networking:connections(), <<\"maintenance\">>)");
+    close_connections();
     CHECK_THROWS_AS(first.ack(), ConnectionError);
     CHECK_THROWS_AS(second.reject(), ConnectionError);
     auto again = connection.simple_queue(topology.queue);
@@ -324,7 +318,7 @@ namespace {
 /// A virtual host that allows this many connections.
 std::string limited_virtual_host(int connections) {
     const std::string name = unique("limited");
-    in_broker("rabbit_vhost:add(<<\"" + name + "\">>, <<\"tests\">>)");
+    in_broker("catch rabbit_vhost:add(<<\"" + name + "\">>, <<\"tests\">>)");
     in_broker("rabbit_auth_backend_internal:set_permissions(<<\"kombu\">>, <<\"" + name +
               "\">>, <<\".*\">>, <<\".*\">>, <<\".*\">>, <<\"tests\">>)");
     in_broker("rabbit_vhost_limit:parse_set(<<\"" + name +

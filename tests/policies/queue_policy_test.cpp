@@ -186,11 +186,10 @@ TEST_CASE_METHOD(Policies, "a requeued message keeps its place among those of it
     const Topology topology{"direct", {.max_priority = 5}};
     for (int body : {1, 2, 3}) publish(topology, body, {.priority = 1});
     publish(topology, 9, {.priority = 5});
-    auto simple = connection.simple_queue(topology.queue);
-    simple.get(soon).ack();
-    Message first = simple.get(soon);
-    CHECK(first.payload() == 1);
-    first.requeue();
+    channel.basic_get(topology.queue.name())->ack();
+    auto first = channel.basic_get(topology.queue.name());
+    CHECK(first->payload() == 1);
+    first->requeue();
     CHECK(bodies(topology.queue) == Json{1, 2, 3});
 }
 
@@ -255,6 +254,7 @@ TEST_CASE_METHOD(Policies, "what is unsettled when its queue is deleted is not o
     other.channel().declare(topology.queue);
     requeued.requeue();
     rejected.reject();
+    simple.qsize();  // The broker has settled both when it answers on their channel.
     CHECK(ready(topology.queue) == 0);
     CHECK(ready(letters.queue) == 0);
 }

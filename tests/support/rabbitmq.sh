@@ -191,7 +191,10 @@ cluster() {
 }
 
 evaluate() {
-    HOME=$dir/home ERL_EPMD_PORT=$(cat "$dir/epmd.port") erl_call -sname "${node}" -c kombu-test -e <<<"$1."
+    local result
+    result=$(HOME=$dir/home ERL_EPMD_PORT=$(cat "$dir/epmd.port") erl_call -sname "${node}" -c kombu-test -e <<<"$1.")
+    [[ $result == '{ok,'* ]] || fail "$1: $result"
+    echo "$result"
 }
 
 await_quorum() {
