@@ -204,26 +204,25 @@ TEST_CASE("a message and the look at its bindings are sent together, and put rig
 TEST_CASE("many waiting consumers receive each message once, and all have their share", "[redis][waiting]") {
     Prefixed redis;
     constexpr int consumers = 6, messages = 600;
-    std::atomic<int> received{0}, wrong{0};
+    std::atomic<int> received{0}, repeated{0};
     std::vector<std::atomic<int>> counts(consumers), seen(messages);
+    std::vector<std::string> errors(consumers);
     std::vector<std::thread> threads;
     for (int i = 0; i < consumers; ++i)
         threads.emplace_back([&, i] {
             try {
                 Connection connection = redis.connection({{"polling_interval", 5}});
                 auto queue = connection.simple_queue("q");
-                while (received < messages) {
-                    try {
-                        Message message = queue.get({.timeout = 500ms});
-                        if (seen[message.payload().get<std::size_t>()]++ != 0) ++wrong;
-                        ++counts[static_cast<std::size_t>(i)];
-                        ++received;
-                        message.ack();
-                    } catch (const Empty&) {
-                    }
+                for (;;) {
+                    Message message = queue.get({.timeout = 60s});
+                    message.ack();
+                    if (message.payload() == "end") break;
+                    if (seen[message.payload().get<std::size_t>()]++ != 0) ++repeated;
+                    ++counts[static_cast<std::size_t>(i)];
+                    ++received;
                 }
-            } catch (const std::exception&) {
-                ++wrong;
+            } catch (const std::exception& error) {
+                errors[static_cast<std::size_t>(i)] = error.what();
             }
         });
     Connection connection = redis.connection();
@@ -233,9 +232,11 @@ TEST_CASE("many waiting consumers receive each message once, and all have their 
         std::this_thread::sleep_until(next += 2ms);  // so that they wait in between
         producer.publish(i, {.routing_key = "q"});
     }
+    for (int i = 0; i < consumers; ++i) producer.publish("end", {.routing_key = "q"});
     for (std::thread& thread : threads) thread.join();
     CHECK(received == messages);
-    CHECK(wrong == 0);
+    CHECK(repeated == 0);
+    CHECK(errors == std::vector<std::string>(consumers));
     CHECK(redis.unacked_count() == 0);
     CHECK(std::all_of(counts.begin(), counts.end(), [](const auto& count) { return count > 0; }));
 }
