@@ -123,7 +123,7 @@ TEST_CASE("R6 unacked_restore_throttle skips later checks for expired messages",
     CHECK(new_connection.simple_queue("q").get(soon).redelivered());
 }
 
-TEST_CASE("the mutex of a consumer that died expires", "[redis][restore][options]") {
+TEST_CASE("the mutex of a consumer that died expires", "[redis][restore]") {
     Prefixed redis;
     Connection holder = redis.connection();
     auto queue = holder.simple_queue("q");
@@ -133,10 +133,6 @@ TEST_CASE("the mutex of a consumer that died expires", "[redis][restore][options
     redis({"SET", "unacked_mutex", "died", "PX", "100"});
     Connection other = redis.connection(fast_restore);
     CHECK(other.simple_queue("q").get(soon).redelivered());
-    Json options = fast_restore;
-    options["unacked_mutex_expire"] = 0.2;
-    Connection third = redis.connection(options);
-    CHECK_THROWS_AS(third.simple_queue("q").get({.timeout = 30ms}), Empty);
 }
 
 TEST_CASE("a message that Kombu held is restored through its exchange, as Kombu does", "[redis][restore]") {
