@@ -156,7 +156,7 @@ Lookups& lookups() {
 }
 
 async::Operation<LookupResult> resolve_on_thread(std::string host, std::uint16_t port, Deadline deadline) {
-    kombu::detail::pin_object_of(&__dso_handle);
+    kombu::detail::pin_object_of(&kombu::detail::this_object);
     async::Waker& waker = co_await async::this_waker;
     struct Registration {
         Registration(const std::string& host, std::uint16_t port, async::Waker& by) try

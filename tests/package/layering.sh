@@ -110,13 +110,14 @@ cycles=$(
 )
 [ -z "$cycles" ] || problem "headers include each other in a circle:"$'\n'"$cycles"
 
-# Each public header by itself; the internal ones are compiled through them.
+# Each public header by itself; the internal ones are compiled through them. Behind a static variable with a destructor,
+# which has the compiler declare symbols of the C++ ABI.
 flags=(-std=c++20 -Iinclude -DKOMBU_POOL_COMPILED -Wall -Wextra -Werror)
 for directory in "$@"; do [ -z "$directory" ] || [ "$directory" = /usr/include ] || flags+=(-isystem "$directory"); done
 compile_alone() {
     local header=$1 dependencies reached
     dependencies=$(mktemp)
-    echo "#include \"$PWD/$header\"" |
+    printf '%s\n' 'struct Before { ~Before() {} };' 'inline void before() { static Before before; }' "#include \"$PWD/$header\"" |
         "$compiler" "${flags[@]}" -fsyntax-only -MD -MF "$dependencies" -x c++ - || {
         echo "$header does not compile by itself"
         return 1

@@ -25,7 +25,7 @@ public:
     /// \return a guard that keeps the thread running while the operation starts
     Guard keep_running() {
         // Without the lock: a constructor of a shared object that is being loaded may wait for it.
-        pin_object_of(&__dso_handle);
+        pin_object_of(&this_object);
         std::lock_guard lock{mutex_};
         if (!running_) detail::start_thread("asynchronous operations", [this] { run_thread(); });
         running_ = true;

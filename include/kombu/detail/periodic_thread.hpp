@@ -21,7 +21,7 @@ public:
     /// \throws OperationalError  when the thread cannot be started; the task is not added then
     void add(PeriodicTask& object, Clock::duration period) {
         // Without the lock: a constructor of a shared object that is being loaded may wait for it.
-        pin_object_of(&__dso_handle);
+        pin_object_of(&this_object);
         pin_object_of(*reinterpret_cast<const void* const*>(&object));  // its virtual functions are called
         std::lock_guard lock{mutex_};
         if (std::ranges::find(tasks_, &object, &Task::object) != tasks_.end()) return;

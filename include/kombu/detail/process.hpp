@@ -16,15 +16,15 @@
 #include <new>
 #include <stdexcept>
 
-/// Of each shared object its own, by the C++ ABI.
-// NOLINTNEXTLINE(*-identifier-naming,*-reserved-identifier)
-extern "C" __attribute__((visibility("hidden"))) void* __dso_handle;
-
 /// Services of the operating system that the standard library lacks: fork handlers, membarrier, futex.
 ///
 /// The variables are exported although they stand in a header: a process has one of each, however many of its shared
 /// objects have pools.
 namespace kombu::detail {
+
+/// Its address is within the shared object that has this code: each has its own. (The ABI's __dso_handle cannot be
+/// declared: the compiler declares it too, in another way.)
+__attribute__((visibility("hidden"))) inline constinit char this_object = 0;
 
 /// Marks an inline variable of which a process has exactly one.
 #define KOMBU_ONE_PER_PROCESS KOMBU_EXPORT inline
@@ -82,7 +82,7 @@ inline void install_fork_handler() {
     // No lock, which another thread could hold during a fork: installing the handler twice is harmless.
     if (process.handlers_installed.load(std::memory_order_acquire)) return;
     process.pid.store(::getpid());
-    pin_object_of(&__dso_handle);  // pthread_atfork() handlers go with their object
+    pin_object_of(&this_object);  // pthread_atfork() handlers go with their object
     if (::pthread_atfork(nullptr, nullptr, fork_handler) != 0) throw std::bad_alloc{};
     process.handlers_installed.store(true, std::memory_order_release);
 }

@@ -69,7 +69,7 @@ KOMBU_NOINLINE inline ThreadCache* make_thread_cache() noexcept {
         thread_cache = nullptr;
         delete static_cast<ThreadCache*>(cache);
     };
-    if (abi::__cxa_thread_atexit(free_cache, created, &__dso_handle) != 0) {
+    if (abi::__cxa_thread_atexit(free_cache, created, &this_object) != 0) {
         delete created;
         return nullptr;
     }
