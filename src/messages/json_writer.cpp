@@ -106,47 +106,6 @@ void append_real(std::string& out, double number) {
     out.append(digits, 0, before_point).append(1, '.').append(digits, before_point);
 }
 
-std::size_t skip_space(std::string_view text, std::size_t at) {
-    while (at < text.size() && (text[at] == ' ' || text[at] == '\t' || text[at] == '\n' || text[at] == '\r')) ++at;
-    return at;
-}
-
-std::size_t skip_string(std::string_view text, std::size_t at) {
-    for (++at;; ++at) {
-        at = std::min(text.find('"', at), text.size());
-        std::size_t backslashes = 0;
-        while (text[at - backslashes - 1] == '\\') ++backslashes;  // stops at the opening quote
-        if (at == text.size() || backslashes % 2 == 0) return at + 1;
-    }
-}
-
-std::size_t skip_value(std::string_view text, std::size_t at) {
-    std::size_t depth = 0;
-    do {
-        const char c = at < text.size() ? text[at] : ']';
-        if (c == '"') {
-            at = skip_string(text, at);
-        } else if (c == '{' || c == '[') {
-            ++depth;
-            ++at;
-        } else if (c == '}' || c == ']') {
-            if (depth == 0) return at;
-            --depth;
-            ++at;
-        } else if (depth != 0) {
-            ++at;
-        } else {
-            while (at < text.size() && std::string_view{",]} \t\r\n"}.find(text[at]) == std::string_view::npos) ++at;
-            return at;
-        }
-    } while (depth != 0);
-    return at;
-}
-
-}  // namespace
-
-namespace {
-
 /// Of text without its quotes.
 void append_python_text(std::string& out, std::string_view text) {
     if (!is_utf8(text)) throw EncodeError("a text in the JSON value is not valid UTF-8");
@@ -361,36 +320,6 @@ void append_python_json(std::string& out, const Json& value) {
     } catch (const EncodeError& error) {
         throw_with_path(value, error);
     }
-}
-
-std::optional<Span> member(std::string_view text, std::size_t object, std::string_view name) {
-    std::optional<Span> found;
-    std::size_t at = skip_space(text, object);
-    if (at >= text.size() || text[at] != '{') return found;
-    at = skip_space(text, at + 1);
-    while (at < text.size() && text[at] == '"') {
-        const std::size_t key_end = skip_string(text, at);
-        const bool is_match = text.substr(at + 1, key_end - at - 2) == name;
-        const std::size_t begin = skip_space(text, skip_space(text, key_end) + 1);  // after the colon
-        const std::size_t end = skip_value(text, begin);
-        if (is_match) found = Span{begin, end};
-        at = skip_space(text, end);
-        if (at < text.size() && text[at] == ',') at = skip_space(text, at + 1);
-    }
-    return found;
-}
-
-std::optional<Span> element(std::string_view text, std::size_t array, std::size_t n) {
-    std::size_t at = skip_space(text, array);
-    if (at >= text.size() || text[at] != '[') return std::nullopt;
-    at = skip_space(text, at + 1);
-    for (; at < text.size() && text[at] != ']'; --n) {
-        const std::size_t end = skip_value(text, at);
-        if (n == 0) return Span{at, end};
-        at = skip_space(text, end);
-        if (at < text.size() && text[at] == ',') at = skip_space(text, at + 1);
-    }
-    return std::nullopt;
 }
 
 }  // namespace kombu::json_text

@@ -188,8 +188,9 @@ std::string registered_type(std::string_view name) {
 }  // namespace
 
 ContentTypes::ContentTypes(std::initializer_list<std::string_view> names) {
-    types_.emplace();
-    for (const std::string_view name : names) types_->insert(type_of(name));
+    std::set<std::string, std::less<>> types;
+    for (const std::string_view name : names) types.insert(type_of(name));
+    types_ = std::make_shared<const std::set<std::string, std::less<>>>(std::move(types));
 }
 
 bool ContentTypes::accepts(std::string_view content_type) const {

@@ -3,7 +3,7 @@
 
 #include <kombu/error.hpp>
 
-#include "messages/json_depth.hpp"
+#include "messages/json_writer.hpp"
 #include "support/base64.hpp"
 #include "support/pieces.hpp"
 #include "support/utf8.hpp"
@@ -37,69 +37,99 @@ void append_text(std::string& out, const std::optional<std::string>& value) {
         out += "null";
 }
 
-std::optional<std::string> text_member(const Json& object, const char* name) {
-    const auto found = object.find(name);
-    if (found == object.end() || !found->is_string()) return std::nullopt;
-    return found->get<std::string>();
-}
-
-/// A number that does not fit counts as missing.
-template <class Number>
-std::optional<Number> number_member(const Json& object, const char* name) {
-    const auto found = object.find(name);
-    if (found == object.end() || !found->is_number()) return std::nullopt;
-    if (found->is_number_float()) {
-        const auto number = found->get<double>();
-        using Limits = std::numeric_limits<Number>;
-        const bool fits = number >= static_cast<double>(Limits::lowest()) && number < std::ldexp(1.0, Limits::digits);
-        return fits ? std::optional{static_cast<Number>(number)} : std::nullopt;
-    }
-    const bool fits = found->is_number_unsigned() ? std::in_range<Number>(found->get<std::uint64_t>())
-                                                  : std::in_range<Number>(found->get<std::int64_t>());
-    return fits ? std::optional{found->get<Number>()} : std::nullopt;
-}
-
 bool is_true(const Json& object, const char* name) {
     const auto found = object.find(name);
     return found != object.end() && found->is_boolean() && found->get<bool>();
 }
 
-std::optional<Json> parse_json(std::string_view text) {
-    if (json_text::nests_too_deep(text)) return std::nullopt;
-    Json parsed = Json::parse(text.begin(), text.end(), nullptr, false);
-    if (parsed.is_discarded()) return std::nullopt;
-    return parsed;
-}
-
-Properties parse_properties(const Json& envelope, const Json& json_properties) {
-    Properties properties;
-    properties.content_type = text_member(envelope, "content-type");
-    properties.content_encoding = text_member(envelope, "content-encoding");
-    if (const auto headers = envelope.find("headers"); headers != envelope.end() && headers->is_object())
-        properties.headers = *headers;
-    properties.delivery_mode = number_member<int>(json_properties, "delivery_mode");
-    properties.priority = number_member<int>(json_properties, "priority");
-    properties.correlation_id = text_member(json_properties, "correlation_id");
-    properties.reply_to = text_member(json_properties, "reply_to");
-    properties.expiration = text_member(json_properties, "expiration");
-    properties.message_id = text_member(json_properties, "message_id");
-    properties.timestamp = number_member<std::uint64_t>(json_properties, "timestamp");
-    properties.type = text_member(json_properties, "type");
-    properties.user_id = text_member(json_properties, "user_id");
-    properties.app_id = text_member(json_properties, "app_id");
-    properties.cluster_id = text_member(json_properties, "cluster_id");
-    return properties;
-}
-
-void decode_body(Delivery& delivery, const Json& body, const Json& json_properties) {
-    if (!body.is_string()) {
-        json_text::append_python_json(delivery.body, body);
-        return;
+/// A number that does not fit counts as missing.
+template <class Number>
+std::optional<Number> to_number(std::string_view value) {
+    Number result{};
+    const char* const end = value.data() + value.size();
+    if (const auto parsed = std::from_chars(value.data(), end, result); parsed.ec == std::errc{} && parsed.ptr == end)
+        return result;
+    const Json number = Json::parse(value, nullptr, false);
+    if (number.is_number_float()) {
+        const auto real = number.get<double>();
+        using Limits = std::numeric_limits<Number>;
+        const bool fits = real >= static_cast<double>(Limits::lowest()) && real < std::ldexp(1.0, Limits::digits);
+        return fits ? std::optional{static_cast<Number>(real)} : std::nullopt;
     }
-    const auto& text = body.get_ref<const std::string&>();
-    if (text_member(json_properties, "body_encoding").value_or("") != "base64") {
-        delivery.body = text;
-    } else if (auto decoded = base64::decode(text)) {
+    return std::nullopt;
+}
+
+/// Some senders use numbers.
+std::optional<std::string> to_tag(std::string_view value) {
+    if (value.starts_with('"')) return json_text::to_text(value);
+    const bool is_number = value.starts_with('-') || (value.front() >= '0' && value.front() <= '9');
+    return is_number ? std::optional{std::string{value}} : std::nullopt;
+}
+
+/// The members of the properties that are none of the message's.
+struct Addressing {
+    std::optional<std::string> delivery_tag{};
+    std::optional<json_text::Span> delivery_info{};
+    bool is_base64 = false;
+};
+
+Addressing read_properties(std::string_view text, std::size_t object, Properties& to) {
+    Addressing addressing;
+    for (json_text::MemberReader members{text, object}; members.next();) {
+        const std::string_view name = members.name(), value = members.value().of(text);
+        if (name == "delivery_info")
+            addressing.delivery_info = members.value();
+        else if (name == "delivery_tag")
+            addressing.delivery_tag = to_tag(value);
+        else if (name == "body_encoding")
+            addressing.is_base64 = json_text::to_text(value) == "base64";
+        else if (name == "delivery_mode")
+            to.delivery_mode = to_number<int>(value);
+        else if (name == "priority")
+            to.priority = to_number<int>(value);
+        else if (name == "correlation_id")
+            to.correlation_id = json_text::to_text(value);
+        else if (name == "reply_to")
+            to.reply_to = json_text::to_text(value);
+        else if (name == "expiration")
+            to.expiration = json_text::to_text(value);
+        else if (name == "message_id")
+            to.message_id = json_text::to_text(value);
+        else if (name == "timestamp")
+            to.timestamp = to_number<std::uint64_t>(value);
+        else if (name == "type")
+            to.type = json_text::to_text(value);
+        else if (name == "user_id")
+            to.user_id = json_text::to_text(value);
+        else if (name == "app_id")
+            to.app_id = json_text::to_text(value);
+        else if (name == "cluster_id")
+            to.cluster_id = json_text::to_text(value);
+    }
+    return addressing;
+}
+
+void read_headers(std::string_view value, Delivery& delivery) {
+    if (!value.starts_with('{') || value == "{}") return;
+    Json headers = Json::parse(value, nullptr, false);
+    if (headers.is_discarded())
+        delivery.header_error = "the headers have a number that is too large, or a text that is no Unicode";
+    else
+        delivery.properties.headers = std::move(headers);
+}
+
+void read_body(std::string_view value, bool is_base64, Delivery& delivery) {
+    if (!value.starts_with('"')) {
+        const Json body = Json::parse(value, nullptr, false);
+        if (body.is_discarded())
+            delivery.header_error = "the body has a number that is too large, or a text that is no Unicode";
+        else
+            json_text::append_python_json(delivery.body, body);
+    } else if (auto text = json_text::to_text(value); !text) {
+        delivery.header_error = "the body is a text that is no Unicode";
+    } else if (!is_base64) {
+        delivery.body = std::move(*text);
+    } else if (auto decoded = base64::decode(*text)) {
         delivery.body = std::move(*decoded);
     } else {
         delivery.header_error = "the body is not valid base64, which its envelope declares";
@@ -182,36 +212,55 @@ void EnvelopeTemplate::append(std::string& out, std::string_view prepared, std::
 }
 
 std::optional<ParsedEnvelope> parse(std::string_view text, std::string& error) {
-    const auto envelope = parse_json(text);
-    if (!envelope || !envelope->is_object()) {
-        error = "it is not a JSON object";
-        return std::nullopt;
-    }
     const auto missing = [&](const char* what) {
         error = std::string{"it has no "} + what;
         return std::nullopt;
     };
-    const auto body = envelope->find("body");
-    if (body == envelope->end() || body->is_null()) return missing("body");
-    const auto json_properties = envelope->find("properties");
-    if (json_properties == envelope->end() || !json_properties->is_object()) return missing("properties");
-    const auto tag = json_properties->find("delivery_tag");
-    if (tag == json_properties->end() || !(tag->is_string() || tag->is_number())) return missing("delivery_tag");
-    const auto info = json_properties->find("delivery_info");
-    if (info == json_properties->end() || !info->is_object()) return missing("delivery_info");
-    auto exchange = text_member(*info, "exchange");
-    if (!exchange) return missing("exchange");
-    auto routing_key = text_member(*info, "routing_key");
-    if (!routing_key) return missing("routing_key");
-
+    if (!json_text::is_well_formed(text) || text[text.find_first_not_of(" \t\r\n")] != '{') {
+        error = "it is not a JSON object";
+        return std::nullopt;
+    }
     ParsedEnvelope parsed;
-    parsed.delivery_tag = tag->is_string() ? tag->get<std::string>() : tag->dump();
-    parsed.delivery.properties = parse_properties(*envelope, *json_properties);
-    parsed.delivery.info.redelivered =
-        is_true(parsed.delivery.properties.headers, "redelivered") || is_true(*info, "redelivered");
-    parsed.delivery.info.exchange = std::move(*exchange);
-    parsed.delivery.info.routing_key = std::move(*routing_key);
-    decode_body(parsed.delivery, *body, *json_properties);
+    Delivery& delivery = parsed.delivery;
+    std::string_view body, headers;
+    std::optional<json_text::Span> properties;
+    for (json_text::MemberReader members{text, 0}; members.next();) {
+        const std::string_view name = members.name(), value = members.value().of(text);
+        if (name == "body")
+            body = value;
+        else if (name == "headers")
+            headers = value;
+        else if (name == "properties")
+            properties = members.value();
+        else if (name == "content-type")
+            delivery.properties.content_type = json_text::to_text(value);
+        else if (name == "content-encoding")
+            delivery.properties.content_encoding = json_text::to_text(value);
+    }
+    if (body.empty() || body == "null") return missing("body");
+    if (!properties || text[properties->begin] != '{') return missing("properties");
+    Addressing addressing = read_properties(text, properties->begin, delivery.properties);
+    if (!addressing.delivery_tag) return missing("delivery_tag");
+    parsed.delivery_tag = std::move(*addressing.delivery_tag);
+    if (!addressing.delivery_info || text[addressing.delivery_info->begin] != '{') return missing("delivery_info");
+    std::optional<std::string> exchange, routing_key;
+    bool is_redelivered = false;
+    for (json_text::MemberReader members{text, addressing.delivery_info->begin}; members.next();) {
+        const std::string_view value = members.value().of(text);
+        if (members.name() == "exchange")
+            exchange = json_text::to_text(value);
+        else if (members.name() == "routing_key")
+            routing_key = json_text::to_text(value);
+        else if (members.name() == "redelivered")
+            is_redelivered = value == "true";
+    }
+    if (!exchange) return missing("exchange");
+    if (!routing_key) return missing("routing_key");
+    delivery.info.exchange = std::move(*exchange);
+    delivery.info.routing_key = std::move(*routing_key);
+    read_headers(headers, delivery);
+    delivery.info.redelivered = is_redelivered || is_true(delivery.properties.headers, "redelivered");
+    read_body(body, addressing.is_base64, delivery);
     return parsed;
 }
 
@@ -237,19 +286,17 @@ std::string unacked_suffix(std::string_view queue) {
 }
 
 std::optional<UnackedRecord> parse_unacked_record(std::string_view text) {
-    const auto record = parse_json(text);
-    if (!record || !record->is_array() || record->size() != 3 || !(*record)[0].is_object()) return std::nullopt;
-    const auto span = json_text::element(text, 0, 0);
-    if (!span) return std::nullopt;
-    UnackedRecord parsed{.envelope = *span};
-    const auto text_or_empty = [](const Json& value) {
-        return value.is_string() ? value.get<std::string>() : std::string{};
-    };
-    parsed.exchange = text_or_empty((*record)[1]);
-    parsed.routing_key = text_or_empty((*record)[2]);
-    const auto properties = (*record)[0].find("properties");
-    if (properties != (*record)[0].end() && properties->is_object())
-        parsed.priority = number_member<int>(*properties, "priority").value_or(0);
+    if (!json_text::is_well_formed(text)) return std::nullopt;
+    const auto envelope = json_text::element(text, 0, 0), exchange = json_text::element(text, 0, 1),
+               routing_key = json_text::element(text, 0, 2);
+    if (!envelope || text[envelope->begin] != '{' || !routing_key || json_text::element(text, 0, 3))
+        return std::nullopt;
+    UnackedRecord parsed{.envelope = *envelope};
+    parsed.exchange = json_text::to_text(exchange->of(text)).value_or("");
+    parsed.routing_key = json_text::to_text(routing_key->of(text)).value_or("");
+    const auto properties = json_text::member(text, envelope->begin, "properties");
+    const auto priority = properties ? json_text::member(text, properties->begin, "priority") : std::nullopt;
+    if (priority) parsed.priority = to_number<int>(priority->of(text)).value_or(0);
     return parsed;
 }
 

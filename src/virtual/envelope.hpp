@@ -4,7 +4,7 @@
 #include <kombu/deadline.hpp>
 #include <kombu/message.hpp>
 
-#include "messages/json_writer.hpp"
+#include "messages/json_scanner.hpp"
 
 #include <cstddef>
 #include <optional>

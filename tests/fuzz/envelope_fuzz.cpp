@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // The envelope of messages on Redis, as any client may have stored it.
 #include "fuzz.hpp"
+#include "messages/json_depth.hpp"
+#include "messages/json_scanner.hpp"
 #include "virtual/envelope.hpp"
 
 #include <nlohmann/json.hpp>
@@ -8,6 +10,9 @@
 
 void fuzz(std::string_view input) {
     using namespace kombu;
+    // nlohmann_json reads nothing that the library refuses, but for a byte order mark.
+    if (Json::accept(input) && !json_text::nests_too_deep(input) && !input.starts_with('\xef'))
+        require(json_text::is_well_formed(input), "what nlohmann_json reads is well-formed");
     std::string error;
     const auto parsed = envelope::parse(input, error);
     require(parsed || !error.empty(), "a refused envelope has a reason");

@@ -154,6 +154,22 @@ TEST_CASE("an envelope that cannot be delivered is refused with what it lacks", 
     CHECK_THAT(broken->delivery.header_error.value_or(""), Contains("base64"));
 }
 
+TEST_CASE("an envelope with a part that cannot be read is delivered, so that it can be settled", "[envelope][errors]") {
+    const auto header_error = [](const std::string& headers, const std::string& body) {
+        std::string why;
+        const auto parsed = envelope::parse(R"({"body":)" + body + R"(,"headers":)" + headers +
+                                                R"(,"properties":{"delivery_tag":"t","delivery_info":{"exchange":"",)"
+                                                R"("routing_key":"q"}}})",
+                                            why);
+        return parsed ? parsed->delivery.header_error.value_or("none") : why;
+    };
+    CHECK(header_error(R"({"a":1})", R"("x")") == "none");
+    CHECK_THAT(header_error(R"({"a":1e999})", R"("x")"), Contains("headers have a number that is too large"));
+    CHECK_THAT(header_error(R"({"a":"\ud800"})", R"("x")"), Contains("headers"));
+    CHECK_THAT(header_error("{}", R"("\ud800")"), Contains("body is a text"));
+    CHECK_THAT(header_error("{}", "[1e999]"), Contains("body has a number"));
+}
+
 TEST_CASE("a redelivered message is marked once in its original text", "[envelope]") {
     const auto marked = [](const std::string& text) {
         std::string out;
