@@ -145,11 +145,12 @@ private:
     friend struct detail::ClientAccess;
     struct Data;
 
-    Message(Delivery delivery, detail::ChannelHandle channel, bool no_ack, ContentTypes accept,
+    Message(std::unique_ptr<Delivery> delivery, detail::ChannelHandle channel, bool no_ack, ContentTypes accept,
             std::shared_ptr<detail::MessageSettler> settler);
     Data& data() const;
     /// \throws MessageStateError  when the message was settled
     void check_unsettled() const;
+    void settle(async::Settlement settlement);
     std::unique_ptr<Data> data_;
 };
 

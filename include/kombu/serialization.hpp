@@ -6,7 +6,7 @@
 
 #include <functional>
 #include <initializer_list>
-#include <optional>
+#include <memory>
 #include <set>
 #include <string>
 #include <string_view>
@@ -30,7 +30,7 @@ public:
     bool accepts(std::string_view content_type) const;
 
 private:
-    std::optional<std::set<std::string, std::less<>>> types_{};
+    std::shared_ptr<const std::set<std::string, std::less<>>> types_{};  // null: the enabled ones
 };
 
 /// Converts bodies of one content type to bytes and back. An exception of either function becomes EncodeError or

@@ -81,8 +81,8 @@ struct ConsumeOptions {
 /// What a consumer has received.
 struct ConsumerEvent {
     std::string tag{};
-    /// Not set when the broker has cancelled the consumer.
-    std::optional<Delivery> delivery{};
+    /// Null when the broker has cancelled the consumer.
+    std::unique_ptr<Delivery> delivery{};
 };
 
 /// A channel as a transport provides it.
@@ -163,13 +163,13 @@ public:
     /// fanout) subscribes here. The default implementation does nothing.
     virtual async::Operation<> prepare_to_receive(const Queue& queue, Deadline deadline);
     /// Fetches the next message.
-    /// \return nothing when the queue is empty
-    virtual async::Operation<std::optional<Delivery>> basic_get(std::string_view queue, bool no_ack,
-                                                                Deadline deadline) = 0;
+    /// \return null when the queue is empty
+    virtual async::Operation<std::unique_ptr<Delivery>> basic_get(std::string_view queue, bool no_ack,
+                                                                  Deadline deadline) = 0;
     /// Waits for a message. Must not cause the deletion of a queue that is deleted with its last consumer.
-    /// \return nothing when no message has arrived by `wait_until`
-    virtual async::Operation<std::optional<Delivery>> wait_for_message(const Queue& queue, bool no_ack,
-                                                                       Deadline wait_until) = 0;
+    /// \return null when no message has arrived by `wait_until`
+    virtual async::Operation<std::unique_ptr<Delivery>> wait_for_message(const Queue& queue, bool no_ack,
+                                                                         Deadline wait_until) = 0;
     /// Acknowledges a delivery.
     virtual async::Operation<> basic_ack(std::uint64_t delivery_tag, Deadline deadline) = 0;
     /// Rejects a delivery, or requeues it.

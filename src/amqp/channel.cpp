@@ -210,13 +210,13 @@ async::Operation<std::vector<std::exception_ptr>> AmqpChannel::basic_publish_all
     co_return results;
 }
 
-async::Operation<std::optional<Delivery>> AmqpChannel::basic_get(std::string_view queue, bool no_ack,
-                                                                 Deadline deadline) {
+async::Operation<std::unique_ptr<Delivery>> AmqpChannel::basic_get(std::string_view queue, bool no_ack,
+                                                                   Deadline deadline) {
     return connection_->run(get(connection_->session(), channel_, std::string{queue}, no_ack), deadline);
 }
 
-async::Operation<std::optional<Delivery>> AmqpChannel::wait_for_message(const Queue& queue, bool no_ack,
-                                                                        Deadline wait_until) {
+async::Operation<std::unique_ptr<Delivery>> AmqpChannel::wait_for_message(const Queue& queue, bool no_ack,
+                                                                          Deadline wait_until) {
     co_await connection_->await_unblocked(wait_until);
     // The operation observes wait_until itself. Registering and cancelling its consumer may take longer.
     const Deadline deadline = wait_until.is_never()

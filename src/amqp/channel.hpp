@@ -43,10 +43,10 @@ public:
     async::Operation<std::vector<std::exception_ptr>> basic_publish_all(std::span<const OutgoingMessage> messages,
                                                                         Deadline deadline,
                                                                         OptionalTimeout confirm_timeout) override;
-    async::Operation<std::optional<Delivery>> basic_get(std::string_view queue, bool no_ack,
-                                                        Deadline deadline) override;
-    async::Operation<std::optional<Delivery>> wait_for_message(const Queue& queue, bool no_ack,
-                                                               Deadline wait_until) override;
+    async::Operation<std::unique_ptr<Delivery>> basic_get(std::string_view queue, bool no_ack,
+                                                          Deadline deadline) override;
+    async::Operation<std::unique_ptr<Delivery>> wait_for_message(const Queue& queue, bool no_ack,
+                                                                 Deadline wait_until) override;
     async::Operation<> basic_ack(std::uint64_t delivery_tag, Deadline deadline) override;
     async::Operation<> basic_reject(std::uint64_t delivery_tag, bool requeue, Deadline deadline) override;
 

@@ -52,13 +52,13 @@ std::optional<ConsumerEvent> next_event(Session& session, ChannelState& channel)
     if (!channel.deliveries.empty()) {
         ReceivedMethod message = std::move(channel.deliveries.front());
         channel.deliveries.pop_front();
-        ConsumerEvent event{consumer_tag(message), to_delivery(std::move(message))};
+        ConsumerEvent event{std::move(message.consumer_tag), std::move(message.delivery)};
         if (!channel.no_ack_consumers.contains(event.tag))
             record_delivery(session, channel, event.delivery->info.delivery_tag);
         return event;
     }
     if (channel.cancelled_consumers.empty()) return std::nullopt;
-    ConsumerEvent event{std::move(channel.cancelled_consumers.front()), std::nullopt};
+    ConsumerEvent event{std::move(channel.cancelled_consumers.front()), nullptr};
     channel.cancelled_consumers.pop_front();
     return event;
 }

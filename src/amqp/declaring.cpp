@@ -86,7 +86,7 @@ async::Operation<QueueInfo> declare_queue(Session& session, Channel channel, Que
                                  tables.encode(queue.declare_arguments(), "queue_arguments")};
     session.send(channel->number(), AMQP_QUEUE_DECLARE_METHOD, &declare);
     const ReceivedMethod reply = co_await await_reply(session, channel, AMQP_QUEUE_DECLARE_OK_METHOD);
-    const DecodedMethod method{reply.payload};
+    const DecodedMethod method{reply.payload, session.decode_memory()};
     const auto& ok = method.as<amqp_queue_declare_ok_t>();
     QueueInfo info{std::string{view(ok.queue)}, ok.message_count, ok.consumer_count};
     co_return info;
@@ -137,7 +137,7 @@ async::Operation<std::uint32_t> purge_queue(Session& session, Channel channel, s
     amqp_queue_purge_t purge{0, bytes(name), 0};
     session.send(channel->number(), AMQP_QUEUE_PURGE_METHOD, &purge);
     const ReceivedMethod reply = co_await await_reply(session, channel, AMQP_QUEUE_PURGE_OK_METHOD);
-    const DecodedMethod method{reply.payload};
+    const DecodedMethod method{reply.payload, session.decode_memory()};
     co_return method.as<amqp_queue_purge_ok_t>().message_count;
 }
 
@@ -147,7 +147,7 @@ async::Operation<std::uint32_t> delete_queue(Session& session, Channel channel, 
     amqp_queue_delete_t erase{0, bytes(name), if_unused, if_empty, 0};
     session.send(channel->number(), AMQP_QUEUE_DELETE_METHOD, &erase);
     const ReceivedMethod reply = co_await await_reply(session, channel, AMQP_QUEUE_DELETE_OK_METHOD);
-    const DecodedMethod method{reply.payload};
+    const DecodedMethod method{reply.payload, session.decode_memory()};
     co_return method.as<amqp_queue_delete_ok_t>().message_count;
 }
 

@@ -69,7 +69,9 @@ void append_encoded(std::string& out, std::uint8_t type, std::uint16_t channel, 
 
 std::pair<char*, std::size_t> FrameReader::space() {
     if (begin_ == end_) begin_ = end_ = 0;
-    if (begin_ > 0 && buffer_.size() - end_ < 4096) {
+    if (was_filled_ && buffer_.size() < max_read_ahead) buffer_.resize(buffer_.size() * 2);
+    // What is left of a large read is small.
+    if (begin_ > 0 && (buffer_.size() - end_ < 4096 || end_ - begin_ <= begin_)) {
         std::memmove(buffer_.data(), buffer_.data() + begin_, end_ - begin_);
         end_ -= begin_;
         begin_ = 0;
@@ -154,16 +156,13 @@ amqp_method_number_t method_number(std::string_view payload) {
     return read_u32(payload.data());
 }
 
-DecodedMethod::DecodedMethod(std::string_view payload) {
+DecodedMethod::DecodedMethod(std::string_view payload, DecodeMemory& memory) {
     const amqp_method_number_t method = method_number(payload);
     // connection.start is the only method with a table that a broker sends.
     if (method == AMQP_CONNECTION_START_METHOD && payload.size() > 6 && is_malformed_or_too_deep(payload.substr(6)))
         throw net::InvalidInput("the peer sent a table that is malformed or nests more than 64 levels deep", 502);
-    init_amqp_pool(&pool_, 4096);
-    if (amqp_decode_method(method, &pool_, bytes(payload.substr(4)), &fields_) < 0 || !fields_) {
-        empty_amqp_pool(&pool_);
+    if (amqp_decode_method(method, memory.reuse(), bytes(payload.substr(4)), &fields_) < 0 || !fields_)
         throw net::InvalidInput("the peer sent a method with malformed fields", 502);
-    }
 }
 
 }  // namespace kombu::amqp

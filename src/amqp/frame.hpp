@@ -33,7 +33,10 @@ class FrameReader {
 public:
     /// Returns the buffer for the next received bytes.
     std::pair<char*, std::size_t> space();
-    void added(std::size_t count) noexcept { end_ += count; }
+    void added(std::size_t count) noexcept {
+        end_ += count;
+        was_filled_ = end_ == buffer_.size();
+    }
 
     /// Returns the next complete frame, or nothing. Throws ConnectionError for data that is not valid AMQP.
     std::optional<Frame> next();
@@ -41,8 +44,12 @@ public:
     void set_max_frame_size(std::uint32_t size) noexcept { max_frame_size_ = size; }
 
 private:
+    /// How large the buffer becomes for frames that are smaller than that.
+    static constexpr std::size_t max_read_ahead = 65536;
+
     std::string buffer_ = std::string(16384, '\0');
     std::size_t begin_ = 0, end_ = 0;
+    bool was_filled_ = false;  // by the last read: more is to come
     std::uint32_t max_frame_size_ = min_frame_size;
     bool is_first_frame_ = true;
 };
@@ -55,14 +62,29 @@ void append_heartbeat(std::string& out);
 void append_content(std::string& out, std::uint16_t channel, amqp_basic_properties_t& properties, std::string_view body,
                     std::uint32_t max_frame_size, Deadline deadline = Deadline::never());
 
-/// A method's fields, decoded by librabbitmq. Owns the decoder's memory; strings refer to the payload.
+/// The memory for what librabbitmq decodes. Each decoding takes it from the one before: fresh memory for each would
+/// cost more than the decoding.
+class DecodeMemory {
+public:
+    DecodeMemory() noexcept { init_amqp_pool(&pool_, 1024); }
+    DecodeMemory(const DecodeMemory&) = delete;
+    DecodeMemory& operator=(const DecodeMemory&) = delete;
+    ~DecodeMemory() { empty_amqp_pool(&pool_); }
+
+    amqp_pool_t* reuse() noexcept {
+        recycle_amqp_pool(&pool_);
+        return &pool_;
+    }
+
+private:
+    amqp_pool_t pool_{};
+};
+
+/// A method's fields, decoded by librabbitmq. Valid until the memory is used again; strings refer to the payload.
 class DecodedMethod {
 public:
     /// `payload` begins with the method number. Throws ConnectionError when the fields are malformed.
-    explicit DecodedMethod(std::string_view payload);
-    DecodedMethod(const DecodedMethod&) = delete;
-    DecodedMethod& operator=(const DecodedMethod&) = delete;
-    ~DecodedMethod() { empty_amqp_pool(&pool_); }
+    DecodedMethod(std::string_view payload, DecodeMemory& memory);
 
     template <class Fields>
     const Fields& as() const noexcept {
@@ -70,7 +92,6 @@ public:
     }
 
 private:
-    amqp_pool_t pool_{};
     void* fields_ = nullptr;
 };
 

@@ -87,7 +87,7 @@ async::Operation<> log_in(Session& session, Login login, std::chrono::seconds he
     session.output().append("AMQP\x00\x00\x09\x01", 8);
     {
         const ReceivedMethod start = co_await await_connection_reply(session, AMQP_CONNECTION_START_METHOD);
-        const DecodedMethod method{start.payload};
+        const DecodedMethod method{start.payload, session.decode_memory()};
         const auto& fields = method.as<amqp_connection_start_t>();
         if (fields.version_major != 0 || fields.version_minor != 9 || !offers(view(fields.mechanisms), login.method))
             throw ConnectionError(session.peer() + ": the broker offers no AMQP 0-9-1 with " + login.method + " log-in",
@@ -105,7 +105,7 @@ async::Operation<> log_in(Session& session, Login login, std::chrono::seconds he
     }
     try {
         const ReceivedMethod tune = co_await await_connection_reply(session, AMQP_CONNECTION_TUNE_METHOD);
-        const DecodedMethod method{tune.payload};
+        const DecodedMethod method{tune.payload, session.decode_memory()};
         const auto& fields = method.as<amqp_connection_tune_t>();
         session.wipe_output();  // it contained the password, which has been sent
         const std::uint16_t channel_max = fields.channel_max == 0 ? std::uint16_t{65535} : fields.channel_max;

@@ -73,11 +73,10 @@ async::Operation<> await_confirm(Session& session, Channel channel, std::uint64_
 async::Operation<> await_confirms(Session& session, Channel channel, std::span<const std::uint64_t> numbers,
                                   std::span<std::exception_ptr> results, Deadline until);
 
-async::Operation<std::optional<Delivery>> get(Session& session, Channel channel, std::string queue, bool no_ack);
+async::Operation<std::unique_ptr<Delivery>> get(Session& session, Channel channel, std::string queue, bool no_ack);
 /// Waits for a message until `until`, with a temporary consumer. Returns nothing when no message arrived.
-async::Operation<std::optional<Delivery>> wait_for_message(Session& session, Channel channel, Queue queue, bool no_ack,
-                                                           Deadline until);
-Delivery to_delivery(ReceivedMethod message);
+async::Operation<std::unique_ptr<Delivery>> wait_for_message(Session& session, Channel channel, Queue queue,
+                                                             bool no_ack, Deadline until);
 /// Records a delivery that must be settled. Throws ConnectionError for a tag that cannot be the next one.
 void record_delivery(const Session& session, ChannelState& channel, std::uint64_t tag);
 
@@ -87,7 +86,6 @@ async::Operation<> set_prefetch(Session& session, Channel channel, std::uint16_t
 async::Operation<> consume(Session& session, Channel channel, std::string queue, ConsumeOptions options);
 /// Ends when no more messages arrive.
 async::Operation<> cancel(Session& session, Channel channel, std::string tag);
-std::string consumer_tag(const ReceivedMethod& delivery);
 /// What has arrived for the consumers of the channel.
 std::optional<ConsumerEvent> next_event(Session& session, ChannelState& channel);
 

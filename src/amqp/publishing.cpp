@@ -53,17 +53,14 @@ async::Operation<> await_confirm(Session& session, Channel channel, std::uint64_
         throw Timeout(session.peer() + ": the broker did not confirm the message in time");
     }
     const auto found = channel->unroutable.find(number);
-    std::optional<ReceivedMethod> own_return;
+    std::optional<ReturnedMessage> own_return;
     if (found != channel->unroutable.end()) own_return = std::move(found->second);
     // Earlier entries belong to calls that have ended.
     channel->unroutable.erase(channel->unroutable.begin(), channel->unroutable.upper_bound(number));
     if (!own_return) co_return;
-    const ReceivedMethod returned = std::move(*own_return);
-    const DecodedMethod method{returned.payload};
-    const auto& fields = method.as<amqp_basic_return_t>();
-    throw Unroutable(std::string{view(fields.reply_text)} + " - exchange '" + std::string{view(fields.exchange)} +
-                         "' has no queue for '" + std::string{view(fields.routing_key)} + "'",
-                     fields.reply_code);
+    throw Unroutable(own_return->text + " - exchange '" + own_return->exchange + "' has no queue for '" +
+                         own_return->routing_key + "'",
+                     own_return->code);
 }
 
 namespace {

@@ -21,25 +21,25 @@ constexpr std::chrono::milliseconds cancel_grace{50};
 constexpr std::chrono::milliseconds poll_interval{20};
 
 /// Fetches a message that is in the queue now.
-async::Operation<std::optional<Delivery>> get_until(Session& session, Channel channel, std::string queue, bool no_ack,
-                                                    Deadline deadline) {
+async::Operation<std::unique_ptr<Delivery>> get_until(Session& session, Channel channel, std::string queue, bool no_ack,
+                                                      Deadline deadline) {
     check_usable(session, *channel);
     amqp_basic_get_t fetch{0, bytes(queue), no_ack};
     session.send(channel->number(), AMQP_BASIC_GET_METHOD, &fetch);
     ReceivedMethod reply =
         co_await await_reply(session, channel, AMQP_BASIC_GET_OK_METHOD, AMQP_BASIC_GET_EMPTY_METHOD, deadline);
-    std::optional<Delivery> delivery;
+    std::unique_ptr<Delivery> delivery;
     if (reply.method == AMQP_BASIC_GET_OK_METHOD) {
-        delivery = to_delivery(std::move(reply));
+        delivery = std::move(reply.delivery);
         if (!no_ack) record_delivery(session, *channel, delivery->info.delivery_tag);
     }
     co_return delivery;
 }
 
 /// Polls instead of consuming, for a queue that is deleted with its last consumer.
-async::Operation<std::optional<Delivery>> poll_for_message(Session& session, Channel channel, std::string queue,
-                                                           bool no_ack, Deadline until) {
-    std::optional<Delivery> delivery;
+async::Operation<std::unique_ptr<Delivery>> poll_for_message(Session& session, Channel channel, std::string queue,
+                                                             bool no_ack, Deadline until) {
+    std::unique_ptr<Delivery> delivery;
     while (!delivery && !until.expired()) {
         const Deadline next_poll = std::min(until, Deadline::after(poll_interval));
         while (!next_poll.expired()) {
@@ -72,38 +72,20 @@ async::Operation<> cancel_consumer(Session& session, Channel channel, std::strin
 
 }  // namespace
 
-Delivery to_delivery(ReceivedMethod message) {
-    const DecodedMethod method{message.payload};
-    DeliveryInfo info;
-    const auto fill = [&](const auto& fields) {
-        info = {fields.delivery_tag, fields.redelivered != 0, std::string{view(fields.exchange)},
-                std::string{view(fields.routing_key)}};
-    };
-    if (message.method == AMQP_BASIC_DELIVER_METHOD)
-        fill(method.as<amqp_basic_deliver_t>());
-    else
-        fill(method.as<amqp_basic_get_ok_t>());
-    return {std::move(message.body), std::move(message.properties), std::move(info), std::move(message.header_error)};
-}
-
-std::string consumer_tag(const ReceivedMethod& delivery) {
-    return std::string{view(DecodedMethod{delivery.payload}.as<amqp_basic_deliver_t>().consumer_tag)};
-}
-
 void record_delivery(const Session& session, ChannelState& channel, std::uint64_t tag) {
     if (!channel.unsettled.on_delivered(tag))
         throw ConnectionError(session.peer() + ": the broker sent a delivery tag out of order", 503, false);
 }
 
-async::Operation<std::optional<Delivery>> get(Session& session, Channel channel, std::string queue, bool no_ack) {
+async::Operation<std::unique_ptr<Delivery>> get(Session& session, Channel channel, std::string queue, bool no_ack) {
     return get_until(session, std::move(channel), std::move(queue), no_ack, Deadline::never());
 }
 
-async::Operation<std::optional<Delivery>> wait_for_message(Session& session, Channel channel, Queue queue, bool no_ack,
-                                                           Deadline until) {
+async::Operation<std::unique_ptr<Delivery>> wait_for_message(Session& session, Channel channel, Queue queue,
+                                                             bool no_ack, Deadline until) {
     const auto requested_at = Clock::now();
     const Deadline replies_due = net::allow_round_trip(until);
-    std::optional<Delivery> delivery = co_await get_until(session, channel, queue.name(), no_ack, replies_due);
+    std::unique_ptr<Delivery> delivery = co_await get_until(session, channel, queue.name(), no_ack, replies_due);
     if (delivery || until.expired()) co_return delivery;
     const auto measured_round_trip = Clock::now() - requested_at;
     if (queue.auto_delete()) {
@@ -134,7 +116,7 @@ async::Operation<std::optional<Delivery>> wait_for_message(Session& session, Cha
     if (!queue_deleted) co_await cancel_consumer(session, channel, tag, Deadline::after(cancel_timeout));
 
     if (!channel->deliveries.empty()) {
-        delivery = to_delivery(std::move(channel->deliveries.front()));
+        delivery = std::move(channel->deliveries.front().delivery);
         channel->deliveries.pop_front();
         record_delivery(session, *channel, delivery->info.delivery_tag);
         if (no_ack) acknowledge(session, *channel, delivery->info.delivery_tag);

@@ -144,7 +144,7 @@ void Session::on_connection_frame(const Frame& frame) {
     if (frame.type != AMQP_FRAME_METHOD) protocol_error("received content on channel 0");
     switch (method_number(frame.payload)) {
         case AMQP_CONNECTION_CLOSE_METHOD: {
-            const DecodedMethod method{frame.payload};
+            const DecodedMethod method{frame.payload, decode_memory_};
             const auto& close = method.as<amqp_connection_close_t>();
             amqp_connection_close_ok_t ok{};
             wipe_output();  // the peer ignores everything else now, and the output may contain a password
@@ -155,7 +155,8 @@ void Session::on_connection_frame(const Frame& frame) {
             return;
         }
         case AMQP_CONNECTION_BLOCKED_METHOD:
-            blocked_ = std::string{view(DecodedMethod{frame.payload}.as<amqp_connection_blocked_t>().reason)};
+            blocked_ =
+                std::string{view(DecodedMethod{frame.payload, decode_memory_}.as<amqp_connection_blocked_t>().reason)};
             return;
         case AMQP_CONNECTION_UNBLOCKED_METHOD: blocked_.reset(); return;
         default:
@@ -170,14 +171,14 @@ void Session::on_method(ChannelState& channel, const Frame& frame) {
     switch (number) {
         case AMQP_CHANNEL_CLOSE_METHOD: return on_channel_close(channel, frame);
         case AMQP_CHANNEL_FLOW_METHOD: {
-            amqp_channel_flow_ok_t ok{DecodedMethod{frame.payload}.as<amqp_channel_flow_t>().active};
+            amqp_channel_flow_ok_t ok{DecodedMethod{frame.payload, decode_memory_}.as<amqp_channel_flow_t>().active};
             return send(frame.channel, AMQP_CHANNEL_FLOW_OK_METHOD, &ok);
         }
         case AMQP_BASIC_ACK_METHOD: {
-            const DecodedMethod method{frame.payload};
+            const DecodedMethod method{frame.payload, decode_memory_};
             const auto& ack = method.as<amqp_basic_ack_t>();
             // The broker returns a message just before it confirms it.
-            for (ReceivedMethod& returned : channel.returned)
+            for (ReturnedMessage& returned : channel.returned)
                 if (const auto returned_number = channel.confirms.match_returned(ack.delivery_tag, ack.multiple != 0))
                     channel.unroutable[returned_number] = std::move(returned);
             channel.returned.clear();
@@ -186,31 +187,51 @@ void Session::on_method(ChannelState& channel, const Frame& frame) {
             return;
         }
         case AMQP_BASIC_NACK_METHOD: {
-            const DecodedMethod method{frame.payload};
+            const DecodedMethod method{frame.payload, decode_memory_};
             const auto& nack = method.as<amqp_basic_nack_t>();
             if (!channel.confirms.on_confirm(nack.delivery_tag, nack.multiple != 0, false))
                 protocol_error("the broker refused a message that was never sent");
             return;
         }
         case AMQP_BASIC_CANCEL_METHOD: {
-            std::string tag{view(DecodedMethod{frame.payload}.as<amqp_basic_cancel_t>().consumer_tag)};
+            std::string tag{view(DecodedMethod{frame.payload, decode_memory_}.as<amqp_basic_cancel_t>().consumer_tag)};
             if (channel.consumers.erase(tag) != 0) channel.cancelled_consumers.push_back(std::move(tag));
             return;
         }
         case AMQP_BASIC_RETURN_METHOD:
         case AMQP_BASIC_DELIVER_METHOD:
-        case AMQP_BASIC_GET_OK_METHOD:
-            channel.incoming_ = ReceivedMethod{number, std::string{frame.payload}};
-            channel.has_header_ = false;
-            return;
+        case AMQP_BASIC_GET_OK_METHOD: return begin_message(channel, number, frame.payload);
         default:
             if (channel.replies.size() >= max_queued_replies) protocol_error("received unrequested replies");
             channel.replies.push_back({number, std::string{frame.payload}});
     }
 }
 
+void Session::begin_message(ChannelState& channel, amqp_method_number_t number, std::string_view payload) {
+    ReceivedMethod& message = channel.incoming_.emplace();
+    message.method = number;
+    message.delivery = std::make_unique<Delivery>();
+    channel.has_header_ = false;
+    DeliveryInfo& info = message.delivery->info;
+    const auto fill = [&](const auto& fields) {
+        info.delivery_tag = fields.delivery_tag;
+        info.redelivered = fields.redelivered != 0;
+        info.exchange = view(fields.exchange);
+        info.routing_key = view(fields.routing_key);
+    };
+    const DecodedMethod method{payload, decode_memory_};
+    if (number == AMQP_BASIC_DELIVER_METHOD) {
+        message.consumer_tag = view(method.as<amqp_basic_deliver_t>().consumer_tag);
+        fill(method.as<amqp_basic_deliver_t>());
+    } else if (number == AMQP_BASIC_GET_OK_METHOD) {
+        fill(method.as<amqp_basic_get_ok_t>());
+    } else {
+        message.payload = payload;
+    }
+}
+
 void Session::on_channel_close(ChannelState& channel, const Frame& frame) {
-    const DecodedMethod method{frame.payload};
+    const DecodedMethod method{frame.payload, decode_memory_};
     const auto& close = method.as<amqp_channel_close_t>();
     const std::string text = text_with_code(close.reply_code, view(close.reply_text));
     const auto refused_method = static_cast<amqp_method_number_t>(close.class_id) << 16 | close.method_id;
@@ -229,14 +250,14 @@ void Session::on_header(ChannelState& channel, const Frame& frame) {
     channel.body_size_ = read_u64(frame.payload.substr(4));
     if (channel.body_size_ > max_body_size)
         protocol_error("a message of " + std::to_string(channel.body_size_) + " bytes was announced");
-    channel.incoming_->properties = decode_properties(frame.payload.substr(12), channel.incoming_->header_error);
+    decode_properties(frame.payload.substr(12), decode_memory_, *channel.incoming_->delivery);
     channel.has_header_ = true;
     if (channel.body_size_ == 0) on_message_complete(channel);
 }
 
 void Session::on_body(ChannelState& channel, const Frame& frame) {
     if (!channel.incoming_ || !channel.has_header_) protocol_error("received a content body without its header");
-    std::string& body = channel.incoming_->body;
+    std::string& body = channel.incoming_->delivery->body;
     if (frame.payload.size() > channel.body_size_ - body.size()) protocol_error("a message is longer than announced");
     body.append(frame.payload);
     if (body.size() == channel.body_size_) on_message_complete(channel);
@@ -245,24 +266,30 @@ void Session::on_body(ChannelState& channel, const Frame& frame) {
 void Session::on_message_complete(ChannelState& channel) {
     ReceivedMethod message = std::move(*channel.incoming_);
     channel.incoming_.reset();
-    auto& destination = message.method == AMQP_BASIC_RETURN_METHOD    ? channel.returned
-                        : message.method == AMQP_BASIC_DELIVER_METHOD ? channel.deliveries
-                                                                      : channel.replies;
-    if (message.method == AMQP_BASIC_DELIVER_METHOD) {
-        const DecodedMethod method{message.payload};
-        const auto& deliver = method.as<amqp_basic_deliver_t>();
-        if (!channel.consumers.contains(view(deliver.consumer_tag)) &&
-            std::ranges::find(channel.cancelled_consumers, view(deliver.consumer_tag)) ==
-                channel.cancelled_consumers.end()) {
-            // It was in flight when its consumer was cancelled: requeue it.
-            amqp_basic_reject_t reject{deliver.delivery_tag, 1};
-            return send(channel.number(), AMQP_BASIC_REJECT_METHOD, &reject);
-        }
+    const auto check_count = [this](std::size_t count, std::size_t limit) {
+        if (count >= limit) protocol_error("received unrequested messages");
+    };
+    if (message.method == AMQP_BASIC_RETURN_METHOD) {
+        check_count(channel.returned.size(), max_queued_messages);
+        const DecodedMethod method{message.payload, decode_memory_};
+        const auto& fields = method.as<amqp_basic_return_t>();
+        channel.returned.push_back({fields.reply_code, std::string{view(fields.reply_text)},
+                                    std::string{view(fields.exchange)}, std::string{view(fields.routing_key)}});
+        return;
     }
-    const bool is_delivery = message.method == AMQP_BASIC_DELIVER_METHOD;
-    if (destination.size() >= (is_delivery ? channel.max_deliveries : max_queued_messages))
-        protocol_error("received unrequested messages");
-    destination.push_back(std::move(message));
+    if (message.method == AMQP_BASIC_GET_OK_METHOD) {
+        check_count(channel.replies.size(), max_queued_messages);
+        channel.replies.push_back(std::move(message));
+        return;
+    }
+    if (!channel.consumers.contains(message.consumer_tag) &&
+        std::ranges::find(channel.cancelled_consumers, message.consumer_tag) == channel.cancelled_consumers.end()) {
+        // It was in flight when its consumer was cancelled: requeue it.
+        amqp_basic_reject_t reject{message.delivery->info.delivery_tag, 1};
+        return send(channel.number(), AMQP_BASIC_REJECT_METHOD, &reject);
+    }
+    check_count(channel.deliveries.size(), channel.max_deliveries);
+    channel.deliveries.push_back(std::move(message));
 }
 
 }  // namespace kombu::amqp

@@ -24,13 +24,20 @@
 
 namespace kombu::amqp {
 
-/// A received method, with its content when it has one.
+/// A received method. One that carries a message has it in place of the payload.
 struct ReceivedMethod {
     amqp_method_number_t method = 0;
     std::string payload{};
-    Properties properties{};
-    std::string body{};
-    std::optional<std::string> header_error{};
+    std::string consumer_tag{};            // of basic.deliver
+    std::unique_ptr<Delivery> delivery{};  // of basic.deliver and basic.get-ok
+};
+
+/// A message that was published, and that the broker could not route.
+struct ReturnedMessage {
+    int code = 0;
+    std::string text{};
+    std::string exchange{};
+    std::string routing_key{};
 };
 
 /// One channel of a session.
@@ -46,11 +53,11 @@ public:
     void check() const;
 
     Phase phase = Phase::opening;
-    std::deque<ReceivedMethod> replies{};                  // replies to requests
-    std::deque<ReceivedMethod> returned{};                 // returned messages that are not confirmed yet
-    std::map<std::uint64_t, ReceivedMethod> unroutable{};  // returned messages that are confirmed, by sequence number
-    std::deque<ReceivedMethod> deliveries{};               // for the consumers below
-    std::size_t max_deliveries = 4;                        // that can be waiting there: as many as were asked for
+    std::deque<ReceivedMethod> replies{};                   // replies to requests
+    std::deque<ReturnedMessage> returned{};                 // that are not confirmed yet
+    std::map<std::uint64_t, ReturnedMessage> unroutable{};  // that are confirmed, by sequence number
+    std::deque<ReceivedMethod> deliveries{};                // for the consumers below
+    std::size_t max_deliveries = 4;                         // that can be waiting there: as many as were asked for
     std::set<std::string, std::less<>> consumers{};
     std::set<std::string, std::less<>> no_ack_consumers{};
     std::deque<std::string> cancelled_consumers{};  // by the broker
@@ -99,6 +106,7 @@ public:
     void send(std::uint16_t channel, amqp_method_number_t method, void* fields);
     void send_content(std::uint16_t channel, amqp_basic_properties_t& properties, std::string_view body,
                       Deadline deadline);
+    DecodeMemory& decode_memory() noexcept { return decode_memory_; }
     /// Replies on channel 0.
     std::deque<ReceivedMethod>& connection_replies() noexcept { return connection_replies_; }
     void apply_tune(std::uint16_t channel_max, std::uint32_t frame_max, std::chrono::seconds heartbeat) noexcept;
@@ -115,6 +123,7 @@ private:
     void on_frame(const Frame& frame);
     void on_connection_frame(const Frame& frame);
     void on_method(ChannelState& channel, const Frame& frame);
+    void begin_message(ChannelState& channel, amqp_method_number_t number, std::string_view payload);
     void on_header(ChannelState& channel, const Frame& frame);
     void on_body(ChannelState& channel, const Frame& frame);
     void on_message_complete(ChannelState& channel);
@@ -122,6 +131,7 @@ private:
     [[noreturn]] void protocol_error(const std::string& what) const;
 
     FrameReader reader_;
+    DecodeMemory decode_memory_;
     Heartbeat heartbeat_;
     std::uint16_t channel_max_ = 1;
     std::uint16_t last_channel_ = 0;  // the highest number that was used

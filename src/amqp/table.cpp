@@ -175,28 +175,21 @@ amqp_basic_properties_t encode_properties(const Properties& from, TableEncoder& 
     return to;
 }
 
-Properties decode_properties(std::string_view encoded, std::optional<std::string>& header_error) {
+void decode_properties(std::string_view encoded, DecodeMemory& memory, Delivery& delivery) {
     std::string stripped;
     if (const auto headers = find_headers(encoded); !headers.empty() && is_malformed_or_too_deep(headers)) {
-        header_error = "the headers are malformed or nest more than 64 levels deep";
+        delivery.header_error = "the headers are malformed or nest more than 64 levels deep";
         stripped = without_headers(encoded, headers);
         encoded = stripped;
     }
-    struct Pool {
-        Pool() { init_amqp_pool(&pool, 4096); }
-        Pool(const Pool&) = delete;
-        Pool& operator=(const Pool&) = delete;
-        ~Pool() { empty_amqp_pool(&pool); }
-        amqp_pool_t pool{};
-    } memory;
     void* decoded = nullptr;
-    if (amqp_decode_properties(AMQP_BASIC_CLASS, &memory.pool, bytes(encoded), &decoded) < 0 || !decoded)
+    if (amqp_decode_properties(AMQP_BASIC_CLASS, memory.reuse(), bytes(encoded), &decoded) < 0 || !decoded)
         throw ConnectionError("the peer sent a content header with malformed properties", 502, false);
     const auto& from = *static_cast<const amqp_basic_properties_t*>(decoded);
 
-    Properties to;
+    Properties& to = delivery.properties;
     const auto text = [&](std::optional<std::string>& field, const amqp_bytes_t& value, amqp_flags_t flag) {
-        if (from._flags & flag) field = view(value);
+        if (from._flags & flag) field.emplace(view(value));
     };
     text(to.content_type, from.content_type, AMQP_BASIC_CONTENT_TYPE_FLAG);
     text(to.content_encoding, from.content_encoding, AMQP_BASIC_CONTENT_ENCODING_FLAG);
@@ -212,7 +205,6 @@ Properties decode_properties(std::string_view encoded, std::optional<std::string
     text(to.user_id, from.user_id, AMQP_BASIC_USER_ID_FLAG);
     text(to.app_id, from.app_id, AMQP_BASIC_APP_ID_FLAG);
     text(to.cluster_id, from.cluster_id, AMQP_BASIC_CLUSTER_ID_FLAG);
-    return to;
 }
 
 }  // namespace kombu::amqp

@@ -7,6 +7,8 @@
 #include <amqp.h>
 #include <amqp_framing.h>
 
+#include "amqp/frame.hpp"
+
 #include <cstddef>
 #include <deque>
 #include <string>
@@ -38,8 +40,8 @@ Json to_json(const amqp_table_t& table);
 amqp_basic_properties_t encode_properties(const Properties& from, TableEncoder& tables);
 
 /// Decodes the properties of a content header; `encoded` begins after the body size. Headers that are malformed or nest
-/// too deep are left out and described in `header_error`: the message can still be settled. Throws ConnectionError when
-/// the properties are malformed.
-Properties decode_properties(std::string_view encoded, std::optional<std::string>& header_error);
+/// too deep are left out and described in its `header_error`: the message can still be settled. Throws ConnectionError
+/// when the properties are malformed.
+void decode_properties(std::string_view encoded, DecodeMemory& memory, Delivery& delivery);
 
 }  // namespace kombu::amqp

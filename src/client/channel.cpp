@@ -141,7 +141,7 @@ std::optional<Message> Channel::basic_get(std::string_view queue, bool no_ack, C
         return channel.basic_get(queue, no_ack, deadline);
     });
     if (!delivery) return std::nullopt;
-    return detail::ClientAccess::message(std::move(*delivery), handle_, no_ack, std::move(accept));
+    return detail::ClientAccess::message(std::move(delivery), handle_, no_ack, std::move(accept));
 }
 
 void Channel::declare(const Entity& entity, OptionalTimeout timeout) {

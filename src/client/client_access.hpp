@@ -19,7 +19,7 @@ struct ClientAccess {
     static Channel channel(ChannelHandle handle) { return Channel{std::move(handle)}; }
     static const ChannelHandle& handle(const Channel& channel) noexcept { return channel.handle_; }
     /// `settler`: of a consumer's message; otherwise null.
-    static Message message(Delivery delivery, ChannelHandle channel, bool no_ack, ContentTypes accept,
+    static Message message(std::unique_ptr<Delivery> delivery, ChannelHandle channel, bool no_ack, ContentTypes accept,
                            std::shared_ptr<MessageSettler> settler = nullptr) {
         return {std::move(delivery), std::move(channel), no_ack, std::move(accept), std::move(settler)};
     }

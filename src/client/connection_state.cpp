@@ -208,16 +208,14 @@ ConnectionState::DrainGuard::DrainGuard(ConnectionState& state) : state_(state.s
     state.is_draining_ = true;
 }
 
-std::vector<std::shared_ptr<ConsumerState>> ConnectionState::consumers() const {
-    std::vector<std::shared_ptr<ConsumerState>> living;
-    for (const auto& weak_consumer : consumers_)
-        if (auto consumer = weak_consumer.lock()) living.push_back(std::move(consumer));
-    return living;
+void ConnectionState::add_consumer(const std::shared_ptr<ConsumerState>& consumer) {
+    std::erase_if(consumers_, [](const auto& entry) { return entry.expired(); });
+    consumers_.push_back(consumer);
 }
 
-void ConnectionState::on_served(const std::shared_ptr<ConsumerState>& consumer) {
-    std::erase_if(consumers_, [&](const auto& entry) { return entry.expired() || entry.lock() == consumer; });
-    consumers_.push_back(consumer);
+void ConnectionState::on_served(std::size_t index) {
+    const auto served = consumers_.begin() + static_cast<std::ptrdiff_t>(index);
+    std::rotate(served, served + 1, consumers_.end());
 }
 
 async::Operation<> ConnectionState::await_events(Deadline until, bool wakeable) {

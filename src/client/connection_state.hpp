@@ -111,10 +111,10 @@ public:
     /// Makes the holder's current wait and all later operations fail. Safe from any thread.
     void interrupt() noexcept;
 
-    /// The consumers of this lease; the one that was served last comes last.
-    std::vector<std::shared_ptr<ConsumerState>> consumers() const;
-    void add_consumer(const std::shared_ptr<ConsumerState>& consumer) { consumers_.push_back(consumer); }
-    void on_served(const std::shared_ptr<ConsumerState>& consumer);
+    /// The consumers of this lease, which may have been destroyed; the one that was served last comes last.
+    const std::vector<std::weak_ptr<ConsumerState>>& consumers() const noexcept { return consumers_; }
+    void add_consumer(const std::shared_ptr<ConsumerState>& consumer);
+    void on_served(std::size_t index);
     /// Waits for input of any channel. A part of an operation; connects when necessary.
     async::Operation<> await_events(Deadline until, bool wakeable);
     /// See TransportConnection; the same.

@@ -140,11 +140,13 @@ void call_back(ConsumerState& state, Message& message) {
 
 /// Hands out the next message of a consumer whose turn it is.
 bool dispatch_next(ConnectionState& connection) {
-    const auto consumers = connection.consumers();
-    for (const auto& consumer : consumers) {
+    // A handler that next_message() calls may add consumers.
+    for (std::size_t i = 0; i < connection.consumers().size(); ++i) {
+        const auto consumer = connection.consumers()[i].lock();
+        if (!consumer) continue;
         auto message = consumer->next_message();
         if (!message) continue;
-        connection.on_served(consumer);
+        connection.on_served(i);
         call_back(*consumer, *message);
         return true;
     }
@@ -153,8 +155,10 @@ bool dispatch_next(ConnectionState& connection) {
 
 async::Operation<> flush_and_wait(ConnectionState& connection, Deadline until) {
     const ConnectionState::OperationGuard guard{connection};
-    for (const auto& consumer : connection.consumers())
-        if (consumer->has_unsent()) co_await consumer->flush(connection.deadline({}));
+    for (std::size_t i = 0; i < connection.consumers().size(); ++i) {
+        const auto consumer = connection.consumers()[i].lock();
+        if (consumer && consumer->has_unsent()) co_await consumer->flush(connection.deadline({}));
+    }
     co_await connection.await_events(until, false);
 }
 

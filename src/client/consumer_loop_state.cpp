@@ -28,6 +28,8 @@ constexpr std::chrono::seconds settlement_timeout{5};
 constexpr std::chrono::seconds stable_after{1};
 /// How many steps of run() may follow each other without a suspension: without optimisation each nests.
 constexpr int max_steps = 50;
+/// How long settlements are collected at most, while handlers follow each other.
+constexpr std::chrono::milliseconds collect_time{1};
 /// How many jobs wait for the threads at most.
 constexpr std::size_t max_queued = 1000;
 
@@ -117,7 +119,7 @@ async::Operation<StopReport> ConsumerLoopState::run(std::stop_token stop, Handle
         [handlers = handlers_, executor](HandlerJob& job, std::stop_token ended, WorkerPool::JobEnd end) {
             handlers->run(job, std::move(ended), executor, std::move(end));
         },
-        [settlements = settlements_] { settlements->wake(); }};
+        [settlements = settlements_](bool others_wait) { settlements->on_handler_ended(others_wait); }};
     StopReport report;
     std::exception_ptr hopeless;
     for (int steps = 0; !stop.stop_requested() && !hopeless; ++steps) {
@@ -145,15 +147,21 @@ async::Operation<> ConsumerLoopState::consume_and_wait(WorkerPool& workers, std:
     if (is_paused && is_consuming_) co_await pause_consuming(workers);
     if (!is_paused && !is_consuming_) co_await begin_consuming(stop);
     if (stop.stop_requested()) co_return;
-    co_await apply_settlements(Deadline::after(settlement_timeout));
+    const bool has_settled = co_await apply_settlements(Deadline::after(settlement_timeout));
     if (is_consuming_) hand_out(workers);
     if (consumer_->has_unsent()) co_await consumer_->flush(Deadline::after(settlement_timeout));
     check_handlers(workers);
     if (stop.stop_requested() || has_work(workers)) co_return;
+    Deadline until = next_wake();
+    std::optional<LoopSettlements::Collecting> collecting;
+    if (has_settled && workers.queued() != 0) {
+        collecting.emplace(*settlements_);
+        until = std::min(until, Deadline::after(collect_time));
+    }
     if (is_consuming_ || connection.connected())
-        co_await interruptible(connection.await_events(next_wake(), true), stop);
+        co_await interruptible(connection.await_events(until, true), stop);
     else
-        co_await async::Wait{.signal = true, .until = next_wake()};
+        co_await async::Wait{.signal = true, .until = until};
 }
 
 async::Operation<> ConsumerLoopState::begin_consuming(std::stop_token stop) {
@@ -188,43 +196,62 @@ async::Operation<> ConsumerLoopState::pause_consuming(WorkerPool& workers) {
 }
 
 void ConsumerLoopState::hand_out(WorkerPool& workers) {
-    while (workers.queued() < max_queued) {
-        auto message = consumer_->next_message();
-        if (!message) break;
-        const std::string& queue = consumer_->last_queue().name();
-        ClientAccess::restore_delivery_info(*message, exchange_header, routing_key_header);
-        const bool needs_settlement = !message->acknowledged();
-        settlements_->count([&](ConsumerStats& stats) {
-            ++stats.received;
-            if (message->redelivered()) ++stats.redelivered;
-            ++(needs_settlement ? stats.in_hand : stats.acknowledged);
-        });
-        if (handlers_->on_batch) {
-            if (!collected_.empty() && collected_queue_ != queue) submit_batch(workers);
-            if (collected_.empty()) batch_due_ = Deadline::after(batch.linger);
-            collected_queue_ = queue;
-            collected_.push_back(std::move(*message));
-            if (collected_.size() >= batch.max) submit_batch(workers);
-            continue;
+    // Together: a thread that is woken for each would take the processor each time.
+    std::vector<HandlerJob> jobs;
+    std::exception_ptr error;
+    try {
+        const std::size_t queued = workers.queued();
+        while (queued + jobs.size() < max_queued && collect_job(jobs)) {
         }
-        HandlerJob job{.queue = queue};
-        if (options_.order_key) {
-            try {
-                job.key = options_.order_key(*message);
-            } catch (const std::exception& error) {
-                settlements_->log_failure("order_key has failed: " + std::string{error.what()});
-            }
-        }
-        job.messages.push_back(std::move(*message));
-        workers.submit(std::move(job));
+    } catch (...) {
+        error = std::current_exception();
     }
-    if (batch_due_.expired()) submit_batch(workers);
+    if (batch_due_.expired()) add_batch(jobs);
+    if (!jobs.empty()) workers.submit(std::move(jobs));
+    if (error) std::rethrow_exception(error);
+}
+
+bool ConsumerLoopState::collect_job(std::vector<HandlerJob>& jobs) {
+    auto message = consumer_->next_message();
+    if (!message) return false;
+    const std::string& queue = consumer_->last_queue().name();
+    ClientAccess::restore_delivery_info(*message, exchange_header, routing_key_header);
+    const bool needs_settlement = !message->acknowledged();
+    settlements_->count([&](ConsumerStats& stats) {
+        ++stats.received;
+        if (message->redelivered()) ++stats.redelivered;
+        ++(needs_settlement ? stats.in_hand : stats.acknowledged);
+    });
+    if (handlers_->on_batch) {
+        if (!collected_.empty() && collected_queue_ != queue) add_batch(jobs);
+        if (collected_.empty()) batch_due_ = Deadline::after(batch.linger);
+        collected_queue_ = queue;
+        collected_.push_back(std::move(*message));
+        if (collected_.size() >= batch.max) add_batch(jobs);
+        return true;
+    }
+    HandlerJob job{.queue = queue};
+    if (options_.order_key) {
+        try {
+            job.key = options_.order_key(*message);
+        } catch (const std::exception& error) {
+            settlements_->log_failure("order_key has failed: " + std::string{error.what()});
+        }
+    }
+    job.messages.push_back(std::move(*message));
+    jobs.push_back(std::move(job));
+    return true;
 }
 
 void ConsumerLoopState::submit_batch(WorkerPool& workers) {
+    std::vector<HandlerJob> jobs;
+    add_batch(jobs);
+    workers.submit(std::move(jobs));
+}
+
+void ConsumerLoopState::add_batch(std::vector<HandlerJob>& jobs) {
     batch_due_ = Deadline::never();
-    if (collected_.empty()) return;
-    workers.submit({.messages = std::exchange(collected_, {}), .queue = collected_queue_});
+    if (!collected_.empty()) jobs.push_back({.messages = std::exchange(collected_, {}), .queue = collected_queue_});
 }
 
 bool ConsumerLoopState::has_work(const WorkerPool& workers) const {
@@ -248,7 +275,7 @@ void ConsumerLoopState::check_handlers(WorkerPool& workers) {
                       : Deadline::after(std::max<std::chrono::nanoseconds>(limit / 4, std::chrono::milliseconds{5}));
 }
 
-async::Operation<> ConsumerLoopState::apply_settlements(Deadline deadline) {
+async::Operation<bool> ConsumerLoopState::apply_settlements(Deadline deadline) {
     std::vector<LoopSettlement> settlements = settlements_->take();
     while (!slow_requeues_.empty() && next_requeue_.expired()) {
         slow_requeues_.front().action = LoopSettlement::Action::requeue;
@@ -256,7 +283,7 @@ async::Operation<> ConsumerLoopState::apply_settlements(Deadline deadline) {
         slow_requeues_.pop_front();
         next_requeue_ = Deadline::after(requeue_interval);
     }
-    if (settlements.empty()) co_return;
+    if (settlements.empty()) co_return false;
     for (std::size_t i = 0; i < settlements.size(); ++i) {
         std::exception_ptr error;
         try {
@@ -271,6 +298,7 @@ async::Operation<> ConsumerLoopState::apply_settlements(Deadline deadline) {
         std::rethrow_exception(error);
     }
     co_await consumer_->flush(deadline);
+    co_return true;
 }
 
 async::Operation<> ConsumerLoopState::apply(LoopSettlement& settlement, Deadline deadline) {

@@ -44,8 +44,12 @@ private:
     async::Operation<> begin_consuming(std::stop_token stop);
     async::Operation<> pause_consuming(WorkerPool& workers);
     void hand_out(WorkerPool& workers);
+    /// Adds a job for the next message, or for the batch that it fills. Returns whether there was a message.
+    bool collect_job(std::vector<HandlerJob>& jobs);
+    void add_batch(std::vector<HandlerJob>& jobs);
     void submit_batch(WorkerPool& workers);
-    async::Operation<> apply_settlements(Deadline deadline);
+    /// Returns whether there were any.
+    async::Operation<bool> apply_settlements(Deadline deadline);
     async::Operation<> apply(LoopSettlement& settlement, Deadline deadline);
     async::Operation<bool> publish_retry(LoopSettlement& settlement, Deadline deadline);
     async::Operation<> wait_after_failure(std::exception_ptr error, WorkerPool& workers, std::stop_token stop);

@@ -208,7 +208,7 @@ std::optional<Message> ConsumerState::next_message() {
     last_queue_ = subscription->queue;
     auto settler = settler_.lock();
     if (!settler) settler = shared_from_this();
-    return ClientAccess::message(std::move(*event->delivery), {connection_, channel_}, subscription->no_ack,
+    return ClientAccess::message(std::move(event->delivery), {connection_, channel_}, subscription->no_ack,
                                  options_.accept, std::move(settler));
 }
 
@@ -218,6 +218,14 @@ async::Operation<Message> ConsumerState::receive() {
         if (has_unsent()) co_await flush(connection_.checked().deadline({}));
         co_await connection_.checked().await_events(Deadline::never(), false);
     }
+}
+
+bool ConsumerState::try_settle(const ChannelHandle& channel, std::uint64_t delivery_tag, async::Settlement settlement) {
+    const ConnectionState::OperationGuard guard{channel.connection().checked()};
+    channel.channel()->check_open();
+    if (!can_keep_back(*channel.channel())) return false;
+    channel.channel()->settle_later(delivery_tag, settlement);
+    return true;
 }
 
 async::Operation<> ConsumerState::settle(const ChannelHandle& channel, std::uint64_t delivery_tag,
@@ -237,12 +245,15 @@ async::Operation<> ConsumerState::acknowledge_until(ChannelHandle channel, std::
     co_await flush_when_due(*channel.channel(), connection.deadline({}));
 }
 
-async::Operation<> ConsumerState::flush_when_due(TransportChannel& settled_channel, Deadline deadline) {
+bool ConsumerState::can_keep_back(const TransportChannel& settled_channel) {
+    if (&settled_channel != channel_.get() || !has_event()) return false;
     const Clock::time_point now = Clock::now();
-    if (&settled_channel == channel_.get() && has_event()) {
-        if (!oldest_unsent_) oldest_unsent_ = now;
-        if (now - *oldest_unsent_ < max_delay) co_return;
-    }
+    if (!oldest_unsent_) oldest_unsent_ = now;
+    return now - *oldest_unsent_ < max_delay;
+}
+
+async::Operation<> ConsumerState::flush_when_due(TransportChannel& settled_channel, Deadline deadline) {
+    if (can_keep_back(settled_channel)) co_return;
     oldest_unsent_.reset();
     co_await settled_channel.flush(deadline);
 }

@@ -59,6 +59,7 @@ public:
     /// Waits for the next message.
     async::Operation<Message> receive();
 
+    bool try_settle(const ChannelHandle& channel, std::uint64_t delivery_tag, async::Settlement settlement) override;
     async::Operation<> settle(const ChannelHandle& channel, std::uint64_t delivery_tag,
                               async::Settlement settlement) override;
     async::Operation<> acknowledge_until(ChannelHandle channel, std::uint64_t delivery_tag);
@@ -84,6 +85,8 @@ private:
     TransportChannel& channel() const;
     async::Operation<> declare_queue(TransportChannel& channel, std::size_t index, Deadline deadline);
     std::optional<ConsumerEvent> next_event();
+    /// Whether a settlement of this channel, made now, may be sent later: more is to come soon.
+    bool can_keep_back(const TransportChannel& channel);
     /// Sends what was settled, unless more is to come soon.
     async::Operation<> flush_when_due(TransportChannel& channel, Deadline deadline);
     /// Requeues what the cancelled consumers have received.

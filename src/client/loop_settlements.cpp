@@ -26,18 +26,39 @@ LoopSettlements::WakerRegistration::~WakerRegistration() {
     settlements_.waker_ = nullptr;
 }
 
+LoopSettlements::Collecting::Collecting(LoopSettlements& settlements) : settlements_(settlements) {
+    const std::lock_guard lock{settlements_.mutex_};
+    settlements_.is_collecting_ = true;
+}
+
+LoopSettlements::Collecting::~Collecting() {
+    const std::lock_guard lock{settlements_.mutex_};
+    settlements_.is_collecting_ = false;
+}
+
+void LoopSettlements::on_handler_ended(bool others_wait) {
+    const std::lock_guard lock{mutex_};
+    if (waker_ && !(is_collecting_ && others_wait)) waker_->wake();
+}
+
 void LoopSettlements::wake() {
     const std::lock_guard lock{mutex_};
     if (waker_) waker_->wake();
 }
 
-async::Operation<> LoopSettlements::settle(const ChannelHandle& channel, std::uint64_t delivery_tag,
-                                           async::Settlement settlement) {
+bool LoopSettlements::try_settle(const ChannelHandle& channel, std::uint64_t delivery_tag,
+                                 async::Settlement settlement) {
     using enum LoopSettlement::Action;
     const auto action = settlement == async::Settlement::acknowledge ? acknowledge
                         : settlement == async::Settlement::reject    ? reject
                                                                      : requeue;
     push({.channel = channel.channel(), .delivery_tag = delivery_tag, .action = action});
+    return true;
+}
+
+async::Operation<> LoopSettlements::settle(const ChannelHandle& channel, std::uint64_t delivery_tag,
+                                           async::Settlement settlement) {
+    try_settle(channel, delivery_tag, settlement);
     co_return;
 }
 
@@ -58,7 +79,7 @@ void LoopSettlements::push(LoopSettlement settlement) {
         return;
     }
     settlements_.push_back(std::move(settlement));
-    if (settlements_.size() == 1) waker_->wake();
+    if (settlements_.size() == 1 && !is_collecting_) waker_->wake();
 }
 
 void LoopSettlements::push_for(Message& message, LoopSettlement settlement) {

@@ -47,7 +47,24 @@ public:
         LoopSettlements& settlements_;
     };
     void wake();
+    /// A handler has ended, and others wait or not.
+    void on_handler_ended(bool others_wait);
 
+    /// While it exists, handlers that end do not wake run(), unless none waits: it takes their settlements soon,
+    /// several at once.
+    class Collecting {
+    public:
+        explicit Collecting(LoopSettlements& settlements);
+        Collecting(const Collecting&) = delete;
+        Collecting& operator=(const Collecting&) = delete;
+        ~Collecting();
+
+    private:
+        LoopSettlements& settlements_;
+    };
+
+    /// Always true.
+    bool try_settle(const ChannelHandle& channel, std::uint64_t delivery_tag, async::Settlement settlement) override;
     async::Operation<> settle(const ChannelHandle& channel, std::uint64_t delivery_tag,
                               async::Settlement settlement) override;
     void on_dropped(const ChannelHandle& channel, std::uint64_t delivery_tag) noexcept override;
@@ -76,6 +93,7 @@ private:
     mutable std::mutex mutex_{};
     std::vector<LoopSettlement> settlements_{};
     async::Waker* waker_ = nullptr;
+    bool is_collecting_ = false;
     ConsumerStats stats_{};
     Clock::time_point last_failure_log_{};
     std::uint64_t failures_since_ = 0;

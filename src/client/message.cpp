@@ -25,7 +25,7 @@ const std::string& or_empty(const std::optional<std::string>& text) {
 }  // namespace
 
 struct Message::Data {
-    Data(Delivery received, detail::ChannelHandle on, bool without_ack, ContentTypes accepted,
+    Data(std::unique_ptr<Delivery> received, detail::ChannelHandle on, bool without_ack, ContentTypes accepted,
          std::shared_ptr<detail::MessageSettler> settled_by)
         : delivery(std::move(received)),
           channel(std::move(on)),
@@ -35,10 +35,10 @@ struct Message::Data {
     Data(const Data&) = delete;
     Data& operator=(const Data&) = delete;
     ~Data() {
-        if (settler && !settled && !no_ack) settler->on_dropped(channel, delivery.info.delivery_tag);
+        if (settler && !settled && !no_ack) settler->on_dropped(channel, delivery->info.delivery_tag);
     }
 
-    Delivery delivery;
+    std::unique_ptr<Delivery> delivery;
     detail::ChannelHandle channel;
     bool no_ack;
     ContentTypes accept;
@@ -48,7 +48,7 @@ struct Message::Data {
     std::optional<Json> payload{};
 };
 
-Message::Message(Delivery delivery, detail::ChannelHandle channel, bool no_ack, ContentTypes accept,
+Message::Message(std::unique_ptr<Delivery> delivery, detail::ChannelHandle channel, bool no_ack, ContentTypes accept,
                  std::shared_ptr<detail::MessageSettler> settler)
     : data_(std::make_unique<Data>(std::move(delivery), std::move(channel), no_ack, std::move(accept),
                                    std::move(settler))) {}
@@ -62,7 +62,7 @@ Message::Data& Message::data() const {
     return *data_;
 }
 
-const std::string& Message::raw_body() const { return data().delivery.body; }
+const std::string& Message::raw_body() const { return data().delivery->body; }
 
 const std::string& Message::body() const {
     const Json& headers = this->headers();
@@ -92,22 +92,30 @@ const Json& Message::payload() const {
 const std::string& Message::content_type() const { return or_empty(properties().content_type); }
 const std::string& Message::content_encoding() const { return or_empty(properties().content_encoding); }
 const Json& Message::headers() const {
-    if (const auto& error = data().delivery.header_error) throw DecodeError(*error);
+    if (const auto& error = data().delivery->header_error) throw DecodeError(*error);
     return properties().headers;
 }
-const Properties& Message::properties() const { return data().delivery.properties; }
-const DeliveryInfo& Message::delivery_info() const { return data().delivery.info; }
+const Properties& Message::properties() const { return data().delivery->properties; }
+const DeliveryInfo& Message::delivery_info() const { return data().delivery->info; }
 bool Message::acknowledged() const { return data().no_ack || data().settled.has_value(); }
 
-void Message::ack() { net::run(async::Operations::settle(*this, async::Settlement::acknowledge)); }
-void Message::reject(bool requeue) {
-    net::run(async::Operations::settle(*this, requeue ? async::Settlement::requeue : async::Settlement::reject));
+void Message::settle(async::Settlement settlement) {
+    if (data().no_ack) return;
+    check_unsettled();
+    // Without an operation, whose frames cost more than the rest.
+    const bool is_settled = data().settler && data().settler->try_settle(data().channel, delivery_tag(), settlement);
+    if (is_settled)
+        data().settled = settlement;
+    else
+        net::run(async::Operations::settle(*this, settlement));
 }
+void Message::ack() { settle(async::Settlement::acknowledge); }
+void Message::reject(bool requeue) { settle(requeue ? async::Settlement::requeue : async::Settlement::reject); }
 
 const detail::ChannelHandle& detail::ClientAccess::channel_of(const Message& message) { return message.data().channel; }
 
 bool detail::ClientAccess::has_header_error(const Message& message) {
-    return message.data().delivery.header_error.has_value();
+    return message.data().delivery->header_error.has_value();
 }
 
 void detail::ClientAccess::mark_settled(Message& message, async::Settlement settlement) {
@@ -116,7 +124,7 @@ void detail::ClientAccess::mark_settled(Message& message, async::Settlement sett
 }
 
 void detail::ClientAccess::restore_delivery_info(Message& message, const char* exchange, const char* routing_key) {
-    Delivery& delivery = message.data().delivery;
+    Delivery& delivery = *message.data().delivery;
     const Json& headers = delivery.properties.headers;
     if (!headers.is_object()) return;
     const auto restore = [&](const char* header, std::string& field) {
@@ -139,7 +147,7 @@ async::Operation<> async::Operations::settle(Message& message, Settlement settle
     if (data.no_ack) co_return;
     message.check_unsettled();
     if (const auto settler = data.settler) {
-        co_await settler->settle(data.channel, data.delivery.info.delivery_tag, settlement);
+        co_await settler->settle(data.channel, data.delivery->info.delivery_tag, settlement);
         data.settled = settlement;
         co_return;
     }
@@ -148,9 +156,9 @@ async::Operation<> async::Operations::settle(Message& message, Settlement settle
     const Deadline deadline = handle.deadline({});
     const kombu::detail::ConnectionState::OperationGuard guard{handle.connection().checked()};
     if (settlement == Settlement::acknowledge)
-        co_await channel.basic_ack(data.delivery.info.delivery_tag, deadline);
+        co_await channel.basic_ack(data.delivery->info.delivery_tag, deadline);
     else
-        co_await channel.basic_reject(data.delivery.info.delivery_tag, settlement == Settlement::requeue, deadline);
+        co_await channel.basic_reject(data.delivery->info.delivery_tag, settlement == Settlement::requeue, deadline);
     data.settled = settlement;
 }
 
@@ -158,7 +166,7 @@ async::Operation<> async::Operations::acknowledge_until(kombu::detail::ConsumerS
     Message::Data& data = message.data();
     if (data.no_ack) co_return;
     message.check_unsettled();
-    co_await consumer.acknowledge_until(data.channel, data.delivery.info.delivery_tag);
+    co_await consumer.acknowledge_until(data.channel, data.delivery->info.delivery_tag);
     data.settled = Settlement::acknowledge;
 }
 

@@ -13,6 +13,8 @@ namespace kombu::detail {
 class MessageSettler {
 public:
     virtual ~MessageSettler() = default;
+    /// Settles a delivery of this channel if that needs no waiting. Otherwise does nothing, and returns false.
+    virtual bool try_settle(const ChannelHandle& channel, std::uint64_t delivery_tag, async::Settlement settlement) = 0;
     /// Settles a delivery of this channel. The arguments must exist until the operation has ended.
     virtual async::Operation<> settle(const ChannelHandle& channel, std::uint64_t delivery_tag,
                                       async::Settlement settlement) = 0;

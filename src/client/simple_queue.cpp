@@ -40,13 +40,13 @@ async::Operation<Message> get_message(detail::ConnectionRef connection, Queue qu
     const Deadline wait_deadline = Deadline::after(get.timeout);
     const Deadline request_deadline = std::min(net::allow_round_trip(wait_deadline), state.deadline({}));
     const auto channel = co_await state.default_channel(request_deadline);
-    std::optional<Delivery> delivery;
+    std::unique_ptr<Delivery> delivery;
     if (get.block)
         delivery = co_await channel->wait_for_message(queue, no_ack, wait_deadline);
     else
         delivery = co_await channel->basic_get(queue.name(), no_ack, request_deadline);
     if (!delivery) throw Empty("the queue " + queue.name() + " is empty");
-    co_return detail::ClientAccess::message(std::move(*delivery), {connection, channel}, no_ack, options.accept);
+    co_return detail::ClientAccess::message(std::move(delivery), {connection, channel}, no_ack, options.accept);
 }
 
 }  // namespace

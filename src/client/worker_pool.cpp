@@ -13,7 +13,7 @@ namespace kombu::detail {
 
 /// Outlives the pool while a handler that returned early has not ended.
 struct WorkerPool::Core : std::enable_shared_from_this<Core> {
-    Core(std::size_t concurrency_, Run run_, std::function<void()> on_done_)
+    Core(std::size_t concurrency_, Run run_, std::function<void(bool)> on_done_)
         : concurrency(concurrency_), run(std::move(run_)), on_done(std::move(on_done_)) {}
 
     void work();
@@ -23,7 +23,7 @@ struct WorkerPool::Core : std::enable_shared_from_this<Core> {
 
     const std::size_t concurrency;
     const Run run;
-    const std::function<void()> on_done;
+    const std::function<void(bool)> on_done;
     std::mutex mutex{};
     std::condition_variable changed{};
     std::deque<HandlerJob> jobs{};
@@ -32,7 +32,7 @@ struct WorkerPool::Core : std::enable_shared_from_this<Core> {
     bool is_ending = false;
 };
 
-WorkerPool::WorkerPool(std::size_t concurrency, std::size_t threads, Run run, std::function<void()> on_done)
+WorkerPool::WorkerPool(std::size_t concurrency, std::size_t threads, Run run, std::function<void(bool)> on_done)
     : core_(std::make_shared<Core>(concurrency, std::move(run), std::move(on_done))) {
     try {
         for (std::size_t i = 0; i < threads; ++i) threads_.emplace_back([core = core_.get()] { core->work(); });
@@ -55,12 +55,12 @@ void WorkerPool::end_threads() noexcept {
     for (std::thread& thread : threads_) thread.join();
 }
 
-void WorkerPool::submit(HandlerJob job) {
+void WorkerPool::submit(std::vector<HandlerJob> jobs) {
     {
         const std::lock_guard lock{core_->mutex};
-        core_->jobs.push_back(std::move(job));
+        std::ranges::move(jobs, std::back_inserter(core_->jobs));
     }
-    core_->changed.notify_one();
+    for (std::size_t i = std::min(jobs.size(), core_->concurrency); i > 0; --i) core_->changed.notify_one();
 }
 
 std::vector<HandlerJob> WorkerPool::reclaim() {
@@ -144,6 +144,7 @@ void WorkerPool::Core::end(std::list<RunningJob>::iterator job) {
     // Before it counts as ended: a message that nobody has settled tells the loop when it is destroyed.
     job->job.messages.clear();
     std::list<RunningJob> ended;
+    bool others_wait = false;
     {
         const std::lock_guard lock{mutex};
         const bool has_key = !job->job.key.empty() && busy_keys.erase(job->job.key) != 0;
@@ -153,8 +154,9 @@ void WorkerPool::Core::end(std::list<RunningJob>::iterator job) {
         else if (running.size() >= concurrency)
             changed.notify_one();
         ended.splice(ended.end(), running, job);
+        others_wait = !jobs.empty();
     }
-    on_done();
+    on_done(others_wait);
 }
 
 void WorkerPool::JobEnd::operator()() {

@@ -54,14 +54,14 @@ public:
     /// \param concurrency  the number of jobs that run at once
     /// \param threads  that call `run`: as many, or one when handlers return before they have ended
     /// \param run  is called for each job, which exists until it calls JobEnd; must not throw
-    /// \param on_done  is called after each job; must not throw
-    WorkerPool(std::size_t concurrency, std::size_t threads, Run run, std::function<void()> on_done);
+    /// \param on_done  is called after each job, with whether others wait; must not throw
+    WorkerPool(std::size_t concurrency, std::size_t threads, Run run, std::function<void(bool)> on_done);
     WorkerPool(const WorkerPool&) = delete;
     WorkerPool& operator=(const WorkerPool&) = delete;
     /// Waits for the calls of `run`.
     ~WorkerPool();
 
-    void submit(HandlerJob job);
+    void submit(std::vector<HandlerJob> jobs);
     /// Takes back the jobs that have not begun, in their order.
     std::vector<HandlerJob> reclaim();
     std::size_t queued() const;

@@ -105,11 +105,11 @@ public:
         if (result.refused && has_confirms_) throw Nacked("the broker refused the message: a queue is full");
         co_return;
     }
-    async::Operation<std::optional<Delivery>> basic_get(std::string_view queue, bool no_ack, Deadline) override {
+    async::Operation<std::unique_ptr<Delivery>> basic_get(std::string_view queue, bool no_ack, Deadline) override {
         return receive(std::string{queue}, no_ack, Deadline::at({}));
     }
-    async::Operation<std::optional<Delivery>> wait_for_message(const Queue& queue, bool no_ack,
-                                                               Deadline wait_until) override {
+    async::Operation<std::unique_ptr<Delivery>> wait_for_message(const Queue& queue, bool no_ack,
+                                                                 Deadline wait_until) override {
         return receive(queue.name(), no_ack, wait_until);
     }
     async::Operation<> basic_ack(std::uint64_t delivery_tag, Deadline) override {
@@ -162,7 +162,7 @@ public:
         if (!is_open()) return std::nullopt;
         auto received = broker_->take_event(*client_, inbox_);
         if (!received) return std::nullopt;
-        ConsumerEvent event{received->consumer_tag, std::nullopt};
+        ConsumerEvent event{received->consumer_tag, nullptr};
         if (!received->message) return event;
         Consumer& consumer = consumers_.find(received->consumer_tag)->second;
         event.delivery = deliver(std::move(*received->message), consumer.no_ack, &consumer);
@@ -206,19 +206,20 @@ private:
         Consumer* consumer = nullptr;  // null for a message of basic_get
     };
 
-    Delivery deliver(ReservedMessage reserved, bool no_ack, Consumer* consumer) {
+    std::unique_ptr<Delivery> deliver(ReservedMessage reserved, bool no_ack, Consumer* consumer) {
         const OutgoingMessage& content = *reserved.message.content;
-        Delivery delivery{
-            content.body,
-            content.metadata->properties,
-            {++last_tag_, reserved.message.redelivered, content.metadata->exchange, content.metadata->routing_key}};
+        auto delivery = std::make_unique<Delivery>();
+        delivery->body = content.body;
+        delivery->properties = content.metadata->properties;
+        delivery->info = {++last_tag_, reserved.message.redelivered, content.metadata->exchange,
+                          content.metadata->routing_key};
         if (const std::uint64_t count = reserved.message.delivery_count; count != 0)
-            delivery.properties.headers["x-delivery-count"] = count;
+            delivery->properties.headers["x-delivery-count"] = count;
         if (!no_ack) unsettled_.emplace(last_tag_, Delivered{std::move(reserved), consumer});
         return delivery;
     }
 
-    async::Operation<std::optional<Delivery>> receive(std::string queue, bool no_ack, Deadline deadline) {
+    async::Operation<std::unique_ptr<Delivery>> receive(std::string queue, bool no_ack, Deadline deadline) {
         check();
         std::optional<ReservedMessage> reserved;
         try {
@@ -227,7 +228,7 @@ private:
             close_nowait();
             throw;
         }
-        std::optional<Delivery> delivery;
+        std::unique_ptr<Delivery> delivery;
         if (reserved) delivery = deliver(std::move(*reserved), no_ack, nullptr);
         co_return delivery;
     }

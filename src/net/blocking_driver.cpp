@@ -58,7 +58,8 @@ public:
     }
 
     void wake() noexcept override {
-        woken_.store(1);
+        // No system call unless the thread waits: either this sees that it does, or the thread sees that it is woken.
+        if (woken_.exchange(1) != 0 || !waits_.load()) return;
         kombu::detail::futex_wake(&woken_);
         if (event_ < 0) return;
         const std::uint64_t one = 1;
@@ -68,6 +69,7 @@ public:
     bool wait(bool signal, Deadline until) noexcept {
         const std::int64_t when =
             until.is_never() ? -1 : std::max<std::int64_t>(until.when().time_since_epoch().count(), 0);
+        const Waiting waiting{*this};
         while (!until.expired()) {
             // Consumed also when it is of no interest: the wait below returns at once for a word that is set.
             if (woken_.exchange(0) != 0 && signal) return true;
@@ -75,6 +77,17 @@ public:
         }
         return false;
     }
+    /// While it exists the thread has to be woken by system calls. Comes before the look at woken_.
+    class Waiting {
+    public:
+        explicit Waiting(ThreadWaker& waker) noexcept : waker_(waker) { waker_.waits_.store(true); }
+        Waiting(const Waiting&) = delete;
+        Waiting& operator=(const Waiting&) = delete;
+        ~Waiting() { waker_.waits_.store(false); }
+
+    private:
+        ThreadWaker& waker_;
+    };
 
     /// For a wait that a descriptor ends too: becomes readable by wake().
     int event_descriptor() {
@@ -93,14 +106,17 @@ public:
 
 private:
     std::atomic<std::uint32_t> woken_{0};
+    std::atomic<bool> waits_{false};
     std::atomic<int> event_{-1};
 };
 
 async::Ready wait_for_descriptor(const async::Wait& wait, ThreadWaker& waker) {
     const auto wanted = static_cast<short>(POLLIN | (wait.write ? POLLOUT : 0));
     std::array<pollfd, 2> entries{{{wait.handle->descriptor, wanted, 0}, {-1, POLLIN, 0}}};
+    std::optional<ThreadWaker::Waiting> waiting;
     if (wait.signal) {
         entries[1].fd = waker.event_descriptor();
+        waiting.emplace(waker);
         if (waker.take()) return {.signal = true};
     }
     if (!poll_until(std::span{entries}.first(wait.signal ? 2 : 1), wait.until)) return {};

@@ -183,17 +183,18 @@ std::shared_ptr<WaitedQueue> RedisChannel::waited_queue(const std::string& name,
     return queue;
 }
 
-Delivery RedisChannel::deliver(ReceivedMessage message, bool no_ack, SubscriptionBuffer* buffer, Consumer* consumer) {
-    Delivery delivery = std::move(message.delivery);
+std::unique_ptr<Delivery> RedisChannel::deliver(ReceivedMessage message, bool no_ack, SubscriptionBuffer* buffer,
+                                                Consumer* consumer) {
+    auto delivery = std::make_unique<Delivery>(std::move(message.delivery));
     message.delivery = {};
-    delivery.info.delivery_tag = ++last_delivery_tag_;
+    delivery->info.delivery_tag = ++last_delivery_tag_;
     SubscriptionBuffer* const requeue_buffer = message.source_list.empty() ? buffer : nullptr;
     if (!no_ack) unacked_.emplace(last_delivery_tag_, UnackedMessage{std::move(message), requeue_buffer, consumer});
     return delivery;
 }
 
-async::Operation<std::optional<Delivery>> RedisChannel::receive(std::string queue, bool no_ack, Deadline wait_until,
-                                                                Deadline deadline) {
+async::Operation<std::unique_ptr<Delivery>> RedisChannel::receive(std::string queue, bool no_ack, Deadline wait_until,
+                                                                  Deadline deadline) {
     check();
     SubscriptionBuffer* const buffer = fanout_buffer(queue);
     if (buffer) co_await subscribe_to_exchanges(queue, deadline);
@@ -210,18 +211,18 @@ async::Operation<std::optional<Delivery>> RedisChannel::receive(std::string queu
         if (closes_channel(error)) close_nowait();
         throw;
     }
-    std::optional<Delivery> delivery;
+    std::unique_ptr<Delivery> delivery;
     if (message) delivery = deliver(std::move(*message), no_ack, buffer);
     co_return delivery;
 }
 
-async::Operation<std::optional<Delivery>> RedisChannel::basic_get(std::string_view queue, bool no_ack,
-                                                                  Deadline deadline) {
+async::Operation<std::unique_ptr<Delivery>> RedisChannel::basic_get(std::string_view queue, bool no_ack,
+                                                                    Deadline deadline) {
     return receive(std::string{queue}, no_ack, Deadline::at({}), deadline);
 }
 
-async::Operation<std::optional<Delivery>> RedisChannel::wait_for_message(const Queue& queue, bool no_ack,
-                                                                         Deadline wait_until) {
+async::Operation<std::unique_ptr<Delivery>> RedisChannel::wait_for_message(const Queue& queue, bool no_ack,
+                                                                           Deadline wait_until) {
     const Deadline deadline = wait_until.is_never()
                                   ? wait_until
                                   : Deadline::at(std::max(wait_until.when(), Clock::now()) + net::max_round_trip);

@@ -57,10 +57,10 @@ public:
                                                                         Deadline deadline,
                                                                         OptionalTimeout confirm_timeout) override;
     async::Operation<> prepare_to_receive(const Queue& queue, Deadline deadline) override;
-    async::Operation<std::optional<Delivery>> basic_get(std::string_view queue, bool no_ack,
-                                                        Deadline deadline) override;
-    async::Operation<std::optional<Delivery>> wait_for_message(const Queue& queue, bool no_ack,
-                                                               Deadline wait_until) override;
+    async::Operation<std::unique_ptr<Delivery>> basic_get(std::string_view queue, bool no_ack,
+                                                          Deadline deadline) override;
+    async::Operation<std::unique_ptr<Delivery>> wait_for_message(const Queue& queue, bool no_ack,
+                                                                 Deadline wait_until) override;
     async::Operation<> basic_ack(std::uint64_t delivery_tag, Deadline deadline) override;
     async::Operation<> basic_reject(std::uint64_t delivery_tag, bool requeue, Deadline deadline) override;
 
@@ -121,9 +121,10 @@ private:
     SubscriptionBuffer* fanout_buffer(std::string_view queue);
     async::Operation<> subscribe_to_exchanges(std::string queue, Deadline deadline);
     std::shared_ptr<WaitedQueue> waited_queue(const std::string& name, bool track_unacked);
-    async::Operation<std::optional<Delivery>> receive(std::string queue, bool no_ack, Deadline wait_until,
-                                                      Deadline deadline);
-    Delivery deliver(ReceivedMessage message, bool no_ack, SubscriptionBuffer* buffer, Consumer* consumer = nullptr);
+    async::Operation<std::unique_ptr<Delivery>> receive(std::string queue, bool no_ack, Deadline wait_until,
+                                                        Deadline deadline);
+    std::unique_ptr<Delivery> deliver(ReceivedMessage message, bool no_ack, SubscriptionBuffer* buffer,
+                                      Consumer* consumer = nullptr);
     UnackedMessage& unacked_message(std::uint64_t delivery_tag);
     void requeue_nowait(const ReceivedMessage& message, SubscriptionBuffer* buffer);
     void on_settled(const UnackedMessage& unacked) noexcept;

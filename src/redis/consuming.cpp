@@ -65,7 +65,7 @@ std::optional<ConsumerEvent> RedisChannel::next_event() {
     arrived_.pop_front();
     Consumer& consumer = *next.consumer;
     if (consumer.no_ack) --consumer.unsettled;
-    ConsumerEvent event{consumer.tag, std::nullopt};
+    ConsumerEvent event{consumer.tag, nullptr};
     event.delivery = deliver(std::move(next.message), consumer.no_ack, fanout_buffer(consumer.queue), &consumer);
     return event;
 }

@@ -9,17 +9,17 @@
 
 void fuzz(std::string_view input) {
     using namespace kombu;
-    std::optional<std::string> header_error;
-    Properties properties;
+    static amqp::DecodeMemory memory;
+    Delivery delivery;
     try {
-        properties = amqp::decode_properties(input, header_error);
+        amqp::decode_properties(input, memory, delivery);
     } catch (const ConnectionError&) {
         return;
     }
-    if (header_error) return;
+    if (delivery.header_error) return;
     try {
         amqp::TableEncoder tables;
-        (void)amqp::encode_properties(properties, tables);
+        (void)amqp::encode_properties(delivery.properties, tables);
     } catch (const EncodeError&) {  // a NaN, for one
     }
 }

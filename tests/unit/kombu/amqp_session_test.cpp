@@ -11,6 +11,7 @@
 #include "amqp/table.hpp"
 #include "amqp/table_check.hpp"
 
+#include <algorithm>
 #include <cstring>
 #include <optional>
 
@@ -220,7 +221,7 @@ TEST_CASE("deeply nested headers are not parsed, and their message can still be 
     CHECK(delivery->info.delivery_tag == 5);
     REQUIRE(delivery->header_error);
     const Message message =
-        kombu::detail::ClientAccess::message(std::move(*delivery), {kombu::detail::ConnectionRef{}, nullptr}, true, {});
+        kombu::detail::ClientAccess::message(std::move(delivery), {kombu::detail::ConnectionRef{}, nullptr}, true, {});
     CHECK_THROWS_AS(message.headers(), DecodeError);
     CHECK_THROWS_AS(message.payload(), DecodeError);
     CHECK(message.raw_body() == "x");
@@ -488,4 +489,25 @@ TEST_CASE("random bytes cause a typed error or none, and nothing else", "[amqp][
         }
     }
     SUCCEED();
+}
+
+TEST_CASE("reads that fill the buffer make it larger, up to 64 KiB, and lose no frame", "[amqp]") {
+    constexpr std::size_t frames = 500;
+    std::string stream;
+    for (std::size_t i = 0; i < frames; ++i) stream += frame(3, 1, std::to_string(i) + std::string(i, '.'));
+    FrameReader reader;
+    std::size_t largest = 0, count = 0;
+    for (std::string_view unread = stream; !unread.empty();) {
+        const auto [space, size] = reader.space();
+        largest = std::max(largest, size);
+        const std::size_t taken = std::min(size, unread.size());
+        std::memcpy(space, unread.data(), taken);
+        unread.remove_prefix(taken);
+        reader.added(taken);
+        for (; const auto read = reader.next(); ++count)
+            REQUIRE(read->payload == std::to_string(count) + std::string(count, '.'));
+    }
+    CHECK(count == frames);
+    CHECK(largest > 60'000);
+    CHECK(largest <= 65'536);
 }

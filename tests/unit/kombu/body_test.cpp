@@ -19,10 +19,10 @@ using Catch::Matchers::Contains;
 namespace {
 
 Message received(std::string body, std::string content_type, Json headers = Json::object(), ContentTypes accept = {}) {
-    Delivery delivery;
-    delivery.body = std::move(body);
-    delivery.properties.content_type = std::move(content_type);
-    delivery.properties.headers = std::move(headers);
+    auto delivery = std::make_unique<Delivery>();
+    delivery->body = std::move(body);
+    delivery->properties.content_type = std::move(content_type);
+    delivery->properties.headers = std::move(headers);
     return detail::ClientAccess::message(std::move(delivery), {detail::ConnectionRef{}, nullptr}, true,
                                          std::move(accept));
 }

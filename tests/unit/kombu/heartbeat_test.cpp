@@ -45,7 +45,8 @@ int negotiated_heartbeat(std::chrono::seconds wanted, std::uint16_t offered) {
     feed(script::method(0, AMQP_CONNECTION_TUNE_METHOD, amqp_connection_tune_t{2047, 131072, offered}));
     login.resume();
     const std::string_view output = session.output();
-    const amqp::DecodedMethod tune_ok{output.substr(7, output.find('\xce') - 7)};
+    amqp::DecodeMemory memory;
+    const amqp::DecodedMethod tune_ok{output.substr(7, output.find('\xce') - 7), memory};
     CHECK(session.heartbeat().count() == tune_ok.as<amqp_connection_tune_ok_t>().heartbeat);
     return tune_ok.as<amqp_connection_tune_ok_t>().heartbeat;
 }
