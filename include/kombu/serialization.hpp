@@ -20,6 +20,10 @@ class KOMBU_EXPORT ContentTypes {
 public:
     /// The types that are enabled when a body is decoded.
     ContentTypes() = default;
+    /// Also instead of moves: what was moved from would accept all that is enabled.
+    ContentTypes(const ContentTypes&) = default;
+    ContentTypes& operator=(const ContentTypes&) = default;
+    ~ContentTypes() = default;
     /// The list of these names.
     /// \throws SerializerNotInstalled  for a name that is neither a serializer nor a content type
     /// \throws ContentDisallowed  for pickle

@@ -207,10 +207,11 @@ public:
 
     /// Opens a channel.
     virtual async::Operation<std::shared_ptr<TransportChannel>> open_channel(Deadline deadline) = 0;
-    /// Waits until next_event() of one of the channels may have something, or `until`; with `wakeable` also until the
-    /// operation's waker is called. May end earlier. Sends what is to be sent. Cancelling it loses nothing, and leaves
-    /// the connection open.
-    virtual async::Operation<> await_events(Deadline until, bool wakeable) = 0;
+    /// Waits until next_event() of one of the channels may have something, or `until`, or `wake_at`; with `wakeable`
+    /// also until the operation's waker is called. May end earlier. Requests on the way have until `until` and a round
+    /// trip; `wake_at` does not bound them. Sends what is to be sent. Cancelling it loses nothing, and leaves the
+    /// connection open.
+    virtual async::Operation<> await_events(Deadline until, Deadline wake_at, bool wakeable) = 0;
     /// Waits until `until` for the value of a key to become another one than `known`, on a broker that is also a
     /// key-value store.
     /// \return the value; nothing when there is none

@@ -68,9 +68,9 @@ async::Operation<std::shared_ptr<TransportChannel>> AmqpConnection::open_channel
     co_return std::make_shared<AmqpChannel>(shared_from_this(), std::move(channel));
 }
 
-async::Operation<> AmqpConnection::await_events(Deadline until, bool wakeable) {
+async::Operation<> AmqpConnection::await_events(Deadline until, Deadline wake_at, bool wakeable) {
     check_open();
-    co_await driver_.await_input(until, wakeable);
+    co_await driver_.await_input(std::min(until, wake_at), wakeable);
     if (session_.failed()) stream_.close();
     check_open();
 }

@@ -63,7 +63,7 @@ void append_content(std::string& out, std::uint16_t channel, amqp_basic_properti
                     std::uint32_t max_frame_size, Deadline deadline = Deadline::never());
 
 /// The memory for what librabbitmq decodes. Each decoding takes it from the one before: fresh memory for each would
-/// cost more than the decoding.
+/// cost more than the decoding. It keeps what the largest one took, which the size of a frame bounds.
 class DecodeMemory {
 public:
     DecodeMemory() noexcept { init_amqp_pool(&pool_, 1024); }

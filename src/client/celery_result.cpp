@@ -99,7 +99,7 @@ public:
                 co_return meta;
             }
             if (is_last) co_return found == received_.end() ? std::nullopt : std::optional<Json>{found->second};
-            if (channel_) co_await state.await_events(until, false);
+            if (channel_) co_await state.await_events(until, until, false);
         }
     }
     async::Operation<> forget(std::string id) override {

@@ -218,11 +218,11 @@ void ConnectionState::on_served(std::size_t index) {
     std::rotate(served, served + 1, consumers_.end());
 }
 
-async::Operation<> ConnectionState::await_events(Deadline until, bool wakeable) {
+async::Operation<> ConnectionState::await_events(Deadline until, Deadline wake_at, bool wakeable) {
     if (!connected() && until.expired()) co_return;  // nobody consumes
     co_await connect(std::min(until, deadline({})));
     const std::shared_ptr<TransportConnection> session = session_;
-    co_await session->await_events(until, wakeable);
+    co_await session->await_events(until, wake_at, wakeable);
 }
 
 async::Operation<std::optional<std::string>> ConnectionState::await_value(std::string key,

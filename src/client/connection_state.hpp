@@ -115,9 +115,8 @@ public:
     const std::vector<std::weak_ptr<ConsumerState>>& consumers() const noexcept { return consumers_; }
     void add_consumer(const std::shared_ptr<ConsumerState>& consumer);
     void on_served(std::size_t index);
-    /// Waits for input of any channel. A part of an operation; connects when necessary.
-    async::Operation<> await_events(Deadline until, bool wakeable);
-    /// See TransportConnection; the same.
+    /// See TransportConnection; a part of an operation, which connects when necessary. So are the next two.
+    async::Operation<> await_events(Deadline until, Deadline wake_at, bool wakeable);
     async::Operation<std::optional<std::string>> await_value(std::string key, std::optional<std::string> known,
                                                              Deadline until);
     async::Operation<> erase_value(std::string key, Deadline deadline);

@@ -159,7 +159,7 @@ async::Operation<> flush_and_wait(ConnectionState& connection, Deadline until) {
         const auto consumer = connection.consumers()[i].lock();
         if (consumer && consumer->has_unsent()) co_await consumer->flush(connection.deadline({}));
     }
-    co_await connection.await_events(until, false);
+    co_await connection.await_events(until, until, false);
 }
 
 }  // namespace

@@ -152,16 +152,16 @@ async::Operation<> ConsumerLoopState::consume_and_wait(WorkerPool& workers, std:
     if (consumer_->has_unsent()) co_await consumer_->flush(Deadline::after(settlement_timeout));
     check_handlers(workers);
     if (stop.stop_requested() || has_work(workers)) co_return;
-    Deadline until = next_wake();
+    Deadline wake_at = next_wake();
     std::optional<LoopSettlements::Collecting> collecting;
     if (has_settled && workers.queued() != 0) {
         collecting.emplace(*settlements_);
-        until = std::min(until, Deadline::after(collect_time));
+        wake_at = std::min(wake_at, Deadline::after(collect_time));
     }
     if (is_consuming_ || connection.connected())
-        co_await interruptible(connection.await_events(until, true), stop);
+        co_await interruptible(connection.await_events(Deadline::never(), wake_at, true), stop);
     else
-        co_await async::Wait{.signal = true, .until = until};
+        co_await async::Wait{.signal = true, .until = wake_at};
 }
 
 async::Operation<> ConsumerLoopState::begin_consuming(std::stop_token stop) {

@@ -216,7 +216,7 @@ async::Operation<Message> ConsumerState::receive() {
     for (;;) {
         if (auto message = next_message()) co_return std::move(*message);
         if (has_unsent()) co_await flush(connection_.checked().deadline({}));
-        co_await connection_.checked().await_events(Deadline::never(), false);
+        co_await connection_.checked().await_events(Deadline::never(), Deadline::never(), false);
     }
 }
 

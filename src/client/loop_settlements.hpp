@@ -47,11 +47,11 @@ public:
         LoopSettlements& settlements_;
     };
     void wake();
-    /// A handler has ended, and others wait or not.
+    /// A handler has ended. `others_wait`: another one begins now.
     void on_handler_ended(bool others_wait);
 
-    /// While it exists, handlers that end do not wake run(), unless none waits: it takes their settlements soon,
-    /// several at once.
+    /// While it exists, a handler that ends does not wake run() when another one begins: run() takes the settlements
+    /// soon, several at once.
     class Collecting {
     public:
         explicit Collecting(LoopSettlements& settlements);

@@ -154,7 +154,7 @@ void WorkerPool::Core::end(std::list<RunningJob>::iterator job) {
         else if (running.size() >= concurrency)
             changed.notify_one();
         ended.splice(ended.end(), running, job);
-        others_wait = !jobs.empty();
+        others_wait = next_job() != jobs.end();
     }
     on_done(others_wait);
 }

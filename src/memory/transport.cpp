@@ -8,6 +8,7 @@
 #include "messages/forbidden_value.hpp"
 #include "virtual/amqp_errors.hpp"
 
+#include <algorithm>
 #include <map>
 #include <mutex>
 #include <utility>
@@ -272,7 +273,9 @@ public:
         channels_.push_back(channel);
         co_return channel;
     }
-    async::Operation<> await_events(Deadline until, bool) override { return broker_->await_events(*client_, until); }
+    async::Operation<> await_events(Deadline until, Deadline wake_at, bool) override {
+        return broker_->await_events(*client_, std::min(until, wake_at));
+    }
     bool is_open() const noexcept override {
         return !client_->closed && !client_->interrupted && !client_->is_inherited();
     }

@@ -45,7 +45,7 @@ public:
     ~RedisConnection() override;
 
     async::Operation<std::shared_ptr<TransportChannel>> open_channel(Deadline deadline) override;
-    async::Operation<> await_events(Deadline until, bool wakeable) override;
+    async::Operation<> await_events(Deadline until, Deadline wake_at, bool wakeable) override;
     async::Operation<std::optional<std::string>> await_value(std::string key, std::optional<std::string> known,
                                                              Deadline until) override;
     async::Operation<> erase_value(std::string key, Deadline deadline) override;

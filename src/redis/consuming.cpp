@@ -235,7 +235,7 @@ async::Operation<bool> RedisConnection::finish_fetch(Deadline deadline) {
     co_return !messages.empty();
 }
 
-async::Operation<> RedisConnection::await_events(Deadline until, bool wakeable) {
+async::Operation<> RedisConnection::await_events(Deadline until, Deadline wake_at, bool wakeable) {
     check_open();
     const bool has_messages = co_await finish_fetch();  // of a wait that was cancelled
     if (has_messages) co_return;
@@ -264,10 +264,10 @@ async::Operation<> RedisConnection::await_events(Deadline until, bool wakeable) 
         }
         renew_if_due();
         if (has_arrived) ++turn_;
-        if (has_arrived || (until.expired() && !has_proceeded)) co_return;
+        if (has_arrived || (!has_proceeded && std::min(until, wake_at).expired())) co_return;
         if (has_proceeded) continue;
         if (wakeable && !is_first) co_return;
-        Deadline next = std::min(until, held_messages_.next_renewal());
+        Deadline next = std::min({until, wake_at, held_messages_.next_renewal()});
         if (!candidates.empty()) next = std::min({next, context_.restore_timer.next(), next_subscriber_check()});
         for (const Candidate& each : candidates) next = std::min({next, each.queue->due(), each.queue->next_delayed});
         co_await wait_for_input(next, wakeable);

@@ -73,8 +73,16 @@ struct Addressing {
     bool is_base64 = false;
 };
 
-Addressing read_properties(std::string_view text, std::size_t object, Properties& to) {
+/// The text that a value is; nothing for other values. Notes a text that cannot be represented.
+std::optional<std::string> read_text(std::string_view value, Delivery& delivery) {
+    auto text = json_text::to_text(value);
+    if (!text && value.starts_with('"')) delivery.header_error = "the properties have a text that is no Unicode";
+    return text;
+}
+
+Addressing read_properties(std::string_view text, std::size_t object, Delivery& delivery) {
     Addressing addressing;
+    Properties& to = delivery.properties;
     for (json_text::MemberReader members{text, object}; members.next();) {
         const std::string_view name = members.name(), value = members.value().of(text);
         if (name == "delivery_info")
@@ -88,23 +96,23 @@ Addressing read_properties(std::string_view text, std::size_t object, Properties
         else if (name == "priority")
             to.priority = to_number<int>(value);
         else if (name == "correlation_id")
-            to.correlation_id = json_text::to_text(value);
+            to.correlation_id = read_text(value, delivery);
         else if (name == "reply_to")
-            to.reply_to = json_text::to_text(value);
+            to.reply_to = read_text(value, delivery);
         else if (name == "expiration")
-            to.expiration = json_text::to_text(value);
+            to.expiration = read_text(value, delivery);
         else if (name == "message_id")
-            to.message_id = json_text::to_text(value);
+            to.message_id = read_text(value, delivery);
         else if (name == "timestamp")
             to.timestamp = to_number<std::uint64_t>(value);
         else if (name == "type")
-            to.type = json_text::to_text(value);
+            to.type = read_text(value, delivery);
         else if (name == "user_id")
-            to.user_id = json_text::to_text(value);
+            to.user_id = read_text(value, delivery);
         else if (name == "app_id")
-            to.app_id = json_text::to_text(value);
+            to.app_id = read_text(value, delivery);
         else if (name == "cluster_id")
-            to.cluster_id = json_text::to_text(value);
+            to.cluster_id = read_text(value, delivery);
     }
     return addressing;
 }
@@ -233,13 +241,13 @@ std::optional<ParsedEnvelope> parse(std::string_view text, std::string& error) {
         else if (name == "properties")
             properties = members.value();
         else if (name == "content-type")
-            delivery.properties.content_type = json_text::to_text(value);
+            delivery.properties.content_type = read_text(value, delivery);
         else if (name == "content-encoding")
-            delivery.properties.content_encoding = json_text::to_text(value);
+            delivery.properties.content_encoding = read_text(value, delivery);
     }
     if (body.empty() || body == "null") return missing("body");
     if (!properties || text[properties->begin] != '{') return missing("properties");
-    Addressing addressing = read_properties(text, properties->begin, delivery.properties);
+    Addressing addressing = read_properties(text, properties->begin, delivery);
     if (!addressing.delivery_tag) return missing("delivery_tag");
     parsed.delivery_tag = std::move(*addressing.delivery_tag);
     if (!addressing.delivery_info || text[addressing.delivery_info->begin] != '{') return missing("delivery_info");

@@ -7,6 +7,8 @@
 #include "support/private_redis.hpp"
 #include "support/scripted_peer.hpp"
 
+#include <kombu/celery_result.hpp>
+
 #include <thread>
 
 using namespace kombu;
@@ -391,6 +393,40 @@ TEST_CASE("a server that stops answering causes a Timeout, and works again when 
     CHECK(time_of([&] { CHECK_THROWS_AS(queue.get({.timeout = 100ms}), Error); }) < 3s);
     redis.resume();
     CHECK_NOTHROW(producer.publish(2, {.routing_key = "q", .timeout = 5s}));
+}
+
+TEST_CASE("a result is not awaited for longer on a server that stops answering", "[redis][faults][celery]") {
+    PrivateRedis redis;
+    const auto backend = celery::ResultBackend::redis(Connection{redis.url()});
+    auto result = backend.result("task");
+    CHECK(result.state() == "PENDING");
+    redis.pause();
+    CHECK(time_of([&] { CHECK_THROWS_AS(result.get(100ms), Error); }) < 4s);
+    redis.resume();
+    RawRedis{redis.port()}({"SET", "celery-task-meta-task", R"({"status": "SUCCESS", "result": 7})"});
+    CHECK(result.get(10s) == 7);
+}
+
+TEST_CASE("a server that stands still for two seconds costs a busy loop nothing", "[redis][faults][loop]") {
+    PrivateRedis redis;
+    Connection connection{redis.url()};
+    const Queue queue{"busy"};
+    constexpr std::size_t messages = 4000;
+    Batch batch = Producer{connection}.batch();
+    for (std::size_t i = 0; i < messages; ++i) batch.publish(i, {.routing_key = "busy", .declare = {queue}});
+    batch.commit(30s);
+    ConsumerLoop loop{connection, {queue}};
+    loop.on_message([](Message&) { std::this_thread::sleep_for(200us); });
+    BackgroundLoop background{loop};
+    REQUIRE(eventually([&] { return loop.stats().acknowledged > 300; }));
+    redis.pause();
+    std::this_thread::sleep_for(2s);  // how long it stands still
+    redis.resume();
+    CHECK(eventually([&] { return loop.stats().acknowledged == messages; }, 30s));
+    const ConsumerStats stats = loop.stats();
+    CHECK(stats.consumes == 1);
+    CHECK(stats.late == 0);
+    CHECK(stats.last_error == "");
 }
 
 TEST_CASE("a script that fails half-way loses no message", "[redis][faults]") {

@@ -168,6 +168,7 @@ TEST_CASE("an envelope with a part that cannot be read is delivered, so that it 
     CHECK_THAT(header_error(R"({"a":"\ud800"})", R"("x")"), Contains("headers"));
     CHECK_THAT(header_error("{}", R"("\ud800")"), Contains("body is a text"));
     CHECK_THAT(header_error("{}", "[1e999]"), Contains("body has a number"));
+    CHECK_THAT(header_error("{}", R"("x", "content-type": "\ud800")"), Contains("properties have a text"));
 }
 
 TEST_CASE("a redelivered message is marked once in its original text", "[envelope]") {
