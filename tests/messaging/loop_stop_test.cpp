@@ -120,10 +120,7 @@ TEST_CASE_METHOD(Looping, "a stop loses nothing that was received with AckMode::
     ConsumerLoop loop{connection, {topology.queue}, {.ack = AckMode::on_receipt}};
     std::promise<void> release;
     const auto released = release.get_future().share();
-    loop.on_message([&](Message& message) {
-        record(message);
-        released.wait();
-    });
+    loop.on_message(record_until(released));
     BackgroundLoop background{loop};
     await_seen(1);
     background.request_stop();
@@ -141,10 +138,7 @@ TEST_CASE_METHOD(Looping, "N2 what a pause or a stop gives back comes again in i
         ConsumerLoop loop{connection, {topology.queue}, {.consumer = {.prefetch_count = 8}}};
         std::promise<void> release;
         const auto released = release.get_future().share();
-        loop.on_message([&](Message& message) {
-            record(message);
-            released.wait();
-        });
+        loop.on_message(record_until(released));
         BackgroundLoop background{loop};
         await_seen(pauses ? 1 : 21);
         if (pauses) {

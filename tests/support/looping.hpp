@@ -9,7 +9,9 @@
 #include <condition_variable>
 #include <cstddef>
 #include <cstdint>
+#include <future>
 #include <mutex>
+#include <utility>
 #include <vector>
 
 /// A queue for a ConsumerLoop, and what its handlers have seen.
@@ -34,6 +36,13 @@ struct Looping : Messaging {
         const std::lock_guard lock{mutex};
         seen.push_back(message.payload().get<int>());
         changed.notify_all();
+    }
+    /// A handler that records its message, and ends when the other side lets it.
+    auto record_until(std::shared_future<void> released) {
+        return [this, released = std::move(released)](kombu::Message& message) {
+            record(message);
+            released.wait();
+        };
     }
     /// Waits until that many were recorded.
     void await_seen(std::size_t count) {
