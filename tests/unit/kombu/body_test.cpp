@@ -29,6 +29,13 @@ Message received(std::string body, std::string content_type, Json headers = Json
 
 }  // namespace
 
+TEST_CASE("a list of content types that was moved from accepts no more than before", "[serialization]") {
+    ContentTypes list{"msgpack"};
+    const ContentTypes taken = std::move(list);
+    CHECK_FALSE(taken.accepts("application/json"));
+    CHECK_FALSE(list.accepts("application/json"));  // NOLINT(bugprone-use-after-move,clang-analyzer-cplusplus.Move)
+}
+
 TEST_CASE("S7 values survive a round trip through each serializer", "[serialization]") {
     const Json value = {{"text", "Zürich"}, {"n", {1, -2, 3.5, nullptr, true}}};
     const auto json = encode_body(value);
