@@ -70,7 +70,7 @@ void append_encoded(std::string& out, std::uint8_t type, std::uint16_t channel, 
 std::pair<char*, std::size_t> FrameReader::space() {
     if (begin_ == end_) begin_ = end_ = 0;
     if (was_filled_ && buffer_.size() < max_read_ahead) buffer_.resize(buffer_.size() * 2);
-    // What is left of a large read is small.
+    // Moved when little is left too, so that the next read can be large.
     if (begin_ > 0 && (buffer_.size() - end_ < 4096 || end_ - begin_ <= begin_)) {
         std::memmove(buffer_.data(), buffer_.data() + begin_, end_ - begin_);
         end_ -= begin_;

@@ -44,7 +44,7 @@ public:
     void set_max_frame_size(std::uint32_t size) noexcept { max_frame_size_ = size; }
 
 private:
-    /// How large the buffer becomes for frames that are smaller than that.
+    /// The largest buffer, in bytes, that is made without need, to save reads.
     static constexpr std::size_t max_read_ahead = 65536;
 
     std::string buffer_ = std::string(16384, '\0');

@@ -28,7 +28,7 @@ constexpr std::chrono::seconds settlement_timeout{5};
 constexpr std::chrono::seconds stable_after{1};
 /// How many steps of run() may follow each other without a suspension: without optimisation each nests.
 constexpr int max_steps = 50;
-/// How long settlements are collected at most, while handlers follow each other.
+/// The longest time for which settlements are collected while handlers follow each other.
 constexpr std::chrono::milliseconds collect_time{1};
 /// How many jobs wait for the threads at most.
 constexpr std::size_t max_queued = 1000;
@@ -119,7 +119,7 @@ async::Operation<StopReport> ConsumerLoopState::run(std::stop_token stop, Handle
         [handlers = handlers_, executor](HandlerJob& job, std::stop_token ended, WorkerPool::JobEnd end) {
             handlers->run(job, std::move(ended), executor, std::move(end));
         },
-        [settlements = settlements_](bool others_wait) { settlements->on_handler_ended(others_wait); }};
+        [settlements = settlements_](bool another_begins) { settlements->on_handler_ended(another_begins); }};
     StopReport report;
     std::exception_ptr hopeless;
     for (int steps = 0; !stop.stop_requested() && !hopeless; ++steps) {
@@ -196,7 +196,7 @@ async::Operation<> ConsumerLoopState::pause_consuming(WorkerPool& workers) {
 }
 
 void ConsumerLoopState::hand_out(WorkerPool& workers) {
-    // Together: a thread that is woken for each would take the processor each time.
+    // Jobs are submitted together: a thread that is woken for each job would preempt this one each time.
     std::vector<HandlerJob> jobs;
     std::exception_ptr error;
     try {

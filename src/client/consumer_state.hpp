@@ -85,7 +85,8 @@ private:
     TransportChannel& channel() const;
     async::Operation<> declare_queue(TransportChannel& channel, std::size_t index, Deadline deadline);
     std::optional<ConsumerEvent> next_event();
-    /// Whether a settlement of this channel, made now, may be sent later: more is to come soon.
+    /// Whether a settlement that is made now may be sent later, because more messages have arrived on this channel. The
+    /// first one begins the delay.
     bool can_keep_back(const TransportChannel& channel);
     /// Sends what was settled, unless more is to come soon.
     async::Operation<> flush_when_due(TransportChannel& channel, Deadline deadline);

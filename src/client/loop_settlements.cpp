@@ -36,9 +36,9 @@ LoopSettlements::Collecting::~Collecting() {
     settlements_.is_collecting_ = false;
 }
 
-void LoopSettlements::on_handler_ended(bool others_wait) {
+void LoopSettlements::on_handler_ended(bool another_begins) {
     const std::lock_guard lock{mutex_};
-    if (waker_ && !(is_collecting_ && others_wait)) waker_->wake();
+    if (waker_ && !(is_collecting_ && another_begins)) waker_->wake();
 }
 
 void LoopSettlements::wake() {

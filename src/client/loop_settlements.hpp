@@ -47,11 +47,11 @@ public:
         LoopSettlements& settlements_;
     };
     void wake();
-    /// A handler has ended. `others_wait`: another one begins now.
-    void on_handler_ended(bool others_wait);
+    /// A handler has ended. `another_begins`: another one can begin.
+    void on_handler_ended(bool another_begins);
 
-    /// While it exists, a handler that ends does not wake run() when another one begins: run() takes the settlements
-    /// soon, several at once.
+    /// While it exists, the end of a handler does not wake run() when another handler begins: run() soon takes several
+    /// settlements together.
     class Collecting {
     public:
         explicit Collecting(LoopSettlements& settlements);
@@ -63,7 +63,7 @@ public:
         LoopSettlements& settlements_;
     };
 
-    /// Always true.
+    /// Leaves the settlement for run(), which needs no waiting. Always true.
     bool try_settle(const ChannelHandle& channel, std::uint64_t delivery_tag, async::Settlement settlement) override;
     async::Operation<> settle(const ChannelHandle& channel, std::uint64_t delivery_tag,
                               async::Settlement settlement) override;

@@ -144,7 +144,7 @@ void WorkerPool::Core::end(std::list<RunningJob>::iterator job) {
     // Before it counts as ended: a message that nobody has settled tells the loop when it is destroyed.
     job->job.messages.clear();
     std::list<RunningJob> ended;
-    bool others_wait = false;
+    bool another_begins = false;
     {
         const std::lock_guard lock{mutex};
         const bool has_key = !job->job.key.empty() && busy_keys.erase(job->job.key) != 0;
@@ -154,9 +154,9 @@ void WorkerPool::Core::end(std::list<RunningJob>::iterator job) {
         else if (running.size() >= concurrency)
             changed.notify_one();
         ended.splice(ended.end(), running, job);
-        others_wait = next_job() != jobs.end();
+        another_begins = next_job() != jobs.end();
     }
-    on_done(others_wait);
+    on_done(another_begins);
 }
 
 void WorkerPool::JobEnd::operator()() {

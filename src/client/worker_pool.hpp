@@ -54,7 +54,7 @@ public:
     /// \param concurrency  the number of jobs that run at once
     /// \param threads  that call `run`: as many, or one when handlers return before they have ended
     /// \param run  is called for each job, which exists until it calls JobEnd; must not throw
-    /// \param on_done  is called after each job, with whether another one begins now; must not throw
+    /// \param on_done  is called after each job, with whether another job can begin; must not throw
     WorkerPool(std::size_t concurrency, std::size_t threads, Run run, std::function<void(bool)> on_done);
     WorkerPool(const WorkerPool&) = delete;
     WorkerPool& operator=(const WorkerPool&) = delete;

@@ -6,8 +6,7 @@
 #include <string>
 #include <string_view>
 
-/// Looks into JSON text without building values: what is looked for is found with a tenth of the work, and the rest can
-/// be passed on byte for byte.
+/// Looks into JSON text without building values. What is not needed is skipped, and can be passed on byte for byte.
 namespace kombu::json_text {
 
 /// The range [begin, end) of a text.

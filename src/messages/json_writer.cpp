@@ -9,7 +9,6 @@
 #include "support/pieces.hpp"
 #include "support/utf8.hpp"
 
-#include <algorithm>
 #include <array>
 #include <charconv>
 #include <cmath>

@@ -77,7 +77,7 @@ public:
         }
         return false;
     }
-    /// While it exists the thread has to be woken by system calls. Comes before the look at woken_.
+    /// While it exists, wake() makes system calls. It must exist before the thread looks at woken_.
     class Waiting {
     public:
         explicit Waiting(ThreadWaker& waker) noexcept : waker_(waker) { waker_.waits_.store(true); }

@@ -6,7 +6,6 @@
 #include "messages/json_writer.hpp"
 #include "support/base64.hpp"
 #include "support/pieces.hpp"
-#include "support/utf8.hpp"
 
 #include <charconv>
 #include <cmath>
@@ -59,24 +58,24 @@ std::optional<Number> to_number(std::string_view value) {
     return std::nullopt;
 }
 
-/// Some senders use numbers.
+/// The delivery tag as text; some senders use numbers.
 std::optional<std::string> to_tag(std::string_view value) {
     if (value.starts_with('"')) return json_text::to_text(value);
     const bool is_number = value.starts_with('-') || (value.front() >= '0' && value.front() <= '9');
     return is_number ? std::optional{std::string{value}} : std::nullopt;
 }
 
-/// The members of the properties that are none of the message's.
+/// What an envelope's properties have beside those of the message.
 struct Addressing {
     std::optional<std::string> delivery_tag{};
     std::optional<json_text::Span> delivery_info{};
     bool is_base64 = false;
 };
 
-/// The text that a value is; nothing for other values. Notes a text that cannot be represented.
+/// The text of a value; nothing for other values. A text that is not valid Unicode becomes a header error.
 std::optional<std::string> read_text(std::string_view value, Delivery& delivery) {
     auto text = json_text::to_text(value);
-    if (!text && value.starts_with('"')) delivery.header_error = "the properties have a text that is no Unicode";
+    if (!text && value.starts_with('"')) delivery.header_error = "the properties have a text that is not valid Unicode";
     return text;
 }
 
@@ -121,7 +120,7 @@ void read_headers(std::string_view value, Delivery& delivery) {
     if (!value.starts_with('{') || value == "{}") return;
     Json headers = Json::parse(value, nullptr, false);
     if (headers.is_discarded())
-        delivery.header_error = "the headers have a number that is too large, or a text that is no Unicode";
+        delivery.header_error = "the headers have a number that is too large, or a text that is not valid Unicode";
     else
         delivery.properties.headers = std::move(headers);
 }
@@ -130,11 +129,11 @@ void read_body(std::string_view value, bool is_base64, Delivery& delivery) {
     if (!value.starts_with('"')) {
         const Json body = Json::parse(value, nullptr, false);
         if (body.is_discarded())
-            delivery.header_error = "the body has a number that is too large, or a text that is no Unicode";
+            delivery.header_error = "the body has a number that is too large, or a text that is not valid Unicode";
         else
             json_text::append_python_json(delivery.body, body);
     } else if (auto text = json_text::to_text(value); !text) {
-        delivery.header_error = "the body is a text that is no Unicode";
+        delivery.header_error = "the body is a text that is not valid Unicode";
     } else if (!is_base64) {
         delivery.body = std::move(*text);
     } else if (auto decoded = base64::decode(*text)) {

@@ -10,7 +10,7 @@
 
 void fuzz(std::string_view input) {
     using namespace kombu;
-    // But nlohmann_json takes a byte order mark for nothing, and NUL for the end.
+    // nlohmann_json skips a byte order mark, and stops at a NUL.
     const bool is_special = input.starts_with('\xef') || input.find('\0') != std::string_view::npos;
     if (Json::accept(input) && !json_text::nests_too_deep(input) && !is_special)
         require(json_text::is_well_formed(input), "what nlohmann_json reads is well-formed");
