@@ -5,6 +5,7 @@
 
 #include "client/celery_signature.hpp"
 #include "messages/json_writer.hpp"
+#include "messages/python_json.hpp"
 #include "net/blocking_driver.hpp"
 #include "support/uuid.hpp"
 #include "support/validation.hpp"

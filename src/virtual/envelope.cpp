@@ -3,7 +3,7 @@
 
 #include <kombu/error.hpp>
 
-#include "messages/json_writer.hpp"
+#include "messages/python_json.hpp"
 #include "support/base64.hpp"
 #include "support/pieces.hpp"
 

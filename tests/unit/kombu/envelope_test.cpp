@@ -3,13 +3,11 @@
 
 #include <kombu/error.hpp>
 
-#include "messages/json_writer.hpp"
 #include "support/base64.hpp"
 #include "support/uuid.hpp"
 #include "virtual/envelope.hpp"
 #include "virtual/topic_pattern.hpp"
 
-#include <limits>
 #include <set>
 
 using namespace kombu;
@@ -212,38 +210,6 @@ TEST_CASE("the record of an unacknowledged message names its queue", "[envelope]
     CHECK(envelope::parse_unacked_record(R"([ {"a":1} , "ex", "rk"])")->envelope.of(R"([ {"a":1} , "ex", "rk"])") ==
           R"({"a":1})");
     for (const char* text : {"", "x", "{}", "[1, 2, 3]", "[{}, 1]"}) CHECK_FALSE(envelope::parse_unacked_record(text));
-}
-
-TEST_CASE("JSON bodies are written without spaces, and with no escapes but those that must be", "[json]") {
-    const auto compact = [](const Json& value) {
-        std::string out;
-        json_text::append_compact(out, value);
-        return out;
-    };
-    const Json values =
-        Json::parse(R"({"a":[1,-2,18446744073709551615,-9223372036854775808,true,false,null,[],{}],)"
-                    R"("b":"\"\\\/\b\f\n\r\t\u0001 ü😀",)"
-                    R"("long plain text without anything":"0123456789abcdef0123456789abcdef\"","\"":1,"":"\u007f"})");
-    CHECK(Json::parse(compact(values)) == values);
-    CHECK(compact(values) == values.dump());
-    for (const double number : {12.5, -0.01, 0.1, 1e300, 5e-324, 1.0 / 3, 123456789.12, 1e15, 0.07, 100.0, -1.5, 4.35,
-                                0.0, 2.675, 1e22, 9007199254740993.0}) {
-        const std::string text = compact(number);
-        CHECK(Json::parse(text).is_number_float());
-        CHECK(Json::parse(text).get<double>() == number);
-    }
-    CHECK(compact(12.5) == "12.5");
-    CHECK(compact(0.07) == "0.07");
-    CHECK(compact(-3.0) == "-3.0");
-    CHECK(std::signbit(Json::parse(compact(-0.0)).get<double>()));
-    CHECK_THROWS_AS(compact(std::numeric_limits<double>::infinity()), EncodeError);
-    CHECK_THROWS_AS(compact(Json::binary({1})), EncodeError);
-    CHECK_THROWS_AS(compact("\xff"), EncodeError);
-    CHECK_THROWS_AS(compact("0123456789\xc3"), EncodeError);
-    CHECK_THROWS_AS(compact(Json{{"\xed\xa0\x80", 1}}), EncodeError);
-    Json deep = 1;
-    for (int i = 0; i < 257; ++i) deep = Json::array({deep});
-    CHECK_THROWS_AS(compact(deep), EncodeError);
 }
 
 TEST_CASE("base64 is encoded and decoded as Python does", "[base64]") {
