@@ -40,6 +40,7 @@ std::size_t plain_prefix(std::string_view text) {
     return at;
 }
 
+/// A piece of a text, without quotes.
 void append_compact_text(std::string& out, std::string_view text) {
     const std::size_t prefix_size = plain_prefix(text);
     out += text.substr(0, prefix_size);
@@ -55,7 +56,8 @@ void append_compact_text(std::string& out, std::string_view text) {
     }
 }
 
-/// Copies a text without special characters, and returns the end of the copy. Returns null when there is one.
+/// Copies a text without special characters, and returns the end of the copy. Returns null when there is one;
+/// what `to` has then is of no use.
 char* copy_plain(char* to, std::string_view text) {
     const char* const from = text.data();
     const std::size_t size = text.size();
@@ -124,6 +126,7 @@ public:
         }
     }
 
+    /// Looks at the deadline whenever the text has grown by a piece.
     void flush() {
         out_.append(buffer_.data(), at_);
         at_ = buffer_.data();
@@ -140,6 +143,7 @@ private:
         make_room(1);
         *at_++ = c;
     }
+    /// Texts that are long or have special characters go past the buffer.
     void string(std::string_view text) {
         if (text.size() + 2 <= buffer_.size()) {
             make_room(text.size() + 2);

@@ -35,10 +35,7 @@ void append_python_text(std::string& out, std::string_view text) {
             continue;
         }
         out.append(text, unescaped_begin, at - unescaped_begin);
-        if (c == 0x7f) {
-            out += '\x7f';
-            ++at;
-        } else if (c < 0x80) {
+        if (c < 0x80) {
             ++at;
             append_escaped(out, c);
         } else {
