@@ -113,19 +113,20 @@ TEST_CASE("N16 a loop stops at once while the broker is down", "[outage][loop]")
     run(KOMBU_TEST_RESTART);
     const Connection broker{KOMBU_TEST_URL};
     const Queue queue{"outage.stopped"};
+    // A broker that was killed may have forgotten the acknowledgement of an earlier run.
+    Connection{broker}.channel().queue_delete(queue.name());
     publish(broker, queue, 0, 1);
     const auto observer = std::make_shared<Observer>();
     ConsumerLoop loop{broker, {queue}, {.observer = observer}};
     loop.on_message([](Message&) {});
     BackgroundLoop background{loop};
-    // More than one when the broker forgot an acknowledgement as it was killed the last time.
-    REQUIRE(eventually([&] { return loop.stats().acknowledged >= 1; }));
+    REQUIRE(eventually([&] { return loop.stats().acknowledged == 1; }));
     run(KOMBU_TEST_KILL);
     CHECK(eventually([&] { return observer->failed_attempts >= 1; }, 20s));
     const auto start = Clock::now();
     const StopReport report = background.stop();
     CHECK(Clock::now() - start < 5s);
     CHECK(report.in_time);
-    CHECK(report.handled >= 1);
+    CHECK(report.handled == 1);
     run(KOMBU_TEST_RESTART);
 }
