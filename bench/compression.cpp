@@ -6,7 +6,8 @@
 #include <kombu/compression.hpp>
 #include <kombu/error.hpp>
 
-#include <time.h>
+#include "processor_time.hpp"
+
 #include <zlib.h>
 
 #include <algorithm>
@@ -16,25 +17,6 @@
 #include <vector>
 
 namespace {
-
-double cpu_nanoseconds() {
-    timespec time{};
-    ::clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
-    return static_cast<double>(time.tv_sec) * 1e9 + static_cast<double>(time.tv_nsec);
-}
-
-template <class Step>
-double median_cost(int repetitions, Step step) {
-    constexpr int calls = 20;
-    std::vector<double> samples;
-    for (int i = 0; i < repetitions; ++i) {
-        const double begin = cpu_nanoseconds();
-        for (int call = 0; call < calls; ++call) step();
-        samples.push_back((cpu_nanoseconds() - begin) / calls);
-    }
-    std::ranges::nth_element(samples, samples.begin() + repetitions / 2);
-    return samples[static_cast<std::size_t>(repetitions / 2)];
-}
 
 std::string fresh_compress(const std::string& text) {
     std::string result(::compressBound(text.size()), '\0');
@@ -71,17 +53,17 @@ int main(int count, char** arguments) {
         const auto show = [&](const char* name, double fresh, double reused) {
             std::printf("%-12s %8zu %14.0f %14.0f %8.2f\n", name, size, fresh, reused, reused / fresh);
         };
-        show("compress", median_cost(repetitions, [&] { (void)fresh_compress(body); }),
-             median_cost(repetitions, [&] { (void)kombu::compress(body, "zlib"); }));
-        show("decompress", median_cost(repetitions, [&] { fresh_uncompress(compressed, size); }),
-             median_cost(repetitions, [&] { (void)kombu::decompress(compressed, "zlib"); }));
+        show("compress", median_nanoseconds(repetitions, 20, [&] { (void)fresh_compress(body); }),
+             median_nanoseconds(repetitions, 20, [&] { (void)kombu::compress(body, "zlib"); }));
+        show("decompress", median_nanoseconds(repetitions, 20, [&] { fresh_uncompress(compressed, size); }),
+             median_nanoseconds(repetitions, 20, [&] { (void)kombu::decompress(compressed, "zlib"); }));
     }
     for (const char* name : {"bzip2", "lzma", "zstd", "brotli"}) {
         const std::string body = body_of(1024);
         try {
             const std::string compressed = kombu::compress(body, name);
             std::printf("%-12s %8d %14s %14.0f\n", name, 1024, "",
-                        median_cost(repetitions / 5, [&] { (void)kombu::compress(body, name); }));
+                        median_nanoseconds(repetitions / 5, 20, [&] { (void)kombu::compress(body, name); }));
         } catch (const kombu::SerializerNotInstalled&) {
             std::printf("%-12s is not in this build\n", name);
         }

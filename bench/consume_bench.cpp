@@ -8,10 +8,11 @@
 //   consume_bench redis://... MESSAGES    processor time of the server per message of a backlog
 #include <kombu/kombu.hpp>
 
+#include "processor_time.hpp"
+
 #include <amqp.h>
 #include <amqp_tcp_socket.h>
 #include <hiredis/hiredis.h>
-#include <sys/resource.h>
 
 #include <algorithm>
 #include <chrono>
@@ -31,15 +32,6 @@ using namespace std::chrono_literals;
 namespace {
 
 constexpr std::uint16_t prefetch_count = 256;
-
-double processor_time() {
-    rusage usage{};
-    ::getrusage(RUSAGE_SELF, &usage);
-    const auto microseconds = [](const timeval& time) {
-        return static_cast<double>(time.tv_sec) * 1e6 + static_cast<double>(time.tv_usec);
-    };
-    return microseconds(usage.ru_utime) + microseconds(usage.ru_stime);
-}
 
 struct Case {
     std::string name;
@@ -110,9 +102,9 @@ void measure(const std::vector<Case>& cases) {
     std::vector<std::vector<double>> costs(cases.size());
     for (int round = 0; round <= rounds; ++round)
         for (std::size_t i = 0; i < cases.size(); ++i) {
-            const double begin = processor_time();
+            const double begin = process_microseconds();
             cases[i].receive(messages);
-            if (round > 0) costs[i].push_back((processor_time() - begin) / messages);
+            if (round > 0) costs[i].push_back((process_microseconds() - begin) / messages);
         }
     std::printf("%-44s %12s %12s\n", "", "us a message", "x librabbitmq");
     double baseline = 0;
@@ -160,13 +152,13 @@ int measure_redis(const std::string& url, int messages) {
     batch.commit();
     const std::unique_ptr<redisContext, void (*)(redisContext*)> context{
         ::redisConnect(connection.hostname().c_str(), connection.port()), ::redisFree};
-    const double begin = server_time(context.get()), client = processor_time();
+    const double begin = server_time(context.get()), client = process_microseconds();
     {
         Receiver receiver{broker, queue, prefetch_count, false};
         receiver.receive(messages);
     }
     std::printf("Consumer, prefetch %d: server %.1f us a message, client %.1f us\n", prefetch_count,
-                (server_time(context.get()) - begin) / messages, (processor_time() - client) / messages);
+                (server_time(context.get()) - begin) / messages, (process_microseconds() - client) / messages);
     return 0;
 }
 

@@ -7,9 +7,9 @@
 //   redis_bench URL CASE MESSAGES     one case alone, for counting its system calls (bench/redis)
 #include <kombu/kombu.hpp>
 
-#include <hiredis/hiredis.h>
+#include "processor_time.hpp"
 
-#include <sys/resource.h>
+#include <hiredis/hiredis.h>
 
 #include <algorithm>
 #include <chrono>
@@ -33,15 +33,6 @@ const kombu::Json article = {{"id", 1234567},
                              {"price", 12.5},
                              {"tags", {"a", "b", "c"}},
                              {"stock", true}};
-
-double processor_time() {
-    rusage usage{};
-    ::getrusage(RUSAGE_SELF, &usage);
-    const auto microseconds = [](const timeval& time) {
-        return static_cast<double>(time.tv_sec) * 1e6 + static_cast<double>(time.tv_usec);
-    };
-    return microseconds(usage.ru_utime) + microseconds(usage.ru_stime);
-}
 
 struct Case {
     std::string name;
@@ -228,12 +219,12 @@ int main(int argc, char** argv) {
         for (std::size_t i = 0; i < cases.size(); ++i) {
             hiredis.command("DEL bench.queue");
             if (cases[i].receives) fill(messages);
-            const double before = processor_time();
+            const double before = process_microseconds();
             const auto start = std::chrono::steady_clock::now();
             cases[i].run(messages);
             const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
             if (repetition == 0) continue;  // warming up
-            times[i].push_back((processor_time() - before) / messages);
+            times[i].push_back((process_microseconds() - before) / messages);
             rates[i].push_back(messages / took.count());
         }
     }

@@ -7,40 +7,20 @@
 // is a full handshake. tests/support/rabbitmq.sh starts both.
 #include <kombu/kombu.hpp>
 
-#include <time.h>
+#include "processor_time.hpp"
 
-#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <string>
-#include <vector>
 
 using namespace kombu;
 
 namespace {
 
-double cpu_microseconds() {
-    timespec time{};
-    ::clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
-    return static_cast<double>(time.tv_sec) * 1e6 + static_cast<double>(time.tv_nsec) / 1e3;
-}
-
-template <class Step>
-double median_cpu(int count, Step step) {
-    std::vector<double> samples;
-    for (int i = 0; i < count; ++i) {
-        const double begin = cpu_microseconds();
-        step();
-        samples.push_back(cpu_microseconds() - begin);
-    }
-    std::nth_element(samples.begin(), samples.begin() + count / 2, samples.end());
-    return samples[static_cast<std::size_t>(count / 2)];
-}
-
 double connect_cost(const std::string& url, int count) {
     const Connection broker{url};
     Connection{broker}.connect();  // loads the files, and gets the first ticket
-    return median_cpu(count, [&] { Connection{broker}.connect(); });
+    return median_nanoseconds(count, 1, [&] { Connection{broker}.connect(); }) / 1e3;
 }
 
 double publish_cost(const std::string& url, int count) {
@@ -49,7 +29,7 @@ double publish_cost(const std::string& url, int count) {
     const std::string body(1000, 'x');
     const PublishOptions options{.routing_key = "bench.tls.nobody"};
     producer.publish(body, options);
-    return median_cpu(count, [&] { producer.publish(body, options); });
+    return median_nanoseconds(count, 1, [&] { producer.publish(body, options); }) / 1e3;
 }
 
 }  // namespace
