@@ -18,8 +18,8 @@ char* write_text(char* to, std::string_view text) {
     return to + text.size();
 }
 
-/// Fast path for numbers of at most two decimals, without the search for the shortest form. It is exact: n / 100 and
-/// the parsed decimal notation are rounded once each, to the same double. Returns null for other numbers.
+/// Fast path for numbers below 1e13 of at most two decimals, without the search for the shortest form. It is exact: n /
+/// 100 and the parsed decimal notation are rounded once each, to the same double. Returns null for other numbers.
 char* write_short_decimal(char* to, double number) {
     const double hundredfold = number * 100;
     if (!(std::abs(hundredfold) < 1e15)) return nullptr;

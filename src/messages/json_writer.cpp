@@ -95,33 +95,33 @@ public:
     CompactWriter(std::string& out, Deadline deadline)
         : out_(out), next_check_(out.size() + piece_size), deadline_(deadline) {}
 
-    void value(const Json& value, std::size_t depth_left) {
+    void write(const Json& value, std::size_t depth_left) {
         switch (value.type()) {
             case Json::value_t::object: {
                 const std::size_t left = descend(depth_left);
                 char before = '{';
                 for (const auto& [name, inner] : *value.get_ptr<const Json::object_t*>()) {
-                    character(before);
-                    string(name);
-                    character(':');
-                    this->value(inner, left);
+                    write_character(before);
+                    write_string(name);
+                    write_character(':');
+                    write(inner, left);
                     before = ',';
                 }
-                if (before == '{') character('{');
-                return character('}');
+                if (before == '{') write_character('{');
+                return write_character('}');
             }
             case Json::value_t::array: {
                 const std::size_t left = descend(depth_left);
                 char before = '[';
                 for (const Json& inner : *value.get_ptr<const Json::array_t*>()) {
-                    character(before);
-                    this->value(inner, left);
+                    write_character(before);
+                    write(inner, left);
                     before = ',';
                 }
-                if (before == '[') character('[');
-                return character(']');
+                if (before == '[') write_character('[');
+                return write_character(']');
             }
-            case Json::value_t::string: return string(*value.get_ptr<const std::string*>());
+            case Json::value_t::string: return write_string(*value.get_ptr<const std::string*>());
             default: make_room(max_scalar_size); at_ = write_scalar(at_, value);
         }
     }
@@ -139,12 +139,12 @@ private:
     void make_room(std::size_t size) {
         if (static_cast<std::size_t>(buffer_.data() + buffer_.size() - at_) < size) flush();
     }
-    void character(char c) {
+    void write_character(char c) {
         make_room(1);
         *at_++ = c;
     }
     /// Texts that are long or have special characters go past the buffer.
-    void string(std::string_view text) {
+    void write_string(std::string_view text) {
         if (text.size() + 2 <= buffer_.size()) {
             make_room(text.size() + 2);
             *at_ = '"';
@@ -154,10 +154,10 @@ private:
                 return;
             }
         }
-        character('"');
+        write_character('"');
         flush();
         for_each_piece(text, deadline_, [&](std::string_view piece) { append_compact_text(out_, piece); });
-        character('"');
+        write_character('"');
     }
 
     std::string& out_;
@@ -172,7 +172,7 @@ private:
 void append_compact(std::string& out, const Json& value, Deadline deadline) {
     CompactWriter writer{out, deadline};
     try {
-        writer.value(value, max_depth);
+        writer.write(value, max_depth);
     } catch (const EncodeError& error) {
         throw_with_path(value, error);
     }
