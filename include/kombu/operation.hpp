@@ -65,6 +65,9 @@ protected:
 /// when `until` has passed (false). The session's driver turns it into a Wait.
 struct AwaitInput {
     Deadline until = Deadline::never();
+    /// When not null, bytes end the wait only if this returns true for `argument`: it saves resuming the operation.
+    bool (*is_enough)(const void* argument) noexcept = nullptr;
+    const void* argument = nullptr;
 };
 
 /// `co_await this_waker` in an operation returns its waker, without suspending.
@@ -79,8 +82,15 @@ namespace kombu::detail {
 struct OperationContext {
     std::coroutine_handle<> innermost{};
     async::Wait wait{};
+    async::AwaitInput input{};
     async::Ready ready{};
     async::Waker* waker = nullptr;
+
+    void await_input(std::coroutine_handle<> self, const async::AwaitInput& need) noexcept {
+        innermost = self;
+        wait = {.until = need.until};
+        input = need;
+    }
 };
 
 class PromiseBase {
@@ -111,7 +121,11 @@ public:
         }
         async::Ready await_resume() const noexcept { return context.ready; }
     };
-    struct InputAwaiter : WaitAwaiter {
+    struct InputAwaiter {
+        OperationContext& context;
+        async::AwaitInput need;
+        bool await_ready() const noexcept { return false; }
+        void await_suspend(std::coroutine_handle<> self) const noexcept { context.await_input(self, need); }
         bool await_resume() const noexcept { return context.ready.read; }
     };
     struct WakerAwaiter {
@@ -121,7 +135,7 @@ public:
         async::Waker& await_resume() const noexcept { return waker; }
     };
     WaitAwaiter await_transform(async::Wait wait) noexcept { return {*context_, wait}; }
-    InputAwaiter await_transform(async::AwaitInput need) noexcept { return {{*context_, {.until = need.until}}}; }
+    InputAwaiter await_transform(async::AwaitInput need) noexcept { return {*context_, need}; }
     WakerAwaiter await_transform(async::ThisWaker) noexcept { return {*context_->waker}; }
     template <class Awaitable>
     Awaitable&& await_transform(Awaitable&& awaitable) noexcept {
@@ -162,8 +176,10 @@ public:
             context.innermost = self_;
             promise_->context_ = &context;
         }
+        if (ready.read && context.input.is_enough && !context.input.is_enough(context.input.argument)) return false;
         context.ready = ready;
         context.wait = {};
+        context.input = {};
         context.innermost.resume();
         return self_.done();
     }

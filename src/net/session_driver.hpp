@@ -68,24 +68,33 @@ public:
         std::size_t pending_;
     };
 
+    struct IgnoreRefusal {
+        void operator()(const ChannelError&) const noexcept {}
+    };
+
     /// Runs an operation to its end. A communication error, a passed deadline included, fails the session: it is
     /// unknown then what the peer has processed.
     template <class T>
     async::Operation<T> run(async::Operation<T> operation, Deadline deadline) {
         return run(std::move(operation), deadline, RequestScope{*this});
     }
-    template <class T>
-    async::Operation<T> run(async::Operation<T> operation, Deadline deadline, RequestScope request) {
+    /// The same within a request that has begun. `on_refusal` is called for a ChannelError, after the request.
+    template <class T, class OnRefusal = IgnoreRefusal>
+    async::Operation<T> run(async::Operation<T> operation, Deadline deadline, RequestScope request,
+                            OnRefusal on_refusal = {}) {
         try {
             bool input = true;
             while (!operation.resume({.read = input})) {
                 const Deadline operation_deadline = operation.wait().until;
-                input = co_await transfer_bytes({.for_input = true}, std::min(operation_deadline, deadline));
+                Transfer transfer{*this, {.for_input = true}, std::min(operation_deadline, deadline)};
+                while (const auto wait = transfer.next()) transfer.on_ready(co_await *wait);
+                input = transfer.has_input();
                 if (!input && operation_deadline > deadline)
                     throw Timeout(stream_.peer() + ": no answer in time" + session_.silence_reason());
             }
             // The output of the last step is sent even when it threw: it may be the reply to a close.
-            if (!write()) co_await transfer_bytes({}, deadline);
+            Transfer rest{*this, {}, deadline};
+            while (const auto wait = rest.next()) rest.on_ready(co_await *wait);
         } catch (const ConnectionError& error) {
             fail(error);
             request.end();
@@ -105,6 +114,10 @@ public:
             if (error.poisons_connection()) fail(error);
             request.end();
             throw;
+        } catch (const ChannelError& error) {
+            request.end();
+            on_refusal(error);
+            throw;
         } catch (...) {
             request.end();
             throw;
@@ -116,8 +129,10 @@ public:
     async::Operation<> await_input(Deadline until, bool wakeable) {
         const SessionLock::Guard guard{lock_};
         try {
-            if (!read())
-                co_await transfer_bytes({.for_input = true, .for_signal = wakeable, .is_request = false}, until);
+            if (!read()) {
+                Transfer transfer{*this, {.for_input = true, .for_signal = wakeable, .is_request = false}, until};
+                while (const auto wait = transfer.next()) transfer.on_ready(co_await *wait);
+            }
         } catch (const ConnectionError& error) {
             fail(error);
             throw;
@@ -128,7 +143,8 @@ public:
     /// Sends the session's output, within a request.
     async::Operation<> flush(Deadline deadline) {
         try {
-            co_await transfer_bytes({}, deadline);
+            Transfer transfer{*this, {}, deadline};
+            while (const auto wait = transfer.next()) transfer.on_ready(co_await *wait);
         } catch (const ConnectionError& error) {
             fail(error);
             throw;
@@ -172,7 +188,7 @@ public:
     Clock::duration idle_time() const noexcept { return Clock::now() - last_used_; }
 
 private:
-    struct Transfer {
+    struct TransferOptions {
         bool for_input = false;
         /// The operation's waker ends the wait for input too.
         bool for_signal = false;
@@ -265,49 +281,75 @@ private:
         return true;
     }
 
-    /// Sends all output and, if `for_input` is set, waits for input. Returns false when none arrived until `until`.
-    /// Serves heartbeats meanwhile.
-    async::Operation<bool> transfer_bytes(Transfer transfer, Deadline until) {
-        bool received_input = false;
-        for (;;) {
-            const bool flushed = write(until);
-            if ((flushed || !transfer.is_request) && (received_input || !transfer.for_input)) co_return true;
-            // Checked first: a peer that keeps sending unrequested data must not postpone the deadline.
-            if (until.expired()) {
-                if (!flushed && transfer.is_request)
-                    throw Timeout(stream_.peer() + ": the peer did not read the sent data in time" +
-                                  session_.silence_reason());
-                co_return false;
+    /// Sends all output and, if `for_input` is set, waits for input. Serves heartbeats meanwhile. Not a coroutine, so
+    /// that a request does not make a frame for it:
+    ///
+    ///     while (const auto wait = transfer.next()) transfer.on_ready(co_await *wait);
+    class Transfer {
+    public:
+        Transfer(SessionDriver& driver, TransferOptions options, Deadline until)
+            : driver_(driver), options_(options), until_(until) {}
+
+        /// What to wait for now; nothing when the transfer has ended.
+        std::optional<async::Wait> next() {
+            while (!was_signalled_) {
+                flushed_ = driver_.write(until_);
+                if ((flushed_ || !options_.is_request) && (has_input_ || !options_.for_input)) return std::nullopt;
+                // Checked first: a peer that keeps sending unrequested data must not postpone the deadline.
+                if (until_.expired()) {
+                    if (!flushed_ && options_.is_request)
+                        throw Timeout(driver_.stream_.peer() + ": the peer did not read the sent data in time" +
+                                      driver_.session_.silence_reason());
+                    has_input_ = false;
+                    return std::nullopt;
+                }
+                next_heartbeat_ = driver_.session_.next_heartbeat();
+                const Deadline wake_at = std::min(until_, next_heartbeat_);
+                if (!driver_.has_more_) {
+                    async::Wait wait = flushed_ ? driver_.until_readable(wake_at)
+                                                : driver_.stream_.until_readable_or_writable(wake_at);
+                    wait.signal = options_.for_signal;
+                    return wait;
+                }
+                process({.read = true});
             }
-            const Deadline next_heartbeat = session_.next_heartbeat();
-            const Deadline wake_at = std::min(until, next_heartbeat);
-            async::Ready ready{.read = true};
-            if (!has_more_) {
-                async::Wait wait = flushed ? until_readable(wake_at) : stream_.until_readable_or_writable(wake_at);
-                wait.signal = transfer.for_signal;
-                ready = co_await wait;
-            }
-            if (ready.signal) co_return false;
+            return std::nullopt;
+        }
+        void on_ready(const async::Ready& ready) {
+            was_signalled_ = ready.signal;
+            if (!was_signalled_) process(ready);
+        }
+        /// Whether input has arrived.
+        bool has_input() const noexcept { return has_input_; }
+
+    private:
+        void process(const async::Ready& ready) {
             if (ready.received) {
-                on_bytes(*ready.received);
-                received_input = true;
+                driver_.on_bytes(*ready.received);
+                has_input_ = true;
             }
-            const bool heartbeat_due = !next_heartbeat.is_never() && next_heartbeat.expired();
+            const bool heartbeat_due = !next_heartbeat_.is_never() && next_heartbeat_.expired();
             // Read once more before the peer's silence is judged: this process may have been suspended.
-            const bool may_have_input = !ready.received && (ready.read || heartbeat_due || (flushed && ready.write));
-            if (may_have_input && read()) {
-                received_input = true;
+            const bool may_have_input = !ready.received && (ready.read || heartbeat_due || (flushed_ && ready.write));
+            if (may_have_input && driver_.read()) {
+                has_input_ = true;
                 // A peer that closes the session, or waits for this side to read, does not read either.
-                if (!flushed) session_.check();
+                if (!flushed_) driver_.session_.check();
             }
             if (heartbeat_due) {
                 // Its output is not part of the request.
-                const std::size_t before = session_.output().size();
-                session_.tick(Clock::now());
-                bytes_sent_ -= session_.output().size() - before;
+                const std::size_t before = driver_.session_.output().size();
+                driver_.session_.tick(Clock::now());
+                driver_.bytes_sent_ -= driver_.session_.output().size() - before;
             }
         }
-    }
+
+        SessionDriver& driver_;
+        const TransferOptions options_;
+        const Deadline until_;
+        Deadline next_heartbeat_ = Deadline::never();
+        bool flushed_ = false, has_input_ = false, was_signalled_ = false;
+    };
 
     Stream& stream_;
     Session& session_;

@@ -36,12 +36,9 @@ void RedisChannel::check() const {
 template <class T>
 async::Operation<T> RedisChannel::run_on_channel(async::Operation<T> operation, Deadline deadline) {
     check();
-    try {
-        co_return co_await connection_->run(std::move(operation), deadline);
-    } catch (const ChannelError& error) {
+    return connection_->run(std::move(operation), deadline, [this](const ChannelError& error) {
         if (closes_channel(error)) close_nowait();
-        throw;
-    }
+    });
 }
 
 async::Operation<> RedisChannel::close(Deadline deadline) {

@@ -70,18 +70,20 @@ public:
     bool try_retain() noexcept override;
     void run() noexcept override;
 
-    /// Runs an operation on the session, after housekeeping if that is due.
-    template <class T>
-    async::Operation<T> run(async::Operation<T> operation, Deadline deadline) {
+    /// Runs an operation on the session, after housekeeping if that is due. `on_refusal` is called when it throws a
+    /// ChannelError.
+    template <class T, class OnRefusal = Driver::IgnoreRefusal>
+    async::Operation<T> run(async::Operation<T> operation, Deadline deadline, OnRefusal on_refusal = {}) {
         check_open();
-        if (fetching_ && !is_in_fetch_) return run_after_fetch(std::move(operation), deadline);
+        if (fetching_ && !is_in_fetch_) return run_after_fetch(std::move(operation), deadline, on_refusal);
         const net::SessionLock::Guard guard{session_lock()};
         const Clock::duration idle = driver_.idle_time();
         poll_if_idle(idle);  // notices that the peer has closed
         context_.session.begin_operation();
         Driver::RequestScope exchange{driver_};
-        if (!housekeeping_due(idle)) return driver_.run(std::move(operation), deadline, std::move(exchange));
-        return run_with_housekeeping(std::move(operation), deadline, std::move(exchange));
+        if (!housekeeping_due(idle))
+            return driver_.run(std::move(operation), deadline, std::move(exchange), on_refusal);
+        return run_with_housekeeping(std::move(operation), deadline, std::move(exchange), on_refusal);
     }
     /// Runs an operation on the second socket, which must be open.
     template <class T>
@@ -127,10 +129,10 @@ private:
     };
     /// Ends the fetch in progress. Returns whether messages have arrived.
     async::Operation<bool> finish_fetch(Deadline deadline = Deadline::never());
-    template <class T>
-    async::Operation<T> run_after_fetch(async::Operation<T> operation, Deadline deadline) {
+    template <class T, class OnRefusal>
+    async::Operation<T> run_after_fetch(async::Operation<T> operation, Deadline deadline, OnRefusal on_refusal) {
         co_await finish_fetch(deadline);
-        co_return co_await run(std::move(operation), deadline);
+        co_return co_await run(std::move(operation), deadline, on_refusal);
     }
     /// Reads the available input, unless the connection was in use a moment ago.
     void poll_if_idle(Clock::duration idle);
@@ -140,11 +142,11 @@ private:
                (!next_password_check_.is_never() && next_password_check_.expired());
     }
     async::Operation<> housekeeping(Deadline deadline);
-    template <class T>
+    template <class T, class OnRefusal>
     async::Operation<T> run_with_housekeeping(async::Operation<T> operation, Deadline deadline,
-                                              Driver::RequestScope exchange) {
+                                              Driver::RequestScope exchange, OnRefusal on_refusal) {
         co_await housekeeping(deadline);
-        co_return co_await driver_.run(std::move(operation), deadline, std::move(exchange));
+        co_return co_await driver_.run(std::move(operation), deadline, std::move(exchange), on_refusal);
     }
     void set_subscriber(std::unique_ptr<Subscriber> subscriber);
     void close_sockets() noexcept;

@@ -83,6 +83,8 @@ async::Operation<const KnownBindings::Entry*> load_bindings(SessionContext& link
 struct Route {
     struct List {
         std::string key{};
+        /// The beginning of the command that pushes one message: all but the envelope.
+        std::string push_command{};
         std::chrono::milliseconds expires{0};
     };
     std::shared_ptr<const MessageMetadata> head;

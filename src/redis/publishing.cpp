@@ -72,16 +72,15 @@ struct CommandBatch {
 
 enum class ReplyKind : std::uint8_t { command, queued, exec };
 
-/// Waits for the reply to SMEMBERS that was sent after messages, and stores the bindings. Returns its error.
-async::Operation<std::exception_ptr> await_bindings(SessionContext& context, std::string key) {
-    const Reply members = co_await context.session.await_reply();
+/// Stores the bindings from the reply to SMEMBERS that was sent after messages. Returns its error.
+std::exception_ptr store_bindings(SessionContext& context, const std::string& key, const Reply& members) {
     std::exception_ptr error = capture_exception([&] { throw_if_error(members, context.session.peer()); });
     if (!error && !members.is(Reply::Type::array)) unexpected_reply(context.session.peer(), "SMEMBERS");
     if (error)
         context.bindings.forget(key);
     else
         context.bindings.store(key, members, context.options.separator);
-    co_return error;
+    return error;
 }
 
 class PublishOperation {
@@ -207,7 +206,8 @@ private:
             }
         }
         for (const std::string_view key : binding_sets) {
-            const std::exception_ptr error = co_await await_bindings(context_, std::string{key});
+            const Reply members = co_await session.await_reply();
+            const std::exception_ptr error = store_bindings(context_, std::string{key}, members);
             for (const MessageCopy& copy : copies)
                 if (error && copy.route->bindings_key == key && !failed_[copy.message]) fail(copy.message, error);
         }
@@ -349,10 +349,9 @@ async::Operation<> publish(SessionContext& context, RouteCache& cache, const Out
                            Deadline deadline) {
     ++context.writes;
     const std::shared_ptr<const Route> route = cache.last;
-    std::exception_ptr result;
-    PublishOperation operation{context, cache, {&message, 1}, {&result, 1}, deadline};
     const bool is_plain = route && route->head == message.metadata && route->lists.size() == 1 &&
                           route->lists[0].expires.count() == 0 && is_current(context, *route);
+    std::optional<MessageCopy> misrouted;
     if (is_plain) {
         // The commonest case: the same as run(), in fewer steps.
         Session& session = context.session;
@@ -361,22 +360,25 @@ async::Operation<> publish(SessionContext& context, RouteCache& cache, const Out
         std::string scratch;
         check_envelope_size(*route->envelope_template, message.body, scratch, deadline);
         write_or_undo(session.output(), [&] {
-            append_command_header(session.output(), 3);
-            append_argument(session.output(), "LPUSH");
-            append_argument(session.output(), copy.key());
+            session.output() += route->lists[0].push_command;
             append_envelope(session.output(), copy, message.body, scratch, deadline);
         });
         session.expect_reply();
         if (!route->bindings_key.empty()) session.send_formatted(route->bindings_command);
         co_await session.await_reply(Reply::Type::integer, "LPUSH");
         if (route->bindings_key.empty()) co_return;
-        const std::exception_ptr error = co_await await_bindings(context, route->bindings_key);
-        if (error) std::rethrow_exception(error);
+        const Reply members = co_await session.await_reply();
+        if (const std::exception_ptr error = store_bindings(context, route->bindings_key, members))
+            std::rethrow_exception(error);
         if (is_current(context, *route)) co_return;
-        co_await operation.reroute(route, copy);
-    } else {
-        co_await operation.run();
+        misrouted = copy;
     }
+    std::exception_ptr result;
+    PublishOperation operation{context, cache, {&message, 1}, {&result, 1}, deadline};
+    if (misrouted)
+        co_await operation.reroute(route, *misrouted);
+    else
+        co_await operation.run();
     if (result) std::rethrow_exception(result);
 }
 

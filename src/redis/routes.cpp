@@ -24,8 +24,12 @@ const std::string& exchange_type(const SessionContext& context, const MessageMet
 
 void add_list(const SessionContext& context, Route& route, const std::string& queue) {
     const auto* const record = context.declared.queue(queue);
-    route.lists.push_back({context.keys.queue(queue, route.head->properties.priority.value_or(0)),
-                           record ? record->expires : std::chrono::milliseconds{0}});
+    Route::List& list = route.lists.emplace_back();
+    list.key = context.keys.queue(queue, route.head->properties.priority.value_or(0));
+    append_command_header(list.push_command, 3);
+    append_argument(list.push_command, "LPUSH");
+    append_argument(list.push_command, list.key);
+    if (record) list.expires = record->expires;
 }
 
 /// Whether an exchange without bindings exists: if this session has declared it and has bound nothing to it. A binding

@@ -44,25 +44,37 @@ std::optional<Reply> Session::pop_reply() {
     return reply;
 }
 
-async::Operation<Reply> Session::await_reply() {
-    const bool has_timeout = options_.socket_timeout.count() != 0;
-    int attempts_left = options_.retry_on_timeout ? 2 : 1;
-    Deadline until = has_timeout ? Deadline::after(options_.socket_timeout) : Deadline::never();
-    for (;;) {
-        check();
-        if (auto next = pop_reply()) co_return std::move(*next);
-        const bool in_time = co_await async::AwaitInput{until};
-        if (in_time) continue;
-        if (--attempts_left == 0) throw Timeout(peer() + ": no reply within socket_timeout");
-        until = Deadline::after(options_.socket_timeout);
-    }
+ReplyAwaiter Session::await_reply() noexcept { return ReplyAwaiter{*this}; }
+
+ReplyAwaiter Session::await_reply(Reply::Type type, const char* command) noexcept {
+    ReplyAwaiter awaiter{*this};
+    awaiter.type_ = type;
+    awaiter.command_ = command;
+    return awaiter;
 }
 
-async::Operation<Reply> Session::await_reply(Reply::Type type, const char* command) {
-    Reply next = co_await await_reply();
-    throw_if_error(next, peer());
-    if (!next.is(type)) unexpected_reply(peer(), command);
-    co_return next;
+bool ReplyAwaiter::is_enough(const void* argument) noexcept {
+    const Session& session = *static_cast<const Session*>(argument);
+    return !session.replies_.empty() || session.failed();
+}
+
+void ReplyAwaiter::await_suspend(std::coroutine_handle<> self) const noexcept {
+    const Options& options = session_.options();
+    const auto timeout = options.socket_timeout * (options.retry_on_timeout ? 2 : 1);
+    context_->await_input(self, {.until = timeout.count() != 0 ? Deadline::after(timeout) : Deadline::never(),
+                                 .is_enough = is_enough,
+                                 .argument = &session_});
+}
+
+Reply ReplyAwaiter::await_resume() const {
+    session_.check();
+    std::optional<Reply> reply = session_.pop_reply();
+    if (!reply) throw Timeout(session_.peer() + ": no reply within socket_timeout");
+    if (type_) {
+        throw_if_error(*reply, session_.peer());
+        if (!reply->is(*type_)) unexpected_reply(session_.peer(), command_);
+    }
+    return std::move(*reply);
 }
 
 }  // namespace kombu::redis

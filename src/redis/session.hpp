@@ -10,6 +10,7 @@
 #include "redis/options.hpp"
 #include "redis/reply_reader.hpp"
 
+#include <coroutine>
 #include <cstddef>
 #include <deque>
 #include <initializer_list>
@@ -20,6 +21,27 @@
 #include <utility>
 
 namespace kombu::redis {
+
+class Session;
+
+/// What Session::await_reply() returns. It is not a coroutine: almost every command waits for its reply.
+class [[nodiscard]] ReplyAwaiter {
+public:
+    void set_context(kombu::detail::OperationContext& context) noexcept { context_ = &context; }
+    bool await_ready() const noexcept { return is_enough(&session_); }
+    void await_suspend(std::coroutine_handle<> self) const noexcept;
+    Reply await_resume() const;
+
+private:
+    friend Session;
+    explicit ReplyAwaiter(Session& session) noexcept : session_(session) {}
+    static bool is_enough(const void* session) noexcept;
+
+    Session& session_;
+    kombu::detail::OperationContext* context_ = nullptr;
+    std::optional<Reply::Type> type_{};
+    const char* command_ = "";
+};
 
 /// One socket to Redis as the protocol sees it, without I/O: parses received bytes, and collects bytes to send.
 /// Operations (operations.hpp) send the commands.
@@ -65,12 +87,12 @@ public:
 
     /// Returns the next reply if it has arrived.
     std::optional<Reply> pop_reply();
-    /// Waits for the next reply. Throws Timeout after `socket_timeout`, if that is set; after twice that time with
-    /// `retry_on_timeout`.
-    async::Operation<Reply> await_reply();
-    /// Waits for the next reply of that type. Throws the exception for an error reply, ConnectionError for a reply of
+    /// `co_await` for the next reply in an operation. Throws Timeout after `socket_timeout`, if that is set; after
+    /// twice that time with `retry_on_timeout`.
+    ReplyAwaiter await_reply() noexcept;
+    /// The same for a reply of that type. Throws the exception for an error reply, ConnectionError for a reply of
     /// another type.
-    async::Operation<Reply> await_reply(Reply::Type type, const char* command);
+    ReplyAwaiter await_reply(Reply::Type type, const char* command) noexcept;
     /// The number of replies that have not arrived, including those to be discarded.
     std::size_t outstanding_replies() const noexcept { return expected_replies_.size(); }
 
@@ -81,6 +103,8 @@ protected:
     virtual void on_reply(Reply reply);
 
 private:
+    friend ReplyAwaiter;
+
     const Options& options_;
     ReplyReader reader_;
     std::deque<bool> expected_replies_;  // for each outstanding reply, whether an operation waits for it
