@@ -170,16 +170,17 @@ async::Operation<> ConsumerLoopState::begin_consuming(std::stop_token stop) {
     if (!is_done) co_return;
     is_consuming_ = has_consumed_ = true;
     const std::string endpoint = connection_.as_uri();
+    consumed_ = consumer_->description() + " at " + endpoint;
     settlements_->count([](ConsumerStats& stats) { ++stats.consumes; });
     if (failures_ != 0) {
         const auto lost_for = std::chrono::duration_cast<std::chrono::milliseconds>(Clock::now() - lost_at_);
-        log(LogLevel::info, "consuming again from " + queue_names() + " at " + endpoint + " after " +
-                                std::to_string(lost_for.count()) + " ms and " + std::to_string(failures_) +
-                                (failures_ == 1 ? " attempt" : " attempts"));
+        log(LogLevel::info, "consuming again from " + consumed_ + " after " + std::to_string(lost_for.count()) +
+                                " ms and " + std::to_string(failures_) + (failures_ == 1 ? " attempt" : " attempts"));
     } else {
-        log(LogLevel::info, "consuming from " + queue_names() + " at " + endpoint);
+        log(LogLevel::info, "consuming from " + consumed_);
     }
     failures_ = 0;
+    logged_cause_.clear();
     consuming_since_ = Clock::now();
     if (options_.observer) options_.observer->on_consuming(endpoint);
 }
@@ -360,13 +361,21 @@ void ConsumerLoopState::on_lost(std::exception_ptr error) {
     if (!is_consuming_) return;
     is_consuming_ = false;
     lost_at_ = Clock::now();
-    log(LogLevel::warning, "no longer consuming from " + queue_names() + ": " + text_of(error));
+    log(LogLevel::warning, "no longer consuming from " + consumed_ + ": " + text_of(error));
     if (!options_.observer) return;
     try {
         std::rethrow_exception(error);
     } catch (const std::exception& failure) {
         options_.observer->on_lost(failure);
     }
+}
+
+/// Attempts while the broker is down are counted only; what it refuses is said, once for each cause.
+void ConsumerLoopState::log_failed_attempt(const std::exception_ptr& error) {
+    const std::string cause = text_of(error);
+    if ((failures_ != 0 && !is_hopeless(error)) || cause == logged_cause_) return;
+    log(LogLevel::warning, "cannot consume from " + queue_names() + " at " + connection_.as_uri() + ": " + cause);
+    logged_cause_ = cause;
 }
 
 async::Operation<> ConsumerLoopState::wait_after_failure(std::exception_ptr error, WorkerPool& workers,
@@ -388,10 +397,11 @@ async::Operation<> ConsumerLoopState::wait_after_failure(std::exception_ptr erro
         failures_ = 1;  // the first attempt follows at once
         co_return;
     }
-    if (failures_++ == 0 && !was_consuming) {
-        lost_at_ = Clock::now();
-        log(LogLevel::warning, "cannot consume from " + queue_names() + ": " + text_of(error));
+    if (!was_consuming) {
+        if (failures_ == 0) lost_at_ = Clock::now();
+        log_failed_attempt(error);
     }
+    ++failures_;
     // A channel that was refused leaves nothing behind.
     if (!channel_works) consumer_->close();
     if (!backoff_) {

@@ -58,6 +58,7 @@ private:
     async::Operation<> drain_handlers(WorkerPool& workers, Deadline until);
     void requeue_jobs(std::vector<HandlerJob> jobs, StopReport& report);
     void on_lost(std::exception_ptr error);
+    void log_failed_attempt(const std::exception_ptr& error);
     void check_handlers(WorkerPool& workers);
     Deadline next_wake() const;
     bool has_work(const WorkerPool& workers) const;
@@ -74,6 +75,7 @@ private:
 
     std::atomic<bool> is_running_{false};
     bool is_consuming_ = false, has_consumed_ = false;
+    std::string consumed_{};  // queues, tags and endpoint, of the latest time
     std::deque<LoopSettlement> slow_requeues_{};
     Deadline next_requeue_ = Deadline::at({});
     std::vector<Message> collected_{};  // of a batch
@@ -81,6 +83,7 @@ private:
     Deadline batch_due_ = Deadline::never();
     Deadline next_check_ = Deadline::never();  // of the handlers' time
     unsigned failures_ = 0;                    // attempts to consume since it last worked
+    std::string logged_cause_{};  // of a failed attempt since then
     std::optional<Backoff> backoff_{};
     Clock::time_point lost_at_{}, consuming_since_{};
 };

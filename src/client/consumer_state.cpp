@@ -178,6 +178,13 @@ bool ConsumerState::consuming_from(std::string_view queue) const noexcept {
     });
 }
 
+std::string ConsumerState::description() const {
+    std::string text;
+    for (const Subscription& each : subscriptions_)
+        text += (text.empty() ? "" : ", ") + queues_[each.queue].name() + " (consumer " + each.tag + ")";
+    return text;
+}
+
 std::optional<ConsumerEvent> ConsumerState::next_event() {
     if (events_.empty()) return channel_->next_event();
     std::optional<ConsumerEvent> event{std::move(events_.front())};

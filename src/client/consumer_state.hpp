@@ -46,6 +46,8 @@ public:
     /// Closes the channel, and waits for the broker.
     async::Operation<> close_and_wait(Deadline deadline);
     bool consuming_from(std::string_view queue) const noexcept;
+    /// The queues that are consumed from, each with its consumer tag, for the log.
+    std::string description() const;
 
     /// The next message, without waiting. Throws ConsumerCancelled, after a call of on_cancelled, and the error that
     /// has closed the channel.

@@ -4,6 +4,7 @@
 #include "support/broker.hpp"
 #include "support/catch.hpp"
 #include "support/eventually.hpp"
+#include "support/log_capture.hpp"
 #include "support/messaging_fixture.hpp"
 #include "support/rabbitmq_node.hpp"
 #include "support/tcp_proxy.hpp"
@@ -11,6 +12,7 @@
 #include <atomic>
 #include <map>
 #include <mutex>
+#include <regex>
 #include <thread>
 
 using namespace kombu;
@@ -36,6 +38,15 @@ struct ConsumerObserverCounts : ConsumerObserver {
     void on_lost(const std::exception&) override { ++lost; }
     void on_attempt_failed(const std::exception&, std::chrono::milliseconds) override { ++failed_attempts; }
 };
+
+/// The number of lines that report the end of consuming from a queue, with the consumer tag, the endpoint and the
+/// cause.
+long reports(const LogCapture& logged, const std::string& queue, const std::string& cause) {
+    const std::regex line{"warning: no longer consuming from " + queue +
+                          " \\(consumer \\S+\\) at amqp://kombu:\\*\\*@127\\.0\\.0\\.1:\\d+/tests: .*" + cause + ".*"};
+    const std::vector<std::string> lines = logged.lines();
+    return std::ranges::count_if(lines, [&](const std::string& text) { return std::regex_match(text, line); });
+}
 
 /// A loop that records, with an observer.
 struct Recording : Messaging {
@@ -67,7 +78,9 @@ struct Recording : Messaging {
 
 }  // namespace
 
-TEST_CASE_METHOD(Recording, "N5 after a recovery the broker sees the same consumers as before", "[rabbitmq][loop]") {
+TEST_CASE_METHOD(Recording, "N5 N27 after a recovery the broker sees the same consumers as before",
+                 "[rabbitmq][loop]") {
+    const LogCapture logged;
     ConsumerLoop loop{
         connection,
         {topology.queue},
@@ -87,11 +100,13 @@ TEST_CASE_METHOD(Recording, "N5 after a recovery the broker sees the same consum
         CHECK(eventually([&] { return has_seen(i); }));
     }
     CHECK(observer->lost == 3);
+    CHECK(reports(logged, topology.queue.name(), "CONNECTION_FORCED") == 3);
     background.stop();
     CHECK_THAT(broker_view(topology.queue.name()), !Contains("17,"));
 }
 
-TEST_CASE_METHOD(Recording, "N7 a deleted queue is declared and consumed from again", "[rabbitmq][loop]") {
+TEST_CASE_METHOD(Recording, "N7 N27 a deleted queue is declared and consumed from again", "[rabbitmq][loop]") {
+    const LogCapture logged;
     ConsumerLoop loop{connection, {topology.queue}, {.observer = observer}};
     loop.on_message(record());
     BackgroundLoop background{loop};
@@ -107,10 +122,12 @@ TEST_CASE_METHOD(Recording, "N7 a deleted queue is declared and consumed from ag
     }
     background.stop();
     CHECK(observer->lost == 3);
+    CHECK(reports(logged, topology.queue.name(), "the broker has cancelled the consumer") == 3);
 }
 
-TEST_CASE_METHOD(Recording, "N7 a delivery acknowledgement timeout costs a channel, and the loop consumes again",
+TEST_CASE_METHOD(Recording, "N7 N27 a delivery acknowledgement timeout costs a channel, and the loop consumes again",
                  "[rabbitmq][loop]") {
+    const LogCapture logged;
     in_broker(
         "application:set_env(rabbit, consumer_timeout, 500), application:set_env(rabbit, channel_tick_interval, 200)");
     ConsumerLoop loop{connection, {topology.queue}, {.observer = observer}};
@@ -135,9 +152,13 @@ TEST_CASE_METHOD(Recording, "N7 a delivery acknowledgement timeout costs a chann
     CHECK(loop.stats().late >= 1);
     CHECK(std::count(seen.begin(), seen.end(), 1) == 2);  // the late acknowledgement had no effect
     CHECK_THAT(loop.stats().last_error, Contains("406"));
+    CHECK(observer->lost == 1);
+    CHECK(reports(logged, topology.queue.name(), "406") == 1);
 }
 
-TEST_CASE_METHOD(Recording, "N8 a queue that another connection still excludes is tried again", "[rabbitmq][loop]") {
+TEST_CASE_METHOD(Recording, "N8 N27 a queue that another connection still excludes is tried again",
+                 "[rabbitmq][loop]") {
+    const LogCapture logged;
     TcpProxy proxy{connection.port()};
     const Queue exclusive{unique("exclusive"), {.exclusive = true}};
     ConsumerLoop loop{through(proxy), {exclusive}, {.observer = observer}};
@@ -163,6 +184,15 @@ TEST_CASE_METHOD(Recording, "N8 a queue that another connection still excludes i
     publish_to(exclusive, 5);
     CHECK(eventually([&] { return has_seen(5); }));
     background.stop();
+    CHECK(observer->lost == 1);
+    CHECK(reports(logged, exclusive.name(), "") == 1);
+    // Several attempts were refused for one cause.
+    const std::vector<std::string> lines = logged.lines();
+    CHECK(std::ranges::count_if(lines, [&](const std::string& line) {
+              return line.starts_with("warning: cannot consume from " + exclusive.name() + " at amqp://") &&
+                     line.find("405") != std::string::npos;
+          }) == 1);
+    CHECK_THAT(logged.text(), Contains("consuming again from " + exclusive.name() + " (consumer "));
 }
 
 TEST_CASE_METHOD(Recording, "N4 after RST each message comes again, marked, and no more than were prefetched",

@@ -15,7 +15,7 @@ using namespace kombu;
 using namespace std::chrono_literals;
 using Catch::Matchers::Contains;
 
-TEST_CASE_METHOD(Looping, "a loop tells its observer what happens", "[loop]") {
+TEST_CASE_METHOD(Looping, "N27 a loop tells its observer what happens", "[loop]") {
     struct Observer : ConsumerObserver {
         std::atomic<int> consuming{0}, deliveries{0}, failures{0}, open_spans{0};
         void on_consuming(const std::string& endpoint) override {
