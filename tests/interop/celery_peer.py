@@ -2,9 +2,10 @@
 
     celery_peer.py URL QUEUE [BACKEND]
 
-Executes the tasks of that queue, and answers each line of its input with {}. Results go to the backend; without one to
-the queue named by reply_to.
+Executes the tasks of that queue. Results go to the backend; without one to the queue named by reply_to. Each line of its
+input is an object, and is answered with {}: {"send": [FIRST, COUNT, REPLY_TO]} sends tasks.add for these numbers.
 """
+import json
 import sys
 
 from celery import Celery
@@ -49,4 +50,8 @@ def request(self):
 with start_worker(app, perform_ping_check=False, pool="solo", concurrency=1, loglevel="CRITICAL"):
     print("{}", flush=True)
     for line in sys.stdin:
+        if "send" in (command := json.loads(line)):
+            first, count, reply_to = command["send"]
+            for number in range(first, first + count):
+                app.send_task("tasks.add", [number], queue=queue, reply_to=reply_to)
         print("{}", flush=True)
