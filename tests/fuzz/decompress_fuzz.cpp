@@ -11,7 +11,8 @@
 void fuzz(std::string_view input) {
     static constexpr const char* names[] = {"zlib", "bzip2", "lzma", "zstd", "brotli"};
     static constexpr std::size_t limit = std::size_t{1} << 20;
-    const char* const name = names[take_byte(input) % std::size(names)];
+    const unsigned choice = take_byte(input);
+    const char* const name = names[choice % std::size(names)];
     std::string text;
     try {
         text = kombu::decompress(input, name, limit);
@@ -21,5 +22,7 @@ void fuzz(std::string_view input) {
         return;
     }
     require(text.size() <= limit, "the limit holds");
+    // Compressing takes a hundred times as long as refusing: one choice in sixteen does.
+    if (choice < 240) return;
     require(kombu::decompress(kombu::compress(text, name), name, limit) == text, "compression keeps a body");
 }
