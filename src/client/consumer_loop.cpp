@@ -17,17 +17,19 @@ ConsumerLoop::~ConsumerLoop() = default;
 void ConsumerLoop::set_handler(detail::MessageHandler handler) {
     state_->handlers().on_batch = nullptr;
     state_->handlers().on_message_async = nullptr;
+    state_->set_batch(std::nullopt);
     state_->handlers().on_message = std::move(handler);
 }
 
 void ConsumerLoop::set_async_handler(detail::AsyncMessageHandler handler) {
     state_->handlers().on_batch = nullptr;
+    state_->set_batch(std::nullopt);
     state_->handlers().on_message_async = std::move(handler);
 }
 
 void ConsumerLoop::on_batch(BatchOptions options, std::function<void(std::span<Message>)> handler) {
     if (options.max == 0) throw ConfigurationError("max: must be at least 1");
-    state_->batch = options;
+    state_->set_batch(options);
     state_->handlers().on_batch = std::move(handler);
 }
 
