@@ -6,6 +6,7 @@
 #include "support/eventually.hpp"
 #include "support/log_capture.hpp"
 #include "support/messaging_fixture.hpp"
+#include "support/process_use.hpp"
 #include "support/rabbitmq_node.hpp"
 #include "support/tcp_proxy.hpp"
 
@@ -230,6 +231,39 @@ TEST_CASE_METHOD(Recording, "N4 after RST each message comes again, marked, and 
     CHECK(unmarked == 0);
     CHECK(duplicates <= 10 * faults);
     CHECK(other.simple_queue(topology.queue).qsize() == 0);
+}
+
+TEST_CASE_METHOD(Recording, "N22 a loop is as idle after many recoveries as before", "[rabbitmq][loop]") {
+    ConsumerLoop loop{connection, {topology.queue}, {.threads = 2, .observer = observer}};
+    loop.on_message(record());
+    BackgroundLoop background{loop};
+    REQUIRE(eventually([&] { return observer->consuming == 1; }));
+    const std::size_t threads = thread_count(), descriptors = descriptor_count();
+    for (int i = 1; i <= 20; ++i) {
+        close_connections();
+        REQUIRE(eventually([&] { return observer->consuming == 1 + i; }));
+    }
+    CHECK(thread_count() == threads);
+    CHECK(descriptor_count() == descriptors);
+    const ProcessUse idle = ProcessUse::during(2s);
+    CHECK(idle.processor <= 40ms);
+    CHECK(idle.wakeups <= 60);
+    background.stop();
+}
+
+TEST_CASE_METHOD(Recording, "N22 a loop is nearly idle while its broker is down", "[rabbitmq][loop]") {
+    // Nobody listens on port 1.
+    ConsumerLoop loop{Connection{"amqp://127.0.0.1:1"}, {topology.queue}, {.threads = 2, .observer = observer}};
+    loop.on_message(record());
+    BackgroundLoop background{loop};
+    REQUIRE(eventually([&] { return observer->failed_attempts >= 3; }));
+    const std::size_t threads = thread_count(), descriptors = descriptor_count();
+    const ProcessUse down = ProcessUse::during(2s);
+    CHECK(down.processor <= 40ms);
+    CHECK(down.wakeups <= 60);
+    CHECK(thread_count() == threads);
+    CHECK(eventually([&] { return descriptor_count() <= descriptors; }));
+    background.stop();
 }
 
 TEST_CASE_METHOD(Recording, "N24 a silent broker is noticed within two heartbeats", "[rabbitmq][loop][heartbeat]") {

@@ -4,8 +4,7 @@
 #include "support/catch.hpp"
 #include "support/eventually.hpp"
 #include "support/looping.hpp"
-
-#include <sys/resource.h>
+#include "support/process_use.hpp"
 
 #include <atomic>
 #include <string>
@@ -104,19 +103,9 @@ TEST_CASE_METHOD(Looping, "N22 an idle loop needs neither processor time nor wak
     loop.on_message([&](Message&) { ++handled; });
     BackgroundLoop background{loop};
     REQUIRE(eventually([&] { return handled == 3; }));
-    const auto usage = [] {
-        rusage now{};
-        ::getrusage(RUSAGE_SELF, &now);
-        return now;
-    };
-    const auto microseconds = [](const rusage& at) {
-        return (at.ru_utime.tv_sec + at.ru_stime.tv_sec) * 1'000'000 + at.ru_utime.tv_usec + at.ru_stime.tv_usec;
-    };
     std::this_thread::sleep_for(300ms);  // what follows the last message
-    const rusage before = usage();
-    std::this_thread::sleep_for(2s);  // the time that is measured
-    const rusage after = usage();
-    CHECK(microseconds(after) - microseconds(before) <= 40'000);
-    CHECK(after.ru_nvcsw - before.ru_nvcsw <= 60);
+    const ProcessUse idle = ProcessUse::during(2s);
+    CHECK(idle.processor <= 40ms);
+    CHECK(idle.wakeups <= 60);
     background.stop();
 }
