@@ -65,8 +65,9 @@ protected:
 /// when `until` has passed (false). The session's driver turns it into a Wait.
 struct AwaitInput {
     Deadline until = Deadline::never();
-    /// When not null, bytes end the wait only if this returns true for `argument`: it saves resuming the operation.
+    /// When not null, bytes for which this returns false do not resume the operation.
     bool (*is_enough)(const void* argument) noexcept = nullptr;
+    /// Passed to is_enough.
     const void* argument = nullptr;
 };
 
@@ -169,7 +170,8 @@ public:
     OperationHandle() noexcept = default;
     /// Must precede the first resume() when the operation may wait for signals. The waker outlives the operation.
     void set_waker(Waker& waker) noexcept { promise_->own_context_.waker = &waker; }
-    /// Runs until the operation is done (true) or waits (false). `ready`: the events that ended the last wait.
+    /// Runs until the operation is done (true) or waits (false). `ready`: the events that ended the last wait. Input
+    /// that is not enough (AwaitInput) leaves the operation and its wait() as they were.
     bool resume(Ready ready) {
         detail::OperationContext& context = promise_->own_context_;
         if (!promise_->context_) {

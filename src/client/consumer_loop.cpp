@@ -6,6 +6,7 @@
 #include "client/consumer_loop_state.hpp"
 #include "net/blocking_driver.hpp"
 
+#include <optional>
 #include <utility>
 
 namespace kombu {
@@ -29,7 +30,7 @@ void ConsumerLoop::set_async_handler(detail::AsyncMessageHandler handler) {
 
 void ConsumerLoop::on_batch(BatchOptions options, std::function<void(std::span<Message>)> handler) {
     if (options.max == 0) throw ConfigurationError("max: must be at least 1");
-    state_->set_batch(options);
+    state_->set_batch(handler ? std::optional{options} : std::nullopt);
     state_->handlers().on_batch = std::move(handler);
 }
 

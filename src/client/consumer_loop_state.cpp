@@ -8,7 +8,6 @@
 #include "client/connection_state.hpp"
 #include "client/interruptible.hpp"
 #include "net/blocking_driver.hpp"
-#include "transport/backoff.hpp"
 
 #include <algorithm>
 #include <chrono>
@@ -296,7 +295,7 @@ async::Operation<> ConsumerLoopState::finish(WorkerPool& workers, StopReport& re
         consumer_->close();  // the broker delivers their messages again
         co_await drain_handlers(workers, Deadline::never());
     }
-    sender_.end_slowness();
+    sender_.release_slow_requeues();
     try {
         const Deadline last = Deadline::after(stop_timeout);
         co_await sender_.send(last);

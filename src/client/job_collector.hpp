@@ -12,6 +12,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace kombu::detail {
@@ -32,7 +33,7 @@ public:
     Deadline batch_due() const noexcept { return batch_due_; }
     /// Adds the batch that is being collected, unless it is empty.
     void end_batch(std::vector<HandlerJob>& jobs);
-    /// Drops it: its messages are requeued.
+    /// Drops the batch that a cancelled run has left.
     void clear() noexcept {
         batch_.clear();
         batch_due_ = Deadline::never();

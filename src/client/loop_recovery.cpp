@@ -13,6 +13,8 @@ namespace {
 /// Between two attempts to consume.
 constexpr std::chrono::milliseconds shortest_pause{100};
 constexpr std::chrono::seconds longest_pause{1};
+/// Between two log lines about refused attempts.
+constexpr std::chrono::minutes refusal_log_interval{1};
 /// A loop that has consumed for so long tries again at once when it is lost.
 constexpr std::chrono::seconds stable_after{1};
 
@@ -58,30 +60,40 @@ LoopRecovery::LoopRecovery(const ConsumerLoopOptions& options, std::string queue
 void LoopRecovery::reset() noexcept {
     failures_ = 0;
     backoff_.reset();
-    logged_cause_.clear();
+    next_refusal_log_ = Deadline::at({});
 }
 
 void LoopRecovery::on_consuming(const std::string& consumers, const std::string& endpoint) {
-    consumed_ = consumers + " at " + endpoint;
+    consumers_ = consumers;
+    endpoint_ = endpoint;
+    const std::string consumed = consumers + " at " + endpoint;
     settlements_->count([](ConsumerStats& stats) { ++stats.consumes; });
     if (failures_ != 0) {
         const auto lost_for = std::chrono::duration_cast<std::chrono::milliseconds>(Clock::now() - lost_at_);
-        log(LogLevel::info, "consuming again from " + consumed_ + " after " + std::to_string(lost_for.count()) +
+        log(LogLevel::info, "consuming again from " + consumed + " after " + std::to_string(lost_for.count()) +
                                 " ms and " + std::to_string(failures_) + (failures_ == 1 ? " attempt" : " attempts"));
     } else {
-        log(LogLevel::info, "consuming from " + consumed_);
+        log(LogLevel::info, "consuming from " + consumed);
     }
     failures_ = 0;
-    logged_cause_.clear();
+    next_refusal_log_ = Deadline::at({});
     consuming_since_ = Clock::now();
     if (observer_) observer_->on_consuming(endpoint);
+}
+
+/// The broker may cancel one consumer of several.
+std::string LoopRecovery::lost_consumers(const std::exception_ptr& error) const {
+    return with_exception(error, [&](const std::exception& failure) {
+        const auto* const cancelled = dynamic_cast<const ConsumerCancelled*>(&failure);
+        return cancelled ? cancelled->queue() + " (consumer " + cancelled->tag() + ")" : consumers_;
+    });
 }
 
 std::optional<std::chrono::milliseconds> LoopRecovery::on_lost(const std::exception_ptr& error) {
     lost_at_ = Clock::now();
     const std::string cause = text_of(error);
     settlements_->count([&](ConsumerStats& stats) { stats.last_error = cause; });
-    log(LogLevel::warning, "no longer consuming from " + consumed_ + ": " + cause);
+    log(LogLevel::warning, "no longer consuming from " + lost_consumers(error) + " at " + endpoint_ + ": " + cause);
     if (observer_) with_exception(error, [&](const std::exception& failure) { observer_->on_lost(failure); });
     ++failures_;
     if (lost_at_ - consuming_since_ <= stable_after) return next_pause(error);
@@ -92,12 +104,12 @@ std::optional<std::chrono::milliseconds> LoopRecovery::on_lost(const std::except
 std::chrono::milliseconds LoopRecovery::on_failed_attempt(const std::exception_ptr& error,
                                                           const std::string& endpoint) {
     if (failures_ == 0) lost_at_ = Clock::now();
-    // Attempts while the broker is down are counted only; what it refuses is said, once for each cause.
     const std::string cause = text_of(error);
     settlements_->count([&](ConsumerStats& stats) { stats.last_error = cause; });
-    if ((failures_ == 0 || is_hopeless(error)) && cause != logged_cause_) {
+    // While the broker is down only the first attempt is logged. A refusal has another cause, and may follow later.
+    if ((failures_ == 0 || is_hopeless(error)) && next_refusal_log_.expired()) {
         log(LogLevel::warning, "cannot consume from " + queues_ + " at " + endpoint + ": " + cause);
-        logged_cause_ = cause;
+        next_refusal_log_ = Deadline::after(refusal_log_interval);
     }
     ++failures_;
     return next_pause(error);

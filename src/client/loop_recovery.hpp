@@ -33,6 +33,7 @@ public:
     std::chrono::milliseconds on_failed_attempt(const std::exception_ptr& error, const std::string& endpoint);
 
 private:
+    std::string lost_consumers(const std::exception_ptr& error) const;
     std::chrono::milliseconds next_pause(const std::exception_ptr& error);
 
     const RetryPolicy policy_;
@@ -41,8 +42,8 @@ private:
     const std::shared_ptr<LoopSettlements> settlements_;
     unsigned failures_ = 0;  // attempts to consume since it last worked
     std::optional<Backoff> backoff_{};
-    std::string consumed_{};      // consumers and endpoint, of the latest time
-    std::string logged_cause_{};  // of a failed attempt since then
+    std::string consumers_{}, endpoint_{};  // of the latest time
+    Deadline next_refusal_log_ = Deadline::at({});
     Clock::time_point lost_at_{}, consuming_since_{};
 };
 

@@ -96,7 +96,7 @@ async::Operation<bool> SettlementSender::publish_retry(LoopSettlement& settlemen
     co_return false;
 }
 
-void SettlementSender::end_slowness() {
+void SettlementSender::release_slow_requeues() {
     for (LoopSettlement& each : slow_requeues_) {
         each.action = LoopSettlement::Action::requeue;
         settlements_->push(std::move(each));

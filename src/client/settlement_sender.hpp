@@ -12,6 +12,7 @@
 #include <cstdint>
 #include <deque>
 #include <memory>
+#include <utility>
 #include <vector>
 
 namespace kombu::detail {
@@ -29,7 +30,7 @@ public:
     /// When the next slow requeue is due.
     Deadline next_due() const noexcept { return slow_requeues_.empty() ? Deadline::never() : next_requeue_; }
     /// The slow requeues no longer wait: the next send() sends them.
-    void end_slowness();
+    void release_slow_requeues();
     /// Forgets the slow requeues.
     void clear() noexcept { slow_requeues_.clear(); }
     /// Requeues the messages of jobs that have not begun, so that they come again in their order. Returns their number.

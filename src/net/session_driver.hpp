@@ -93,8 +93,10 @@ public:
                     throw Timeout(stream_.peer() + ": no answer in time" + session_.silence_reason());
             }
             // The output of the last step is sent even when it threw: it may be the reply to a close.
-            Transfer rest{*this, {}, deadline};
-            while (const auto wait = rest.next()) rest.on_ready(co_await *wait);
+            if (!write()) {
+                Transfer rest{*this, {}, deadline};
+                while (const auto wait = rest.next()) rest.on_ready(co_await *wait);
+            }
         } catch (const ConnectionError& error) {
             fail(error);
             request.end();

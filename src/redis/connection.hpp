@@ -70,8 +70,8 @@ public:
     bool try_retain() noexcept override;
     void run() noexcept override;
 
-    /// Runs an operation on the session, after housekeeping if that is due. `on_refusal` is called when it throws a
-    /// ChannelError.
+    /// Runs an operation on the session, after the fetch in progress and housekeeping if that is due. `on_refusal` is
+    /// called for a ChannelError of the operation itself. Call it when the operation is to run: it begins the request.
     template <class T, class OnRefusal = Driver::IgnoreRefusal>
     async::Operation<T> run(async::Operation<T> operation, Deadline deadline, OnRefusal on_refusal = {}) {
         check_open();

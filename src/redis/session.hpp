@@ -25,6 +25,7 @@ namespace kombu::redis {
 class Session;
 
 /// What Session::await_reply() returns. It is not a coroutine: almost every command waits for its reply.
+/// The session must outlive the wait.
 class [[nodiscard]] ReplyAwaiter {
 public:
     void set_context(kombu::detail::OperationContext& context) noexcept { context_ = &context; }

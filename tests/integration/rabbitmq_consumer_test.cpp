@@ -108,7 +108,8 @@ TEST_CASE_METHOD(Recording, "N5 N27 after a recovery the broker sees the same co
 
 TEST_CASE_METHOD(Recording, "N7 N27 a deleted queue is declared and consumed from again", "[rabbitmq][loop]") {
     const LogCapture logged;
-    ConsumerLoop loop{connection, {topology.queue}, {.observer = observer}};
+    const Queue kept{unique("kept"), {.exclusive = true}};
+    ConsumerLoop loop{connection, {topology.queue, kept}, {.observer = observer}};
     loop.on_message(record());
     BackgroundLoop background{loop};
     REQUIRE(eventually([&] { return observer->consuming == 1; }));
@@ -187,7 +188,7 @@ TEST_CASE_METHOD(Recording, "N8 N27 a queue that another connection still exclud
     background.stop();
     CHECK(observer->lost == 1);
     CHECK(reports(logged, exclusive.name(), "") == 1);
-    // Several attempts were refused for one cause.
+    // Several attempts were refused.
     const std::vector<std::string> lines = logged.lines();
     CHECK(std::ranges::count_if(lines, [&](const std::string& line) {
               return line.starts_with("warning: cannot consume from " + exclusive.name() + " at amqp://") &&

@@ -2,8 +2,8 @@
 
     celery_peer.py URL QUEUE [BACKEND]
 
-Executes the tasks of that queue. Results go to the backend; without one to the queue named by reply_to. Each line of its
-input is an object, and is answered with {}: {"send": [FIRST, COUNT, REPLY_TO]} sends tasks.add for these numbers.
+Executes the tasks of that queue. Results go to the backend; without one to the queue named by reply_to. Each line of
+its input is an object, and is answered with {}: {"send": [FIRST, COUNT, REPLY_TO]} sends tasks.add for these numbers.
 """
 import json
 import sys

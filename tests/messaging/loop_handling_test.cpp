@@ -192,3 +192,16 @@ TEST_CASE_METHOD(Looping, "messages are handled in batches", "[loop]") {
     CHECK(*std::max_element(sizes.begin(), sizes.end()) == 10);
     CHECK(ready() == 0);
 }
+
+TEST_CASE_METHOD(Looping, "without a handler of batches messages are handled one by one", "[loop]") {
+    publish(5);
+    ConsumerLoop loop{connection, {topology.queue}};
+    loop.on_message([&](Message& message) { record(message); });
+    loop.on_batch({.max = 5}, nullptr);
+    BackgroundLoop background{loop};
+    await_seen(5);
+    background.stop();
+    CHECK(seen == numbers(5));
+    CHECK(loop.stats().acknowledged == 5);
+    CHECK(loop.stats().dropped_unsettled == 0);
+}

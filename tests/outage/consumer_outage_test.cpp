@@ -104,7 +104,8 @@ TEST_CASE("N4 N6 N7 N27 a loop survives a broker that is killed again and again,
     CHECK(observer->lost == kills());
     // One line when it is lost, one or two when it is back.
     CHECK(logged.lines().size() <= static_cast<std::size_t>(4 * kills() + 4));
-    CHECK_THAT(logged.text(), Contains("no longer consuming from outage.consumed (consumer ") && Contains("consuming again from"));
+    CHECK_THAT(logged.text(),
+               Contains("no longer consuming from outage.consumed (consumer ") && Contains("consuming again from"));
     CHECK_THAT(logged.text(), !Contains("kombu-secret"));
 }
 
