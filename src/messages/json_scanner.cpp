@@ -4,11 +4,14 @@
 #include <kombu/json.hpp>
 
 #include "messages/json_depth.hpp"
+#include "messages/json_tokens.hpp"
 #include "support/utf8.hpp"
 
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
+#include <array>
+#include <cstdint>
 
 namespace kombu::json_text {
 namespace {
@@ -72,6 +75,7 @@ private:
     bool string() noexcept {
         if (!take('"')) return false;
         for (;;) {
+            at_ += plain_prefix({at_, static_cast<std::size_t>(end_ - at_)});
             while (at_ != end_ && *at_ != '"' && *at_ != '\\' && static_cast<unsigned char>(*at_) >= 0x20) ++at_;
             if (take('"')) return true;
             if (!take('\\') || !escape()) return false;
@@ -126,27 +130,36 @@ std::size_t skip_string(std::string_view text, std::size_t at) {
     }
 }
 
+enum class Kind : std::uint8_t { other, quote, open, close };
+
+constexpr auto kinds = [] {
+    std::array<Kind, 256> table{};
+    table['"'] = Kind::quote;
+    table['{'] = table['['] = Kind::open;
+    table['}'] = table[']'] = Kind::close;
+    return table;
+}();
+
+std::size_t skip_scalar(std::string_view text, std::size_t at) {
+    while (at < text.size() && text[at] != ',' && text[at] != ']' && text[at] != '}' && !is_space(text[at])) ++at;
+    return at;
+}
+
 std::size_t skip_value(std::string_view text, std::size_t at) {
-    std::size_t depth = 0;
-    do {
-        const char c = at < text.size() ? text[at] : ']';
-        if (c == '"') {
-            at = skip_string(text, at);
-        } else if (c == '{' || c == '[') {
-            ++depth;
-            ++at;
-        } else if (c == '}' || c == ']') {
-            if (depth == 0) return at;
-            --depth;
-            ++at;
-        } else if (depth != 0) {
-            ++at;
-        } else {
-            while (at < text.size() && text[at] != ',' && text[at] != ']' && text[at] != '}' && !is_space(text[at]))
-                ++at;
-            return at;
+    for (std::size_t depth = 0; at < text.size(); ++at) {
+        switch (kinds[static_cast<unsigned char>(text[at])]) {
+            case Kind::other:
+                if (depth == 0) return skip_scalar(text, at);
+                continue;
+            case Kind::open: ++depth; continue;
+            case Kind::close:
+                if (depth == 0) return at;
+                --depth;
+                break;
+            case Kind::quote: at = skip_string(text, at) - 1; break;
         }
-    } while (depth != 0);
+        if (depth == 0) return at + 1;
+    }
     return at;
 }
 

@@ -5,6 +5,7 @@
 #include "support/hex.hpp"
 
 #include <algorithm>
+#include <bit>
 #include <charconv>
 #include <cmath>
 #include <cstring>
@@ -64,6 +65,24 @@ char* write_real(char* to, double number) {
 }
 
 }  // namespace
+
+std::size_t plain_prefix(std::string_view text) {
+    std::size_t at = 0;
+    for (; text.size() - at >= 8; at += 8) {
+        std::uint64_t eight = 0;
+        std::memcpy(&eight, text.data() + at, 8);
+        const std::uint64_t special = special_bits(eight);
+        if (special == 0) continue;
+        if constexpr (std::endian::native == std::endian::little)
+            return at + static_cast<std::size_t>(std::countr_zero(special)) / 8;
+        break;
+    }
+    for (; at < text.size(); ++at) {
+        const auto c = static_cast<unsigned char>(text[at]);
+        if (c < 0x20 || c >= 0x80 || c == '"' || c == '\\') break;
+    }
+    return at;
+}
 
 char* write_scalar(char* to, const Json& value) {
     switch (value.type()) {

@@ -7,9 +7,23 @@
 #include <cstddef>
 #include <cstdint>
 #include <string>
+#include <string_view>
 
-/// What both writers of JSON text write alike: numbers, escapes, and errors.
+/// What the readers and writers of JSON text have in common: plain characters, numbers, escapes, and errors.
 namespace kombu::json_text {
+
+/// Of eight characters those that need an escape or are not ASCII: the highest bit of the first one is set, counted
+/// from the lowest byte; higher ones may be set without reason.
+inline std::uint64_t special_bits(std::uint64_t eight) {
+    constexpr std::uint64_t ones = 0x0101010101010101, highs = 0x8080808080808080;
+    const auto zeros = [](std::uint64_t x) { return (x - ones) & ~x & highs; };
+    return zeros(eight ^ ones * '"') | zeros(eight ^ ones * '\\') | ((eight - ones * 0x20) & ~eight & highs) |
+           (eight & highs);
+}
+inline bool has_special(std::uint64_t eight) { return special_bits(eight) != 0; }
+
+/// The length of the prefix without such characters.
+std::size_t plain_prefix(std::string_view text);
 
 /// No scalar takes more characters.
 inline constexpr std::size_t max_scalar_size = 32;

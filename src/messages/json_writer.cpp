@@ -17,29 +17,6 @@
 namespace kombu::json_text {
 namespace {
 
-/// Whether one of eight characters needs an escape or is not ASCII.
-bool has_special(std::uint64_t eight) {
-    constexpr std::uint64_t ones = 0x0101010101010101, highs = 0x8080808080808080;
-    const auto has_zero = [](std::uint64_t x) { return (x - ones) & ~x & highs; };
-    return (has_zero(eight ^ ones * '"') | has_zero(eight ^ ones * '\\') | ((eight - ones * 0x20) & ~eight & highs) |
-            (eight & highs)) != 0;
-}
-
-/// The length of the prefix without special characters.
-std::size_t plain_prefix(std::string_view text) {
-    std::size_t at = 0;
-    for (; text.size() - at >= 8; at += 8) {
-        std::uint64_t eight = 0;
-        std::memcpy(&eight, text.data() + at, 8);
-        if (has_special(eight)) break;
-    }
-    for (; at < text.size(); ++at) {
-        const auto c = static_cast<unsigned char>(text[at]);
-        if (c < 0x20 || c >= 0x80 || c == '"' || c == '\\') break;
-    }
-    return at;
-}
-
 /// A piece of a text, without quotes.
 void append_compact_text(std::string& out, std::string_view text) {
     const std::size_t prefix_size = plain_prefix(text);

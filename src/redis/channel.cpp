@@ -182,8 +182,7 @@ std::shared_ptr<WaitedQueue> RedisChannel::waited_queue(const std::string& name,
 
 std::unique_ptr<Delivery> RedisChannel::deliver(ReceivedMessage message, bool no_ack, SubscriptionBuffer* buffer,
                                                 Consumer* consumer) {
-    auto delivery = std::make_unique<Delivery>(std::move(message.delivery));
-    message.delivery = {};
+    std::unique_ptr<Delivery> delivery = std::move(message.delivery);
     delivery->info.delivery_tag = ++last_delivery_tag_;
     SubscriptionBuffer* const requeue_buffer = message.source_list.empty() ? buffer : nullptr;
     if (!no_ack) unacked_.emplace(last_delivery_tag_, UnackedMessage{std::move(message), requeue_buffer, consumer});

@@ -134,7 +134,7 @@ async::Operation<> publish_at(SessionContext& link, OutgoingMessage message, std
 
 /// A received message, with what is needed to requeue it.
 struct ReceivedMessage {
-    Delivery delivery{};
+    std::unique_ptr<Delivery> delivery{};
     /// The list that it came from; empty for a message of a fanout exchange.
     std::string source_list{};
     /// Its field in the unacked hash and in unacked_index; empty if it is not tracked there.

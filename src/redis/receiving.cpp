@@ -105,7 +105,7 @@ async::Operation<Received> poll_once(SessionContext& context, ReceivedQueue& que
             continue;
         }
         message.delivery = std::move(parsed->delivery);
-        message.redelivered_marks = envelope::redelivered_marks(item);
+        message.redelivered_marks = std::move(parsed->redelivered_marks);
         message.envelope_size = item.size();
         if (!queue.track_unacked) message.envelope = std::move(item);
         result.messages.push_back(std::move(message));
@@ -196,7 +196,7 @@ std::optional<ReceivedMessage> pop_message(SubscriptionBuffer& inbox, const std:
             continue;
         }
         ReceivedMessage message{.delivery = std::move(parsed->delivery)};
-        message.redelivered_marks = envelope::redelivered_marks(item);
+        message.redelivered_marks = std::move(parsed->redelivered_marks);
         message.envelope_size = item.size();
         message.envelope = std::move(item);
         return message;

@@ -125,8 +125,19 @@ void read_headers(std::string_view value, Delivery& delivery) {
         delivery.properties.headers = std::move(headers);
 }
 
+/// `text`: without quotes and escapes.
+void decode_body(std::string_view text, Delivery& delivery) {
+    if (auto decoded = base64::decode(text))
+        delivery.body = std::move(*decoded);
+    else
+        delivery.header_error = "the body is not valid base64, which its envelope declares";
+}
+
 void read_body(std::string_view value, bool is_base64, Delivery& delivery) {
-    if (!value.starts_with('"')) {
+    const bool is_text = value.starts_with('"');
+    if (is_text && is_base64 && value.find('\\') == std::string_view::npos) {
+        decode_body(value.substr(1, value.size() - 2), delivery);  // without a copy
+    } else if (!is_text) {
         const Json body = Json::parse(value, nullptr, false);
         if (body.is_discarded())
             delivery.header_error = "the body has a number that is too large, or a text that is not valid Unicode";
@@ -134,13 +145,24 @@ void read_body(std::string_view value, bool is_base64, Delivery& delivery) {
             json_text::append_python_json(delivery.body, body);
     } else if (auto text = json_text::to_text(value); !text) {
         delivery.header_error = "the body is a text that is not valid Unicode";
-    } else if (!is_base64) {
-        delivery.body = std::move(*text);
-    } else if (auto decoded = base64::decode(*text)) {
-        delivery.body = std::move(*decoded);
+    } else if (is_base64) {
+        decode_body(*text, delivery);
     } else {
-        delivery.header_error = "the body is not valid base64, which its envelope declares";
+        delivery.body = std::move(*text);
     }
+}
+
+/// The marks in these two objects.
+std::vector<Insertion> make_marks(std::string_view text, const std::optional<json_text::Span>& headers,
+                                  const std::optional<json_text::Span>& delivery_info) {
+    std::vector<Insertion> insertions;
+    for (const auto& object : {headers, delivery_info}) {
+        if (!object || text[object->begin] != '{' || json_text::member(text, object->begin, "redelivered")) continue;
+        const bool empty = text.find_first_not_of(" \t\r\n", object->begin + 1) == object->end - 1;
+        insertions.push_back({object->begin + 1, empty ? R"("redelivered": true)" : R"("redelivered": true, )"});
+    }
+    if (insertions.size() == 2 && insertions[0].at > insertions[1].at) std::swap(insertions[0], insertions[1]);
+    return insertions;
 }
 
 }  // namespace
@@ -228,15 +250,15 @@ std::optional<ParsedEnvelope> parse(std::string_view text, std::string& error) {
         return std::nullopt;
     }
     ParsedEnvelope parsed;
-    Delivery& delivery = parsed.delivery;
-    std::string_view body, headers;
-    std::optional<json_text::Span> properties;
+    Delivery& delivery = *parsed.delivery;
+    std::string_view body;
+    std::optional<json_text::Span> headers, properties;
     for (json_text::MemberReader members{text, 0}; members.next();) {
         const std::string_view name = members.name(), value = members.value().of(text);
         if (name == "body")
             body = value;
         else if (name == "headers")
-            headers = value;
+            headers = members.value();
         else if (name == "properties")
             properties = members.value();
         else if (name == "content-type")
@@ -265,24 +287,17 @@ std::optional<ParsedEnvelope> parse(std::string_view text, std::string& error) {
     if (!routing_key) return missing("routing_key");
     delivery.info.exchange = std::move(*exchange);
     delivery.info.routing_key = std::move(*routing_key);
-    read_headers(headers, delivery);
+    if (headers) read_headers(headers->of(text), delivery);
     delivery.info.redelivered = is_redelivered || is_true(delivery.properties.headers, "redelivered");
     read_body(body, addressing.is_base64, delivery);
+    parsed.redelivered_marks = make_marks(text, headers, addressing.delivery_info);
     return parsed;
 }
 
 std::vector<Insertion> redelivered_marks(std::string_view text, std::size_t begin) {
-    std::vector<Insertion> insertions;
-    const auto mark = [&](const std::optional<json_text::Span>& object) {
-        if (!object || text[object->begin] != '{' || json_text::member(text, object->begin, "redelivered")) return;
-        const bool empty = text.find_first_not_of(" \t\r\n", object->begin + 1) == object->end - 1;
-        insertions.push_back({object->begin + 1, empty ? R"("redelivered": true)" : R"("redelivered": true, )"});
-    };
-    mark(json_text::member(text, begin, "headers"));
-    if (const auto properties = json_text::member(text, begin, "properties"))
-        mark(json_text::member(text, properties->begin, "delivery_info"));
-    if (insertions.size() == 2 && insertions[0].at > insertions[1].at) std::swap(insertions[0], insertions[1]);
-    return insertions;
+    const auto properties = json_text::member(text, begin, "properties");
+    return make_marks(text, json_text::member(text, begin, "headers"),
+                      properties ? json_text::member(text, properties->begin, "delivery_info") : std::nullopt);
 }
 
 std::string unacked_suffix(std::string_view queue) {

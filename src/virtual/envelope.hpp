@@ -7,6 +7,7 @@
 #include "messages/json_scanner.hpp"
 
 #include <cstddef>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -42,11 +43,22 @@ private:
     std::string suffix_;
 };
 
+/// A text to insert at an offset of another text.
+struct Insertion {
+    std::size_t at = 0;
+    std::string_view text{};
+    bool operator==(const Insertion&) const = default;
+};
+
 /// The contents of an envelope.
 struct ParsedEnvelope {
-    Delivery delivery{};
+    /// Not null.
+    std::unique_ptr<Delivery> delivery = std::make_unique<Delivery>();
     /// As text; some senders use numbers.
     std::string delivery_tag{};
+    /// The insertions that mark the envelope as redelivered, in its headers and in its delivery_info. What is marked
+    /// already is not marked again.
+    std::vector<Insertion> redelivered_marks{};
 };
 
 /// Parses an envelope. Returns nothing if it cannot be delivered: it is not a JSON object, or lacks body, properties,
@@ -54,14 +66,7 @@ struct ParsedEnvelope {
 /// not have its declared encoding is delivered with `header_error` set.
 std::optional<ParsedEnvelope> parse(std::string_view text, std::string& error);
 
-/// A text to insert at an offset of another text.
-struct Insertion {
-    std::size_t at = 0;
-    std::string_view text{};
-};
-
-/// The insertions that mark the envelope at `begin` of a well-formed text as redelivered, in its headers and in its
-/// delivery_info. What is marked already is not marked again.
+/// The same marks of the envelope at `begin` of a well-formed text.
 std::vector<Insertion> redelivered_marks(std::string_view text, std::size_t begin = 0);
 
 /// The record of an unacknowledged message, in the format of all consumers: `[envelope, exchange, routing_key]`.
