@@ -75,6 +75,7 @@ private:
     bool string() noexcept {
         if (!take('"')) return false;
         for (;;) {
+            // It stops at characters that are not ASCII too; the loop passes those.
             at_ += plain_prefix({at_, static_cast<std::size_t>(end_ - at_)});
             while (at_ != end_ && *at_ != '"' && *at_ != '\\' && static_cast<unsigned char>(*at_) >= 0x20) ++at_;
             if (take('"')) return true;

@@ -66,7 +66,7 @@ char* write_real(char* to, double number) {
 
 }  // namespace
 
-std::size_t plain_prefix(std::string_view text) {
+std::size_t plain_prefix(std::string_view text) noexcept {
     std::size_t at = 0;
     for (; text.size() - at >= 8; at += 8) {
         std::uint64_t eight = 0;
@@ -75,7 +75,7 @@ std::size_t plain_prefix(std::string_view text) {
         if (special == 0) continue;
         if constexpr (std::endian::native == std::endian::little)
             return at + static_cast<std::size_t>(std::countr_zero(special)) / 8;
-        break;
+        break;  // the next loop finds it
     }
     for (; at < text.size(); ++at) {
         const auto c = static_cast<unsigned char>(text[at]);

@@ -12,18 +12,20 @@
 /// What the readers and writers of JSON text have in common: plain characters, numbers, escapes, and errors.
 namespace kombu::json_text {
 
-/// Of eight characters those that need an escape or are not ASCII: the highest bit of the first one is set, counted
-/// from the lowest byte; higher ones may be set without reason.
+/// Special characters are quotes, backslashes, those below 0x20, and those from 0x80. Returns zero if none of the eight
+/// bytes is special. Otherwise the lowest bit that is set is the highest bit of the lowest special byte. Bits above it
+/// mean nothing.
 inline std::uint64_t special_bits(std::uint64_t eight) {
     constexpr std::uint64_t ones = 0x0101010101010101, highs = 0x8080808080808080;
     const auto zeros = [](std::uint64_t x) { return (x - ones) & ~x & highs; };
     return zeros(eight ^ ones * '"') | zeros(eight ^ ones * '\\') | ((eight - ones * 0x20) & ~eight & highs) |
            (eight & highs);
 }
+/// Whether one of the eight is special.
 inline bool has_special(std::uint64_t eight) { return special_bits(eight) != 0; }
 
-/// The length of the prefix without such characters.
-std::size_t plain_prefix(std::string_view text);
+/// The number of characters before the first special one.
+std::size_t plain_prefix(std::string_view text) noexcept;
 
 /// No scalar takes more characters.
 inline constexpr std::size_t max_scalar_size = 32;

@@ -16,8 +16,8 @@ inline void append_command(std::string& out, std::initializer_list<std::string_v
     append_command(out, std::span{arguments.begin(), arguments.size()});
 }
 
-/// The parts of a command. Only for commands with messages, which hiredis would copy twice, and for those that each
-/// message needs (bench/RESULTS.md).
+/// The parts of a command. They are used for commands that contain messages, which hiredis would copy twice, and for
+/// those that acknowledge messages (bench/RESULTS.md).
 void append_command_header(std::string& out, std::size_t arguments);
 void append_argument(std::string& out, std::string_view argument);
 void append_argument_header(std::string& out, std::size_t size);

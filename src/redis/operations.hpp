@@ -134,6 +134,7 @@ async::Operation<> publish_at(SessionContext& link, OutgoingMessage message, std
 
 /// A received message, with what is needed to requeue it.
 struct ReceivedMessage {
+    /// Null after the message was delivered.
     std::unique_ptr<Delivery> delivery{};
     /// The list that it came from; empty for a message of a fanout exchange.
     std::string source_list{};

@@ -40,8 +40,7 @@ ScriptArguments requeue_arguments(const SessionContext& context, const ReceivedM
                              message.redelivered_marks);
 }
 
-/// Sends a command for these members of `key`. Each message needs two of them, and hiredis would take 3,000
-/// instructions more for each (bench/RESULTS.md).
+/// Sends HDEL or ZREM for these members of `key`. Formatting it by hiredis takes more (bench/RESULTS.md).
 void send_removal(SessionContext& context, std::string_view name, const std::string& key,
                   std::span<const std::string> members) {
     std::string command;

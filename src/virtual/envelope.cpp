@@ -152,14 +152,22 @@ void read_body(std::string_view value, bool is_base64, Delivery& delivery) {
     }
 }
 
-/// The marks in these two objects.
+/// The mark of an object. Of members with one name the last counts, so another value than true is overruled behind it.
+Insertion make_mark(std::string_view text, json_text::Span object, bool has_member) {
+    if (has_member) return {object.end - 1, R"(, "redelivered": true)"};
+    const bool is_empty = text.find_first_not_of(" \t\r\n", object.begin + 1) == object.end - 1;
+    return {object.begin + 1, is_empty ? R"("redelivered": true)" : R"("redelivered": true, )"};
+}
+
+/// The marks of an envelope with these headers and this delivery_info.
 std::vector<Insertion> make_marks(std::string_view text, const std::optional<json_text::Span>& headers,
                                   const std::optional<json_text::Span>& delivery_info) {
     std::vector<Insertion> insertions;
     for (const auto& object : {headers, delivery_info}) {
-        if (!object || text[object->begin] != '{' || json_text::member(text, object->begin, "redelivered")) continue;
-        const bool empty = text.find_first_not_of(" \t\r\n", object->begin + 1) == object->end - 1;
-        insertions.push_back({object->begin + 1, empty ? R"("redelivered": true)" : R"("redelivered": true, )"});
+        if (!object || text[object->begin] != '{') continue;
+        const auto member = json_text::member(text, object->begin, "redelivered");
+        if (member && member->of(text) == "true") continue;
+        insertions.push_back(make_mark(text, *object, member.has_value()));
     }
     if (insertions.size() == 2 && insertions[0].at > insertions[1].at) std::swap(insertions[0], insertions[1]);
     return insertions;

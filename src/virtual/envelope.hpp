@@ -52,7 +52,7 @@ struct Insertion {
 
 /// The contents of an envelope.
 struct ParsedEnvelope {
-    /// Not null.
+    /// Not null in the result of parse().
     std::unique_ptr<Delivery> delivery = std::make_unique<Delivery>();
     /// As text; some senders use numbers.
     std::string delivery_tag{};
@@ -66,7 +66,8 @@ struct ParsedEnvelope {
 /// not have its declared encoding is delivered with `header_error` set.
 std::optional<ParsedEnvelope> parse(std::string_view text, std::string& error);
 
-/// The same marks of the envelope at `begin` of a well-formed text.
+/// The `redelivered_marks` of the envelope at offset `begin` of a well-formed text. Offsets count from the start of the
+/// text.
 std::vector<Insertion> redelivered_marks(std::string_view text, std::size_t begin = 0);
 
 /// The record of an unacknowledged message, in the format of all consumers: `[envelope, exchange, routing_key]`.

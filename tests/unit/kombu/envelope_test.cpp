@@ -198,6 +198,16 @@ TEST_CASE("a redelivered message is marked once in its original text", "[envelop
     CHECK(envelope::parse(text, why)->redelivered_marks == envelope::redelivered_marks(text));
     CHECK(envelope::parse(again, why)->redelivered_marks.empty());
     CHECK(marked(again) == again);
+    // Of members with one name the last counts.
+    const std::string denied =
+        R"({"body": "x", "headers": {"redelivered": false}, "properties": {"delivery_tag": "t", "delivery_info":)"
+        R"( {"exchange": "", "redelivered": null, "routing_key": "q" }}})";
+    CHECK_FALSE(envelope::parse(denied, why)->delivery->info.redelivered);
+    CHECK(marked(denied) ==
+          R"({"body": "x", "headers": {"redelivered": false, "redelivered": true}, "properties": {"delivery_tag": "t",)"
+          R"( "delivery_info": {"exchange": "", "redelivered": null, "routing_key": "q" , "redelivered": true}}})");
+    CHECK(envelope::parse(marked(denied), why)->delivery->info.redelivered);
+    CHECK(marked(marked(denied)) == marked(denied));
     CHECK(marked(R"({"properties": {"delivery_info": {"a": 1}}, "headers": {"b": 2}})") ==
           R"({"properties": {"delivery_info": {"redelivered": true, "a": 1}}, "headers": {"redelivered": true,)"
           R"( "b": 2}})");
