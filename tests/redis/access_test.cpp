@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Access to a Redis server: passwords, databases, unix sockets, TLS.
 #include "redis/redis_fixture.hpp"
-#include "support/private_redis.hpp"
+#include "support/scripted_peer.hpp"
 
 #include <netinet/in.h>
 #include <netinet/tcp.h>

@@ -2,6 +2,7 @@
 // Sentinels: finding the master, and failover. They run only for these tests.
 #include "redis/redis_fixture.hpp"
 #include "support/private_redis.hpp"
+#include "support/scripted_redis.hpp"
 
 #include <cstdlib>
 

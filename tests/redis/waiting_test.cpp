@@ -2,7 +2,7 @@
 // Waiting for messages: by notices of the server on a second socket, or by looking at the queue where there are none.
 #include "redis/redis_fixture.hpp"
 #include "support/private_redis.hpp"
-#include "support/scripted_peer.hpp"
+#include "support/scripted_redis.hpp"
 
 #include <atomic>
 #include <map>
