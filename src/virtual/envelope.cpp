@@ -152,7 +152,7 @@ void read_body(std::string_view value, bool is_base64, Delivery& delivery) {
     }
 }
 
-/// The mark of an object. Of members with one name the last counts, so another value than true is overruled behind it.
+/// The mark of an object. Of members with one name the last counts: a mark at the end overrules another value.
 Insertion make_mark(std::string_view text, json_text::Span object, bool has_member) {
     if (has_member) return {object.end - 1, R"(, "redelivered": true)"};
     const bool is_empty = text.find_first_not_of(" \t\r\n", object.begin + 1) == object.end - 1;

@@ -13,6 +13,7 @@
 #include <future>
 #include <map>
 #include <mutex>
+#include <thread>
 
 using namespace kombu;
 using namespace std::chrono_literals;
