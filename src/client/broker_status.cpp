@@ -45,7 +45,7 @@ void BrokerStatus::State::note_trouble(Clock::time_point since, Clock::time_poin
     if (!trouble_since) trouble_since = since;
 }
 
-void BrokerStatus::State::wake_all(const std::exception_ptr& error) noexcept {
+void BrokerStatus::State::wake_all(const std::shared_ptr<const OperationalError>& error) noexcept {
     for (Waiter* const waiter : waiters) {
         if (waiter->takes_errors && error) waiter->error = error;
         waiter->waker->wake();
@@ -159,6 +159,7 @@ void BrokerStatus::Attempt::failed(const ConnectionError& error) {
     if (!is_of_this_process()) return;
     const auto now = Clock::now();
     const double random = random_share();
+    const auto for_others = shared_copy(error);
     bool begins_outage = false;
     {
         const std::lock_guard lock{state_->mutex};
@@ -169,7 +170,7 @@ void BrokerStatus::Attempt::failed(const ConnectionError& error) {
         if (counts) state_->note_trouble(begin_, now);
         if (counts && !is_refusal(error)) begins_outage = !std::exchange(state_->is_lost, true);
         // Others have more time.
-        state_->wake_all(counts && !cut_short ? std::current_exception() : nullptr);
+        state_->wake_all(counts && !cut_short ? for_others : nullptr);
     }
     BrokerStatus& status = *status_;
     finish();
@@ -224,7 +225,7 @@ async::Operation<BrokerStatus::Attempt> BrokerStatus::begin_attempt(Caller calle
     for (;;) {
         if (caller.interrupted) throw ConnectionError(pool_ + ": interrupted: the pool was reset", 0, false);
         Clock::time_point due;
-        std::exception_ptr error;
+        std::shared_ptr<const OperationalError> error;
         std::string last_error;
         {
             const std::lock_guard lock{state.mutex};
@@ -235,11 +236,7 @@ async::Operation<BrokerStatus::Attempt> BrokerStatus::begin_attempt(Caller calle
             due = state.pacing.next_time();
             last_error = state.current_error;
         }
-        if (error) try {
-                std::rethrow_exception(error);
-            } catch (const ConnectionError& cause) {
-                throw_copy(cause);
-            }
+        if (error) throw_copy(*error);
         if (caller.deadline.expired())
             throw Timeout(
                 pool_ + ": no attempt to connect was due in time; " +

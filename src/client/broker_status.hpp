@@ -119,7 +119,7 @@ private:
     struct Waiter {
         async::Waker* waker;
         bool takes_errors;
-        std::exception_ptr error{};  // of another caller's attempt
+        std::shared_ptr<const OperationalError> error{};  // of another caller's attempt
     };
     class Registration;
     struct EndpointState {
@@ -133,7 +133,7 @@ private:
         }
         /// Something that an outage may begin with.
         void note_trouble(Clock::time_point since, Clock::time_point now) noexcept;
-        void wake_all(const std::exception_ptr& error = {}) noexcept;
+        void wake_all(const std::shared_ptr<const OperationalError>& error = {}) noexcept;
 
         std::mutex mutex{};
         AttemptPacing pacing{};
