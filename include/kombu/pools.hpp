@@ -88,8 +88,8 @@ private:
 /// `kombu.pools.ProducerPool`
 class KOMBU_EXPORT ProducerPool : public ResourcePool<Producer> {
 public:
-    /// Returns the pool that the connections come from. Called at each acquire; the result is kept until the acquire
-    /// ends.
+    /// Returns the pool that the connections come from. Called by an acquire whose producer cannot have the connection
+    /// of its last lease again; the result is kept until the acquire ends.
     using Source = std::function<std::shared_ptr<ConnectionPool>()>;
 
     /// The connection pool must outlive this pool. Leases may outlive both.

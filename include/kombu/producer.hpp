@@ -176,7 +176,7 @@ public:
     bool maybe_declare(const Entity& entity, OptionalTimeout timeout = {});
 
     /// Declares the producer's own exchange.
-    void declare() { maybe_declare(options_.exchange); }
+    void declare() { maybe_declare(exchange()); }
 
     /// Uses this connection from now on.
     /// \par Kombu
@@ -185,18 +185,21 @@ public:
     /// Detaches the producer from its connection. publish() throws LeaseError until revive().
     void release() noexcept { connection_ = {}; }
 
-    const Exchange& exchange() const noexcept { return options_.exchange; }
-    const std::string& routing_key() const noexcept { return options_.routing_key; }
+    const Exchange& exchange() const noexcept { return options().exchange; }
+    const std::string& routing_key() const noexcept { return options().routing_key; }
 
 private:
     friend struct async::Operations;
+    friend struct detail::ClientAccess;
 
     void publish_json(const Json& body, const PublishOptions& options);
     void publish_text(std::string_view body, const PublishOptions& options);
     void publish_bytes(std::span<const std::byte> body, const PublishOptions& options);
 
+    const ProducerOptions& options() const noexcept;
+
     detail::ConnectionRef connection_{};
-    ProducerOptions options_{};
+    std::shared_ptr<const ProducerOptions> options_{};  // null: the defaults
 };
 
 }  // namespace kombu

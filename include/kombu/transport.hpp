@@ -225,7 +225,8 @@ public:
     /// The error that ended the connection: a Timeout when the peer was too slow for a caller. Null when it is open,
     /// and when its user has ended it, as by a cancellation in the middle of a request. Performs no I/O.
     virtual std::exception_ptr failure() const;
-    /// Checks, without a round trip, whether the peer has closed the connection or announced it.
+    /// Checks, without a round trip, whether the peer has closed the connection or announced it. False when it is not
+    /// open.
     virtual bool is_alive() noexcept = 0;
     /// Closes the connection as the protocol asks for, by the deadline at the latest. Throws nothing.
     virtual async::Operation<> close(Deadline deadline) = 0;

@@ -83,7 +83,7 @@ async::Operation<> AmqpConnection::await_unblocked(Deadline deadline) {
 
 bool AmqpConnection::is_alive() noexcept try {
     const net::SessionLock::Guard guard{this->session_lock()};
-    check_open();
+    if (!is_open()) return false;
     if (driver_.idle_time() < recently_used) return true;
     driver_.poll();
     if (!session_.output().empty()) driver_.try_send();  // responses to the received methods

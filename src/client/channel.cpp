@@ -20,6 +20,11 @@ ConnectionRef::ConnectionRef(std::shared_ptr<ConnectionState> state) : state_(st
     if (state_) lease_generation_ = state_->lease_generation();
 }
 
+void ConnectionRef::assign(const std::shared_ptr<ConnectionState>& state) {
+    if (state_ != state) state_ = state;  // counting costs more than the rest
+    lease_generation_ = state_ ? state_->lease_generation() : 0;
+}
+
 ConnectionState& ConnectionRef::checked() const {
     if (!state_) throw LeaseError("no connection is set");
     if (state_->lease_generation() != lease_generation_) throw LeaseError("the connection was returned to its pool");

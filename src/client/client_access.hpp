@@ -5,6 +5,7 @@
 #include <kombu/channel.hpp>
 #include <kombu/connection.hpp>
 #include <kombu/message.hpp>
+#include <kombu/producer.hpp>
 
 #include <memory>
 #include <utility>
@@ -15,6 +16,11 @@ namespace kombu::detail {
 struct ClientAccess {
     static const std::shared_ptr<ConnectionState>& state(const Connection& connection) noexcept {
         return connection.state_;
+    }
+    /// Drops what the user of a producer assigned to it, unless that is this connection.
+    static void reset(Producer& producer, const ConnectionState* connection) noexcept {
+        if (producer.options_) producer.options_.reset();
+        if (!producer.connection_.refers_to(connection)) producer.connection_ = {};
     }
     static Channel channel(ChannelHandle handle) { return Channel{std::move(handle)}; }
     static const ChannelHandle& handle(const Channel& channel) noexcept { return channel.handle_; }

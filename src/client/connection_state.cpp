@@ -305,7 +305,7 @@ void ConnectionState::abandon() noexcept {
 }
 
 bool ConnectionState::is_alive() noexcept {
-    return !interrupted_ && (!session_ || (session_->is_open() && session_->is_alive()));
+    return !interrupted_ && (!session_ || session_->is_alive());
 }
 
 bool ConnectionState::recycle() noexcept {
@@ -315,8 +315,9 @@ bool ConnectionState::recycle() noexcept {
     // Otherwise the thread that failed would get it again and again, beside idle connections that work.
     if (!session_) return !connect_failed_;
     if (!session_->is_open()) return false;
-    for (const auto& weak_channel : std::exchange(channels_, {}))
-        if (const auto channel = weak_channel.lock(); channel && !channel->close_nowait()) return false;
+    if (!channels_.empty())
+        for (const auto& weak_channel : std::exchange(channels_, {}))
+            if (const auto channel = weak_channel.lock(); channel && !channel->close_nowait()) return false;
     if (default_channel_ && (default_channel_->unsettled() != 0 || !default_channel_->is_open())) {
         if (!default_channel_->is_open()) declared_fingerprints_.clear();
         if (!default_channel_->close_nowait()) return false;

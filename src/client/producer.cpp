@@ -83,10 +83,15 @@ async::Operation<> start_publish(const detail::ConnectionRef& connection, const 
 }  // namespace
 
 Producer::Producer(Connection& connection, ProducerOptions options)
-    : connection_(detail::ClientAccess::state(connection)), options_(std::move(options)) {}
+    : connection_(detail::ClientAccess::state(connection)), options_(std::make_shared<const ProducerOptions>(std::move(options))) {}
+
+const ProducerOptions& Producer::options() const noexcept {
+    static const ProducerOptions defaults{};
+    return options_ ? *options_ : defaults;
+}
 
 void Producer::revive(Connection& connection) {
-    connection_ = detail::ConnectionRef{detail::ClientAccess::state(connection)};
+    connection_.assign(detail::ClientAccess::state(connection));
 }
 
 void Producer::publish_json(const Json& body, const PublishOptions& options) {
@@ -99,7 +104,7 @@ void Producer::publish_bytes(std::span<const std::byte> body, const PublishOptio
     net::run(async::Operations::publish(*this, body, options));
 }
 
-Batch Producer::batch() const { return Batch{connection_, options_}; }
+Batch Producer::batch() const { return Batch{connection_, options()}; }
 
 bool Producer::maybe_declare(const Entity& entity, OptionalTimeout timeout) {
     detail::ConnectionState& connection = connection_.checked();
@@ -115,14 +120,14 @@ bool Producer::maybe_declare(const Entity& entity, OptionalTimeout timeout) {
 namespace async {
 
 Operation<> Operations::publish(const Producer& producer, const Json& body, const PublishOptions& options) {
-    return start_publish(producer.connection_, producer.options_, body, options);
+    return start_publish(producer.connection_, producer.options(), body, options);
 }
 Operation<> Operations::publish(const Producer& producer, std::string_view body, const PublishOptions& options) {
-    return start_publish(producer.connection_, producer.options_, body, options);
+    return start_publish(producer.connection_, producer.options(), body, options);
 }
 Operation<> Operations::publish(const Producer& producer, std::span<const std::byte> body,
                                 const PublishOptions& options) {
-    return start_publish(producer.connection_, producer.options_, body, options);
+    return start_publish(producer.connection_, producer.options(), body, options);
 }
 
 }  // namespace async

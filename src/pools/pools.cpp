@@ -7,9 +7,12 @@
 #include "client/client_access.hpp"
 #include "client/connection_state.hpp"
 #include "net/blocking_driver.hpp"
+#include "pools/pooled_producer.hpp"
 
 #include <chrono>
+#include <cstdint>
 #include <cstdlib>
+#include <source_location>
 #include <utility>
 
 namespace kombu::pools {
@@ -40,11 +43,6 @@ ResourceFactory<Connection> connection_factory(std::shared_ptr<const Connection>
         }
         return connection;
     };
-    factory.validate = [](Connection& connection) { return state_of(connection) && state_of(connection)->is_alive(); };
-    // A holder may have assigned a different connection to this one, which the pool must not lease out.
-    factory.recycle = [prototype](Connection& connection, bool) {
-        return state_of(connection) && connection == *prototype && state_of(connection)->recycle();
-    };
     factory.close = [](Connection& connection) {
         if (state_of(connection)) state_of(connection)->close_for_good();
     };
@@ -59,36 +57,26 @@ ResourceFactory<Connection> connection_factory(std::shared_ptr<const Connection>
     return factory;
 }
 
-/// A producer, and the connection that it holds while it is leased.
-struct PooledProducer : Producer {
-    Lease<Connection> connection{};
-    std::mutex mutex{};  // interrupt() is called from other threads
-    std::shared_ptr<ConnectionState> leased_state{};
+class ConnectionHooks final : public kombu::detail::FactoryHooks<Connection> {
+public:
+    ConnectionHooks(std::shared_ptr<const Connection> prototype, std::shared_ptr<kombu::detail::BrokerStatus> broker)
+        : FactoryHooks(connection_factory(prototype, std::move(broker)), {.validate = true, .recycle = true}),
+          prototype_(std::move(prototype)) {}
 
-    void assign(Lease<Connection> lease) {
-        revive(*lease);
-        connection = std::move(lease);
-        std::lock_guard lock{mutex};
-        leased_state = kombu::detail::ClientAccess::state(*connection);
+    bool validate(void* resource) const noexcept override {
+        ConnectionState* const state = state_of(typed(resource));
+        return state && state->is_alive();
+    }
+    // A holder may have assigned a different connection to this one, which the pool must not lease out.
+    bool recycle(void* resource, bool) const noexcept override {
+        const Connection& connection = typed(resource);
+        ConnectionState* const state = state_of(connection);
+        return state && connection == *prototype_ && state->recycle();
     }
 
-    void end_lease(bool discard) noexcept {
-        {
-            std::lock_guard lock{mutex};
-            leased_state.reset();
-        }
-        // Drops what the holder assigned: the next holder gets a producer with default options.
-        static_cast<Producer&>(*this) = Producer{};
-        discard ? connection.discard() : connection.release();
-    }
-
-    void interrupt() noexcept {
-        // Called under the lock: without it another holder could have leased the connection by then. It does not block.
-        std::lock_guard lock{mutex};
-        if (leased_state) leased_state->interrupt();
-    }
+private:
+    const std::shared_ptr<const Connection> prototype_;
 };
-
 PooledProducer& pooled(Producer& producer) { return static_cast<PooledProducer&>(producer); }
 
 ResourceFactory<Producer> producer_factory(std::shared_ptr<const ProducerPool::Source> connections) {
@@ -98,7 +86,7 @@ ResourceFactory<Producer> producer_factory(std::shared_ptr<const ProducerPool::S
         // The options of the acquire apply to producer and connection: a non-blocking caller waits for neither.
         const Deadline deadline = acquisition.deadline;
         const std::shared_ptr<ConnectionPool> pool = (*connections)();
-        pooled(producer).assign(
+        pooled(producer).begin_lease(
             pool->acquire({.block = acquisition.block,
                            .timeout = deadline.is_never() ? OptionalTimeout{} : deadline.remaining(),
                            .site = acquisition.site}));
@@ -113,19 +101,29 @@ ResourceFactory<Producer> producer_factory(std::shared_ptr<const ProducerPool::S
                 lease = co_await async::acquire(
                     *pool, {.timeout = deadline.is_never() ? OptionalTimeout{} : deadline.remaining(),
                             .site = acquisition.site});
-            pooled(producer).assign(std::move(lease));
+            pooled(producer).begin_lease(std::move(lease));
             co_return true;
         });
-    factory.recycle = [](Producer& producer, bool) {
-        pooled(producer).end_lease(false);
-        return true;
-    };
     factory.close = [](Producer& producer) { pooled(producer).end_lease(true); };
     factory.interrupt = [](Producer& producer) { pooled(producer).interrupt(); };
     factory.last_error = [connections] { return (*connections)()->last_connect_error(); };
     factory.resource_name = "producer";
     return factory;
 }
+
+class ProducerHooks final : public kombu::detail::FactoryHooks<Producer> {
+public:
+    explicit ProducerHooks(std::shared_ptr<const ProducerPool::Source> connections)
+        : FactoryHooks(producer_factory(std::move(connections)), {.try_prepare = true, .recycle = true}) {}
+
+    bool try_prepare(void* resource, const std::source_location& site, std::int64_t now) const noexcept override {
+        return pooled(typed(resource)).try_begin_lease(site, now);
+    }
+    bool recycle(void* resource, bool) const noexcept override {
+        pooled(typed(resource)).end_lease(false);
+        return true;
+    }
+};
 
 PoolOptions with_pool_name(PoolOptions options, const Connection& connection, const char* kind) {
     options.name = pool_name(connection, kind, options.name);
@@ -179,7 +177,7 @@ ConnectionPool::ConnectionPool(std::shared_ptr<const Connection> connection, con
 
 ConnectionPool::ConnectionPool(std::shared_ptr<const Connection> connection,
                                std::shared_ptr<kombu::detail::BrokerStatus> broker, PoolOptions options)
-    : ResourcePool(connection_factory(connection, broker), std::move(options)),
+    : ResourcePool(std::make_shared<const ConnectionHooks>(connection, broker), std::move(options)),
       connection_(std::move(connection)),
       broker_(std::move(broker)) {}
 
@@ -197,7 +195,7 @@ ProducerPool::ProducerPool(std::shared_ptr<const Source> source, PoolOptions opt
 
 ProducerPool::ProducerPool(const std::shared_ptr<const Source>& source, const Connection& connection,
                            PoolOptions options)
-    : ResourcePool(producer_factory(source), with_pool_name(std::move(options), connection, "producers")),
+    : ResourcePool(std::make_shared<const ProducerHooks>(source), with_pool_name(std::move(options), connection, "producers")),
       source_(source),
       key_(connection.clone().as_uri()) {}
 

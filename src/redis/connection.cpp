@@ -230,7 +230,7 @@ async::Operation<std::shared_ptr<TransportChannel>> RedisConnection::open_channe
 
 bool RedisConnection::is_alive() noexcept try {
     const net::SessionLock::Guard guard{session_lock()};
-    check_open();
+    if (!is_open()) return false;
     poll_if_idle(driver_.idle_time());
     poll_subscriber();
     return is_open();

@@ -198,6 +198,60 @@ TEST_CASE("G6 G7 G8 producers and their connections are created on demand and ke
     CHECK(connections[broker].stats().created == 1);
 }
 
+TEST_CASE("a producer has the connection of its last lease again, unless it is taken, dead or reset", "[pools]") {
+    const Connection broker{broker_url()};
+    pools::ConnectionPool connections{broker, {.limit = 3}};
+    int lookups = 0;
+    pools::ProducerPool producers{pools::ProducerPool::Source{[&] {
+                                      ++lookups;
+                                      return std::shared_ptr<pools::ConnectionPool>{std::shared_ptr<void>{},
+                                                                                    &connections};
+                                  }},
+                                  {.limit = 3}};
+    const auto publish = [&] {
+        auto producer = producers.acquire({.block = true, .timeout = 10s});
+        CHECK(connections.in_use() >= 1);
+        producer->publish(1, {.routing_key = unique("nobody")});
+    };
+    publish();
+    const int first = lookups;
+    for (int i = 0; i < 10; ++i) publish();
+    CHECK(lookups == first);
+    CHECK(connections.in_use() == 0);
+    CHECK(connections.stats().created == 1);
+    CHECK(connections.stats().acquired == 11);
+    CHECK(producers.stats().acquired == 11);
+
+    auto taken = connections.acquire();
+    publish();
+    CHECK(lookups == first + 1);
+    CHECK(connections.stats().created == 2);
+    taken.release();
+    publish();
+    CHECK(lookups == first + 1);
+
+    connections.reset();
+    publish();
+    CHECK(lookups == first + 2);
+    CHECK(connections.stats().created == 3);
+
+    connections.close();
+    CHECK_THROWS_AS(publish(), PoolClosed);
+    CHECK(producers.in_use() == 0);
+}
+
+TEST_CASE("a producer leaves the connection pool of an erased key", "[pools]") {
+    pools::Connections connections{{.limit = 2}};
+    pools::Producers producers{{.limit = 2, .connections = &connections}};
+    const Connection broker{broker_url()};
+    for (int i = 0; i < 100; ++i) {
+        producers[broker].acquire()->publish(i, {.routing_key = unique("nobody")});
+        CHECK(connections.erase(broker));
+        auto producer = producers[broker].acquire();
+        CHECK(connections[broker].in_use() == 1);
+    }
+}
+
 TEST_CASE("G12 pools know their broker and each other", "[pools]") {
     const Connection broker{broker_url()};
     CHECK(pools::connections[broker].connection() == broker);

@@ -34,3 +34,12 @@ for broken in NO_SERVING NO_TIMER EARLY_TIMER; do
     [ "$(verify "$broken" -DTHREADS=2 "-D$broken")" != 0 ] || { echo "$broken: the model does not notice"; exit 1; }
     echo "$broken: noticed"
 done
+
+model=$here/interrupted_producer.pml
+[ "$(verify interrupted)" = 0 ] ||
+    { echo "an interrupt of a producer is wrong:"; cat interrupted/pan.log; exit 1; }
+echo "an interrupt of a producer: no error"
+for broken in NO_FENCE NO_WAIT NO_LOOK; do
+    [ "$(verify "interrupted_$broken" "-D$broken")" != 0 ] || { echo "$broken: the model does not notice"; exit 1; }
+    echo "$broken: noticed"
+done

@@ -6,6 +6,7 @@
 
 #include <kombu/kombu.hpp>
 
+#include <latch>
 #include <random>
 #include <thread>
 #include <vector>
@@ -159,6 +160,68 @@ TEST_CASE("groups under new keys, limits and resets keep their invariants", "[st
         CHECK(connections[broker].in_use() == 0);
         CHECK(producers[broker].in_use() == 0);
     }
+}
+
+TEST_CASE("a reset of producers interrupts only connections that they hold", "[stress]") {
+    const Connection broker{"memory://interrupts"};
+    pools::ConnectionPool connections{broker, {.limit = 6}};
+    pools::ProducerPool producers{connections, {.limit = 4}};
+    std::atomic<int> failures{0}, direct_uses{0};
+    std::atomic<bool> done{false};
+    std::vector<std::thread> all;
+    for (int i = 0; i < 4; ++i)
+        all.emplace_back([&] {
+            while (!done) try {
+                    (void)producers.acquire({.block = true, .timeout = 10s});
+                } catch (const std::exception&) {
+                    ++failures;
+                }
+        });
+    for (int i = 0; i < 4; ++i)
+        all.emplace_back([&] {
+            while (!done) try {
+                    auto lease = connections.acquire({.block = true, .timeout = 10s});
+                    for (int k = 0; k < 20; ++k) lease->connect();
+                    ++direct_uses;
+                } catch (const std::exception&) {
+                    ++failures;
+                }
+        });
+    for (int i = 0; i < 3000 || (direct_uses < 1000 && failures == 0); ++i) producers.reset();
+    done = true;
+    for (auto& thread : all) thread.join();
+    CHECK(failures == 0);
+    CHECK(direct_uses > 0);
+    CHECK(connections.in_use() == 0);
+    CHECK(producers.in_use() == 0);
+}
+
+TEST_CASE("a lease of a producer that a reset does not interrupt belongs to the pool", "[stress]") {
+    const Connection broker{"memory://orphans"};
+    pools::ConnectionPool connections{broker, {.limit = 2}};
+    pools::ProducerPool producers{connections, {.limit = 1}};
+    int missed = 0, interrupted = 0;
+    for (int i = 0; i < 3000; ++i) {
+        (void)producers.acquire();
+        std::latch start{2};
+        std::thread resetter{[&] {
+            start.arrive_and_wait();
+            producers.reset();
+        }};
+        start.arrive_and_wait();
+        auto producer = producers.acquire({.block = true, .timeout = 10s});
+        resetter.join();
+        bool works = true;
+        try {
+            producer->publish(i, {.routing_key = "nobody"});
+        } catch (const ConnectionError&) {
+            works = false;
+        }
+        if (!works) ++interrupted;
+        if (works != (producers.in_use() == 1)) ++missed;
+    }
+    CHECK(missed == 0);
+    CHECK(interrupted > 0);
 }
 
 TEST_CASE("limits change and resets run while keys are erased", "[stress]") {

@@ -28,6 +28,9 @@ class KOMBU_EXPORT ConnectionRef {
 public:
     ConnectionRef() = default;
     explicit ConnectionRef(std::shared_ptr<ConnectionState> state);
+    /// Refers to the present lease of the connection.
+    void assign(const std::shared_ptr<ConnectionState>& state);
+    bool refers_to(const ConnectionState* state) const noexcept { return state_.get() == state; }
     /// \throws LeaseError  when there is no connection, or it was given back to its pool
     ConnectionState& checked() const;
 

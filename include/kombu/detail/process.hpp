@@ -133,6 +133,18 @@ inline bool heavy_fence() noexcept {
     return false;
 }
 
+/// Stores, before this thread loads what follows, as seen by a thread that calls heavy_fence() between its own store and
+/// load (Dekker's argument). Both load with memory_order_seq_cst.
+template <class T>
+void store_before_loads(std::atomic<T>& target, T value) noexcept {
+    if (process.membarrier.load(std::memory_order_relaxed)) [[likely]] {
+        target.store(value, std::memory_order_release);
+        std::atomic_signal_fence(std::memory_order_seq_cst);
+    } else {
+        target.exchange(value, std::memory_order_seq_cst);
+    }
+}
+
 /// From linux/futex.h, which is not in every libc's headers.
 enum : int { futex_wait_bitset_private = 9 | 128, futex_wake_private = 1 | 128 };
 

@@ -47,8 +47,7 @@ class ResourcePool {
 public:
     /// \throws ConfigurationError  when the factory has no `create`
     explicit ResourcePool(ResourceFactory<T> factory, PoolOptions options = {})
-        : engine_(new detail::PoolEngine(std::make_shared<const detail::FactoryHooks<T>>(std::move(factory)),
-                                         std::move(options))) {}
+        : ResourcePool(std::make_shared<const detail::FactoryHooks<T>>(std::move(factory)), std::move(options)) {}
     ResourcePool(const ResourcePool&) = delete;
     ResourcePool& operator=(const ResourcePool&) = delete;
 
@@ -160,6 +159,11 @@ public:
     /// take.
     PoolStats stats() const { return engine().stats(); }
     const std::string& name() const noexcept { return engine_.load(std::memory_order_acquire)->name(); }
+
+protected:
+    /// For the library's own pools.
+    ResourcePool(std::shared_ptr<const detail::FactoryHooks<T>> hooks, PoolOptions options)
+        : engine_(new detail::PoolEngine(std::move(hooks), std::move(options))) {}
 
 private:
     friend struct detail::PoolAccess;

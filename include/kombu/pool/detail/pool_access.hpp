@@ -6,6 +6,7 @@
 #include <kombu/pool/lease.hpp>
 #include <kombu/pool/resource_pool.hpp>
 
+#include <cstdint>
 #include <source_location>
 
 namespace kombu::detail {
@@ -30,6 +31,18 @@ struct PoolAccess {
     static Lease<T> try_acquire_idle(const ResourcePool<T>& pool, const std::source_location& site) {
         PoolEngine& engine = pool.engine();
         return lease<T>(engine, engine.try_acquire_idle(site));
+    }
+    /// For try_acquire_again(); nothing when the pool's leases cannot be acquired so.
+    template <class T>
+    static PoolEngine::PastLease remember(const Lease<T>& lease) noexcept {
+        return lease.engine_->remember(*lease.cell_);
+    }
+    /// The same resource, if it is idle and ready; an empty lease otherwise. `now`: of the coarse clock.
+    template <class T>
+    static Lease<T> try_acquire_again(const PoolEngine::PastLease& past, const std::source_location& site,
+                                      std::int64_t now) {
+        SlotCell* const cell = PoolEngine::try_acquire_again(past, site, now);
+        return cell ? Lease<T>{*past.engine, *cell} : Lease<T>{};
     }
 };
 

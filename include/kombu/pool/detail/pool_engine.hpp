@@ -49,17 +49,36 @@ public:
     SlotCell* complete_acquire(SlotCell* acquired, const AcquireOptions& options, const std::source_location& site) {
         if (has_no_hooks_) [[likely]]
             return record_acquire(*acquired, site);
-        if (validates_only_) {
-            acquired->acquired_at.store(coarse_now(), std::memory_order_relaxed);  // first: maintenance may look
-            if (is_valid(*acquired)) return record_acquire(*acquired, site);
-        }
+        if (acquires_at_once_ && make_ready_at_once(*acquired, site, coarse_now()))
+            return record_acquire(*acquired, site);
         return acquire_slow_path(acquired, options, site);
     }
 
     /// `acquired`: a slot of try_acquire_slot(), or null.
     SlotCell* acquire_slow_path(SlotCell* acquired, const AcquireOptions& options, const std::source_location& site);
 
-    /// An idle resource that needs no preparation; null otherwise. Never waits and never creates.
+    /// A slot that was leased, for acquiring it again without the pool, which may have ceased to exist.
+    struct PastLease {
+        PoolEngine* engine = nullptr;
+        SlotTable* table = nullptr;
+        SlotCell* cell = nullptr;
+        std::uint64_t idle = 0;
+    };
+    /// `leased`: by the caller.
+    PastLease remember(SlotCell& leased) noexcept {
+        return acquires_at_once_ ? PastLease{this, &table_, &leased, SlotTable::idle_word_of(leased)} : PastLease{};
+    }
+    /// Null unless the same slot is idle, and its resource needs no more than try_acquire_idle() does.
+    /// `now`: of the coarse clock.
+    static SlotCell* try_acquire_again(const PastLease& past, const std::source_location& site, std::int64_t now) {
+        if (!past.cell || !past.table->try_acquire(*past.cell, past.idle)) return nullptr;
+        // The slot keeps the engine alive.
+        if (past.engine->make_ready_at_once(*past.cell, site, now)) return past.engine->record_acquire(*past.cell, site);
+        past.engine->give_back_unready(*past.cell);
+        return nullptr;
+    }
+
+    /// An idle resource that is ready without a wait; null otherwise. Never waits and never creates.
     SlotCell* try_acquire_idle(const std::source_location& site);
     /// An idle resource, neither validated nor prepared; null when there is none.
     SlotCell* acquire_idle(const std::source_location& site);
@@ -168,12 +187,28 @@ private:
     static void start_sample(SlotCell& cell) noexcept;
 
     static void* resource_of(const SlotCell& cell) noexcept { return cell.resource.load(std::memory_order_relaxed); }
-    bool is_valid(const SlotCell& cell) const noexcept {
-        if (!hooks_->has_validate) return true;
+    bool is_valid(const SlotCell& cell, std::int64_t now) const noexcept {
+        if (!hooks_->has.validate) return true;
         if (options_.validate_after.has_value() &&
-            coarse_now() - cell.released_at.load(std::memory_order_relaxed) <= options_.validate_after.value().count())
+            now - cell.released_at.load(std::memory_order_relaxed) <= options_.validate_after.value().count())
             return true;
         return hooks_->validate(resource_of(cell));
+    }
+    /// Whether the resource of a slot that the caller has leased can be used, after a try_prepare() if need be.
+    bool make_ready_at_once(SlotCell& cell, const std::source_location& site, std::int64_t now) const noexcept {
+        cell.acquired_at.store(now, std::memory_order_relaxed);  // first: maintenance may look
+        if (!is_valid(cell, now)) return false;
+        if (!hooks_->has.try_prepare) return true;
+        if (!hooks_->try_prepare(resource_of(cell), site, now)) return false;
+        if (table_.is_current(cell)) [[likely]]
+            return true;
+        hooks_->recycle(resource_of(cell), false);  // a reset came between, too early to interrupt the resource
+        return false;
+    }
+    /// A caller that may wait and create will prepare the resource, or replace it.
+    void give_back_unready(SlotCell& cell) noexcept {
+        cell.acquired_at.store(0, std::memory_order_relaxed);
+        release_slot(cell);
     }
     void release_slot(SlotCell& cell) noexcept {
         const SlotId slot = cell.id.load(std::memory_order_relaxed);
@@ -211,7 +246,7 @@ private:
     /// The resource of a slot in state `closing` no longer exists.
     void finish_closing(SlotReservation& reservation) noexcept;
     bool prepare_now(void* resource, const Acquisition& acquisition) const {
-        return (acquisition.asynchronous && hooks_->has_async_prepare) || hooks_->prepare(resource, acquisition);
+        return (acquisition.asynchronous && hooks_->has.async_prepare) || hooks_->prepare(resource, acquisition);
     }
     bool is_orphaned(SlotId slot, EngineRef& reference);
     SlotCell* commit(SlotReservation& reservation, Clock::time_point start, bool timed,
@@ -253,7 +288,7 @@ private:
     const std::shared_ptr<const ResourceHooks> hooks_;
     const PoolOptions options_;
     const bool has_no_hooks_;       // an acquire has nothing to call and nothing to measure
-    const bool validates_only_;     // an acquire of an idle resource calls `validate` at most
+    const bool acquires_at_once_;   // an acquire of an idle resource may do with `validate` and `try_prepare`
     const bool records_idle_time_;  // an option asks how long a resource was idle
     const std::uint32_t epoch_ = fork_epoch();
     std::atomic<std::size_t> limit_;  // for a forked child, which cannot ask the core

@@ -21,10 +21,11 @@ inline constexpr std::chrono::microseconds barging_window{500};
 KOMBU_POOL_INLINE PoolEngine::PoolEngine(std::shared_ptr<const ResourceHooks> hooks, PoolOptions options)
     : hooks_(std::move(hooks)),
       options_(std::move(options)),
-      has_no_hooks_(!hooks_->has_validate && !hooks_->has_prepare && !hooks_->has_async_prepare &&
-                    !hooks_->has_recycle && !options_.observer && !options_.leak_threshold.has_value() &&
+      has_no_hooks_(!hooks_->has.validate && !hooks_->has.prepare && !hooks_->has.async_prepare &&
+                    !hooks_->has.recycle && !options_.observer && !options_.leak_threshold.has_value() &&
                     !options_.idle_timeout.has_value() && !options_.keepalive.has_value()),
-      validates_only_(!hooks_->has_prepare && !hooks_->has_async_prepare && !options_.observer),
+      acquires_at_once_(!options_.observer &&
+                        (hooks_->has.try_prepare || (!hooks_->has.prepare && !hooks_->has.async_prepare))),
       records_idle_time_(options_.validate_after.has_value() || options_.idle_timeout.has_value() ||
                          options_.keepalive.has_value()),
       limit_(options_.limit),
@@ -81,14 +82,11 @@ KOMBU_POOL_INLINE SlotCell* PoolEngine::acquire_slow_path(SlotCell* acquired, co
 }
 
 KOMBU_POOL_INLINE SlotCell* PoolEngine::try_acquire_idle(const std::source_location& site) {
-    SlotCell* const acquired = has_no_hooks_ || validates_only_ ? try_acquire_slot() : nullptr;
+    SlotCell* const acquired = acquires_at_once_ ? try_acquire_slot() : nullptr;
     if (!acquired) return nullptr;
-    if (!has_no_hooks_ && !is_valid(*acquired)) {
-        release_slot(*acquired);  // a caller that may create replaces it
-        return nullptr;
-    }
-    if (!has_no_hooks_) acquired->acquired_at.store(coarse_now(), std::memory_order_relaxed);
-    return record_acquire(*acquired, site);
+    if (has_no_hooks_ || make_ready_at_once(*acquired, site, coarse_now())) return record_acquire(*acquired, site);
+    give_back_unready(*acquired);
+    return nullptr;
 }
 
 KOMBU_POOL_INLINE SlotCell* PoolEngine::acquire_idle(const std::source_location& site) {
@@ -293,7 +291,7 @@ KOMBU_POOL_INLINE std::shared_ptr<void> PoolEngine::create_prepared(const Acquis
 KOMBU_POOL_INLINE bool PoolEngine::prepare(SlotReservation& reservation, const Acquisition& acquisition,
                                            Clock::time_point start, EngineRef& reference) {
     SlotCell& cell = table_.cell(reservation.slot());
-    const bool usable = is_valid(cell) && prepare_now(resource_of(cell), acquisition);
+    const bool usable = is_valid(cell, coarse_now()) && prepare_now(resource_of(cell), acquisition);
     check_process();
     if (usable) return true;
     if (start == Clock::time_point{}) start = Clock::now();  // the fast path did not read the clock

@@ -4,8 +4,10 @@
 #include <kombu/deadline.hpp>
 #include <kombu/pool/factory.hpp>
 
+#include <cstdint>
 #include <exception>
 #include <memory>
+#include <source_location>
 #include <string>
 #include <utility>
 
@@ -19,12 +21,18 @@ public:
     ResourceHooks& operator=(const ResourceHooks&) = delete;
     virtual ~ResourceHooks() = default;
 
-    /// Which functions the factory has.
-    const bool has_validate, has_prepare, has_async_prepare, has_recycle;
+    /// Which of the functions do something.
+    struct Has {
+        bool validate = false, prepare = false, async_prepare = false, try_prepare = false, recycle = false;
+    };
+    const Has has;
     const char* const resource_name;
 
     virtual std::shared_ptr<void> create(const Acquisition& acquisition) const = 0;
     virtual bool prepare(void* resource, const Acquisition& acquisition) const = 0;
+    /// Prepares a used resource when that needs neither a wait nor a lock. False: prepare() is called.
+    /// `now`: of the coarse clock.
+    virtual bool try_prepare(void*, const std::source_location&, std::int64_t) const noexcept { return false; }
     /// False also when the factory's function throws, here and below.
     virtual bool validate(void* resource) const noexcept = 0;
     virtual bool keep_alive(void* resource, Deadline deadline) const noexcept = 0;
@@ -37,22 +45,22 @@ public:
     virtual std::exception_ptr limit_error(LimitReport report) const = 0;
 
 protected:
-    ResourceHooks(bool validate, bool prepare, bool async_prepare, bool recycle, const char* name) noexcept
-        : has_validate(validate),
-          has_prepare(prepare),
-          has_async_prepare(async_prepare),
-          has_recycle(recycle),
-          resource_name(name) {}
+    ResourceHooks(const Has& functions, const char* name) noexcept : has(functions), resource_name(name) {}
 };
 
-/// The only part of a pool that knows the type of its resources, beside Lease.
+/// The only part of a pool that knows the type of its resources, beside Lease. The library's own pools derive from it,
+/// and override what each acquire and release calls.
 template <class T>
-class FactoryHooks final : public ResourceHooks {
+class FactoryHooks : public ResourceHooks {
 public:
     /// \throws ConfigurationError  when the factory has no `create`
-    explicit FactoryHooks(ResourceFactory<T> factory)
-        : ResourceHooks(static_cast<bool>(factory.validate), static_cast<bool>(factory.prepare),
-                        static_cast<bool>(factory.async_prepare), static_cast<bool>(factory.recycle),
+    /// `overridden`: by the derived class, whatever the factory has.
+    explicit FactoryHooks(ResourceFactory<T> factory, const Has& overridden = {})
+        : ResourceHooks({.validate = overridden.validate || factory.validate,
+                         .prepare = static_cast<bool>(factory.prepare),
+                         .async_prepare = static_cast<bool>(factory.async_prepare),
+                         .try_prepare = overridden.try_prepare,
+                         .recycle = overridden.recycle || factory.recycle},
                         factory.resource_name),
           factory_(std::move(factory)) {
         if (!factory_.create) throw ConfigurationError("ResourceFactory::create is not set");
@@ -98,9 +106,10 @@ public:
         return std::make_exception_ptr(LimitExceeded(std::move(report)));
     }
 
-private:
+protected:
     static T& typed(void* resource) noexcept { return *static_cast<T*>(resource); }
 
+private:
     const ResourceFactory<T> factory_;
 };
 

@@ -101,10 +101,21 @@ public:
         return try_acquire_other(cache, idle);
     }
 
+    /// Leases this slot if it is idle, of the generation of this idle word, and the fast path is enabled. Generations are
+    /// unique and cells never freed, so the slot may have ceased to exist: true says that it is the same one.
+    bool try_acquire(SlotCell& cell, std::uint64_t idle) noexcept {
+        return word_.load(std::memory_order_acquire) == idle && try_lease(cell, idle);
+    }
+
+    /// The idle word of a slot that the caller has leased.
+    static std::uint64_t idle_word_of(const SlotCell& leased) noexcept {
+        return leased.word.load(std::memory_order_relaxed) - (leased_state - idle_state);
+    }
+
     /// Releases a slot. False: the caller must call notify_listener(), and may touch nothing else of the pool unless it
     /// keeps the pool alive by other means.
     KOMBU_ALWAYS_INLINE bool release(SlotCell& cell) noexcept {
-        const std::uint64_t idle = cell.word.load(std::memory_order_relaxed) - (leased_state - idle_state);
+        const std::uint64_t idle = idle_word_of(cell);
         const bool closes = cell.close_on_release.load(std::memory_order_relaxed);
         ThreadCache* const cache = thread_cache;
         if (!cache || cache->recent_slots[bucket_].cells[0] != &cell || cache->recent_slots[bucket_].idle != idle)
@@ -137,7 +148,7 @@ public:
     /// Whether the lease of this slot belongs to the present generation.
     bool is_current(const SlotCell& cell) const noexcept {
         return generation_of(cell.word.load(std::memory_order_relaxed)) ==
-               generation_of(word_.load(std::memory_order_acquire));
+               generation_of(word_.load(std::memory_order_seq_cst));
     }
 
     /// Whether the table belongs to a parent process. Its lock may then be held for ever and must not be taken.
