@@ -20,10 +20,10 @@
 #include <string_view>
 #include <vector>
 
-/// A minimal peer in a process of its own: accepts AMQP clients, confirms the messages of those that enabled confirms,
-/// and discards everything. To a consumer it sends messages of 1 KiB without end, as far as its prefetch count allows.
-/// From clients that begin with RAW it only reads. So benchmarks measure the client; a real broker costs many times as
-/// much.
+/// A minimal peer in a process of its own: accepts AMQP clients and their declarations, confirms the messages of those
+/// that enabled confirms, and discards everything. To a consumer it sends messages of 1 KiB without end, as far as its
+/// prefetch count allows. From clients that begin with RAW it only reads. So benchmarks measure the client; a real
+/// broker costs many times as much.
 class Sink {
 public:
     Sink() {
@@ -102,6 +102,12 @@ private:
             client.confirms = true;
             send(client, frame(channel, 85, 11, ""));
         }
+        if (is(40, 10)) send(client, frame(channel, 40, 11, ""));
+        if (is(50, 10)) {
+            const std::string_view name = method.substr(6, 1 + number(method.substr(6, 1)));
+            send(client, frame(channel, 50, 11, std::string{name} + "\0\0\0\0\0\0\0\0"s));
+        }
+        if (is(50, 20)) send(client, frame(channel, 50, 21, ""));
         if (is(60, 40)) ++client.published;
         if (is(60, 10)) {
             client.prefetch = number(method.substr(8, 2));

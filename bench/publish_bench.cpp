@@ -1,0 +1,196 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The client's cost of publishing over AMQP, compared with librabbitmq's amqp_basic_publish, to a peer that discards
+// the messages; and that of a cycle of the pools, compared with an uncontended mutex. Client and peer should share one
+// processor (bench/publish pins them).
+//
+//   publish_bench                  processor time of the client per message, medians, and the messages a second
+//   publish_bench CASE MESSAGES    one case alone, for counting its instructions and system calls
+//   publish_bench serve            prints the port of a peer for another client
+#include <kombu/kombu.hpp>
+
+#include "processor_time.hpp"
+
+#include <amqp.h>
+#include <amqp_tcp_socket.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <thread>
+#include <type_traits>
+#include <vector>
+
+#include "sink.hpp"
+
+using namespace std::chrono_literals;
+
+namespace {
+
+constexpr int window = 256;
+
+struct Case {
+    std::string name;
+    int baseline;  // the case that it is compared with
+    int messages;
+    std::function<void(int)> publish;
+};
+
+class Librabbitmq {
+public:
+    Librabbitmq(std::uint16_t port, bool confirms)
+        : connection_(::amqp_new_connection(), ::amqp_destroy_connection), confirms_(confirms) {
+        amqp_socket_t* const socket = ::amqp_tcp_socket_new(connection_.get());
+        if (::amqp_socket_open(socket, "127.0.0.1", port) != 0) throw std::runtime_error("librabbitmq cannot connect");
+        ::amqp_login(connection_.get(), "/", 0, 131072, 0, AMQP_SASL_METHOD_PLAIN, "guest", "guest");
+        ::amqp_channel_open(connection_.get(), 1);
+        if (confirms) ::amqp_confirm_select(connection_.get(), 1);
+    }
+
+    /// `ahead`: the number of messages that may be unconfirmed.
+    void publish(const std::string& body, const char* content_type, int messages, std::uint64_t ahead) {
+        amqp_basic_properties_t properties{};
+        properties._flags = AMQP_BASIC_CONTENT_TYPE_FLAG | AMQP_BASIC_CONTENT_ENCODING_FLAG |
+                            AMQP_BASIC_DELIVERY_MODE_FLAG | AMQP_BASIC_PRIORITY_FLAG;
+        properties.content_type = ::amqp_cstring_bytes(content_type);
+        properties.content_encoding = ::amqp_cstring_bytes("utf-8");
+        properties.delivery_mode = 2;
+        for (int i = 0; i < messages; ++i) {
+            const amqp_bytes_t bytes{body.size(), const_cast<char*>(body.data())};
+            ::amqp_basic_publish(connection_.get(), 1, amqp_empty_bytes, ::amqp_cstring_bytes("bench"), 0, 0,
+                                 &properties, bytes);
+            ++published_;
+            while (confirms_ && published_ - confirmed_ >= ahead) await_confirm();
+        }
+        while (confirms_ && confirmed_ < published_) await_confirm();
+    }
+
+private:
+    void await_confirm() {
+        amqp_frame_t frame;
+        if (::amqp_simple_wait_frame(connection_.get(), &frame) != AMQP_STATUS_OK)
+            throw std::runtime_error("librabbitmq has received nothing");
+        if (frame.frame_type == AMQP_FRAME_METHOD && frame.payload.method.id == AMQP_BASIC_ACK_METHOD) {
+            const auto* const ack = static_cast<const amqp_basic_ack_t*>(frame.payload.method.decoded);
+            confirmed_ = ack->multiple != 0 ? ack->delivery_tag : std::max(confirmed_, ack->delivery_tag);
+        }
+        ::amqp_maybe_release_buffers(connection_.get());
+    }
+
+    std::unique_ptr<std::remove_pointer_t<amqp_connection_state_t>, int (*)(amqp_connection_state_t)> connection_;
+    const bool confirms_;
+    std::uint64_t published_ = 0, confirmed_ = 0;
+};
+
+/// Publishes as a service does: each message by a producer of the pool.
+template <class Body>
+void publish(const kombu::Connection& broker, const Body& body, int messages) {
+    for (int i = 0; i < messages; ++i)
+        kombu::pools::producers[broker]
+            .acquire({.block = true, .timeout = 5s})
+            ->publish(body, {.routing_key = "bench"});
+}
+
+template <class Body>
+void publish_batches(const kombu::Connection& broker, const Body& body, int messages, int size) {
+    for (int sent = 0; sent < messages; sent += size) {
+        auto producer = kombu::pools::producers[broker].acquire({.block = true, .timeout = 5s});
+        kombu::Batch batch = producer->batch();
+        for (int i = 0; i < size; ++i) batch.publish(body, {.routing_key = "bench"});
+        batch.commit();
+    }
+}
+
+/// Acquires and releases.
+template <class Group>
+void cycle(Group& group, const kombu::Connection& broker, int cycles) {
+    for (int i = 0; i < cycles; ++i) (void)group[broker].acquire({.block = true, .timeout = 5s});
+}
+
+void lock_and_unlock(int cycles) {
+    static std::mutex mutex;
+    for (int i = 0; i < cycles; ++i) {
+        mutex.lock();
+        mutex.unlock();
+    }
+}
+
+void measure(const std::vector<Case>& cases) {
+    constexpr int rounds = 7;
+    std::vector<std::vector<double>> costs(cases.size());
+    std::vector<double> rates(cases.size());
+    for (int round = 0; round <= rounds; ++round)
+        for (std::size_t i = 0; i < cases.size(); ++i) {
+            const double begin = process_microseconds();
+            const auto begun = std::chrono::steady_clock::now();
+            cases[i].publish(cases[i].messages);
+            const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - begun;
+            rates[i] = std::max(rates[i], cases[i].messages / taken.count());
+            if (round > 0) costs[i].push_back((process_microseconds() - begin) / cases[i].messages);
+        }
+    std::printf("%-44s %12s %12s %12s\n", "", "us", "x baseline", "a second");
+    for (auto& samples : costs) std::ranges::nth_element(samples, samples.begin() + rounds / 2);
+    for (std::size_t i = 0; i < cases.size(); ++i) {
+        const double cost = costs[i][rounds / 2];
+        std::printf("%-44s %12.3f %12.2f %12.0f\n", cases[i].name.c_str(), cost,
+                    cost / costs[static_cast<std::size_t>(cases[i].baseline)][rounds / 2], rates[i]);
+    }
+}
+
+}  // namespace
+
+int main(int count, char** arguments) {
+    std::thread{[] {}}.join();  // glibc omits locks and atomics until the process has had a second thread
+    const Sink sink;
+    if (count > 1 && std::string_view{arguments[1]} == "serve") {
+        std::printf("%d\n", sink.port());
+        std::fflush(stdout);
+        return std::getchar() == EOF ? 0 : 1;
+    }
+    const std::string url = "amqp://127.0.0.1:" + std::to_string(sink.port());
+    const kombu::Connection plain{url, {.transport_options = {{"confirm_publish", false}}}};
+    const kombu::Connection confirming{url};
+    const kombu::Connection memory{"memory://bench"};
+    Librabbitmq rabbit{sink.port(), false}, rabbit_confirming{sink.port(), true};
+    const std::string text(100, 'x'), kib(1024, 'x'), large(65536, 'x');
+    const kombu::Json json = {{"id", 123456}, {"name", "domestic"}, {"body", std::string(58, 'x')}};
+    const std::string json_text = json.dump();
+    const kombu::Json small = {{"n", 1}};
+
+    const std::vector<Case> cases{
+        {"librabbitmq, 100 B", 0, 40'000, [&](int n) { rabbit.publish(text, "text/plain", n, 1); }},
+        {"text of 100 B", 0, 40'000, [&](int n) { publish(plain, text, n); }},
+        {"a JSON object of 100 B", 0, 40'000, [&](int n) { publish(plain, json, n); }},
+        {"librabbitmq, 1 KiB", 3, 40'000, [&](int n) { rabbit.publish(kib, "text/plain", n, 1); }},
+        {"text of 1 KiB", 3, 40'000, [&](int n) { publish(plain, kib, n); }},
+        {"librabbitmq, 64 KiB", 5, 2'000, [&](int n) { rabbit.publish(large, "text/plain", n, 1); }},
+        {"text of 64 KiB", 5, 2'000, [&](int n) { publish(plain, large, n); }},
+        {"batches of 64, text of 100 B", 0, 64'000, [&](int n) { publish_batches(plain, text, n, 64); }},
+        {"batches of 64, JSON of 100 B", 0, 64'000, [&](int n) { publish_batches(plain, json, n, 64); }},
+        {"librabbitmq, 100 B, waiting for each", 9, 10'000,
+         [&](int n) { rabbit_confirming.publish(json_text, "application/json", n, 1); }},
+        {"confirmed one by one, JSON of 100 B", 9, 10'000, [&](int n) { publish(confirming, json, n); }},
+        {"librabbitmq, 100 B, window of 256", 11, 51'200,
+         [&](int n) { rabbit_confirming.publish(json_text, "application/json", n, window); }},
+        {"confirmed in batches of 256, JSON of 100 B", 11, 51'200,
+         [&](int n) { publish_batches(confirming, json, n, window); }},
+        {"mutex, lock and unlock", 13, 2'000'000, lock_and_unlock},
+        {"pools::connections, acquire and release", 13, 400'000,
+         [&](int n) { cycle(kombu::pools::connections, memory, n); }},
+        {"pools::producers, acquire and release", 13, 400'000,
+         [&](int n) { cycle(kombu::pools::producers, memory, n); }},
+        {"small JSON to the memory broker", 13, 40'000, [&](int n) { publish(memory, small, n); }},
+    };
+    if (count > 2) {
+        cases[static_cast<std::size_t>(std::atoi(arguments[1]))].publish(std::atoi(arguments[2]));
+        return 0;
+    }
+    measure(cases);
+    return 0;
+}
