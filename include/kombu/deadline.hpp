@@ -45,7 +45,11 @@ public:
     static Deadline never() noexcept { return Deadline{Clock::time_point::max()}; }
     static Deadline at(Clock::time_point when) noexcept { return Deadline{when}; }
     static Deadline after(OptionalTimeout timeout) noexcept {
-        return timeout.has_value() ? Deadline{Clock::now() + timeout.value()} : never();
+        return timeout.has_value() ? after(timeout, Clock::now()) : never();
+    }
+    /// Of a call that began at `start`.
+    static Deadline after(OptionalTimeout timeout, Clock::time_point start) noexcept {
+        return timeout.has_value() ? Deadline{start + timeout.value()} : never();
     }
 
     bool is_never() const noexcept { return when_ == Clock::time_point::max(); }

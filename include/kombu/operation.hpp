@@ -9,6 +9,7 @@
 #include <exception>
 #include <memory>
 #include <optional>
+#include <type_traits>
 #include <utility>
 
 /// Operations and their drivers: for writers of transports and of drivers. Programs use the blocking members of
@@ -166,13 +167,16 @@ namespace kombu::async {
 /// A reference to an operation of any result type, for drivers.
 class OperationHandle {
 public:
-    /// Refers to no operation.
+    /// Refers to an operation that is done.
     OperationHandle() noexcept = default;
     /// Must precede the first resume() when the operation may wait for signals. The waker outlives the operation.
-    void set_waker(Waker& waker) noexcept { promise_->own_context_.waker = &waker; }
+    void set_waker(Waker& waker) noexcept {
+        if (promise_) promise_->own_context_.waker = &waker;
+    }
     /// Runs until the operation is done (true) or waits (false). `ready`: the events that ended the last wait. Input
     /// that is not enough (AwaitInput) leaves the operation and its wait() as they were.
     bool resume(Ready ready) {
+        if (!promise_) return true;
         detail::OperationContext& context = promise_->own_context_;
         if (!promise_->context_) {
             context.innermost = self_;
@@ -204,10 +208,16 @@ private:
 ///
 /// It starts with the first resume(). Objects that it received by reference must outlive it. Destroying a suspended
 /// operation cancels it; the operation then cleans up what it has left half-done.
+///
+/// A function that has nothing to wait for returns a completed() operation, which is no coroutine and allocates
+/// nothing.
 template <class T = void>
 class [[nodiscard]] Operation {
 public:
     using promise_type = detail::Promise<T>;
+
+    /// An operation that is done.
+    static Operation completed() noexcept requires std::is_void_v<T> { return Operation{nullptr}; }
 
     Operation(Operation&& other) noexcept : self_(std::exchange(other.self_, nullptr)) {}
     Operation(const Operation&) = delete;
@@ -218,14 +228,19 @@ public:
     }
 
     // -- for drivers
-    OperationHandle handle() noexcept { return {self_.promise(), self_}; }
+    bool is_done() const noexcept { return !self_ || self_.done(); }
+    OperationHandle handle() noexcept { return self_ ? OperationHandle{self_.promise(), self_} : OperationHandle{}; }
     bool resume(Ready ready = {.read = true}) { return handle().resume(ready); }
     const Wait& wait() const noexcept { return self_.promise().own_context_.wait; }
     /// Returns the result of a finished operation, or throws its exception.
-    T result() { return self_.promise().result(); }
+    T result() {
+        if constexpr (std::is_void_v<T>)
+            if (!self_) return;
+        return self_.promise().result();
+    }
 
     // -- for co_await in another operation
-    bool await_ready() const noexcept { return false; }
+    bool await_ready() const noexcept { return !self_; }
     std::coroutine_handle<> await_suspend(std::coroutine_handle<> outer) noexcept {
         self_.promise().awaited_by_ = outer;
         return self_;
@@ -235,7 +250,9 @@ public:
 private:
     friend promise_type;
     friend detail::PromiseBase;
-    void set_context(detail::OperationContext& context) noexcept { self_.promise().context_ = &context; }
+    void set_context(detail::OperationContext& context) noexcept {
+        if (self_) self_.promise().context_ = &context;
+    }
     explicit Operation(std::coroutine_handle<promise_type> self) noexcept : self_(self) {}
 
     std::coroutine_handle<promise_type> self_;

@@ -43,8 +43,8 @@ struct PublishOptions {
     std::optional<std::string> serializer{};
     /// "zlib" or another name of kombu/compression.hpp. Not set: the producer's, otherwise none.
     std::optional<std::string> compression{};
-    /// The headers, a JSON object.
-    Json headers = Json::object();
+    /// The headers, a JSON object; null: none.
+    Json headers{};
     /// Not set: that of the exchange, otherwise persistent.
     std::optional<DeliveryMode> delivery_mode{};
     /// 0 to 255; always sent.

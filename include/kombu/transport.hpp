@@ -142,7 +142,7 @@ public:
                                                          Deadline deadline) = 0;
 
     /// Publishes a message. Ends when the broker has confirmed it, or at once when confirms are off. Unroutable and
-    /// Nacked leave the channel open.
+    /// Nacked leave the channel open. May do at the call what needs no wait, and throw there.
     /// \param message  exists until the operation has ended
     /// \param deadline  bounds the operation
     /// \param confirm_timeout  bounds the wait for the confirmation

@@ -126,24 +126,41 @@ async::Operation<std::uint32_t> AmqpChannel::queue_delete(std::string_view name,
 
 async::Operation<> AmqpChannel::basic_publish(const OutgoingMessage& message, Deadline deadline,
                                               OptionalTimeout confirm_timeout) {
-    if (!connection_->confirms()) return publish_unconfirmed(message, deadline);
-    return publish_confirmed(message, deadline, confirm_timeout);
+    const bool confirmed = connection_->confirms();
+    if (!confirmed) check_async_errors();
+    return begin_publish(message, confirmed, deadline, confirm_timeout);
 }
 
-async::Operation<> AmqpChannel::publish_confirmed(const OutgoingMessage& message, Deadline deadline,
-                                                  OptionalTimeout confirm_timeout) {
+async::Operation<> AmqpChannel::begin_publish(const OutgoingMessage& message, bool confirmed, Deadline deadline,
+                                              OptionalTimeout confirm_timeout) {
     Session& session = connection_->session();
-    {
-        AmqpConnection::Driver::RequestScope unblock_request = connection_->begin_request();
-        if (session.blocked())
-            co_await connection_->run(await_unblocked(session, deadline), deadline, std::move(unblock_request));
-    }
     AmqpConnection::Driver::RequestScope request = connection_->begin_request();
+    if (session.blocked())
+        return publish_when_unblocked(message, confirmed, deadline, confirm_timeout, std::move(request));
     publish(session, *channel_, message, deadline);
+    if (!confirmed) return finish_sending(deadline, std::move(request));
     const std::uint64_t number = channel_->confirms.on_published(message.metadata->mandatory);
-    if (!connection_->driver().try_send(deadline)) co_await connection_->driver().flush(deadline);
+    connection_->driver().try_send(deadline);
     const Deadline until = std::min(deadline, Deadline::after(confirm_timeout));
-    co_await connection_->run(await_confirm(session, channel_, number, until), deadline, std::move(request));
+    return connection_->run(await_confirm(session, channel_, number, until), deadline, std::move(request));
+}
+
+async::Operation<> AmqpChannel::publish_when_unblocked(const OutgoingMessage& message, bool confirmed,
+                                                       Deadline deadline, OptionalTimeout confirm_timeout,
+                                                       AmqpConnection::Driver::RequestScope request) {
+    co_await connection_->run(await_unblocked(connection_->session(), deadline), deadline, std::move(request));
+    co_await begin_publish(message, confirmed, deadline, confirm_timeout);
+}
+
+async::Operation<> AmqpChannel::finish_sending(Deadline deadline, AmqpConnection::Driver::RequestScope request) {
+    if (!connection_->driver().try_send(deadline)) return send_rest(deadline, std::move(request));
+    request.end();
+    return async::Operation<>::completed();
+}
+
+async::Operation<> AmqpChannel::send_rest(Deadline deadline, AmqpConnection::Driver::RequestScope request) {
+    co_await connection_->driver().flush(deadline);
+    request.end();
 }
 
 void AmqpChannel::check_async_errors() {
@@ -156,20 +173,6 @@ void AmqpChannel::check_async_errors() {
         throw ChannelError("an earlier message was refused, and this one was not sent: " + channel_->close_error->text,
                            channel_->close_error->code);
     next_error_check_ = Deadline::after(error_check_interval);
-}
-
-async::Operation<> AmqpChannel::publish_unconfirmed(const OutgoingMessage& message, Deadline deadline) {
-    check_async_errors();
-    {
-        AmqpConnection::Driver::RequestScope unblock_request = connection_->begin_request();
-        if (connection_->session().blocked())
-            co_await connection_->run(await_unblocked(connection_->session(), deadline), deadline,
-                                      std::move(unblock_request));
-    }
-    AmqpConnection::Driver::RequestScope request = connection_->begin_request();
-    publish(connection_->session(), *channel_, message, deadline);
-    if (!connection_->driver().try_send(deadline)) co_await connection_->driver().flush(deadline);
-    request.end();
 }
 
 async::Operation<std::vector<std::exception_ptr>> AmqpChannel::basic_publish_all(
@@ -230,16 +233,14 @@ async::Operation<> AmqpChannel::basic_ack(std::uint64_t delivery_tag, Deadline d
     connection_->poll_for_close();
     AmqpConnection::Driver::RequestScope request = connection_->begin_request();
     acknowledge(connection_->session(), *channel_, delivery_tag);
-    if (!connection_->driver().try_send(deadline)) co_await connection_->driver().flush(deadline);
-    request.end();
+    return finish_sending(deadline, std::move(request));
 }
 
 async::Operation<> AmqpChannel::basic_reject(std::uint64_t delivery_tag, bool requeue, Deadline deadline) {
     connection_->poll_for_close();
     AmqpConnection::Driver::RequestScope request = connection_->begin_request();
     reject(connection_->session(), *channel_, delivery_tag, requeue);
-    if (!connection_->driver().try_send(deadline)) co_await connection_->driver().flush(deadline);
-    request.end();
+    return finish_sending(deadline, std::move(request));
 }
 
 async::Operation<> AmqpChannel::publish_later(const OutgoingMessage& message, const std::string& queue,
@@ -263,7 +264,7 @@ async::Operation<> AmqpChannel::publish_later(const OutgoingMessage& message, co
     outgoing.metadata = std::move(metadata);
     co_await queue_declare(waiting, deadline);
     if (!channel_->has_confirms) co_await connection_->run(select_confirms(connection_->session(), channel_), deadline);
-    co_await publish_confirmed(outgoing, deadline, {});
+    co_await begin_publish(outgoing, true, deadline, {});
 }
 
 async::Operation<> AmqpChannel::basic_qos(std::uint16_t prefetch_count, Deadline deadline) {

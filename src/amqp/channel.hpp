@@ -3,6 +3,7 @@
 
 #include <kombu/transport.hpp>
 
+#include "amqp/connection.hpp"
 #include "amqp/session.hpp"
 
 #include <memory>
@@ -64,11 +65,16 @@ public:
     async::Operation<> basic_recover(Deadline deadline) override;
 
 private:
-    async::Operation<> publish_confirmed(const OutgoingMessage& message, Deadline deadline,
-                                         OptionalTimeout confirm_timeout);
+    async::Operation<> begin_publish(const OutgoingMessage& message, bool confirmed, Deadline deadline,
+                                     OptionalTimeout confirm_timeout);
+    async::Operation<> publish_when_unblocked(const OutgoingMessage& message, bool confirmed, Deadline deadline,
+                                              OptionalTimeout confirm_timeout,
+                                              AmqpConnection::Driver::RequestScope request);
+    /// Ends a request that awaits no reply.
+    async::Operation<> finish_sending(Deadline deadline, AmqpConnection::Driver::RequestScope request);
+    async::Operation<> send_rest(Deadline deadline, AmqpConnection::Driver::RequestScope request);
     /// For publishing without confirms: throws the error that the broker sent for an earlier message, if any.
     void check_async_errors();
-    async::Operation<> publish_unconfirmed(const OutgoingMessage& message, Deadline deadline);
 
     std::shared_ptr<AmqpConnection> connection_;
     std::shared_ptr<ChannelState> channel_;

@@ -125,17 +125,27 @@ void append_heartbeat(std::string& out) {
     out.append(frame, sizeof frame);
 }
 
-void append_content(std::string& out, std::uint16_t channel, amqp_basic_properties_t& properties, std::string_view body,
-                    std::uint32_t max_frame_size, Deadline deadline) {
+std::size_t append_content_header(std::string& out, std::uint16_t channel, amqp_basic_properties_t& properties,
+                                  std::uint32_t max_frame_size) {
+    const std::size_t frame_at = out.size();
     append_encoded(out, AMQP_FRAME_HEADER, channel, max_frame_size, [&](amqp_bytes_t space) {
         auto* const start = static_cast<char*>(space.bytes);
         write_u16(start, AMQP_BASIC_CLASS);
         write_u16(start + 2, 0);
-        write_u32(start + 4, static_cast<std::uint32_t>(std::uint64_t{body.size()} >> 32));
-        write_u32(start + 8, static_cast<std::uint32_t>(body.size()));
+        write_body_size(start + 4, 0);
         const int size = amqp_encode_properties(AMQP_BASIC_CLASS, &properties, {space.len - 12, start + 12});
         return size < 0 ? size : size + 12;
     });
+    return frame_at + header_size + 4;
+}
+
+void write_body_size(char* at, std::uint64_t size) noexcept {
+    write_u32(at, static_cast<std::uint32_t>(size >> 32));
+    write_u32(at + 4, static_cast<std::uint32_t>(size));
+}
+
+void append_body(std::string& out, std::uint16_t channel, std::string_view body, std::uint32_t max_frame_size,
+                 Deadline deadline) {
     const std::size_t max_payload = max_frame_size - frame_overhead;
     out.reserve(out.size() + body.size() + (body.size() / max_payload + 1) * frame_overhead);
     for (std::size_t next_check = out.size() + piece_size; !body.empty();) {

@@ -58,9 +58,13 @@ private:
 void append_method(std::string& out, std::uint16_t channel, amqp_method_number_t method, void* fields,
                    std::uint32_t max_frame_size);
 void append_heartbeat(std::string& out);
+/// Returns where its body size is, for write_body_size().
+std::size_t append_content_header(std::string& out, std::uint16_t channel, amqp_basic_properties_t& properties,
+                                  std::uint32_t max_frame_size);
+void write_body_size(char* at, std::uint64_t size) noexcept;
 /// Throws Timeout when the deadline passes meanwhile.
-void append_content(std::string& out, std::uint16_t channel, amqp_basic_properties_t& properties, std::string_view body,
-                    std::uint32_t max_frame_size, Deadline deadline = Deadline::never());
+void append_body(std::string& out, std::uint16_t channel, std::string_view body, std::uint32_t max_frame_size,
+                 Deadline deadline = Deadline::never());
 
 /// The memory for what librabbitmq decodes. Each decoding takes it from the one before: fresh memory for each would
 /// cost more than the decoding. It keeps what the largest one took, which the size of a frame bounds.

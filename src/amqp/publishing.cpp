@@ -4,7 +4,6 @@
 #include <kombu/error.hpp>
 
 #include "amqp/rpc.hpp"
-#include "amqp/table.hpp"
 
 #include <optional>
 #include <utility>
@@ -16,12 +15,7 @@ void publish(Session& session, ChannelState& channel, const OutgoingMessage& mes
     std::string& output = session.output();
     const std::size_t size_before = output.size();
     try {
-        amqp_basic_publish_t publish{0, bytes(message.metadata->exchange), bytes(message.metadata->routing_key),
-                                     message.metadata->mandatory, 0};
-        session.send(channel.number(), AMQP_BASIC_PUBLISH_METHOD, &publish);
-        TableEncoder tables;
-        amqp_basic_properties_t properties = encode_properties(message.metadata->properties, tables);
-        session.send_content(channel.number(), properties, message.body, deadline);
+        session.send_message(channel, message, deadline);
     } catch (...) {
         output.resize(size_before);  // a partial message would corrupt the connection for the next one
         throw;

@@ -51,9 +51,10 @@ void Session::send(std::uint16_t channel, amqp_method_number_t method, void* fie
     heartbeat_.on_sent();
 }
 
-void Session::send_content(std::uint16_t channel, amqp_basic_properties_t& properties, std::string_view body,
-                           Deadline deadline) {
-    append_content(output_, channel, properties, body, frame_max_, deadline);
+void Session::send_message(ChannelState& channel, const OutgoingMessage& message, Deadline deadline) {
+    channel.publish_head.append(output_, channel.number(), message.metadata, message.body.size(), frame_max_);
+    append_body(output_, channel.number(), message.body, frame_max_, deadline);
+    heartbeat_.on_sent();
 }
 
 void Session::apply_tune(std::uint16_t channel_max, std::uint32_t frame_max, std::chrono::seconds heartbeat) noexcept {

@@ -4,10 +4,12 @@
 #include <kombu/deadline.hpp>
 #include <kombu/error.hpp>
 #include <kombu/message.hpp>
+#include <kombu/transport.hpp>
 
 #include "amqp/confirms.hpp"
 #include "amqp/frame.hpp"
 #include "amqp/heartbeat.hpp"
+#include "amqp/publish_head.hpp"
 #include "amqp/unsettled.hpp"
 #include "net/session_base.hpp"
 
@@ -64,6 +66,7 @@ public:
     std::uint16_t prefetch_count = 0;               // of the consumers that begin from now on
     std::uint64_t last_consumer = 0;
     int pending_cancels = 0;  // messages may arrive until cancel-ok
+    PublishHead publish_head{};
     Confirms confirms{};
     bool has_confirms = false;  // the broker confirms what is published
     Unsettled unsettled{};
@@ -104,8 +107,8 @@ public:
 
     // -- for operations
     void send(std::uint16_t channel, amqp_method_number_t method, void* fields);
-    void send_content(std::uint16_t channel, amqp_basic_properties_t& properties, std::string_view body,
-                      Deadline deadline);
+    /// Throws Timeout when the deadline passes meanwhile.
+    void send_message(ChannelState& channel, const OutgoingMessage& message, Deadline deadline);
     DecodeMemory& decode_memory() noexcept { return decode_memory_; }
     /// Replies on channel 0.
     std::deque<ReceivedMethod>& connection_replies() noexcept { return connection_replies_; }

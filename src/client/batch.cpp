@@ -4,7 +4,7 @@
 #include <kombu/error.hpp>
 
 #include "client/connection_state.hpp"
-#include "client/prepared_message.hpp"
+#include "client/message_builder.hpp"
 #include "net/blocking_driver.hpp"
 #include "transport/backoff.hpp"
 
@@ -117,11 +117,12 @@ template <class Body>
 void Batch::add(const Body& body, const PublishOptions& options) {
     if (!messages_) throw LeaseError("the batch was moved from");
     Messages& messages = *messages_;
-    PreparedMessage message = prepare(encode(body, options, messages.options, Deadline::never()), options,
-                                      messages.options, messages.connection.checked(), Deadline::never());
-    messages.requirements.push_back({std::move(message.declare), message.retry_policy});
+    OutgoingMessage message =
+        build_message(body, options, messages.options, messages.connection.checked(), Deadline::never());
+    messages.requirements.push_back({entities_to_declare(options, messages.options),
+                                     options.retry ? std::optional{options.retry_policy} : std::nullopt});
     try {
-        messages.outgoing.push_back(std::move(message.outgoing));
+        messages.outgoing.push_back(std::move(message));
     } catch (...) {
         messages.requirements.pop_back();
         throw;

@@ -4,7 +4,7 @@
 #include <kombu/error.hpp>
 
 #include "client/consumer_state.hpp"
-#include "client/prepared_message.hpp"
+#include "client/message_builder.hpp"
 #include "client/throw_copy.hpp"
 #include "net/blocking_driver.hpp"
 #include "net/round_trip.hpp"
@@ -34,7 +34,7 @@ std::string endpoint_name(const Endpoint& endpoint) {
 
 ConnectionState::ConnectionState(std::shared_ptr<const ConnectionConfig> config)
     : config_(std::move(config)),
-      metadata_cache_(std::make_unique<MetadataCache>()),
+      message_builder_(std::make_unique<MessageBuilder>()),
       operation_timeout_(config_->parameters.operation_timeout()) {}
 
 ConnectionState::~ConnectionState() { abandon(); }
@@ -304,9 +304,7 @@ void ConnectionState::abandon() noexcept {
     if (const auto session = detach_session()) session->abandon();
 }
 
-bool ConnectionState::is_alive() noexcept {
-    return !interrupted_ && (!session_ || session_->is_alive());
-}
+bool ConnectionState::is_alive() noexcept { return !interrupted_ && (!session_ || session_->is_alive()); }
 
 bool ConnectionState::recycle() noexcept {
     next_lease();

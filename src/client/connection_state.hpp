@@ -22,7 +22,7 @@
 #include <vector>
 
 namespace kombu {
-class MetadataCache;
+class MessageBuilder;
 }
 
 namespace kombu::detail {
@@ -41,6 +41,8 @@ public:
 
     /// The deadline of an operation. Without a timeout, the operation_timeout of the connection applies.
     Deadline deadline(OptionalTimeout timeout) const { return Deadline::after(timeout.or_else(operation_timeout_)); }
+    /// Of an operation without a timeout that began at `start`.
+    Deadline operation_deadline(Clock::time_point start) const { return Deadline::after(operation_timeout_, start); }
 
     /// The endpoint of the latest session. Thread-safe.
     const Endpoint& endpoint_in_use() const noexcept { return config_->parameters.endpoints[session_endpoint_]; }
@@ -60,7 +62,7 @@ public:
         ConnectionState& state_;
     };
 
-    /// Protects a short access without I/O. Unlike OperationGuard it does not throw while an operation is running.
+    /// Protects an access without I/O. Unlike OperationGuard it does not throw while an operation is running.
     class TryOperationGuard {
     public:
         explicit TryOperationGuard(ConnectionState& state) noexcept
@@ -68,7 +70,9 @@ public:
         TryOperationGuard(const TryOperationGuard&) = delete;
         TryOperationGuard& operator=(const TryOperationGuard&) = delete;
         ~TryOperationGuard() {
-            if (owns_) state_.in_use_.store(false, std::memory_order_release);
+            if (!owns_) return;
+            state_.in_use_.store(false, std::memory_order_release);
+            if (state_.close_pending_) state_.abandon();
         }
         /// False when an operation is running.
         bool owns() const noexcept { return owns_; }
@@ -78,7 +82,7 @@ public:
         bool owns_;
     };
     /// Requires an OperationGuard, or a TryOperationGuard that owns.
-    MetadataCache& metadata_cache() noexcept { return *metadata_cache_; }
+    MessageBuilder& message_builder() noexcept { return *message_builder_; }
 
     /// Connects unless connected. This and the next two are parts of operations: their callers hold an OperationGuard
     /// and a reference to the state.
@@ -176,7 +180,7 @@ private:
     std::atomic<bool> in_use_{false};
     std::atomic<bool> close_pending_{false};
     std::shared_ptr<BrokerStatus> broker_;
-    const std::unique_ptr<MetadataCache> metadata_cache_;
+    const std::unique_ptr<MessageBuilder> message_builder_;
     const std::chrono::nanoseconds operation_timeout_;
 };
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include "client/prepared_message.hpp"
+#include "client/message_builder.hpp"
 
 #include <kombu/compression.hpp>
 #include <kombu/error.hpp>
@@ -51,61 +51,15 @@ Properties make_properties(const PublishOptions& options, const Exchange& exchan
     return properties;
 }
 
-}  // namespace
-
-SerializedBody encode(const Json& body, const PublishOptions& options, const ProducerOptions& producer,
-                      Deadline deadline) {
-    if (options.content_type) {
-        if (body.is_string())
-            return encode(std::string_view{body.get_ref<const std::string&>()}, options, producer, deadline);
-        if (body.is_binary()) {
-            const auto& bytes = body.get_binary();
-            return encode(std::as_bytes(std::span{bytes.data(), bytes.size()}), options, producer, deadline);
-        }
-        throw ConfigurationError("content_type: a body that is sent as it is must be text or bytes");
-    }
-    const auto& chosen = options.serializer ? options.serializer : producer.serializer;
-    return encode_with(body,
-                       chosen             ? std::string_view{*chosen}
-                       : body.is_binary() ? std::string_view{"bytes"}
-                                          : std::string_view{"json"},
-                       deadline);
-}
-
-namespace {
-
 std::string copy_of(std::string_view body, Deadline deadline) {
     std::string copy;
     append_in_pieces(copy, body, deadline);
     return copy;
 }
 
-}  // namespace
-
-SerializedBody encode(std::string_view body, const PublishOptions& options, const ProducerOptions& producer,
-                      Deadline deadline) {
-    const auto value_or = [](const std::optional<std::string>& text, std::string_view otherwise) {
-        return text ? std::string_view{*text} : otherwise;
-    };
-    if (options.content_type)
-        return {*options.content_type, value_or(options.content_encoding, "utf-8"), copy_of(body, deadline)};
-    const auto& chosen = options.serializer ? options.serializer : producer.serializer;
-    return encode_with(body, value_or(chosen, "text"), deadline);
+std::string_view value_or(const std::optional<std::string>& text, std::string_view otherwise) {
+    return text ? std::string_view{*text} : otherwise;
 }
-
-SerializedBody encode(std::span<const std::byte> body, const PublishOptions& options, const ProducerOptions&,
-                      Deadline deadline) {
-    std::string text = copy_of({reinterpret_cast<const char*>(body.data()), body.size()}, deadline);
-    if (options.content_type)
-        return {*options.content_type,
-                options.content_encoding ? std::string_view{*options.content_encoding} : std::string_view{"binary"},
-                std::move(text)};
-    if (options.serializer && *options.serializer != "bytes" && *options.serializer != "raw")
-        throw EncodeError("bytes cannot be serialised as " + options.serializer->substr(0, 100));
-    return {"application/data", "binary", std::move(text)};
-}
-
-namespace {
 
 /// Whether the options give equal metadata. The caller compares exchange, routing key, content type and compression.
 bool same_metadata(const PublishOptions& a, const PublishOptions& b) {
@@ -119,11 +73,67 @@ bool equals(const std::optional<std::string>& text, std::string_view value) { re
 
 }  // namespace
 
-std::shared_ptr<const MessageMetadata> MetadataCache::metadata_for(const PublishOptions& options,
-                                                                   const ProducerOptions& producer,
-                                                                   const SerializedBody& body,
-                                                                   std::string_view compression,
-                                                                   const Transport& transport) {
+SerializedBody MessageBuilder::encode(const Json& body, const PublishOptions& options, const ProducerOptions& producer,
+                                      Deadline deadline) {
+    const auto& chosen = options.serializer ? options.serializer : producer.serializer;
+    return encode_with(body, serializers_.find(value_or(chosen, body.is_binary() ? "bytes" : "json")), deadline);
+}
+
+SerializedBody MessageBuilder::encode(std::string_view body, const PublishOptions& options,
+                                      const ProducerOptions& producer, Deadline deadline) {
+    if (options.content_type)
+        return {*options.content_type, value_or(options.content_encoding, "utf-8"), copy_of(body, deadline)};
+    const auto& chosen = options.serializer ? options.serializer : producer.serializer;
+    return encode_with(body, serializers_.find(value_or(chosen, "text")), deadline);
+}
+
+OutgoingMessage MessageBuilder::build(const Json& body, const PublishOptions& options, const ProducerOptions& producer,
+                                      const detail::ConnectionConfig& config, Deadline deadline) {
+    if (!options.content_type)
+        return build_encoded(encode(body, options, producer, deadline), options, producer, config, deadline);
+    if (body.is_string())
+        return build(std::string_view{body.get_ref<const std::string&>()}, options, producer, config, deadline);
+    if (!body.is_binary()) throw ConfigurationError("content_type: a body that is sent as it is must be text or bytes");
+    const auto& bytes = body.get_binary();
+    return build(std::as_bytes(std::span{bytes.data(), bytes.size()}), options, producer, config, deadline);
+}
+
+OutgoingMessage MessageBuilder::build(std::string_view body, const PublishOptions& options,
+                                      const ProducerOptions& producer, const detail::ConnectionConfig& config,
+                                      Deadline deadline) {
+    return build_encoded(encode(body, options, producer, deadline), options, producer, config, deadline);
+}
+
+OutgoingMessage MessageBuilder::build(std::span<const std::byte> body, const PublishOptions& options,
+                                      const ProducerOptions& producer, const detail::ConnectionConfig& config,
+                                      Deadline deadline) {
+    if (!options.content_type && options.serializer && *options.serializer != "bytes" && *options.serializer != "raw")
+        throw EncodeError("bytes cannot be serialised as " + options.serializer->substr(0, 100));
+    std::string copy = copy_of({reinterpret_cast<const char*>(body.data()), body.size()}, deadline);
+    SerializedBody encoded{"application/data", "binary", std::move(copy)};
+    if (options.content_type) {
+        encoded.content_type = *options.content_type;
+        encoded.content_encoding = value_or(options.content_encoding, "binary");
+    }
+    return build_encoded(std::move(encoded), options, producer, config, deadline);
+}
+
+OutgoingMessage MessageBuilder::build_encoded(SerializedBody body, const PublishOptions& options,
+                                              const ProducerOptions& producer, const detail::ConnectionConfig& config,
+                                              Deadline deadline) {
+    if (options.mandatory && !config.parameters.confirm_publish())
+        throw ConfigurationError("mandatory: needs publisher confirms, but confirm_publish is false");
+    const std::string_view method = value_or(options.compression ? options.compression : producer.compression, {});
+    OutgoingMessage message{metadata_for(options, producer, body, method, *config.transport)};
+    message.body = method.empty() ? std::move(body.data) : compress(body.data, method, deadline);
+    return message;
+}
+
+const std::shared_ptr<const MessageMetadata>& MessageBuilder::metadata_for(const PublishOptions& options,
+                                                                           const ProducerOptions& producer,
+                                                                           const SerializedBody& body,
+                                                                           std::string_view compression,
+                                                                           const Transport& transport) {
     const Exchange& exchange = options.exchange ? *options.exchange : producer.exchange;
     const std::string& routing_key = options.routing_key ? *options.routing_key : producer.routing_key;
     const bool is_hit = metadata_ && routing_key == routing_key_ && exchange == *exchange_ &&
@@ -156,25 +166,16 @@ std::shared_ptr<const MessageMetadata> MetadataCache::metadata_for(const Publish
     return metadata_;
 }
 
-PreparedMessage prepare(SerializedBody body, const PublishOptions& options, const ProducerOptions& producer,
-                        detail::ConnectionState& connection, Deadline deadline) {
-    if (options.mandatory && !connection.config().parameters.confirm_publish())
-        throw ConfigurationError("mandatory: needs publisher confirms, but confirm_publish is false");
-    const auto& compression = options.compression ? options.compression : producer.compression;
-    const std::string_view method = compression ? std::string_view{*compression} : std::string_view{};
+const Exchange* exchange_to_declare(const PublishOptions& options, const ProducerOptions& producer) {
+    const bool declares = producer.auto_declare && !options.exchange && !producer.exchange.name().empty();
+    return declares ? &producer.exchange : nullptr;
+}
 
-    const Transport& transport = *connection.config().transport;
-    PreparedMessage message;
-    if (const detail::ConnectionState::TryOperationGuard guard{connection}; guard.owns())
-        message.outgoing.metadata =
-            connection.metadata_cache().metadata_for(options, producer, body, method, transport);
-    else
-        message.outgoing.metadata = MetadataCache{}.metadata_for(options, producer, body, method, transport);
-    message.outgoing.body = method.empty() ? std::move(body.data) : compress(body.data, method, deadline);
-    if (producer.auto_declare && !options.exchange) message.declare.emplace_back(producer.exchange);
-    message.declare.insert(message.declare.end(), options.declare.begin(), options.declare.end());
-    if (options.retry) message.retry_policy = options.retry_policy;
-    return message;
+std::vector<Entity> entities_to_declare(const PublishOptions& options, const ProducerOptions& producer) {
+    std::vector<Entity> entities;
+    if (const Exchange* const exchange = exchange_to_declare(options, producer)) entities.emplace_back(*exchange);
+    entities.insert(entities.end(), options.declare.begin(), options.declare.end());
+    return entities;
 }
 
 bool is_declared(const detail::ConnectionState& connection, const Entity& entity) {

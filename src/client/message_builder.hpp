@@ -4,7 +4,6 @@
 #include <kombu/entity.hpp>
 #include <kombu/operation.hpp>
 #include <kombu/producer.hpp>
-#include <kombu/retry.hpp>
 #include <kombu/serialization.hpp>
 #include <kombu/transport.hpp>
 
@@ -19,44 +18,58 @@
 #include <string_view>
 #include <vector>
 
-/// Turns PublishOptions into a message ready for a transport: encodes, compresses, validates, caches metadata.
 namespace kombu {
 
-/// A message that is ready to be sent, the entities to declare before it, and its retry policy.
-struct PreparedMessage {
-    OutgoingMessage outgoing{};
-    std::vector<Entity> declare{};
-    std::optional<RetryPolicy> retry_policy{};  // set only when the publish is retried
-};
-
-/// Caches the metadata of the last message for the next one with the same options. Building it takes a large part of a
-/// publish, and the options rarely change from one message to the next.
-class MetadataCache {
+/// Turns bodies and PublishOptions into messages that are ready for a transport: encodes, compresses, validates.
+///
+/// It remembers the metadata of the last message for the next one with the same options: building it takes a large part
+/// of a publish, and the options rarely change from one message to the next. One thread at a time.
+class MessageBuilder {
 public:
-    std::shared_ptr<const MessageMetadata> metadata_for(const PublishOptions& options, const ProducerOptions& producer,
-                                                        const SerializedBody& body, std::string_view compression,
-                                                        const Transport& transport);
+    /// Encodes a body by the options of the publish, else of the producer.
+    /// \throws EncodeError, SerializerNotInstalled, ConfigurationError  which names the field; Timeout when the
+    /// deadline
+    ///   passes meanwhile
+    OutgoingMessage build(const Json& body, const PublishOptions& options, const ProducerOptions& producer,
+                          const detail::ConnectionConfig& config, Deadline deadline);
+    OutgoingMessage build(std::string_view body, const PublishOptions& options, const ProducerOptions& producer,
+                          const detail::ConnectionConfig& config, Deadline deadline);
+    OutgoingMessage build(std::span<const std::byte> body, const PublishOptions& options,
+                          const ProducerOptions& producer, const detail::ConnectionConfig& config, Deadline deadline);
 
 private:
+    SerializedBody encode(const Json& body, const PublishOptions& options, const ProducerOptions& producer,
+                          Deadline deadline);
+    SerializedBody encode(std::string_view body, const PublishOptions& options, const ProducerOptions& producer,
+                          Deadline deadline);
+    OutgoingMessage build_encoded(SerializedBody body, const PublishOptions& options, const ProducerOptions& producer,
+                                  const detail::ConnectionConfig& config, Deadline deadline);
+    const std::shared_ptr<const MessageMetadata>& metadata_for(const PublishOptions& options,
+                                                               const ProducerOptions& producer,
+                                                               const SerializedBody& body, std::string_view compression,
+                                                               const Transport& transport);
+
+    SerializerCache serializers_{};
     std::shared_ptr<const MessageMetadata> metadata_{};
+    // What the metadata was built of.
     PublishOptions options_{};
     std::optional<Exchange> exchange_{};
     std::string routing_key_{};
 };
 
-/// Encodes a body by the options of the publish, else of the producer. Throws EncodeError, SerializerNotInstalled,
-/// ConfigurationError, and Timeout when the deadline passes meanwhile.
-SerializedBody encode(const Json& body, const PublishOptions& options, const ProducerOptions& producer,
-                      Deadline deadline);
-SerializedBody encode(std::string_view body, const PublishOptions& options, const ProducerOptions& producer,
-                      Deadline deadline);
-SerializedBody encode(std::span<const std::byte> body, const PublishOptions& options, const ProducerOptions& producer,
-                      Deadline deadline);
+/// MessageBuilder::build() by the connection's builder, or by another one while an operation uses the connection.
+template <class Body>
+OutgoingMessage build_message(const Body& body, const PublishOptions& options, const ProducerOptions& producer,
+                              detail::ConnectionState& connection, Deadline deadline) {
+    const detail::ConnectionState::TryOperationGuard guard{connection};
+    if (guard.owns()) return connection.message_builder().build(body, options, producer, connection.config(), deadline);
+    return MessageBuilder{}.build(body, options, producer, connection.config(), deadline);
+}
 
-/// Throws ConfigurationError that names the field when an option is invalid, and Timeout when the deadline passes while
-/// the body is compressed.
-PreparedMessage prepare(SerializedBody body, const PublishOptions& options, const ProducerOptions& producer,
-                        detail::ConnectionState& connection, Deadline deadline);
+/// The producer's own exchange, when a publish with these options declares it; otherwise null.
+const Exchange* exchange_to_declare(const PublishOptions& options, const ProducerOptions& producer);
+/// All that a publish with these options declares.
+std::vector<Entity> entities_to_declare(const PublishOptions& options, const ProducerOptions& producer);
 
 bool is_declared(const detail::ConnectionState& connection, const Entity& entity);
 async::Operation<> declare_and_remember(detail::ConnectionState& connection, TransportChannel& channel,

@@ -8,100 +8,159 @@
 
 #include "client/client_access.hpp"
 #include "client/connection_state.hpp"
-#include "client/prepared_message.hpp"
+#include "client/message_builder.hpp"
 #include "client/throw_copy.hpp"
 #include "net/blocking_driver.hpp"
 #include "transport/backoff.hpp"
 
+#include <algorithm>
 #include <optional>
 #include <utility>
+#include <vector>
 
 namespace kombu {
 namespace {
 
-/// Retries without a bound and without a timeout have no deadline, as the caller asked. Any other publish without a
-/// timeout ends by the operation timeout.
-Deadline total_deadline(const PublishOptions& options, const detail::ConnectionState& connection) {
-    const bool bounded_by_policy = options.retry && options.retry_policy.timeout.has_value();
-    const Deadline policy = bounded_by_policy ? Deadline::after(options.retry_policy.timeout) : Deadline::never();
-    if (options.timeout.has_value()) return std::min(policy, Deadline::after(options.timeout));
-    if (options.retry && (bounded_by_policy || !options.retry_policy.max_retries.value(false))) return policy;
-    return connection.deadline({});
-}
+/// The attempts of one publish.
+class Attempts {
+public:
+    Attempts(const PublishOptions& options, const detail::ConnectionState& connection)
+        : start_(Clock::now()), deadline_(total_deadline(options, connection, start_)) {
+        const bool has_timeout = options.timeout.has_value() || options.retry_policy.timeout.has_value();
+        if (options.retry) backoff_.emplace(options.retry_policy, deadline_, has_timeout, start_);
+    }
 
-struct PendingPublish {
-    detail::ConnectionRef connection;
-    PreparedMessage message;
-    OptionalTimeout confirm_timeout{};
-    Deadline deadline = Deadline::never();
-    bool has_timeout = false;
+    /// Of the whole publish.
+    Deadline deadline() const noexcept { return deadline_; }
+    /// Of the next attempt: the operation timeout bounds each, even when the number of retries is unlimited.
+    Deadline attempt_deadline(const detail::ConnectionState& connection) const {
+        return backoff_ ? std::min(deadline_, connection.deadline({})) : deadline_;
+    }
+
+    /// Called by the handler of an attempt's error. Returns the pause before the next attempt; without one it throws
+    /// the error.
+    std::chrono::milliseconds pause_after(const OperationalError& error, detail::ConnectionState& connection) {
+        if (dynamic_cast<const ChannelError*>(&error)) connection.forget_declarations();
+        if (dynamic_cast<const Nacked*>(&error)) connection.on_nacked();
+        if (!backoff_) throw;
+        if (const auto pause = error.is_retryable() ? backoff_->next() : std::nullopt) return *pause;
+        const std::string attempts = backoff_->describe();
+        if (!attempts.empty()) detail::throw_copy(error, attempts);
+        throw;
+    }
+
+private:
+    /// Retries without a bound and without a timeout have no deadline, as the caller asked. Any other publish without a
+    /// timeout ends by the operation timeout.
+    static Deadline total_deadline(const PublishOptions& options, const detail::ConnectionState& connection,
+                                   Clock::time_point start) {
+        const bool bounded_by_policy = options.retry && options.retry_policy.timeout.has_value();
+        const Deadline policy =
+            bounded_by_policy ? Deadline::after(options.retry_policy.timeout, start) : Deadline::never();
+        if (options.timeout.has_value()) return std::min(policy, Deadline::after(options.timeout, start));
+        if (options.retry && (bounded_by_policy || !options.retry_policy.max_retries.value(false))) return policy;
+        return connection.operation_deadline(start);
+    }
+
+    const Clock::time_point start_;
+    const Deadline deadline_;
+    std::optional<Backoff> backoff_{};
 };
 
-/// Separate from start_publish(), so that encoding and its errors come at the call and not when the operation runs.
+/// A publish that has to wait for something, without its producer, body and options.
+struct PendingPublish {
+    detail::ConnectionRef connection;
+    OutgoingMessage message;
+    std::vector<Entity> declare;
+    OptionalTimeout confirm_timeout;
+    Attempts attempts;
+    std::optional<std::chrono::milliseconds> pause{};  // before the next attempt
+};
+
 async::Operation<> send(PendingPublish pending) {
-    const PreparedMessage& message = pending.message;
     detail::ConnectionState& connection = pending.connection.checked();
     const detail::ConnectionState::OperationGuard guard{connection};
-    const Deadline deadline = pending.deadline;
-    const bool retries = message.retry_policy.has_value();
-    Backoff backoff{retries ? *message.retry_policy : RetryPolicy{.max_retries = 0}, deadline, pending.has_timeout};
     for (;;) {
-        // The operation timeout bounds each attempt, even when the number of retries is unlimited.
-        const Deadline attempt_deadline = retries ? std::min(deadline, connection.deadline({})) : deadline;
-        std::optional<std::chrono::milliseconds> pause;
+        if (pending.pause)
+            co_await connection.pause_before_retry(
+                std::min(Deadline::after(*pending.pause), pending.attempts.deadline()));
+        const Deadline deadline = pending.attempts.attempt_deadline(connection);
         try {
             std::shared_ptr<TransportChannel> channel = connection.ready_channel();
-            if (!channel) channel = co_await connection.default_channel(attempt_deadline);
-            for (const Entity& entity : message.declare)
+            if (!channel) channel = co_await connection.default_channel(deadline);
+            for (const Entity& entity : pending.declare)
                 if (!is_declared(connection, entity))
-                    co_await declare_and_remember(connection, *channel, entity, attempt_deadline);
-            co_await channel->basic_publish(message.outgoing, attempt_deadline, pending.confirm_timeout);
+                    co_await declare_and_remember(connection, *channel, entity, deadline);
+            co_await channel->basic_publish(pending.message, deadline, pending.confirm_timeout);
             co_return;
         } catch (const OperationalError& error) {
-            if (dynamic_cast<const ChannelError*>(&error)) connection.forget_declarations();
-            if (dynamic_cast<const Nacked*>(&error)) connection.on_nacked();
-            pause = retries && error.is_retryable() ? backoff.next() : std::nullopt;
-            const std::string attempts = pause ? std::string{} : backoff.describe();
-            if (!attempts.empty()) detail::throw_copy(error, attempts);
-            if (!pause) throw;
+            pending.pause = pending.attempts.pause_after(error, connection);
         }
-        co_await connection.pause_before_retry(std::min(Deadline::after(*pause), deadline));
     }
 }
 
+/// Encodes at the call, so that its errors come there and not when the operation runs.
 template <class Body>
 async::Operation<> start_publish(const detail::ConnectionRef& connection, const ProducerOptions& producer,
                                  const Body& body, const PublishOptions& options) {
     detail::ConnectionState& state = connection.checked();
-    const Deadline deadline = total_deadline(options, state);
-    SerializedBody encoded = encode(body, options, producer, deadline);
-    PreparedMessage message = prepare(std::move(encoded), options, producer, state, deadline);
-    const bool has_timeout = options.timeout.has_value() || options.retry_policy.timeout.has_value();
-    return send({connection, std::move(message), options.confirm_timeout, deadline, has_timeout});
+    Attempts attempts{options, state};
+    OutgoingMessage message = build_message(body, options, producer, state, attempts.deadline());
+    return send({connection, std::move(message), entities_to_declare(options, producer), options.confirm_timeout,
+                 std::move(attempts)});
+}
+
+bool has_declared(const detail::ConnectionState& connection, const PublishOptions& options,
+                  const ProducerOptions& producer) {
+    const Exchange* const exchange = exchange_to_declare(options, producer);
+    return (!exchange || is_declared(connection, *exchange)) &&
+           std::ranges::all_of(options.declare, [&](const Entity& entity) { return is_declared(connection, entity); });
+}
+
+/// The same on the caller's thread: the first attempt needs no operation when the channel is open and nothing is to be
+/// declared.
+template <class Body>
+void publish_blocking(const detail::ConnectionRef& connection, const ProducerOptions& producer, const Body& body,
+                      const PublishOptions& options) {
+    detail::ConnectionState& state = connection.checked();
+    Attempts attempts{options, state};
+    OutgoingMessage message = build_message(body, options, producer, state, attempts.deadline());
+    std::optional<std::chrono::milliseconds> pause;
+    {
+        const detail::ConnectionState::OperationGuard guard{state};
+        TransportChannel* const channel = state.ready_channel().get();
+        if (channel && has_declared(state, options, producer)) try {
+                const Deadline deadline = attempts.attempt_deadline(state);
+                return net::run(channel->basic_publish(message, deadline, options.confirm_timeout));
+            } catch (const OperationalError& error) {
+                pause = attempts.pause_after(error, state);
+            }
+    }
+    net::run(send({connection, std::move(message), entities_to_declare(options, producer), options.confirm_timeout,
+                   std::move(attempts), pause}));
 }
 
 }  // namespace
 
 Producer::Producer(Connection& connection, ProducerOptions options)
-    : connection_(detail::ClientAccess::state(connection)), options_(std::make_shared<const ProducerOptions>(std::move(options))) {}
+    : connection_(detail::ClientAccess::state(connection)),
+      options_(std::make_shared<const ProducerOptions>(std::move(options))) {}
 
 const ProducerOptions& Producer::options() const noexcept {
     static const ProducerOptions defaults{};
     return options_ ? *options_ : defaults;
 }
 
-void Producer::revive(Connection& connection) {
-    connection_.assign(detail::ClientAccess::state(connection));
-}
+void Producer::revive(Connection& connection) { connection_.assign(detail::ClientAccess::state(connection)); }
 
 void Producer::publish_json(const Json& body, const PublishOptions& options) {
-    net::run(async::Operations::publish(*this, body, options));
+    publish_blocking(connection_, this->options(), body, options);
 }
 void Producer::publish_text(std::string_view body, const PublishOptions& options) {
-    net::run(async::Operations::publish(*this, body, options));
+    publish_blocking(connection_, this->options(), body, options);
 }
 void Producer::publish_bytes(std::span<const std::byte> body, const PublishOptions& options) {
-    net::run(async::Operations::publish(*this, body, options));
+    publish_blocking(connection_, this->options(), body, options);
 }
 
 Batch Producer::batch() const { return Batch{connection_, options()}; }

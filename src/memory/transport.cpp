@@ -104,7 +104,7 @@ public:
         if (result.queues == 0 && message.metadata->mandatory)
             routing::throw_unroutable(message.metadata->exchange, message.metadata->routing_key);
         if (result.refused && has_confirms_) throw Nacked("the broker refused the message: a queue is full");
-        co_return;
+        return async::Operation<>::completed();
     }
     async::Operation<std::unique_ptr<Delivery>> basic_get(std::string_view queue, bool no_ack, Deadline) override {
         return receive(std::string{queue}, no_ack, Deadline::at({}));

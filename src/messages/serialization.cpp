@@ -14,7 +14,9 @@
 #include "support/utf8.hpp"
 
 #include <algorithm>
+#include <atomic>
 #include <cctype>
+#include <cstdint>
 #include <map>
 #include <set>
 #include <utility>
@@ -118,7 +120,10 @@ public:
         Serializers serializers = serializers_.get();
         apply(serializers);
         serializers_.set(std::move(serializers));
+        version_.fetch_add(1, std::memory_order_release);
     }
+    /// Differs after each change.
+    std::uint64_t version() const noexcept { return version_.load(std::memory_order_acquire); }
 
     std::shared_ptr<const Serializer> by_name(std::string_view name) const { return find(&Serializers::by_name, name); }
     std::shared_ptr<const Serializer> by_type(std::string_view type) const { return find(&Serializers::by_type, type); }
@@ -143,6 +148,7 @@ private:
     }
 
     detail::CopyOnWrite<Serializers> serializers_{Serializers::built_in()};
+    std::atomic<std::uint64_t> version_{1};
 };
 
 /// Never destroyed, since producers in other static objects may outlive it.
@@ -240,34 +246,43 @@ bool is_encoded_by(const Serializer& serializer, std::string (*function)(const J
 }
 
 template <class Encode>
-SerializedBody encode_by(std::shared_ptr<const Serializer> chosen, Deadline deadline, Encode encode) {
+SerializedBody encode_by(const Serializer& serializer, Deadline deadline, Encode encode) {
     try {
-        std::string data = encode(*chosen);
+        std::string data = encode();
         check_in_time(deadline);
-        return {chosen->content_type, chosen->content_encoding, std::move(data), std::move(chosen)};
+        return {serializer.content_type, serializer.content_encoding, std::move(data)};
     } catch (const EncodeError&) {
         throw;
     } catch (const Timeout&) {
         throw;
     } catch (const std::exception& error) {
-        throw EncodeError("the body cannot be encoded as " + chosen->name + ": " + error.what());
+        throw EncodeError("the body cannot be encoded as " + serializer.name + ": " + error.what());
     }
 }
 
 }  // namespace
 
-SerializedBody encode_with(const Json& body, std::string_view serializer, Deadline deadline) {
-    return encode_by(find_serializer(serializer), deadline, [&](const Serializer& chosen) {
-        if (!is_encoded_by(chosen, encode_json)) return chosen.encode(body);
+const Serializer& SerializerCache::find(std::string_view name) {
+    const std::uint64_t version = registry().version();
+    if (!last_ || version_ != version || last_->name != name) {
+        last_ = find_serializer(name);
+        version_ = version;
+    }
+    return *last_;
+}
+
+SerializedBody encode_with(const Json& body, const Serializer& serializer, Deadline deadline) {
+    return encode_by(serializer, deadline, [&] {
+        if (!is_encoded_by(serializer, encode_json)) return serializer.encode(body);
         std::string text;
         json_text::append_compact(text, body, deadline);
         return text;
     });
 }
 
-SerializedBody encode_with(std::string_view text, std::string_view serializer, Deadline deadline) {
-    return encode_by(find_serializer(serializer), deadline, [&](const Serializer& chosen) {
-        if (!is_encoded_by(chosen, encode_text)) return chosen.encode(Json(std::string{text}));
+SerializedBody encode_with(std::string_view text, const Serializer& serializer, Deadline deadline) {
+    return encode_by(serializer, deadline, [&] {
+        if (!is_encoded_by(serializer, encode_text)) return serializer.encode(Json(std::string{text}));
         std::string data;
         data.reserve(text.size());
         for_each_piece(text, deadline, [&](std::string_view piece) {
@@ -279,7 +294,8 @@ SerializedBody encode_with(std::string_view text, std::string_view serializer, D
 }
 
 EncodedBody encode_body(const Json& body, std::string_view serializer) {
-    SerializedBody encoded = encode_with(body, serializer);
+    const std::shared_ptr<const Serializer> chosen = find_serializer(serializer);
+    SerializedBody encoded = encode_with(body, *chosen);
     return {std::string{encoded.content_type}, std::string{encoded.content_encoding}, std::move(encoded.data)};
 }
 

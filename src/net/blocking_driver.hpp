@@ -15,7 +15,7 @@ void drive(async::OperationHandle operation);
 
 template <class T>
 T run(async::Operation<T> operation) {
-    drive(operation.handle());
+    if (!operation.is_done()) drive(operation.handle());
     return operation.result();
 }
 

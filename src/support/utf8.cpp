@@ -9,7 +9,13 @@ namespace kombu {
 
 bool is_utf8(std::string_view text) {
     for (std::size_t i = 0; i < text.size();) {
-        std::uint64_t eight = 0;  // ASCII characters, mostly
+        // ASCII characters, mostly.
+        std::uint64_t eight = 0, words[4];
+        while (text.size() - i >= sizeof words) {
+            std::memcpy(words, text.data() + i, sizeof words);
+            if (((words[0] | words[1] | words[2] | words[3]) & 0x8080808080808080) != 0) break;
+            i += sizeof words;
+        }
         while (text.size() - i >= 8) {
             std::memcpy(&eight, text.data() + i, 8);
             if ((eight & 0x8080808080808080) != 0) break;

@@ -15,8 +15,8 @@ namespace kombu {
 class Backoff {
 public:
     /// `has_timeout`: the caller gave the deadline, as the timeout of the call or of the policy.
-    Backoff(RetryPolicy policy, Deadline deadline, bool has_timeout)
-        : policy_(policy), deadline_(deadline), max_retries_(policy.max_retries.value(has_timeout)) {}
+    Backoff(RetryPolicy policy, Deadline deadline, bool has_timeout, Clock::time_point start = Clock::now())
+        : policy_(policy), deadline_(deadline), max_retries_(policy.max_retries.value(has_timeout)), start_(start) {}
 
     /// The pause before the next attempt, shortened when it would reach the deadline. Null when no attempt is left, or
     /// too little time.
@@ -33,7 +33,7 @@ private:
     RetryPolicy policy_;
     Deadline deadline_;
     std::optional<unsigned> max_retries_;
-    Clock::time_point start_ = Clock::now();
+    Clock::time_point start_;
     unsigned attempt_ = 0;
 };
 

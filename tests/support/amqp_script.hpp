@@ -21,7 +21,9 @@ std::string method(std::uint16_t channel, amqp_method_number_t number, Fields fi
 inline std::string content(std::uint16_t channel, std::string_view body) {
     std::string out;
     amqp_basic_properties_t properties{};
-    kombu::amqp::append_content(out, channel, properties, body, 131072);
+    const std::size_t size_at = kombu::amqp::append_content_header(out, channel, properties, 131072);
+    kombu::amqp::write_body_size(out.data() + size_at, body.size());
+    kombu::amqp::append_body(out, channel, body, 131072);
     return out;
 }
 

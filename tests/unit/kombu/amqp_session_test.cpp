@@ -249,12 +249,39 @@ TEST_CASE("frame sizes smaller than AMQP allows are refused", "[amqp][hostile]")
 
 TEST_CASE("a body is split by the frame size agreed on", "[amqp]") {
     std::string out;
-    amqp_basic_properties_t properties{};
-    append_content(out, 1, properties, std::string(10'000, 'x'), 4096);
-    // A header frame and three body frames, none larger than 4096 with its overhead.
-    CHECK(out.size() == 10'000 + 4 * 8 + 14);
-    append_content(out, 1, properties, "", 4096);
-    CHECK(out.size() == 10'000 + 4 * 8 + 14 + 8 + 14);
+    append_body(out, 1, std::string(10'000, 'x'), 4096);
+    // Three frames, none larger than 4096 with its overhead.
+    CHECK(out.size() == 10'000 + 3 * 8);
+    append_body(out, 1, "", 4096);
+    CHECK(out.size() == 10'000 + 3 * 8);
+}
+
+TEST_CASE("the frames before a body are the same for messages with the same metadata", "[amqp]") {
+    const auto encode = [](PublishHead& head, const std::shared_ptr<const MessageMetadata>& metadata,
+                           std::size_t body_size) {
+        std::string out = "before";
+        head.append(out, 7, metadata, body_size, 4096);
+        return out;
+    };
+    const auto make = [](const char* routing_key, const Json& headers) {
+        auto metadata = std::make_shared<MessageMetadata>();
+        metadata->routing_key = routing_key;
+        metadata->properties.headers = headers;
+        return metadata;
+    };
+    const auto first = make("a", {{"x", 1}}), second = make("b", {{"x", 1}}),
+               invalid = make("c", {{"x", std::string(5000, 'x')}});
+    PublishHead head;
+    for (const std::size_t size : {std::size_t{0}, std::size_t{5'000'000'000}, std::size_t{1}}) {
+        for (const auto& metadata : {first, second, second, first}) {
+            PublishHead fresh;
+            CHECK(encode(head, metadata, size) == encode(fresh, metadata, size));
+        }
+    }
+    CHECK(encode(head, first, 5'000'000'000).find(std::string{"\0\0\0\x01\x2a\x05\xf2\x00", 8}) != std::string::npos);
+    CHECK_THROWS_AS(encode(head, invalid, 1), EncodeError);
+    PublishHead fresh;
+    CHECK(encode(head, first, 1) == encode(fresh, first, 1));
 }
 
 TEST_CASE("headers too large for a frame are refused and leave nothing behind", "[amqp]") {

@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#pragma once
+
+#include <kombu/transport.hpp>
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+
+namespace kombu::amqp {
+
+/// The frames before the body of a message: basic.publish and the content header. They are encoded once for messages
+/// with the same metadata, and copied for the next ones: encoding costs ten times as much.
+class PublishHead {
+public:
+    /// Appends the frames. Throws EncodeError when they are too large, or the headers cannot be encoded.
+    void append(std::string& out, std::uint16_t channel, const std::shared_ptr<const MessageMetadata>& metadata,
+                std::size_t body_size, std::uint32_t max_frame_size);
+
+private:
+    std::shared_ptr<const MessageMetadata> metadata_{};
+    std::string frames_{};
+    std::size_t body_size_at_ = 0;
+};
+
+}  // namespace kombu::amqp
