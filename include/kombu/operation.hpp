@@ -189,7 +189,7 @@ public:
         context.innermost.resume();
         return self_.done();
     }
-    /// The events that the suspended operation waits for.
+    /// The events that the operation waits for, after a resume() that returned false.
     const Wait& wait() const noexcept { return promise_->own_context_.wait; }
 
 private:
@@ -209,8 +209,8 @@ private:
 /// It starts with the first resume(). Objects that it received by reference must outlive it. Destroying a suspended
 /// operation cancels it; the operation then cleans up what it has left half-done.
 ///
-/// A function that has nothing to wait for returns a completed() operation, which is no coroutine and allocates
-/// nothing.
+/// A function that has nothing to wait for may do its work at the call and return a completed() operation, which is no
+/// coroutine and allocates nothing.
 template <class T = void>
 class [[nodiscard]] Operation {
 public:
@@ -231,6 +231,7 @@ public:
     bool is_done() const noexcept { return !self_ || self_.done(); }
     OperationHandle handle() noexcept { return self_ ? OperationHandle{self_.promise(), self_} : OperationHandle{}; }
     bool resume(Ready ready = {.read = true}) { return handle().resume(ready); }
+    /// The events that the operation waits for, after a resume() that returned false.
     const Wait& wait() const noexcept { return self_.promise().own_context_.wait; }
     /// Returns the result of a finished operation, or throws its exception.
     T result() {

@@ -22,6 +22,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace kombu {
@@ -60,11 +61,40 @@ struct MessageMetadata {
     Properties properties{};
 };
 
+/// The bytes of a message to be published: its own, or those of a caller that waits until the publish has ended. A copy
+/// has its own.
+class OutgoingBody {
+public:
+    OutgoingBody() = default;
+    OutgoingBody(std::string bytes) noexcept : own_(std::move(bytes)) {}
+    /// `bytes` exist until the publish has ended.
+    static OutgoingBody view(std::string_view bytes) noexcept {
+        OutgoingBody body;
+        body.view_ = bytes;
+        return body;
+    }
+    OutgoingBody(const OutgoingBody& other) : own_(std::string_view{other}) {}
+    OutgoingBody(OutgoingBody&&) noexcept = default;
+    OutgoingBody& operator=(OutgoingBody other) noexcept {
+        own_ = std::move(other.own_);
+        view_ = other.view_;
+        return *this;
+    }
+    ~OutgoingBody() = default;
+
+    operator std::string_view() const noexcept { return view_.data() ? view_ : std::string_view{own_}; }
+    std::size_t size() const noexcept { return std::string_view{*this}.size(); }
+
+private:
+    std::string own_{};
+    std::string_view view_{};  // without data: own_ has the bytes
+};
+
 /// A message to be published.
 struct OutgoingMessage {
     /// Never null.
     std::shared_ptr<const MessageMetadata> metadata{};
-    std::string body{};
+    OutgoingBody body{};
 };
 
 /// How to consume from a queue; see ConsumerOptions.
@@ -87,8 +117,9 @@ struct ConsumerEvent {
 
 /// A channel as a transport provides it.
 ///
-/// An operation ends, with a result or an exception, by its deadline. An operation that is destroyed earlier leaves
-/// the channel as if it had not begun, or the connection closed.
+/// What needs no wait may be done at the call, and throw there. An operation ends, with a result or an exception, by
+/// its deadline. An operation that is destroyed earlier leaves the channel as if it had not begun, or the connection
+/// closed.
 ///
 /// Operations throw ChannelError, and classes derived from it, when the channel is closed and the connection is not;
 /// Unroutable, OutOfMemoryError and BusyError leave the channel open. They throw ConnectionError, and classes derived
@@ -142,7 +173,7 @@ public:
                                                          Deadline deadline) = 0;
 
     /// Publishes a message. Ends when the broker has confirmed it, or at once when confirms are off. Unroutable and
-    /// Nacked leave the channel open. May do at the call what needs no wait, and throw there.
+    /// Nacked leave the channel open.
     /// \param message  exists until the operation has ended
     /// \param deadline  bounds the operation
     /// \param confirm_timeout  bounds the wait for the confirmation

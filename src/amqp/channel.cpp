@@ -140,9 +140,19 @@ async::Operation<> AmqpChannel::begin_publish(const OutgoingMessage& message, bo
     publish(session, *channel_, message, deadline);
     if (!confirmed) return finish_sending(deadline, std::move(request));
     const std::uint64_t number = channel_->confirms.on_published(message.metadata->mandatory);
-    connection_->driver().try_send(deadline);
+    if (!connection_->driver().try_send(deadline))
+        return confirm_when_sent(number, deadline, confirm_timeout, std::move(request));
     const Deadline until = std::min(deadline, Deadline::after(confirm_timeout));
     return connection_->run(await_confirm(session, channel_, number, until), deadline, std::move(request));
+}
+
+async::Operation<> AmqpChannel::confirm_when_sent(std::uint64_t number, Deadline deadline,
+                                                  OptionalTimeout confirm_timeout,
+                                                  AmqpConnection::Driver::RequestScope request) {
+    co_await connection_->driver().flush(deadline);
+    const Deadline until = std::min(deadline, Deadline::after(confirm_timeout));
+    co_await connection_->run(await_confirm(connection_->session(), channel_, number, until), deadline,
+                              std::move(request));
 }
 
 async::Operation<> AmqpChannel::publish_when_unblocked(const OutgoingMessage& message, bool confirmed,

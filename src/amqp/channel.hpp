@@ -6,6 +6,7 @@
 #include "amqp/connection.hpp"
 #include "amqp/session.hpp"
 
+#include <cstdint>
 #include <memory>
 
 namespace kombu::amqp {
@@ -67,6 +68,8 @@ public:
 private:
     async::Operation<> begin_publish(const OutgoingMessage& message, bool confirmed, Deadline deadline,
                                      OptionalTimeout confirm_timeout);
+    async::Operation<> confirm_when_sent(std::uint64_t number, Deadline deadline, OptionalTimeout confirm_timeout,
+                                         AmqpConnection::Driver::RequestScope request);
     async::Operation<> publish_when_unblocked(const OutgoingMessage& message, bool confirmed, Deadline deadline,
                                               OptionalTimeout confirm_timeout,
                                               AmqpConnection::Driver::RequestScope request);

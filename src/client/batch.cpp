@@ -117,8 +117,8 @@ template <class Body>
 void Batch::add(const Body& body, const PublishOptions& options) {
     if (!messages_) throw LeaseError("the batch was moved from");
     Messages& messages = *messages_;
-    OutgoingMessage message =
-        build_message(body, options, messages.options, messages.connection.checked(), Deadline::never());
+    OutgoingMessage message = build_message(body, options, messages.options, messages.connection.checked(),
+                                            Deadline::never(), BodyStorage::copy);
     messages.requirements.push_back({entities_to_declare(options, messages.options),
                                      options.retry ? std::optional{options.retry_policy} : std::nullopt});
     try {

@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <new>
 
 namespace kombu::detail {
 namespace {
@@ -159,7 +160,12 @@ void BrokerStatus::Attempt::failed(const ConnectionError& error) {
     if (!is_of_this_process()) return;
     const auto now = Clock::now();
     const double random = random_share();
-    const auto for_others = shared_copy(error);
+    std::shared_ptr<const OperationalError> for_others;
+    try {
+        for_others = shared_copy(error);
+    } catch (const std::bad_alloc&) {
+        // Null: they make an attempt of their own.
+    }
     bool begins_outage = false;
     {
         const std::lock_guard lock{state_->mutex};

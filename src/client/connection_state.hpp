@@ -81,7 +81,6 @@ public:
         ConnectionState& state_;
         bool owns_;
     };
-    /// Requires an OperationGuard, or a TryOperationGuard that owns.
     MessageBuilder& message_builder() noexcept { return *message_builder_; }
 
     /// Connects unless connected. This and the next two are parts of operations: their callers hold an OperationGuard

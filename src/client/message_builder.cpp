@@ -51,9 +51,10 @@ Properties make_properties(const PublishOptions& options, const Exchange& exchan
     return properties;
 }
 
-std::string copy_of(std::string_view body, Deadline deadline) {
+OutgoingBody as_it_is(std::string_view body, const MessageBuilder::Request& request) {
+    if (request.storage == BodyStorage::refer) return OutgoingBody::view(body);
     std::string copy;
-    append_in_pieces(copy, body, deadline);
+    append_in_pieces(copy, body, request.deadline);
     return copy;
 }
 
@@ -66,66 +67,61 @@ bool same_metadata(const PublishOptions& a, const PublishOptions& b) {
     return a.mandatory == b.mandatory && a.priority == b.priority && a.delivery_mode == b.delivery_mode &&
            a.message_id == b.message_id && a.correlation_id == b.correlation_id && a.expiration == b.expiration &&
            a.reply_to == b.reply_to && a.timestamp == b.timestamp && a.type == b.type && a.user_id == b.user_id &&
-           a.app_id == b.app_id && same_value(a.headers, b.headers);
+           a.app_id == b.app_id && a.content_encoding == b.content_encoding && same_value(a.headers, b.headers);
 }
 
 bool equals(const std::optional<std::string>& text, std::string_view value) { return text && *text == value; }
 
 }  // namespace
 
-SerializedBody MessageBuilder::encode(const Json& body, const PublishOptions& options, const ProducerOptions& producer,
-                                      Deadline deadline) {
-    const auto& chosen = options.serializer ? options.serializer : producer.serializer;
-    return encode_with(body, serializers_.find(value_or(chosen, body.is_binary() ? "bytes" : "json")), deadline);
-}
-
-SerializedBody MessageBuilder::encode(std::string_view body, const PublishOptions& options,
-                                      const ProducerOptions& producer, Deadline deadline) {
-    if (options.content_type)
-        return {*options.content_type, value_or(options.content_encoding, "utf-8"), copy_of(body, deadline)};
-    const auto& chosen = options.serializer ? options.serializer : producer.serializer;
-    return encode_with(body, serializers_.find(value_or(chosen, "text")), deadline);
-}
-
-OutgoingMessage MessageBuilder::build(const Json& body, const PublishOptions& options, const ProducerOptions& producer,
-                                      const detail::ConnectionConfig& config, Deadline deadline) {
-    if (!options.content_type)
-        return build_encoded(encode(body, options, producer, deadline), options, producer, config, deadline);
-    if (body.is_string())
-        return build(std::string_view{body.get_ref<const std::string&>()}, options, producer, config, deadline);
+OutgoingMessage MessageBuilder::build(const Json& body, const Request& request) {
+    const PublishOptions& options = request.options;
+    if (!options.content_type) {
+        const auto& chosen = options.serializer ? options.serializer : request.producer.serializer;
+        std::shared_ptr<const Serializer> holder;
+        const std::string_view name = value_or(chosen, body.is_binary() ? "bytes" : "json");
+        const Serializer& serializer = serializers_.find(name, holder);
+        return build_encoded(encode_with(body, serializer, request.deadline), request);
+    }
+    if (body.is_string()) return build(std::string_view{body.get_ref<const std::string&>()}, request);
     if (!body.is_binary()) throw ConfigurationError("content_type: a body that is sent as it is must be text or bytes");
     const auto& bytes = body.get_binary();
-    return build(std::as_bytes(std::span{bytes.data(), bytes.size()}), options, producer, config, deadline);
+    return build(std::as_bytes(std::span{bytes.data(), bytes.size()}), request);
 }
 
-OutgoingMessage MessageBuilder::build(std::string_view body, const PublishOptions& options,
-                                      const ProducerOptions& producer, const detail::ConnectionConfig& config,
-                                      Deadline deadline) {
-    return build_encoded(encode(body, options, producer, deadline), options, producer, config, deadline);
+OutgoingMessage MessageBuilder::build(std::string_view body, const Request& request) {
+    const PublishOptions& options = request.options;
+    if (options.content_type)
+        return build_encoded(
+            {*options.content_type, value_or(options.content_encoding, "utf-8"), as_it_is(body, request)}, request);
+    const auto& chosen = options.serializer ? options.serializer : request.producer.serializer;
+    std::shared_ptr<const Serializer> holder;
+    const Serializer& serializer = serializers_.find(value_or(chosen, "text"), holder);
+    return build_encoded(encode_with(body, serializer, request.deadline, request.storage), request);
 }
 
-OutgoingMessage MessageBuilder::build(std::span<const std::byte> body, const PublishOptions& options,
-                                      const ProducerOptions& producer, const detail::ConnectionConfig& config,
-                                      Deadline deadline) {
-    if (!options.content_type && options.serializer && *options.serializer != "bytes" && *options.serializer != "raw")
-        throw EncodeError("bytes cannot be serialised as " + options.serializer->substr(0, 100));
-    std::string copy = copy_of({reinterpret_cast<const char*>(body.data()), body.size()}, deadline);
-    SerializedBody encoded{"application/data", "binary", std::move(copy)};
+OutgoingMessage MessageBuilder::build(std::span<const std::byte> body, const Request& request) {
+    const PublishOptions& options = request.options;
+    const bool is_bytes =
+        options.content_type || !options.serializer || *options.serializer == "bytes" || *options.serializer == "raw";
+    if (!is_bytes) throw EncodeError("bytes cannot be serialised as " + options.serializer->substr(0, 100));
+    SerializedBody encoded{"application/data", "binary",
+                           as_it_is({reinterpret_cast<const char*>(body.data()), body.size()}, request)};
     if (options.content_type) {
         encoded.content_type = *options.content_type;
         encoded.content_encoding = value_or(options.content_encoding, "binary");
     }
-    return build_encoded(std::move(encoded), options, producer, config, deadline);
+    return build_encoded(std::move(encoded), request);
 }
 
-OutgoingMessage MessageBuilder::build_encoded(SerializedBody body, const PublishOptions& options,
-                                              const ProducerOptions& producer, const detail::ConnectionConfig& config,
-                                              Deadline deadline) {
-    if (options.mandatory && !config.parameters.confirm_publish())
+OutgoingMessage MessageBuilder::build_encoded(SerializedBody body, const Request& request) {
+    const PublishOptions& options = request.options;
+    if (options.mandatory && !request.config.parameters.confirm_publish())
         throw ConfigurationError("mandatory: needs publisher confirms, but confirm_publish is false");
-    const std::string_view method = value_or(options.compression ? options.compression : producer.compression, {});
-    OutgoingMessage message{metadata_for(options, producer, body, method, *config.transport)};
-    message.body = method.empty() ? std::move(body.data) : compress(body.data, method, deadline);
+    const std::string_view method =
+        value_or(options.compression ? options.compression : request.producer.compression, {});
+    OutgoingMessage message{metadata_for(options, request.producer, body, method, *request.config.transport)};
+    message.body = method.empty() ? std::move(body.data) : compress(body.data, method, request.deadline);
     return message;
 }
 

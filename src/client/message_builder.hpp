@@ -10,6 +10,7 @@
 #include "client/connection_state.hpp"
 #include "messages/encoding.hpp"
 
+#include <atomic>
 #include <cstddef>
 #include <memory>
 #include <optional>
@@ -26,29 +27,46 @@ namespace kombu {
 /// of a publish, and the options rarely change from one message to the next. One thread at a time.
 class MessageBuilder {
 public:
+    /// The use of a builder, unless it is in use already: a serializer may publish too.
+    class Guard {
+    public:
+        explicit Guard(MessageBuilder& builder) noexcept
+            : builder_(builder), owns_(!builder.in_use_.exchange(true, std::memory_order_acquire)) {}
+        Guard(const Guard&) = delete;
+        Guard& operator=(const Guard&) = delete;
+        ~Guard() {
+            if (owns_) builder_.in_use_.store(false, std::memory_order_release);
+        }
+        bool owns() const noexcept { return owns_; }
+
+    private:
+        MessageBuilder& builder_;
+        const bool owns_;
+    };
+
+    /// How to publish, beside the body.
+    struct Request {
+        const PublishOptions& options;
+        const ProducerOptions& producer;
+        const detail::ConnectionConfig& config;
+        Deadline deadline;
+        BodyStorage storage;
+    };
     /// Encodes a body by the options of the publish, else of the producer.
-    /// \throws EncodeError, SerializerNotInstalled, ConfigurationError  which names the field; Timeout when the
-    /// deadline
-    ///   passes meanwhile
-    OutgoingMessage build(const Json& body, const PublishOptions& options, const ProducerOptions& producer,
-                          const detail::ConnectionConfig& config, Deadline deadline);
-    OutgoingMessage build(std::string_view body, const PublishOptions& options, const ProducerOptions& producer,
-                          const detail::ConnectionConfig& config, Deadline deadline);
-    OutgoingMessage build(std::span<const std::byte> body, const PublishOptions& options,
-                          const ProducerOptions& producer, const detail::ConnectionConfig& config, Deadline deadline);
+    /// \throws EncodeError, SerializerNotInstalled  and ConfigurationError, which names the field
+    /// \throws Timeout  when the deadline passes meanwhile
+    OutgoingMessage build(const Json& body, const Request& request);
+    OutgoingMessage build(std::string_view body, const Request& request);
+    OutgoingMessage build(std::span<const std::byte> body, const Request& request);
 
 private:
-    SerializedBody encode(const Json& body, const PublishOptions& options, const ProducerOptions& producer,
-                          Deadline deadline);
-    SerializedBody encode(std::string_view body, const PublishOptions& options, const ProducerOptions& producer,
-                          Deadline deadline);
-    OutgoingMessage build_encoded(SerializedBody body, const PublishOptions& options, const ProducerOptions& producer,
-                                  const detail::ConnectionConfig& config, Deadline deadline);
+    OutgoingMessage build_encoded(SerializedBody body, const Request& request);
     const std::shared_ptr<const MessageMetadata>& metadata_for(const PublishOptions& options,
                                                                const ProducerOptions& producer,
                                                                const SerializedBody& body, std::string_view compression,
                                                                const Transport& transport);
 
+    std::atomic<bool> in_use_{false};
     SerializerCache serializers_{};
     std::shared_ptr<const MessageMetadata> metadata_{};
     // What the metadata was built of.
@@ -57,13 +75,14 @@ private:
     std::string routing_key_{};
 };
 
-/// MessageBuilder::build() by the connection's builder, or by another one while an operation uses the connection.
+/// MessageBuilder::build() by the connection's builder, or by another one while that one is in use.
 template <class Body>
 OutgoingMessage build_message(const Body& body, const PublishOptions& options, const ProducerOptions& producer,
-                              detail::ConnectionState& connection, Deadline deadline) {
-    const detail::ConnectionState::TryOperationGuard guard{connection};
-    if (guard.owns()) return connection.message_builder().build(body, options, producer, connection.config(), deadline);
-    return MessageBuilder{}.build(body, options, producer, connection.config(), deadline);
+                              detail::ConnectionState& connection, Deadline deadline, BodyStorage storage) {
+    MessageBuilder& builder = connection.message_builder();
+    const MessageBuilder::Guard guard{builder};
+    const MessageBuilder::Request request{options, producer, connection.config(), deadline, storage};
+    return guard.owns() ? builder.build(body, request) : MessageBuilder{}.build(body, request);
 }
 
 /// The producer's own exchange, when a publish with these options declares it; otherwise null.

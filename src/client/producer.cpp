@@ -105,7 +105,7 @@ async::Operation<> start_publish(const detail::ConnectionRef& connection, const 
                                  const Body& body, const PublishOptions& options) {
     detail::ConnectionState& state = connection.checked();
     Attempts attempts{options, state};
-    OutgoingMessage message = build_message(body, options, producer, state, attempts.deadline());
+    OutgoingMessage message = build_message(body, options, producer, state, attempts.deadline(), BodyStorage::copy);
     return send({connection, std::move(message), entities_to_declare(options, producer), options.confirm_timeout,
                  std::move(attempts)});
 }
@@ -122,13 +122,14 @@ bool has_declared(const detail::ConnectionState& connection, const PublishOption
 template <class Body>
 void publish_blocking(const detail::ConnectionRef& connection, const ProducerOptions& producer, const Body& body,
                       const PublishOptions& options) {
-    detail::ConnectionState& state = connection.checked();
+    detail::ConnectionRef held = connection;  // the producer may lose it: see ConnectionState's in_use_
+    detail::ConnectionState& state = held.checked();
     Attempts attempts{options, state};
-    OutgoingMessage message = build_message(body, options, producer, state, attempts.deadline());
+    OutgoingMessage message = build_message(body, options, producer, state, attempts.deadline(), BodyStorage::refer);
     std::optional<std::chrono::milliseconds> pause;
     {
         const detail::ConnectionState::OperationGuard guard{state};
-        TransportChannel* const channel = state.ready_channel().get();
+        const std::shared_ptr<TransportChannel> channel = state.ready_channel();
         if (channel && has_declared(state, options, producer)) try {
                 const Deadline deadline = attempts.attempt_deadline(state);
                 return net::run(channel->basic_publish(message, deadline, options.confirm_timeout));
@@ -136,7 +137,7 @@ void publish_blocking(const detail::ConnectionRef& connection, const ProducerOpt
                 pause = attempts.pause_after(error, state);
             }
     }
-    net::run(send({connection, std::move(message), entities_to_declare(options, producer), options.confirm_timeout,
+    net::run(send({std::move(held), std::move(message), entities_to_declare(options, producer), options.confirm_timeout,
                    std::move(attempts), pause}));
 }
 
@@ -147,8 +148,8 @@ Producer::Producer(Connection& connection, ProducerOptions options)
       options_(std::make_shared<const ProducerOptions>(std::move(options))) {}
 
 const ProducerOptions& Producer::options() const noexcept {
-    static const ProducerOptions defaults{};
-    return options_ ? *options_ : defaults;
+    static const auto* const defaults = new ProducerOptions;  // never destroyed: static objects may publish
+    return options_ ? *options_ : *defaults;
 }
 
 void Producer::revive(Connection& connection) { connection_.assign(detail::ClientAccess::state(connection)); }

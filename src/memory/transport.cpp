@@ -6,6 +6,7 @@
 
 #include "memory/broker.hpp"
 #include "messages/forbidden_value.hpp"
+#include "support/pieces.hpp"
 #include "virtual/amqp_errors.hpp"
 
 #include <algorithm>
@@ -98,9 +99,10 @@ public:
         co_return guarded([&] { return broker_->queue_delete(name, if_unused, if_empty, *client_); });
     }
 
-    async::Operation<> basic_publish(const OutgoingMessage& message, Deadline, OptionalTimeout) override {
-        const Broker::PublishResult result =
-            guarded([&] { return broker_->publish(std::make_shared<const OutgoingMessage>(message)); });
+    async::Operation<> basic_publish(const OutgoingMessage& message, Deadline deadline, OptionalTimeout) override {
+        auto content = std::make_shared<const OutgoingMessage>(message);
+        check_in_time(deadline);  // a large body takes time to copy
+        const Broker::PublishResult result = guarded([&] { return broker_->publish(std::move(content)); });
         if (result.queues == 0 && message.metadata->mandatory)
             routing::throw_unroutable(message.metadata->exchange, message.metadata->routing_key);
         if (result.refused && has_confirms_) throw Nacked("the broker refused the message: a queue is full");
@@ -210,7 +212,7 @@ private:
     std::unique_ptr<Delivery> deliver(ReservedMessage reserved, bool no_ack, Consumer* consumer) {
         const OutgoingMessage& content = *reserved.message.content;
         auto delivery = std::make_unique<Delivery>();
-        delivery->body = content.body;
+        delivery->body = std::string_view{content.body};
         delivery->properties = content.metadata->properties;
         delivery->info = {++last_tag_, reserved.message.redelivered, content.metadata->exchange,
                           content.metadata->routing_key};

@@ -248,7 +248,7 @@ bool is_encoded_by(const Serializer& serializer, std::string (*function)(const J
 template <class Encode>
 SerializedBody encode_by(const Serializer& serializer, Deadline deadline, Encode encode) {
     try {
-        std::string data = encode();
+        OutgoingBody data = encode();
         check_in_time(deadline);
         return {serializer.content_type, serializer.content_encoding, std::move(data)};
     } catch (const EncodeError&) {
@@ -262,17 +262,19 @@ SerializedBody encode_by(const Serializer& serializer, Deadline deadline, Encode
 
 }  // namespace
 
-const Serializer& SerializerCache::find(std::string_view name) {
+const Serializer& SerializerCache::find(std::string_view name, std::shared_ptr<const Serializer>& holder) {
     const std::uint64_t version = registry().version();
-    if (!last_ || version_ != version || last_->name != name) {
-        last_ = find_serializer(name);
+    if (last_ && version_ == version && last_->name == name) return *last_;
+    holder = find_serializer(name);
+    if (is_encoded_by(*holder, encode_json) || is_encoded_by(*holder, encode_text)) {
+        last_ = holder;
         version_ = version;
     }
-    return *last_;
+    return *holder;
 }
 
 SerializedBody encode_with(const Json& body, const Serializer& serializer, Deadline deadline) {
-    return encode_by(serializer, deadline, [&] {
+    return encode_by(serializer, deadline, [&]() -> OutgoingBody {
         if (!is_encoded_by(serializer, encode_json)) return serializer.encode(body);
         std::string text;
         json_text::append_compact(text, body, deadline);
@@ -280,23 +282,26 @@ SerializedBody encode_with(const Json& body, const Serializer& serializer, Deadl
     });
 }
 
-SerializedBody encode_with(std::string_view text, const Serializer& serializer, Deadline deadline) {
-    return encode_by(serializer, deadline, [&] {
+SerializedBody encode_with(std::string_view text, const Serializer& serializer, Deadline deadline,
+                           BodyStorage storage) {
+    return encode_by(serializer, deadline, [&]() -> OutgoingBody {
         if (!is_encoded_by(serializer, encode_text)) return serializer.encode(Json(std::string{text}));
-        std::string data;
-        data.reserve(text.size());
+        std::string copy;
+        if (storage == BodyStorage::copy) copy.reserve(text.size());
         for_each_piece(text, deadline, [&](std::string_view piece) {
             if (!is_utf8(piece)) throw EncodeError("the text is not valid UTF-8");
-            data += piece;
+            if (storage == BodyStorage::copy) copy += piece;
         });
-        return data;
+        if (storage == BodyStorage::copy) return copy;
+        return OutgoingBody::view(text);
     });
 }
 
 EncodedBody encode_body(const Json& body, std::string_view serializer) {
     const std::shared_ptr<const Serializer> chosen = find_serializer(serializer);
-    SerializedBody encoded = encode_with(body, *chosen);
-    return {std::string{encoded.content_type}, std::string{encoded.content_encoding}, std::move(encoded.data)};
+    const SerializedBody encoded = encode_with(body, *chosen);
+    return {std::string{encoded.content_type}, std::string{encoded.content_encoding},
+            std::string{std::string_view{encoded.data}}};
 }
 
 Json decode_body(std::string_view data, std::string_view content_type, std::string_view content_encoding,

@@ -37,7 +37,7 @@ void PooledProducer::end_lease(bool discard) noexcept {
     ConnectionState* const held = held_.load(std::memory_order_relaxed);
     kombu::detail::store_before_loads(held_, static_cast<ConnectionState*>(nullptr));
     if (interrupting_.load(std::memory_order_seq_cst)) const std::lock_guard until_it_has_ended{mutex_};
-    ClientAccess::reset(*this, held);
+    ClientAccess::reset(*this, discard ? nullptr : held);
     discard ? lease_.discard() : lease_.release();
 }
 

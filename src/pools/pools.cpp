@@ -195,7 +195,8 @@ ProducerPool::ProducerPool(std::shared_ptr<const Source> source, PoolOptions opt
 
 ProducerPool::ProducerPool(const std::shared_ptr<const Source>& source, const Connection& connection,
                            PoolOptions options)
-    : ResourcePool(std::make_shared<const ProducerHooks>(source), with_pool_name(std::move(options), connection, "producers")),
+    : ResourcePool(std::make_shared<const ProducerHooks>(source),
+                   with_pool_name(std::move(options), connection, "producers")),
       source_(source),
       key_(connection.clone().as_uri()) {}
 

@@ -202,12 +202,12 @@ TEST_CASE("a producer has the connection of its last lease again, unless it is t
     const Connection broker{broker_url()};
     pools::ConnectionPool connections{broker, {.limit = 3}};
     int lookups = 0;
-    pools::ProducerPool producers{pools::ProducerPool::Source{[&] {
-                                      ++lookups;
-                                      return std::shared_ptr<pools::ConnectionPool>{std::shared_ptr<void>{},
-                                                                                    &connections};
-                                  }},
-                                  {.limit = 3}};
+    pools::ProducerPool producers{
+        pools::ProducerPool::Source{[&] {
+            ++lookups;
+            return std::shared_ptr<pools::ConnectionPool>{std::shared_ptr<void>{}, &connections};
+        }},
+        {.limit = 3}};
     const auto publish = [&] {
         auto producer = producers.acquire({.block = true, .timeout = 10s});
         CHECK(connections.in_use() >= 1);

@@ -133,8 +133,8 @@ inline bool heavy_fence() noexcept {
     return false;
 }
 
-/// Stores, before this thread loads what follows, as seen by a thread that calls heavy_fence() between its own store and
-/// load (Dekker's argument). Both load with memory_order_seq_cst.
+/// Stores, before this thread loads what follows, as seen by a thread that calls heavy_fence() between its own store
+/// and load (Dekker's argument). The loads on both sides must have memory_order_seq_cst.
 template <class T>
 void store_before_loads(std::atomic<T>& target, T value) noexcept {
     if (process.membarrier.load(std::memory_order_relaxed)) [[likely]] {

@@ -194,6 +194,22 @@ TEST_CASE("the Timeout of a publish to a blocked broker says so, and the connect
     CHECK_NOTHROW(producer.publish(3, {.routing_key = "q", .timeout = 5s}));
 }
 
+TEST_CASE("confirm_timeout begins when a peer that reads slowly has been sent the whole message", "[failure]") {
+    const std::string large(std::size_t{32} << 20, 'x');
+    ScriptedPeer slow{[&](PeerSocket& peer) {
+        script::open_channel(peer);
+        std::this_thread::sleep_for(2500ms);  // longer than the confirm_timeout
+        for (std::size_t received = 0; received < large.size() && !peer.stopped();)
+            received += peer.receive_frame().size();
+        peer.send(script::ack(1, true));
+        peer.wait_for_close();
+    }};
+    Connection connection{slow.url()};
+    Producer producer{connection};
+    CHECK_NOTHROW(producer.publish(large, {.routing_key = "q", .timeout = 30s, .confirm_timeout = 2s}));
+    CHECK(connection.connected());
+}
+
 TEST_CASE("confirmations of the wrong messages are not treated as success", "[failure]") {
     ScriptedPeer lying{[](PeerSocket& peer) {
         script::open_channel(peer);

@@ -62,7 +62,7 @@ struct OpenSession {
 
     std::uint64_t publish_message() {
         const MessageMetadata head{.exchange = "ex", .routing_key = "key"};
-        publish(session, *channel, {std::make_shared<const MessageMetadata>(head), "body"});
+        publish(session, *channel, {std::make_shared<const MessageMetadata>(head), std::string{"body"}});
         session.output().clear();
         return channel->confirms.on_published(true);
     }

@@ -2,6 +2,7 @@
 // Serializers, and messages encoded with them.
 #include "client/client_access.hpp"
 #include "support/catch.hpp"
+#include "support/child.hpp"
 
 #include <kombu/compression.hpp>
 #include <kombu/connection.hpp>
@@ -171,6 +172,53 @@ TEST_CASE("S1 S6 a serializer is enabled and disabled by name or type", "[serial
     CHECK(decode_body("[1]", "application/json", "utf-8", {}) == Json{1});
     CHECK_THROWS_AS(enable_serializer("jsno"), SerializerNotInstalled);
     CHECK_THROWS_AS(disable_serializer("application/none"), SerializerNotInstalled);
+}
+
+TEST_CASE("a serializer may publish on the connection of the message that it encodes", "[serialization]") {
+    Connection connection{"memory://claims"};
+    Producer producer{connection};
+    SimpleQueue claims = connection.simple_queue("claims");
+    register_serializer({"claim", "text/x-claim", "utf-8",
+                         [&](const Json& body) {
+                             producer.publish(body, {.routing_key = "claims"});
+                             return std::string{"claim"};
+                         },
+                         [](std::string_view) { return Json{}; }});
+    for (int i = 0; i < 2; ++i) CHECK_NOTHROW(producer.publish(Json(i), {.routing_key = "q", .serializer = "claim"}));
+    Batch batch = producer.batch();
+    CHECK_NOTHROW(batch.publish(Json(2), {.routing_key = "q", .serializer = "claim"}));
+    unregister_serializer("claim");
+    for (int i = 0; i < 3; ++i) CHECK(claims.get({.block = false}).payload() == i);
+}
+
+TEST_CASE("nothing holds a serializer that is unregistered", "[serialization]") {
+    Connection connection{"memory://released"};
+    Producer producer{connection};
+    const auto captured = std::make_shared<int>(1);
+    register_serializer({"held", "text/x-held", "utf-8", [captured](const Json&) { return std::string{"x"}; },
+                         [](std::string_view) { return Json{}; }});
+    producer.publish(Json(1), {.routing_key = "q", .serializer = "held"});
+    unregister_serializer("held");
+    CHECK(captured.use_count() == 1);
+    CHECK_THROWS_AS(producer.publish(Json(1), {.routing_key = "q", .serializer = "held"}), SerializerNotInstalled);
+}
+
+TEST_CASE("a serializer that is registered again is used from the next message on", "[serialization]") {
+    // In a child: the built-in one cannot be had back.
+    CHECK(in_child([] {
+              Connection connection{"memory://again"};
+              Producer producer{connection};
+              SimpleQueue queue = connection.simple_queue("again");
+              const auto published_body = [&] {
+                  producer.publish(Json(1), {.routing_key = "again", .serializer = "json"});
+                  return queue.get({.block = false}).raw_body();
+              };
+              const std::string first = published_body();
+              register_serializer({"json", "application/json", "utf-8", [](const Json&) { return std::string{"2"}; },
+                                   [](std::string_view text) { return Json::parse(text); }});
+              const std::string second = published_body();
+              return first == "1" && second == "2" ? std::string{} : first + " and " + second;
+          }) == "");
 }
 
 TEST_CASE("an unregistered serializer is gone by name and by type", "[serialization]") {

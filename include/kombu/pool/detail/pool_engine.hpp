@@ -73,7 +73,8 @@ public:
     static SlotCell* try_acquire_again(const PastLease& past, const std::source_location& site, std::int64_t now) {
         if (!past.cell || !past.table->try_acquire(*past.cell, past.idle)) return nullptr;
         // The slot keeps the engine alive.
-        if (past.engine->make_ready_at_once(*past.cell, site, now)) return past.engine->record_acquire(*past.cell, site);
+        if (past.engine->make_ready_at_once(*past.cell, site, now))
+            return past.engine->record_acquire(*past.cell, site);
         past.engine->give_back_unready(*past.cell);
         return nullptr;
     }

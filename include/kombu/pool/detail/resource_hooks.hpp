@@ -30,7 +30,7 @@ public:
 
     virtual std::shared_ptr<void> create(const Acquisition& acquisition) const = 0;
     virtual bool prepare(void* resource, const Acquisition& acquisition) const = 0;
-    /// Prepares a used resource when that needs neither a wait nor a lock. False: prepare() is called.
+    /// Prepares a used resource when that needs no wait. False: prepare() is called.
     /// `now`: of the coarse clock.
     virtual bool try_prepare(void*, const std::source_location&, std::int64_t) const noexcept { return false; }
     /// False also when the factory's function throws, here and below.

@@ -101,8 +101,8 @@ public:
         return try_acquire_other(cache, idle);
     }
 
-    /// Leases this slot if it is idle, of the generation of this idle word, and the fast path is enabled. Generations are
-    /// unique and cells never freed, so the slot may have ceased to exist: true says that it is the same one.
+    /// Leases this slot if it is idle, of the generation of this idle word, and the fast path is enabled. Generations
+    /// are unique and cells never freed, so the slot may have ceased to exist: true says that it is the same one.
     bool try_acquire(SlotCell& cell, std::uint64_t idle) noexcept {
         return word_.load(std::memory_order_acquire) == idle && try_lease(cell, idle);
     }
