@@ -51,11 +51,14 @@ Properties make_properties(const PublishOptions& options, const Exchange& exchan
     return properties;
 }
 
-OutgoingBody as_it_is(std::string_view body, const MessageBuilder::Request& request) {
-    if (request.storage == BodyStorage::refer) return OutgoingBody::view(body);
-    std::string copy;
-    append_in_pieces(copy, body, request.deadline);
-    return copy;
+SerializedBody as_it_is(std::string_view body, std::string_view content_type, std::string_view content_encoding,
+                        const MessageBuilder::Request& request) {
+    SerializedBody encoded{content_type, content_encoding};
+    if (request.storage == BodyStorage::refer)
+        encoded.view = body;
+    else
+        append_in_pieces(encoded.data, body, request.deadline);
+    return encoded;
 }
 
 std::string_view value_or(const std::optional<std::string>& text, std::string_view otherwise) {
@@ -93,7 +96,7 @@ OutgoingMessage MessageBuilder::build(std::string_view body, const Request& requ
     const PublishOptions& options = request.options;
     if (options.content_type)
         return build_encoded(
-            {*options.content_type, value_or(options.content_encoding, "utf-8"), as_it_is(body, request)}, request);
+            as_it_is(body, *options.content_type, value_or(options.content_encoding, "utf-8"), request), request);
     const auto& chosen = options.serializer ? options.serializer : request.producer.serializer;
     std::shared_ptr<const Serializer> holder;
     const Serializer& serializer = serializers_.find(value_or(chosen, "text"), holder);
@@ -102,16 +105,13 @@ OutgoingMessage MessageBuilder::build(std::string_view body, const Request& requ
 
 OutgoingMessage MessageBuilder::build(std::span<const std::byte> body, const Request& request) {
     const PublishOptions& options = request.options;
-    const bool is_bytes =
-        options.content_type || !options.serializer || *options.serializer == "bytes" || *options.serializer == "raw";
-    if (!is_bytes) throw EncodeError("bytes cannot be serialised as " + options.serializer->substr(0, 100));
-    SerializedBody encoded{"application/data", "binary",
-                           as_it_is({reinterpret_cast<const char*>(body.data()), body.size()}, request)};
-    if (options.content_type) {
-        encoded.content_type = *options.content_type;
-        encoded.content_encoding = value_or(options.content_encoding, "binary");
-    }
-    return build_encoded(std::move(encoded), request);
+    const std::string_view bytes{reinterpret_cast<const char*>(body.data()), body.size()};
+    if (options.content_type)
+        return build_encoded(
+            as_it_is(bytes, *options.content_type, value_or(options.content_encoding, "binary"), request), request);
+    if (options.serializer && *options.serializer != "bytes" && *options.serializer != "raw")
+        throw EncodeError("bytes cannot be serialised as " + options.serializer->substr(0, 100));
+    return build_encoded(as_it_is(bytes, "application/data", "binary", request), request);
 }
 
 OutgoingMessage MessageBuilder::build_encoded(SerializedBody body, const Request& request) {
@@ -121,7 +121,10 @@ OutgoingMessage MessageBuilder::build_encoded(SerializedBody body, const Request
     const std::string_view method =
         value_or(options.compression ? options.compression : request.producer.compression, {});
     OutgoingMessage message{metadata_for(options, request.producer, body, method, *request.config.transport)};
-    message.body = method.empty() ? std::move(body.data) : compress(body.data, method, request.deadline);
+    if (!method.empty())
+        message.body = compress(body.view.value_or(body.data), method, request.deadline);
+    else
+        message.body = body.view ? OutgoingBody::view(*body.view) : OutgoingBody{std::move(body.data)};
     return message;
 }
 

@@ -4,10 +4,10 @@
 #include <kombu/deadline.hpp>
 #include <kombu/json.hpp>
 #include <kombu/serialization.hpp>
-#include <kombu/transport.hpp>
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -17,7 +17,9 @@ namespace kombu {
 struct SerializedBody {
     std::string_view content_type{};
     std::string_view content_encoding{};
-    OutgoingBody data{};
+    std::string data{};
+    /// When set, the body is these bytes of the caller.
+    std::optional<std::string_view> view{};
 };
 
 /// Whether text and bytes that are sent as they are may stay where they are.

@@ -248,7 +248,7 @@ bool is_encoded_by(const Serializer& serializer, std::string (*function)(const J
 template <class Encode>
 SerializedBody encode_by(const Serializer& serializer, Deadline deadline, Encode encode) {
     try {
-        OutgoingBody data = encode();
+        std::string data = encode();
         check_in_time(deadline);
         return {serializer.content_type, serializer.content_encoding, std::move(data)};
     } catch (const EncodeError&) {
@@ -274,7 +274,7 @@ const Serializer& SerializerCache::find(std::string_view name, std::shared_ptr<c
 }
 
 SerializedBody encode_with(const Json& body, const Serializer& serializer, Deadline deadline) {
-    return encode_by(serializer, deadline, [&]() -> OutgoingBody {
+    return encode_by(serializer, deadline, [&] {
         if (!is_encoded_by(serializer, encode_json)) return serializer.encode(body);
         std::string text;
         json_text::append_compact(text, body, deadline);
@@ -284,24 +284,25 @@ SerializedBody encode_with(const Json& body, const Serializer& serializer, Deadl
 
 SerializedBody encode_with(std::string_view text, const Serializer& serializer, Deadline deadline,
                            BodyStorage storage) {
-    return encode_by(serializer, deadline, [&]() -> OutgoingBody {
-        if (!is_encoded_by(serializer, encode_text)) return serializer.encode(Json(std::string{text}));
+    const bool is_sent_as_it_is = is_encoded_by(serializer, encode_text);
+    SerializedBody encoded = encode_by(serializer, deadline, [&] {
+        if (!is_sent_as_it_is) return serializer.encode(Json(std::string{text}));
         std::string copy;
         if (storage == BodyStorage::copy) copy.reserve(text.size());
         for_each_piece(text, deadline, [&](std::string_view piece) {
             if (!is_utf8(piece)) throw EncodeError("the text is not valid UTF-8");
             if (storage == BodyStorage::copy) copy += piece;
         });
-        if (storage == BodyStorage::copy) return copy;
-        return OutgoingBody::view(text);
+        return copy;
     });
+    if (is_sent_as_it_is && storage == BodyStorage::refer) encoded.view = text;
+    return encoded;
 }
 
 EncodedBody encode_body(const Json& body, std::string_view serializer) {
     const std::shared_ptr<const Serializer> chosen = find_serializer(serializer);
-    const SerializedBody encoded = encode_with(body, *chosen);
-    return {std::string{encoded.content_type}, std::string{encoded.content_encoding},
-            std::string{std::string_view{encoded.data}}};
+    SerializedBody encoded = encode_with(body, *chosen);
+    return {std::string{encoded.content_type}, std::string{encoded.content_encoding}, std::move(encoded.data)};
 }
 
 Json decode_body(std::string_view data, std::string_view content_type, std::string_view content_encoding,
