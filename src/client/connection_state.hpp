@@ -62,25 +62,6 @@ public:
         ConnectionState& state_;
     };
 
-    /// Protects an access without I/O. Unlike OperationGuard it does not throw while an operation is running.
-    class TryOperationGuard {
-    public:
-        explicit TryOperationGuard(ConnectionState& state) noexcept
-            : state_(state), owns_(!state.in_use_.exchange(true, std::memory_order_acquire)) {}
-        TryOperationGuard(const TryOperationGuard&) = delete;
-        TryOperationGuard& operator=(const TryOperationGuard&) = delete;
-        ~TryOperationGuard() {
-            if (!owns_) return;
-            state_.in_use_.store(false, std::memory_order_release);
-            if (state_.close_pending_) state_.abandon();
-        }
-        /// False when an operation is running.
-        bool owns() const noexcept { return owns_; }
-
-    private:
-        ConnectionState& state_;
-        bool owns_;
-    };
     MessageBuilder& message_builder() noexcept { return *message_builder_; }
 
     /// Connects unless connected. This and the next two are parts of operations: their callers hold an OperationGuard

@@ -24,10 +24,11 @@ namespace {
 /// The attempts of one publish.
 class Attempts {
 public:
-    Attempts(const PublishOptions& options, const detail::ConnectionState& connection)
-        : start_(Clock::now()), deadline_(total_deadline(options, connection, start_)) {
+    Attempts(const PublishOptions& options, const detail::ConnectionState& connection,
+             Clock::time_point start = Clock::now())
+        : deadline_(total_deadline(options, connection, start)) {
         const bool has_timeout = options.timeout.has_value() || options.retry_policy.timeout.has_value();
-        if (options.retry) backoff_.emplace(options.retry_policy, deadline_, has_timeout, start_);
+        if (options.retry) backoff_.emplace(options.retry_policy, deadline_, has_timeout, start);
     }
 
     /// Of the whole publish.
@@ -62,7 +63,6 @@ private:
         return connection.operation_deadline(start);
     }
 
-    const Clock::time_point start_;
     const Deadline deadline_;
     std::optional<Backoff> backoff_{};
 };
