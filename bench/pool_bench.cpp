@@ -101,7 +101,6 @@ void group_by_text(benchmark::State& state) {
     }
 }
 
-/// Real connections, which are validated before each lease and recycled after it.
 using TextGroup = kombu::PoolGroup<std::string, StubPool>;
 TextGroup text_group() {
     return TextGroup{[](const std::string&, const kombu::PoolOptions& options) { return stub_pool(options); }, 16};
@@ -128,6 +127,7 @@ void add_and_erase_keys(benchmark::State& state) {
     state.SetItemsProcessed(state.iterations() * state.range(0));
 }
 
+/// Real connections, which are validated before each lease and recycled after it.
 void connections_on_memory(benchmark::State& state) {
     const kombu::Connection connection{"memory://bench"};
     kombu::pools::connections[connection].acquire()->connect();
