@@ -93,7 +93,9 @@ public:
     bool can_cache_declaration() const noexcept { return !options().auto_delete; }
     /// Everything that a declaration depends on, in an opaque form; equal for equal entities.
     const std::string& fingerprint() const noexcept;
-    friend bool operator==(const Exchange& a, const Exchange& b) noexcept { return a.fingerprint() == b.fingerprint(); }
+    friend bool operator==(const Exchange& a, const Exchange& b) noexcept {
+        return a.data_ == b.data_ || a.fingerprint() == b.fingerprint();
+    }
 
 private:
     struct Data;
@@ -218,7 +220,9 @@ public:
     bool can_cache_declaration() const noexcept;
     /// As Exchange::fingerprint.
     const std::string& fingerprint() const noexcept;
-    friend bool operator==(const Queue& a, const Queue& b) noexcept { return a.fingerprint() == b.fingerprint(); }
+    friend bool operator==(const Queue& a, const Queue& b) noexcept {
+        return a.data_ == b.data_ || a.fingerprint() == b.fingerprint();
+    }
 
 private:
     struct Data;

@@ -22,6 +22,7 @@ public:
     constexpr std::optional<unsigned> value(bool has_timeout) const noexcept {
         return is_default_ && !has_timeout ? std::optional<unsigned>{3} : count_;
     }
+    friend constexpr bool operator==(RetryCount, RetryCount) = default;
 
 private:
     std::optional<unsigned> count_{};
@@ -48,6 +49,8 @@ struct RetryPolicy {
     double jitter = 0.2;
     /// Bounds all attempts and waits together.
     OptionalTimeout timeout{};
+
+    friend constexpr bool operator==(const RetryPolicy&, const RetryPolicy&) = default;
 };
 
 }  // namespace kombu

@@ -9,25 +9,69 @@
 #include "transport/backoff.hpp"
 
 #include <algorithm>
+#include <cstddef>
 #include <exception>
+#include <memory>
+#include <memory_resource>
+#include <new>
 #include <optional>
+#include <span>
 #include <string>
+#include <string_view>
 #include <utility>
+#include <variant>
 #include <vector>
 
 namespace kombu {
 
 struct Batch::Messages {
+    /// What some messages need, beside being sent.
+    struct Requirements {
+        std::vector<Entity> declare{};
+        std::optional<RetryPolicy> retry_policy{};
+
+        bool operator==(const Requirements& other) const {
+            return retry_policy == other.retry_policy && declare == other.declare &&
+                   std::ranges::none_of(declare, has_callback);
+        }
+        static bool has_callback(const Entity& entity) {
+            const Queue* const queue = std::get_if<Queue>(&entity);
+            return queue && queue->options().on_declared;
+        }
+    };
+
+    Messages(detail::ConnectionRef to, ProducerOptions producer)
+        : connection(std::move(to)), options(std::move(producer)) {}
+
     detail::ConnectionRef connection;
     ProducerOptions options;
     // Contiguous, since transports take a span of messages.
     std::vector<OutgoingMessage> outgoing{};
-    struct Requirements {
-        std::vector<Entity> declare{};
-        std::optional<RetryPolicy> retry_policy{};
-    };
+    /// Different ones, and the index of each message's.
     std::vector<Requirements> requirements{};
+    std::vector<std::size_t> requirements_of{};
 
+    /// Appends a message. Small bodies share memory: an allocation for each would be a large part of the work.
+    void add(OutgoingMessage message, Requirements needed) {
+        if (const std::string_view body = message.body; body.size() <= largest_shared_body) {
+            auto* const copy = static_cast<char*>(bodies_.allocate(body.size(), 1));
+            message.body = OutgoingBody::view({copy, body.copy(copy, body.size())});
+        }
+        if (requirements.empty() || !(requirements.back() == needed)) requirements.push_back(std::move(needed));
+        outgoing.push_back(std::move(message));
+        try {
+            requirements_of.push_back(requirements.size() - 1);
+        } catch (...) {
+            outgoing.pop_back();
+            throw;
+        }
+    }
+    void clear() noexcept {
+        outgoing.clear();
+        requirements.clear();
+        requirements_of.clear();
+        bodies_.release();
+    }
     /// Removes the messages that have no error.
     void retain_failed(const std::vector<std::exception_ptr>& errors) {
         std::size_t kept = 0;
@@ -35,21 +79,37 @@ struct Batch::Messages {
             if (!errors[i]) continue;
             if (kept != i) {
                 outgoing[kept] = std::move(outgoing[i]);
-                requirements[kept] = std::move(requirements[i]);
+                requirements_of[kept] = requirements_of[i];
             }
             ++kept;
         }
+        if (kept == 0) return clear();
         outgoing.resize(kept);
-        requirements.resize(kept);
+        requirements_of.resize(kept);
+        release_shared_bodies();
     }
+
+    static constexpr std::size_t largest_shared_body = std::size_t{16} << 10;
+
+private:
+    /// A batch that always keeps some messages must not keep the bodies of all.
+    void release_shared_bodies() noexcept {
+        try {
+            for (OutgoingMessage& message : outgoing)
+                if (message.body.size() <= largest_shared_body)
+                    message.body = std::string{std::string_view{message.body}};
+            bodies_.release();
+        } catch (const std::bad_alloc&) {  // the next commit tries again
+        }
+    }
+
+    std::pmr::monotonic_buffer_resource bodies_{std::size_t{16} << 10};
 };
 
 namespace {
 
 /// The outcome of each message: null when it was confirmed, else its error.
 using Results = std::vector<std::exception_ptr>;
-/// The entities to declare for each message.
-using Declarations = std::vector<const std::vector<Entity>*>;
 
 bool is_retryable(const std::exception_ptr& error) {
     try {
@@ -108,7 +168,7 @@ std::string text_of(const std::exception_ptr& error) {
 }  // namespace
 
 Batch::Batch(detail::ConnectionRef connection, ProducerOptions options)
-    : messages_(new Messages{std::move(connection), std::move(options)}) {}
+    : messages_(std::make_unique<Messages>(std::move(connection), std::move(options))) {}
 Batch::Batch(Batch&&) noexcept = default;
 Batch& Batch::operator=(Batch&&) noexcept = default;
 Batch::~Batch() = default;
@@ -117,16 +177,12 @@ template <class Body>
 void Batch::add(const Body& body, const PublishOptions& options) {
     if (!messages_) throw LeaseError("the batch was moved from");
     Messages& messages = *messages_;
-    OutgoingMessage message = build_message(body, options, messages.options, messages.connection.checked(),
-                                            Deadline::never(), BodyStorage::copy);
-    messages.requirements.push_back({entities_to_declare(options, messages.options),
-                                     options.retry ? std::optional{options.retry_policy} : std::nullopt});
-    try {
-        messages.outgoing.push_back(std::move(message));
-    } catch (...) {
-        messages.requirements.pop_back();
-        throw;
-    }
+    detail::ConnectionState& connection = messages.connection.checked();
+    const MessageBuilder::Use builder{connection.message_builder()};
+    OutgoingMessage message = builder->build(body, {options, messages.options, connection.config(), Deadline::never()});
+    if (message.body.size() > Messages::largest_shared_body) builder->make_independent(message, Deadline::never());
+    messages.add(std::move(message), {entities_to_declare(options, messages.options),
+                                      options.retry ? std::optional{options.retry_policy} : std::nullopt});
 }
 
 void Batch::add_json(const Json& body, const PublishOptions& options) { add(body, options); }
@@ -136,9 +192,7 @@ void Batch::add_bytes(std::span<const std::byte> body, const PublishOptions& opt
 std::size_t Batch::size() const noexcept { return messages_ ? messages_->outgoing.size() : 0; }
 
 void Batch::clear() noexcept {
-    if (!messages_) return;
-    messages_->outgoing.clear();
-    messages_->requirements.clear();
+    if (messages_) messages_->clear();
 }
 
 void Batch::commit(OptionalTimeout timeout) { net::run(async::Operations::commit(*this, timeout)); }
@@ -146,27 +200,35 @@ void Batch::commit(OptionalTimeout timeout) { net::run(async::Operations::commit
 namespace {
 
 /// Declares and publishes once, and returns the outcome of each message. A message whose declaration is refused is not
-/// published.
+/// published. Each message has an index into `requirements`.
+template <class Requirements>
 async::Operation<Results> publish_once(detail::ConnectionState& connection, std::span<const OutgoingMessage> messages,
-                                       const Declarations& declare, Deadline deadline) {
+                                       std::span<const std::size_t> requirements_of,
+                                       std::span<const Requirements> requirements, Deadline deadline) {
     Results results(messages.size());
     std::exception_ptr failure;
     try {
         std::shared_ptr<TransportChannel> channel = co_await connection.default_channel(deadline);
-        bool declaration_failed = false;
-        for (std::size_t i = 0; i < messages.size(); ++i) {
-            for (const Entity& entity : *declare[i]) {
+        Results refusals(requirements.size());  // of their declarations
+        std::size_t last = requirements.size();
+        for (const std::size_t at : requirements_of) {
+            if (at == last || refusals[at]) continue;
+            last = at;
+            for (const Entity& entity : requirements[at].declare) {
                 if (is_declared(connection, entity)) continue;
                 try {
                     if (!channel->is_open()) channel = co_await connection.default_channel(deadline);
                     co_await declare_and_remember(connection, *channel, entity, deadline);
                 } catch (const ChannelError&) {
-                    results[i] = std::current_exception();
-                    declaration_failed = true;
+                    refusals[at] = std::current_exception();
                 }
-                if (results[i]) break;
+                if (refusals[at]) break;
             }
         }
+        const bool declaration_failed =
+            std::ranges::any_of(refusals, [](const auto& error) { return error != nullptr; });
+        if (declaration_failed)
+            for (std::size_t i = 0; i < messages.size(); ++i) results[i] = refusals[requirements_of[i]];
         if (!channel->is_open()) channel = co_await connection.default_channel(deadline);
         if (!declaration_failed) {
             results = co_await channel->basic_publish_all(messages, deadline, {});
@@ -200,32 +262,34 @@ async::Operation<> async::Operations::commit(Batch& batch, OptionalTimeout timeo
     const Deadline deadline = connection.deadline(timeout);
     if (messages.outgoing.empty()) co_return;
 
-    Declarations declare;
-    for (const Batch::Messages::Requirements& requirement : messages.requirements)
-        declare.push_back(&requirement.declare);
-    Results results = co_await publish_once(connection, messages.outgoing, declare, deadline);
+    const std::span<const Batch::Messages::Requirements> requirements{messages.requirements};
+    Results results =
+        co_await publish_once(connection, messages.outgoing, messages.requirements_of, requirements, deadline);
     std::optional<Backoff> backoff;
     Deadline retry_deadline = deadline;
     for (;;) {
         std::vector<std::size_t> retry_indices;
         std::vector<OutgoingMessage> retry_messages;
-        declare.clear();
+        std::vector<std::size_t> retry_requirements;
         for (std::size_t i = 0; i < results.size(); ++i) {
-            if (!results[i] || !messages.requirements[i].retry_policy || !is_retryable(results[i])) continue;
+            if (!results[i]) continue;
+            const auto& retry_policy = requirements[messages.requirements_of[i]].retry_policy;
+            if (!retry_policy || !is_retryable(results[i])) continue;
             if (!backoff) {
-                const RetryPolicy& policy = *messages.requirements[i].retry_policy;
+                const RetryPolicy& policy = *retry_policy;
                 if (policy.timeout.has_value())
                     retry_deadline = std::min(deadline, Deadline::at(start + policy.timeout.value()));
                 backoff.emplace(policy, retry_deadline, timeout.has_value() || policy.timeout.has_value());
             }
             retry_indices.push_back(i);
             retry_messages.push_back(messages.outgoing[i]);
-            declare.push_back(&messages.requirements[i].declare);
+            retry_requirements.push_back(messages.requirements_of[i]);
         }
         const auto pause = retry_indices.empty() ? std::nullopt : backoff->next();
         if (!pause) break;
         co_await connection.pause_before_retry(Deadline::after(*pause));
-        const Results retry_results = co_await publish_once(connection, retry_messages, declare, retry_deadline);
+        const Results retry_results =
+            co_await publish_once(connection, retry_messages, retry_requirements, requirements, retry_deadline);
         for (std::size_t i = 0; i < retry_indices.size(); ++i) results[retry_indices[i]] = retry_results[i];
     }
     messages.retain_failed(results);

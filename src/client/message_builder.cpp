@@ -10,6 +10,8 @@
 #include "support/pieces.hpp"
 #include "support/validation.hpp"
 
+#include <cstddef>
+#include <cstring>
 #include <string>
 #include <utility>
 #include <variant>
@@ -51,16 +53,6 @@ Properties make_properties(const PublishOptions& options, const Exchange& exchan
     return properties;
 }
 
-SerializedBody as_it_is(std::string_view body, std::string_view content_type, std::string_view content_encoding,
-                        const MessageBuilder::Request& request) {
-    SerializedBody encoded{content_type, content_encoding};
-    if (request.storage == BodyStorage::refer)
-        encoded.view = body;
-    else
-        append_in_pieces(encoded.data, body, request.deadline);
-    return encoded;
-}
-
 std::string_view value_or(const std::optional<std::string>& text, std::string_view otherwise) {
     return text ? std::string_view{*text} : otherwise;
 }
@@ -73,7 +65,9 @@ bool same_metadata(const PublishOptions& a, const PublishOptions& b) {
            a.app_id == b.app_id && a.content_encoding == b.content_encoding && same_value(a.headers, b.headers);
 }
 
-bool equals(const std::optional<std::string>& text, std::string_view value) { return text && *text == value; }
+bool equals(const std::optional<std::string>& text, std::string_view value) {
+    return text && text->size() == value.size() && std::memcmp(text->data(), value.data(), value.size()) == 0;
+}
 
 }  // namespace
 
@@ -84,7 +78,7 @@ OutgoingMessage MessageBuilder::build(const Json& body, const Request& request) 
         std::shared_ptr<const Serializer> holder;
         const std::string_view name = value_or(chosen, body.is_binary() ? "bytes" : "json");
         const Serializer& serializer = serializers_.find(name, holder);
-        return build_encoded(encode_with(body, serializer, request.deadline), request);
+        return build_encoded(encode_with(body, serializer, encoded_, request.deadline), request);
     }
     if (body.is_string()) return build(std::string_view{body.get_ref<const std::string&>()}, request);
     if (!body.is_binary()) throw ConfigurationError("content_type: a body that is sent as it is must be text or bytes");
@@ -95,37 +89,51 @@ OutgoingMessage MessageBuilder::build(const Json& body, const Request& request) 
 OutgoingMessage MessageBuilder::build(std::string_view body, const Request& request) {
     const PublishOptions& options = request.options;
     if (options.content_type)
-        return build_encoded(
-            as_it_is(body, *options.content_type, value_or(options.content_encoding, "utf-8"), request), request);
+        return build_encoded({*options.content_type, value_or(options.content_encoding, "utf-8"), body}, request);
     const auto& chosen = options.serializer ? options.serializer : request.producer.serializer;
     std::shared_ptr<const Serializer> holder;
     const Serializer& serializer = serializers_.find(value_or(chosen, "text"), holder);
-    return build_encoded(encode_with(body, serializer, request.deadline, request.storage), request);
+    return build_encoded(encode_with(body, serializer, encoded_, request.deadline), request);
 }
 
 OutgoingMessage MessageBuilder::build(std::span<const std::byte> body, const Request& request) {
     const PublishOptions& options = request.options;
     const std::string_view bytes{reinterpret_cast<const char*>(body.data()), body.size()};
     if (options.content_type)
-        return build_encoded(
-            as_it_is(bytes, *options.content_type, value_or(options.content_encoding, "binary"), request), request);
+        return build_encoded({*options.content_type, value_or(options.content_encoding, "binary"), bytes}, request);
     if (options.serializer && *options.serializer != "bytes" && *options.serializer != "raw")
         throw EncodeError("bytes cannot be serialised as " + options.serializer->substr(0, 100));
-    return build_encoded(as_it_is(bytes, "application/data", "binary", request), request);
+    return build_encoded({"application/data", "binary", bytes}, request);
 }
 
-OutgoingMessage MessageBuilder::build_encoded(SerializedBody body, const Request& request) {
+OutgoingMessage MessageBuilder::build_encoded(const SerializedBody& body, const Request& request) {
     const PublishOptions& options = request.options;
     if (options.mandatory && !request.config.parameters.confirm_publish())
         throw ConfigurationError("mandatory: needs publisher confirms, but confirm_publish is false");
     const std::string_view method =
         value_or(options.compression ? options.compression : request.producer.compression, {});
     OutgoingMessage message{metadata_for(options, request.producer, body, method, *request.config.transport)};
-    if (!method.empty())
-        message.body = compress(body.view.value_or(body.data), method, request.deadline);
-    else
-        message.body = body.view ? OutgoingBody::view(*body.view) : OutgoingBody{std::move(body.data)};
+    if (!method.empty()) compressed_ = compress(body.data, method, request.deadline);
+    message.body = OutgoingBody::view(method.empty() ? body.data : std::string_view{compressed_});
     return message;
+}
+
+void MessageBuilder::make_independent(OutgoingMessage& message, Deadline deadline) {
+    const std::string_view body = message.body;
+    std::string own;
+    if (body.data() == encoded_.data())
+        own = std::move(encoded_);
+    else if (body.data() == compressed_.data())
+        own = std::move(compressed_);
+    else
+        append_in_pieces(own, body, deadline);
+    message.body = std::move(own);
+}
+
+void MessageBuilder::drop_large_buffers() noexcept {
+    constexpr std::size_t largest_kept = std::size_t{1} << 20;
+    for (std::string* const buffer : {&encoded_, &compressed_})
+        if (buffer->capacity() > largest_kept) std::string{}.swap(*buffer);
 }
 
 const std::shared_ptr<const MessageMetadata>& MessageBuilder::metadata_for(const PublishOptions& options,

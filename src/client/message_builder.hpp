@@ -27,21 +27,25 @@ namespace kombu {
 /// of a publish, and the options rarely change from one message to the next. One thread at a time.
 class MessageBuilder {
 public:
-    /// The use of a builder, unless it is in use already: a serializer may publish too.
-    class Guard {
+    /// The use of a connection's builder, or of another one while that one is in use: a serializer may publish too. The
+    /// messages that it builds refer to the builder, and to bodies of the caller that need no encoding.
+    class Use {
     public:
-        explicit Guard(MessageBuilder& builder) noexcept
-            : builder_(builder), owns_(!builder.in_use_.exchange(true, std::memory_order_acquire)) {}
-        Guard(const Guard&) = delete;
-        Guard& operator=(const Guard&) = delete;
-        ~Guard() {
-            if (owns_) builder_.in_use_.store(false, std::memory_order_release);
+        explicit Use(MessageBuilder& builder) : builder_(builder) {
+            if (builder.in_use_.exchange(true, std::memory_order_acquire)) other_ = std::make_unique<MessageBuilder>();
         }
-        bool owns() const noexcept { return owns_; }
+        Use(const Use&) = delete;
+        Use& operator=(const Use&) = delete;
+        ~Use() {
+            if (other_) return;
+            builder_.drop_large_buffers();
+            builder_.in_use_.store(false, std::memory_order_release);
+        }
+        MessageBuilder* operator->() const noexcept { return other_ ? other_.get() : &builder_; }
 
     private:
         MessageBuilder& builder_;
-        const bool owns_;
+        std::unique_ptr<MessageBuilder> other_{};
     };
 
     /// How to publish, beside the body.
@@ -50,40 +54,36 @@ public:
         const ProducerOptions& producer;
         const detail::ConnectionConfig& config;
         Deadline deadline;
-        BodyStorage storage;
     };
-    /// Encodes a body by the options of the publish, else of the producer.
+    /// Encodes a body by the options of the publish, else of the producer. The result refers to the body or to this
+    /// builder, until its next use.
     /// \throws EncodeError, SerializerNotInstalled  and ConfigurationError, which names the field
     /// \throws Timeout  when the deadline passes meanwhile
     OutgoingMessage build(const Json& body, const Request& request);
     OutgoingMessage build(std::string_view body, const Request& request);
     OutgoingMessage build(std::span<const std::byte> body, const Request& request);
+    /// Makes a message that was built last refer to nothing.
+    /// \throws Timeout  when the deadline passes meanwhile
+    void make_independent(OutgoingMessage& message, Deadline deadline);
 
 private:
-    OutgoingMessage build_encoded(SerializedBody body, const Request& request);
+    OutgoingMessage build_encoded(const SerializedBody& body, const Request& request);
     const std::shared_ptr<const MessageMetadata>& metadata_for(const PublishOptions& options,
                                                                const ProducerOptions& producer,
                                                                const SerializedBody& body, std::string_view compression,
                                                                const Transport& transport);
 
+    void drop_large_buffers() noexcept;
+
     std::atomic<bool> in_use_{false};
     SerializerCache serializers_{};
+    std::string encoded_{}, compressed_{};
     std::shared_ptr<const MessageMetadata> metadata_{};
     // What the metadata was built of.
     PublishOptions options_{};
     std::optional<Exchange> exchange_{};
     std::string routing_key_{};
 };
-
-/// MessageBuilder::build() by the connection's builder, or by another one while that one is in use.
-template <class Body>
-OutgoingMessage build_message(const Body& body, const PublishOptions& options, const ProducerOptions& producer,
-                              detail::ConnectionState& connection, Deadline deadline, BodyStorage storage) {
-    MessageBuilder& builder = connection.message_builder();
-    const MessageBuilder::Guard guard{builder};
-    const MessageBuilder::Request request{options, producer, connection.config(), deadline, storage};
-    return guard.owns() ? builder.build(body, request) : MessageBuilder{}.build(body, request);
-}
 
 /// The producer's own exchange, when a publish with these options declares it; otherwise null.
 const Exchange* exchange_to_declare(const PublishOptions& options, const ProducerOptions& producer);

@@ -105,7 +105,9 @@ async::Operation<> start_publish(const detail::ConnectionRef& connection, const 
                                  const Body& body, const PublishOptions& options) {
     detail::ConnectionState& state = connection.checked();
     Attempts attempts{options, state};
-    OutgoingMessage message = build_message(body, options, producer, state, attempts.deadline(), BodyStorage::copy);
+    const MessageBuilder::Use builder{state.message_builder()};
+    OutgoingMessage message = builder->build(body, {options, producer, state.config(), attempts.deadline()});
+    builder->make_independent(message, attempts.deadline());
     return send({connection, std::move(message), entities_to_declare(options, producer), options.confirm_timeout,
                  std::move(attempts)});
 }
@@ -125,7 +127,8 @@ void publish_blocking(const detail::ConnectionRef& connection, const ProducerOpt
     detail::ConnectionRef held = connection;  // the producer may lose it: see ConnectionState's in_use_
     detail::ConnectionState& state = held.checked();
     Attempts attempts{options, state};
-    OutgoingMessage message = build_message(body, options, producer, state, attempts.deadline(), BodyStorage::refer);
+    const MessageBuilder::Use builder{state.message_builder()};
+    OutgoingMessage message = builder->build(body, {options, producer, state.config(), attempts.deadline()});
     std::optional<std::chrono::milliseconds> pause;
     {
         const detail::ConnectionState::OperationGuard guard{state};

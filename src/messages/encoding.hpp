@@ -7,23 +7,18 @@
 
 #include <cstdint>
 #include <memory>
-#include <optional>
 #include <string>
 #include <string_view>
 
 namespace kombu {
 
-/// An encoded body. Its type names are views of constants, of the serializer's strings or of those in PublishOptions.
+/// An encoded body, which others own: its data is the caller's or in the caller's buffer, its type names are constants,
+/// the serializer's, or in PublishOptions.
 struct SerializedBody {
     std::string_view content_type{};
     std::string_view content_encoding{};
-    std::string data{};
-    /// When set, the body is these bytes of the caller.
-    std::optional<std::string_view> view{};
+    std::string_view data{};
 };
-
-/// Whether text and bytes that are sent as they are may stay where they are.
-enum class BodyStorage { copy, refer };
 
 /// Finds serializers by name, and remembers the last one that is built in: the registry's lock, and a reference count
 /// that all threads share, cost more than to encode a short body. Others may belong to code that is unloaded after it
@@ -39,10 +34,11 @@ private:
     std::shared_ptr<const Serializer> last_{};
 };
 
-/// Encodes as encode_body does, without copying the type names of the serializer. Throw Timeout when the deadline
-/// passes meanwhile.
-SerializedBody encode_with(const Json& body, const Serializer& serializer, Deadline deadline = Deadline::never());
-SerializedBody encode_with(std::string_view text, const Serializer& serializer, Deadline deadline, BodyStorage storage);
+/// Encodes as encode_body does, into `buffer`, whose previous contents are lost. A text that needs no encoding stays
+/// where it is. Throw Timeout when the deadline passes meanwhile.
+SerializedBody encode_with(const Json& body, const Serializer& serializer, std::string& buffer,
+                           Deadline deadline = Deadline::never());
+SerializedBody encode_with(std::string_view text, const Serializer& serializer, std::string& buffer, Deadline deadline);
 
 /// As kombu::compress. Throws Timeout when the deadline passes meanwhile.
 std::string compress(std::string_view data, std::string_view name, Deadline deadline);

@@ -248,9 +248,9 @@ bool is_encoded_by(const Serializer& serializer, std::string (*function)(const J
 template <class Encode>
 SerializedBody encode_by(const Serializer& serializer, Deadline deadline, Encode encode) {
     try {
-        std::string data = encode();
+        const std::string_view data = encode();
         check_in_time(deadline);
-        return {serializer.content_type, serializer.content_encoding, std::move(data)};
+        return {serializer.content_type, serializer.content_encoding, data};
     } catch (const EncodeError&) {
         throw;
     } catch (const Timeout&) {
@@ -273,36 +273,37 @@ const Serializer& SerializerCache::find(std::string_view name, std::shared_ptr<c
     return *holder;
 }
 
-SerializedBody encode_with(const Json& body, const Serializer& serializer, Deadline deadline) {
+SerializedBody encode_with(const Json& body, const Serializer& serializer, std::string& buffer, Deadline deadline) {
     return encode_by(serializer, deadline, [&] {
-        if (!is_encoded_by(serializer, encode_json)) return serializer.encode(body);
-        std::string text;
-        json_text::append_compact(text, body, deadline);
+        if (is_encoded_by(serializer, encode_json)) {
+            buffer.clear();
+            json_text::append_compact(buffer, body, deadline);
+        } else {
+            buffer = serializer.encode(body);
+        }
+        return std::string_view{buffer};
+    });
+}
+
+SerializedBody encode_with(std::string_view text, const Serializer& serializer, std::string& buffer,
+                           Deadline deadline) {
+    return encode_by(serializer, deadline, [&] {
+        if (!is_encoded_by(serializer, encode_text)) {
+            buffer = serializer.encode(Json(std::string{text}));
+            return std::string_view{buffer};
+        }
+        for_each_piece(text, deadline, [](std::string_view piece) {
+            if (!is_utf8(piece)) throw EncodeError("the text is not valid UTF-8");
+        });
         return text;
     });
 }
 
-SerializedBody encode_with(std::string_view text, const Serializer& serializer, Deadline deadline,
-                           BodyStorage storage) {
-    const bool is_sent_as_it_is = is_encoded_by(serializer, encode_text);
-    SerializedBody encoded = encode_by(serializer, deadline, [&] {
-        if (!is_sent_as_it_is) return serializer.encode(Json(std::string{text}));
-        std::string copy;
-        if (storage == BodyStorage::copy) copy.reserve(text.size());
-        for_each_piece(text, deadline, [&](std::string_view piece) {
-            if (!is_utf8(piece)) throw EncodeError("the text is not valid UTF-8");
-            if (storage == BodyStorage::copy) copy += piece;
-        });
-        return copy;
-    });
-    if (is_sent_as_it_is && storage == BodyStorage::refer) encoded.view = text;
-    return encoded;
-}
-
 EncodedBody encode_body(const Json& body, std::string_view serializer) {
     const std::shared_ptr<const Serializer> chosen = find_serializer(serializer);
-    SerializedBody encoded = encode_with(body, *chosen);
-    return {std::string{encoded.content_type}, std::string{encoded.content_encoding}, std::move(encoded.data)};
+    std::string data;
+    const SerializedBody encoded = encode_with(body, *chosen, data);
+    return {std::string{encoded.content_type}, std::string{encoded.content_encoding}, std::move(data)};
 }
 
 Json decode_body(std::string_view data, std::string_view content_type, std::string_view content_encoding,

@@ -54,6 +54,39 @@ TEST_CASE_METHOD(Messaging, "a batch names the messages that were not published,
     for (const int i : {1, 4}) CHECK(from.get(soon).payload() == i);
 }
 
+TEST_CASE_METHOD(Messaging, "a batch keeps bodies of every size, also those of messages that failed before others came",
+                 "[batch][errors]") {
+    producer.maybe_declare(topology.queue);
+    const auto body = [](int i) {  // the largest ones do not share memory with others
+        return std::string(static_cast<std::size_t>(i % 4 == 3   ? 20'000 + i
+                                                    : i % 4 == 2 ? 3'000
+                                                                 : 100),
+                           'a') +
+               std::to_string(i);
+    };
+    constexpr int count = 40;
+    Batch batch = producer.batch();
+    for (int i = 0; i < count; ++i) {
+        auto options = to_queue();
+        options.routing_key = i % 2 == 0 ? "nobody" : "key";
+        options.mandatory = true;
+        batch.publish(body(i), options);
+    }
+    CHECK_THROWS_AS(batch.commit(10s), BatchError);
+    REQUIRE(batch.size() == count / 2);
+    for (int i = count; i < 2 * count; ++i) batch.publish(body(i), to_queue());
+    connection.default_channel().queue_bind(topology.queue.name(), topology.exchange.name(), "nobody");
+    batch.commit(10s);
+    CHECK(batch.empty());
+    batch.publish(body(0), to_queue());
+    batch.commit(10s);
+    auto from = queue({.no_ack = true});
+    for (int i = 1; i < count; i += 2) CHECK(from.get(soon).payload() == body(i));
+    for (int i = 0; i < count; i += 2) CHECK(from.get(soon).payload() == body(i));
+    for (int i = count; i < 2 * count; ++i) CHECK(from.get(soon).payload() == body(i));
+    CHECK(from.get(soon).payload() == body(0));
+}
+
 TEST_CASE_METHOD(Messaging, "a declaration that is refused fails the messages that asked for it", "[batch][errors]") {
     producer.maybe_declare(topology.queue);
     Batch batch = producer.batch();
