@@ -4,10 +4,12 @@
 #include <kombu/deadline.hpp>
 
 #include <atomic>
+#include <concepts>
 #include <coroutine>
 #include <cstddef>
 #include <exception>
 #include <memory>
+#include <new>
 #include <optional>
 #include <type_traits>
 #include <utility>
@@ -95,8 +97,48 @@ struct OperationContext {
     }
 };
 
+/// Memory for the frame of an operation that its owner makes again and again, one at a time.
+class FrameMemory {
+public:
+    /// Null while it is in use.
+    void* take(std::size_t size) {
+        if (in_use_) return nullptr;
+        if (size > size_) {
+            memory_ = std::make_unique<std::byte[]>(size);
+            size_ = size;
+        }
+        in_use_ = true;
+        return memory_.get();
+    }
+    void give_back() noexcept { in_use_ = false; }
+
+private:
+    std::unique_ptr<std::byte[]> memory_{};
+    std::size_t size_ = 0;
+    bool in_use_ = false;
+};
+
 class PromiseBase {
 public:
+    static void* operator new(std::size_t size) { return after_header(::operator new(size + header_size), nullptr); }
+    /// Of a member function, a coroutine, whose object has a FrameMemory.
+    template <class Object, class... Arguments>
+    requires requires(Object& object) {
+        { object.frame_memory() } -> std::same_as<FrameMemory&>;
+    }
+    static void* operator new(std::size_t size, Object& object, Arguments&...) {
+        FrameMemory& memory = object.frame_memory();
+        void* const block = memory.take(size + header_size);
+        return block ? after_header(block, &memory) : operator new(size);
+    }
+    static void operator delete(void* frame) noexcept {
+        void* const block = static_cast<std::byte*>(frame) - header_size;
+        if (FrameMemory* const memory = *static_cast<FrameMemory**>(block))
+            memory->give_back();
+        else
+            ::operator delete(block);
+    }
+
     std::suspend_always initial_suspend() const noexcept { return {}; }
     void unhandled_exception() noexcept { error_ = std::current_exception(); }
 
@@ -154,6 +196,13 @@ public:
     std::coroutine_handle<> awaited_by_{};
 
 private:
+    static constexpr std::size_t header_size = __STDCPP_DEFAULT_NEW_ALIGNMENT__;
+
+    static void* after_header(void* block, FrameMemory* memory) noexcept {
+        ::new (block) FrameMemory* {memory};
+        return static_cast<std::byte*>(block) + header_size;
+    }
+
     std::exception_ptr error_{};
 };
 

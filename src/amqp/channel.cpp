@@ -3,6 +3,7 @@
 
 #include <kombu/error.hpp>
 
+#include "amqp/confirm_wait.hpp"
 #include "amqp/connection.hpp"
 #include "amqp/operations.hpp"
 
@@ -143,7 +144,7 @@ async::Operation<> AmqpChannel::begin_publish(const OutgoingMessage& message, bo
     if (!connection_->driver().try_send(deadline))
         return confirm_when_sent(number, deadline, confirm_timeout, std::move(request));
     const Deadline until = std::min(deadline, Deadline::after(confirm_timeout));
-    return connection_->run(await_confirm(session, channel_, number, until), deadline, std::move(request));
+    return connection_->run(SingleConfirmWait{session, channel_, number, until}, deadline, std::move(request));
 }
 
 async::Operation<> AmqpChannel::confirm_when_sent(std::uint64_t number, Deadline deadline,
@@ -151,8 +152,8 @@ async::Operation<> AmqpChannel::confirm_when_sent(std::uint64_t number, Deadline
                                                   AmqpConnection::Driver::RequestScope request) {
     co_await connection_->driver().flush(deadline);
     const Deadline until = std::min(deadline, Deadline::after(confirm_timeout));
-    co_await connection_->run(await_confirm(connection_->session(), channel_, number, until), deadline,
-                              std::move(request));
+    SingleConfirmWait wait{connection_->session(), channel_, number, until};
+    co_await connection_->run(std::move(wait), deadline, std::move(request));
 }
 
 async::Operation<> AmqpChannel::publish_when_unblocked(const OutgoingMessage& message, bool confirmed,
@@ -189,18 +190,20 @@ async::Operation<std::vector<std::exception_ptr>> AmqpChannel::basic_publish_all
     std::span<const OutgoingMessage> messages, Deadline deadline, OptionalTimeout confirm_timeout) {
     const auto unconfirmed = std::make_exception_ptr(ConnectionError("the message was not confirmed"));
     std::vector<std::exception_ptr> results(messages.size(), unconfirmed);
+    std::vector<std::uint64_t> numbers;
     std::exception_ptr connection_error;
     try {
         Session& session = connection_->session();
         if (!connection_->confirms()) check_async_errors();
         co_await connection_->await_unblocked(deadline);
         AmqpConnection::Driver::RequestScope request = connection_->begin_request();
-        std::vector<std::uint64_t> numbers(messages.size(), 0);
+        const bool confirmed = connection_->confirms();
+        const std::uint64_t before = channel_->confirms.last_number();
+        numbers.resize(messages.size(), 0);
         for (std::size_t i = 0; i < messages.size(); ++i) {
             try {
                 publish(session, *channel_, messages[i], deadline);
-                numbers[i] =
-                    connection_->confirms() ? channel_->confirms.on_published(messages[i].metadata->mandatory) : 0;
+                if (confirmed) numbers[i] = channel_->confirms.on_published(messages[i].metadata->mandatory);
             } catch (const EncodeError&) {  // nothing of the message is in the output
                 results[i] = std::current_exception();
             } catch (const ConfigurationError&) {
@@ -208,10 +211,10 @@ async::Operation<std::vector<std::exception_ptr>> AmqpChannel::basic_publish_all
             }
         }
         if (!connection_->driver().try_send(deadline)) co_await connection_->driver().flush(deadline);
-        if (connection_->confirms()) {
+        if (confirmed) {
             const Deadline until = std::min(deadline, Deadline::after(confirm_timeout));
-            co_await connection_->run(await_confirms(session, channel_, numbers, results, until), deadline,
-                                      std::move(request));
+            ConfirmWait wait{session, channel_, before + 1, channel_->confirms.last_number(), until};
+            co_await connection_->run(std::move(wait), deadline, std::move(request));
         } else {
             request.end();
             std::replace(results.begin(), results.end(), unconfirmed, std::exception_ptr{});
@@ -219,6 +222,7 @@ async::Operation<std::vector<std::exception_ptr>> AmqpChannel::basic_publish_all
     } catch (const OperationalError&) {
         connection_error = std::current_exception();
     }
+    collect_outcomes(*channel_, numbers, results);
     if (connection_error) std::replace(results.begin(), results.end(), unconfirmed, connection_error);
     co_return results;
 }

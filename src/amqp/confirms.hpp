@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
+#include "support/fifo.hpp"
+
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
@@ -15,13 +17,20 @@ public:
 
     /// Records a published message as unconfirmed. Returns its sequence number.
     std::uint64_t on_published(bool mandatory) {
-        pending_.insert(++last_number_);
-        if (mandatory) mandatory_.insert(last_number_);
-        return last_number_;
+        window_.push_back(Outcome::pending);
+        ++pending_count_;
+        if (mandatory) mandatory_.insert(last_number_ + 1);
+        return ++last_number_;
     }
 
+    /// Of the message that was published last; 0 before the first one.
+    std::uint64_t last_number() const noexcept { return last_number_; }
     /// The number of unconfirmed messages.
-    std::size_t pending_count() const noexcept { return pending_.size(); }
+    std::size_t pending_count() const noexcept { return pending_count_; }
+    bool is_pending(std::uint64_t number) const noexcept {
+        return number >= first_number() && number <= last_number_ &&
+               window_[number - first_number()] == Outcome::pending;
+    }
 
     /// Finds and forgets the message that was returned just before the confirmation of `number`: the first mandatory
     /// message that the confirmation covers, since messages are returned in order. Returns 0 when there is none.
@@ -36,24 +45,36 @@ public:
     /// Records the broker's ack or nack. Returns false for a message that was never published.
     bool on_confirm(std::uint64_t number, bool multiple, bool acknowledged) {
         if (number > last_number_) return false;
-        const auto end = pending_.upper_bound(multiple && number == 0 ? last_number_ : number);
-        const auto begin = multiple ? pending_.begin() : pending_.lower_bound(number);
-        if (!acknowledged) nacked_.insert(begin, end);
-        pending_.erase(begin, end);
-        mandatory_.erase(multiple ? mandatory_.begin() : mandatory_.lower_bound(number),
-                         mandatory_.upper_bound(multiple && number == 0 ? last_number_ : number));
+        const std::uint64_t last = multiple && number == 0 ? last_number_ : number;
+        const std::uint64_t first = multiple ? first_number() : number;
+        for (std::uint64_t n = std::max(first, first_number()); n <= last; ++n) {
+            Outcome& outcome = window_[n - first_number()];
+            if (outcome != Outcome::pending) continue;
+            outcome = Outcome::confirmed;
+            --pending_count_;
+            if (!acknowledged) nacked_.insert(n);
+        }
+        while (!window_.empty() && window_.front() != Outcome::pending) window_.pop_front();
+        if (!mandatory_.empty())
+            mandatory_.erase(multiple ? mandatory_.begin() : mandatory_.lower_bound(number),
+                             mandatory_.upper_bound(last));
         return true;
     }
 
     /// Returns the outcome of a message. A nack is forgotten once it has been reported.
     Outcome outcome(std::uint64_t number) {
-        if (pending_.contains(number)) return Outcome::pending;
-        return nacked_.erase(number) != 0 ? Outcome::nacked : Outcome::confirmed;
+        if (is_pending(number)) return Outcome::pending;
+        return !nacked_.empty() && nacked_.erase(number) != 0 ? Outcome::nacked : Outcome::confirmed;
     }
 
 private:
+    /// Of the window.
+    std::uint64_t first_number() const noexcept { return last_number_ + 1 - window_.size(); }
+
     std::uint64_t last_number_ = 0;
-    std::set<std::uint64_t> pending_, nacked_, mandatory_;
+    Fifo<Outcome> window_{};  // from the first pending message on
+    std::size_t pending_count_ = 0;
+    std::set<std::uint64_t> nacked_{}, mandatory_{};
 };
 
 }  // namespace kombu::amqp

@@ -51,9 +51,9 @@ public:
         if (session_.blocked()) return run_when_unblocked(std::move(operation), deadline, std::move(request));
         return driver_.run(std::move(operation), deadline, std::move(request));
     }
-    template <class T>
-    async::Operation<T> run(async::Operation<T> operation, Deadline deadline, Driver::RequestScope request) {
-        return driver_.run(std::move(operation), deadline, std::move(request));
+    template <class Work>
+    auto run(Work&& work, Deadline deadline, Driver::RequestScope request) {
+        return driver_.run(std::forward<Work>(work), deadline, std::move(request));
     }
     /// Throws when the connection is not open.
     Driver::RequestScope begin_request() {

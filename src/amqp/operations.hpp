@@ -65,14 +65,6 @@ void publish(Session& session, ChannelState& channel, const OutgoingMessage& mes
              Deadline deadline = Deadline::never());
 /// Waits until the broker accepts messages again. Throws Timeout when `until` passes; nothing was sent then.
 async::Operation<> await_unblocked(Session& session, Deadline until);
-/// Waits until the broker has confirmed message `number`. Throws Nacked, Unroutable, and Timeout when `until` passes.
-async::Operation<> await_confirm(Session& session, Channel channel, std::uint64_t number, Deadline until);
-/// The same for several messages, in the order of publishing. `results` has an entry for each number, preset with the
-/// error for an unknown outcome. A confirmed message sets its entry to null, a nacked or unroutable one to its error.
-/// Throws only errors that leave the other outcomes unknown.
-async::Operation<> await_confirms(Session& session, Channel channel, std::span<const std::uint64_t> numbers,
-                                  std::span<std::exception_ptr> results, Deadline until);
-
 async::Operation<std::unique_ptr<Delivery>> get(Session& session, Channel channel, std::string queue, bool no_ack);
 /// Waits for a message until `until`, with a temporary consumer. Returns nothing when no message arrived.
 async::Operation<std::unique_ptr<Delivery>> wait_for_message(Session& session, Channel channel, Queue queue,

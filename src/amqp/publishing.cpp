@@ -3,8 +3,10 @@
 
 #include <kombu/error.hpp>
 
+#include "amqp/confirm_wait.hpp"
 #include "amqp/rpc.hpp"
 
+#include <exception>
 #include <optional>
 #include <utility>
 
@@ -31,60 +33,49 @@ async::Operation<> await_unblocked(Session& session, Deadline until) {
     }
 }
 
-async::Operation<> await_confirm(Session& session, Channel channel, std::uint64_t number, Deadline until) {
-    for (;;) {
-        session.check();
-        const auto outcome = channel->confirms.outcome(number);
-        if (outcome == Confirms::Outcome::nacked) throw Nacked("the broker refused the message (basic.nack)");
-        if (outcome == Confirms::Outcome::confirmed) break;
-        channel->check();
-        const bool in_time = co_await async::AwaitInput{until};
-        if (in_time) continue;
-        if (const auto& reason = session.blocked())
-            // The connection is intact and the broker gives the reason: the next message may succeed.
-            throw Timeout(
-                session.peer() + ": the broker did not confirm the message in time: it is blocked: " + *reason, false);
-        throw Timeout(session.peer() + ": the broker did not confirm the message in time");
-    }
-    const auto found = channel->unroutable.find(number);
-    std::optional<ReturnedMessage> own_return;
-    if (found != channel->unroutable.end()) own_return = std::move(found->second);
-    // Earlier entries belong to calls that have ended.
-    channel->unroutable.erase(channel->unroutable.begin(), channel->unroutable.upper_bound(number));
-    if (!own_return) co_return;
-    throw Unroutable(own_return->text + " - exchange '" + own_return->exchange + "' has no queue for '" +
-                         own_return->routing_key + "'",
-                     own_return->code);
-}
-
 namespace {
 
-void collect_outcome(ChannelState& channel, std::uint64_t number, std::exception_ptr& result) {
-    if (number == 0) return;
-    const auto outcome = channel.confirms.outcome(number);
-    if (outcome == Confirms::Outcome::confirmed) result = nullptr;
+/// The error of a message that the broker has refused or could not route; null for a confirmed one.
+std::exception_ptr refusal_of(ChannelState& channel, std::uint64_t number, Confirms::Outcome outcome) {
     if (outcome == Confirms::Outcome::nacked)
-        result = std::make_exception_ptr(Nacked("the broker refused the message (basic.nack)"));
+        return std::make_exception_ptr(Nacked("the broker refused the message (basic.nack)"));
+    if (channel.unroutable.empty()) return nullptr;
+    std::optional<ReturnedMessage> returned;
+    if (const auto found = channel.unroutable.find(number); found != channel.unroutable.end())
+        returned = std::move(found->second);
+    // Earlier entries belong to calls that have ended.
+    channel.unroutable.erase(channel.unroutable.begin(), channel.unroutable.upper_bound(number));
+    if (!returned) return nullptr;
+    return std::make_exception_ptr(Unroutable(
+        returned->text + " - exchange '" + returned->exchange + "' has no queue for '" + returned->routing_key + "'",
+        returned->code));
 }
 
 }  // namespace
 
-async::Operation<> await_confirms(Session& session, Channel channel, std::span<const std::uint64_t> numbers,
-                                  std::span<std::exception_ptr> results, Deadline until) {
+void ConfirmWait::result() const {
+    session_.check();
+    if (next_ > last_) return;
+    channel_->check();
+    if (const auto& reason = session_.blocked())
+        // The connection is intact and the broker gives the reason: the next message may succeed.
+        throw Timeout(session_.peer() + ": the broker did not confirm the message in time: it is blocked: " + *reason,
+                      false);
+    throw Timeout(session_.peer() + ": the broker did not confirm the message in time");
+}
+
+void SingleConfirmWait::result() const {
+    ConfirmWait::result();
+    if (const std::exception_ptr error = refusal_of(channel(), number_, channel().confirms.outcome(number_)))
+        std::rethrow_exception(error);
+}
+
+void collect_outcomes(ChannelState& channel, std::span<const std::uint64_t> numbers,
+                      std::span<std::exception_ptr> results) {
     for (std::size_t i = 0; i < numbers.size(); ++i) {
-        if (numbers[i] == 0) continue;  // was not sent
-        try {
-            co_await await_confirm(session, channel, numbers[i], until);
-            results[i] = nullptr;
-        } catch (const Nacked&) {
-            results[i] = std::current_exception();
-        } catch (const Unroutable&) {
-            results[i] = std::current_exception();
-        } catch (const OperationalError&) {
-            // Later messages may have been confirmed nevertheless.
-            for (std::size_t k = i; k < numbers.size(); ++k) collect_outcome(*channel, numbers[k], results[k]);
-            throw;
-        }
+        if (numbers[i] == 0) continue;
+        const auto outcome = channel.confirms.outcome(numbers[i]);
+        if (outcome != Confirms::Outcome::pending) results[i] = refusal_of(channel, numbers[i], outcome);
     }
 }
 

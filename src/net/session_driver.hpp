@@ -19,6 +19,12 @@
 
 namespace kombu::net {
 
+#if defined(__GNUC__) && !defined(__clang__)
+// GCC 12 takes the promise's operator new, a template, and its operator delete for a mismatched pair.
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wmismatched-new-delete"
+#endif
+
 /// Runs operations on a session: sends their output, feeds received bytes to the session, and waits for the stream.
 ///
 /// A session provides:
@@ -78,10 +84,10 @@ public:
     async::Operation<T> run(async::Operation<T> operation, Deadline deadline) {
         return run(std::move(operation), deadline, RequestScope{*this});
     }
-    /// The same within a request that has begun. `on_refusal` is called for a ChannelError, after the request.
-    template <class T, class OnRefusal = IgnoreRefusal>
-    async::Operation<T> run(async::Operation<T> operation, Deadline deadline, RequestScope request,
-                            OnRefusal on_refusal = {}) {
+    /// The same within a request that has begun. `on_refusal` is called for a ChannelError, after the request. In place
+    /// of an operation it may be any object with the members of one that are called here.
+    template <class Work, class T = decltype(std::declval<Work&>().result()), class OnRefusal = IgnoreRefusal>
+    async::Operation<T> run(Work operation, Deadline deadline, RequestScope request, OnRefusal on_refusal = {}) {
         try {
             bool input = true;
             while (!operation.resume({.read = input})) {
@@ -185,6 +191,8 @@ public:
     }
 
     SessionLock& session_lock() noexcept { return lock_; }
+    /// For the frames of its member functions that are coroutines: a request needs no other.
+    kombu::detail::FrameMemory& frame_memory() noexcept { return frame_memory_; }
 
     /// How long ago the last request ended.
     Clock::duration idle_time() const noexcept { return Clock::now() - last_used_; }
@@ -353,6 +361,7 @@ private:
         bool flushed_ = false, has_input_ = false, was_signalled_ = false;
     };
 
+    kombu::detail::FrameMemory frame_memory_{};
     Stream& stream_;
     Session& session_;
     SessionLock lock_;
@@ -360,5 +369,9 @@ private:
     std::uint64_t bytes_sent_ = 0;  // bytes written so far
     Clock::time_point last_used_{};
 };
+
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic pop
+#endif
 
 }  // namespace kombu::net

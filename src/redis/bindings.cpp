@@ -71,7 +71,7 @@ const KnownBindings::Entry& KnownBindings::store(const std::string& key, const R
     const bool same_set = entry.version != 0 && sorted(texts) == sorted(entry.members);
     entry.members = std::move(texts);
     if (same_set) return entry;
-    entry.version = ++last_version_;
+    entry.version = ++changes_;
     entry.bindings.clear();
     for (const std::string& member : entry.members) entry.bindings.push_back(BoundQueue::parse(member, separator));
     return entry;
@@ -83,6 +83,7 @@ bool KnownBindings::is_current(std::string_view key, std::uint64_t version) cons
 }
 
 void KnownBindings::forget(std::string_view key) {
+    ++changes_;
     if (const auto found = entries_.find(key); found != entries_.end()) entries_.erase(found);
 }
 

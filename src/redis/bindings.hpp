@@ -46,10 +46,12 @@ public:
     const Entry& store(const std::string& key, const Reply& members, std::string_view separator);
     bool is_current(std::string_view key, std::uint64_t version) const;
     void forget(std::string_view key);
+    /// Differs after each change of any entry.
+    std::uint64_t changes() const noexcept { return changes_; }
 
 private:
     std::map<std::string, Entry, std::less<>> entries_{};
-    std::uint64_t last_version_ = 0;
+    std::uint64_t changes_ = 0;
 };
 
 }  // namespace kombu::redis

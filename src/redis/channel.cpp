@@ -20,6 +20,13 @@ bool closes_channel(const ChannelError& error) {
 
 }  // namespace
 
+struct RedisChannel::CloseOnRefusal {
+    RedisChannel& channel;
+    void operator()(const ChannelError& error) const {
+        if (closes_channel(error)) channel.close_nowait();
+    }
+};
+
 RedisChannel::RedisChannel(std::shared_ptr<RedisConnection> connection) : connection_(std::move(connection)) {}
 
 RedisChannel::~RedisChannel() {
@@ -36,9 +43,7 @@ void RedisChannel::check() const {
 template <class T>
 async::Operation<T> RedisChannel::run_on_channel(async::Operation<T> operation, Deadline deadline) {
     check();
-    return connection_->run(std::move(operation), deadline, [this](const ChannelError& error) {
-        if (closes_channel(error)) close_nowait();
-    });
+    return connection_->run(std::move(operation), deadline, CloseOnRefusal{*this});
 }
 
 async::Operation<> RedisChannel::close(Deadline deadline) {
@@ -130,7 +135,12 @@ async::Operation<> RedisChannel::basic_publish(const OutgoingMessage& message, D
                                                OptionalTimeout confirm_timeout) {
     const Deadline until =
         confirm_timeout.has_value() ? std::min(deadline, Deadline::after(confirm_timeout)) : deadline;
-    return run_on_channel(publish(connection_->context(), route_cache_, message, until), until);
+    SessionContext& context = connection_->context();
+    if (auto route = open_ ? PlainPublish::find_route(context, route_cache_, message) : nullptr)
+        if (auto request = connection_->try_begin_request())
+            return connection_->run(PlainPublish{context, route_cache_, std::move(route), message, until}, until,
+                                    std::move(*request), CloseOnRefusal{*this});
+    return run_on_channel(publish(context, route_cache_, message, until), until);
 }
 
 async::Operation<std::vector<std::exception_ptr>> RedisChannel::basic_publish_all(

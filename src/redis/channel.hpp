@@ -113,8 +113,9 @@ private:
     };
 
     void check() const;
-    /// Runs an operation. As with AMQP, a ChannelError closes the channel, except Unroutable, OutOfMemoryError and
-    /// BusyError.
+    /// As with AMQP, a ChannelError closes the channel, except Unroutable, OutOfMemoryError and BusyError.
+    struct CloseOnRefusal;
+    /// Runs an operation.
     template <class T>
     async::Operation<T> run_on_channel(async::Operation<T> operation, Deadline deadline);
     /// Creates the buffer on first use. Returns null if this session has not bound the queue to a fanout exchange.

@@ -74,16 +74,25 @@ public:
     /// called for a ChannelError of the operation itself. Call it when the operation is to run: it begins the request.
     template <class T, class OnRefusal = Driver::IgnoreRefusal>
     async::Operation<T> run(async::Operation<T> operation, Deadline deadline, OnRefusal on_refusal = {}) {
+        if (std::optional<Driver::RequestScope> request = try_begin_request())
+            return run(std::move(operation), deadline, std::move(*request), on_refusal);
+        return run_after_others(std::move(operation), deadline, on_refusal);
+    }
+    /// The same within a request that has begun.
+    template <class Work, class OnRefusal>
+    auto run(Work&& work, Deadline deadline, Driver::RequestScope request, OnRefusal on_refusal) {
+        return driver_.run(std::forward<Work>(work), deadline, std::move(request), on_refusal);
+    }
+    /// Nothing if others must precede the request: a fetch in progress, or housekeeping.
+    std::optional<Driver::RequestScope> try_begin_request() {
         check_open();
-        if (fetching_ && !is_in_fetch_) return run_after_fetch(std::move(operation), deadline, on_refusal);
+        if (fetching_ && !is_in_fetch_) return std::nullopt;
         const net::SessionLock::Guard guard{session_lock()};
         const Clock::duration idle = driver_.idle_time();
         poll_if_idle(idle);  // notices that the peer has closed
         context_.session.begin_operation();
-        Driver::RequestScope exchange{driver_};
-        if (!housekeeping_due(idle))
-            return driver_.run(std::move(operation), deadline, std::move(exchange), on_refusal);
-        return run_with_housekeeping(std::move(operation), deadline, std::move(exchange), on_refusal);
+        if (housekeeping_due(idle)) return std::nullopt;
+        return std::make_optional<Driver::RequestScope>(driver_);
     }
     /// Runs an operation on the second socket, which must be open.
     template <class T>
@@ -130,9 +139,14 @@ private:
     /// Ends the fetch in progress. Returns whether messages have arrived.
     async::Operation<bool> finish_fetch(Deadline deadline = Deadline::never());
     template <class T, class OnRefusal>
-    async::Operation<T> run_after_fetch(async::Operation<T> operation, Deadline deadline, OnRefusal on_refusal) {
-        co_await finish_fetch(deadline);
-        co_return co_await run(std::move(operation), deadline, on_refusal);
+    async::Operation<T> run_after_others(async::Operation<T> operation, Deadline deadline, OnRefusal on_refusal) {
+        if (fetching_ && !is_in_fetch_) {
+            co_await finish_fetch(deadline);
+            co_return co_await run(std::move(operation), deadline, on_refusal);
+        }
+        Driver::RequestScope request{driver_};
+        co_await housekeeping(deadline);
+        co_return co_await run(std::move(operation), deadline, std::move(request), on_refusal);
     }
     /// Reads the available input, unless the connection was in use a moment ago.
     void poll_if_idle(Clock::duration idle);
@@ -142,12 +156,6 @@ private:
                (!next_password_check_.is_never() && next_password_check_.expired());
     }
     async::Operation<> housekeeping(Deadline deadline);
-    template <class T, class OnRefusal>
-    async::Operation<T> run_with_housekeeping(async::Operation<T> operation, Deadline deadline,
-                                              Driver::RequestScope exchange, OnRefusal on_refusal) {
-        co_await housekeeping(deadline);
-        co_return co_await driver_.run(std::move(operation), deadline, std::move(exchange), on_refusal);
-    }
     void set_subscriber(std::unique_ptr<Subscriber> subscriber);
     void close_sockets() noexcept;
     void renew_if_due();

@@ -211,8 +211,15 @@ private:
             for (const MessageCopy& copy : copies)
                 if (error && copy.route->bindings_key == key && !failed_[copy.message]) fail(copy.message, error);
         }
-        for (const MessageCopy& copy : copies)
-            if (!failed_[copy.message] && is_current(context_, *copy.route)) results_[copy.message] = nullptr;
+        const Route* route = nullptr;
+        bool route_is_current = false;
+        for (const MessageCopy& copy : copies) {
+            if (copy.route != route) {
+                route = copy.route;
+                route_is_current = is_current(context_, *route);
+            }
+            if (!failed_[copy.message] && route_is_current) results_[copy.message] = nullptr;
+        }
     }
 
     void write_commands(const std::vector<MessageCopy>& copies, const std::vector<CommandBatch>& batches,
@@ -347,39 +354,79 @@ async::Operation<> publish_all(SessionContext& context, RouteCache& cache, std::
 
 async::Operation<> publish(SessionContext& context, RouteCache& cache, const OutgoingMessage& message,
                            Deadline deadline) {
-    ++context.writes;
-    const std::shared_ptr<const Route> route = cache.last;
-    const bool is_plain = route && route->head == message.metadata && route->lists.size() == 1 &&
-                          route->lists[0].expires.count() == 0 && is_current(context, *route);
-    std::optional<MessageCopy> misrouted;
-    if (is_plain) {
-        // The commonest case: the same as run(), in fewer steps.
-        Session& session = context.session;
-        MessageCopy copy{.route = route.get()};
-        write_uuid(copy.delivery_tag.data());
-        std::string scratch;
-        check_envelope_size(*route->envelope_template, message.body, scratch, deadline);
-        write_or_undo(session.output(), [&] {
-            session.output() += route->lists[0].push_command;
-            append_envelope(session.output(), copy, message.body, scratch, deadline);
-        });
-        session.expect_reply();
-        if (!route->bindings_key.empty()) session.send_formatted(route->bindings_command);
-        co_await session.await_reply(Reply::Type::integer, "LPUSH");
-        if (route->bindings_key.empty()) co_return;
-        const Reply members = co_await session.await_reply();
-        if (const std::exception_ptr error = store_bindings(context, route->bindings_key, members))
-            std::rethrow_exception(error);
-        if (is_current(context, *route)) co_return;
-        misrouted = copy;
-    }
+    std::exception_ptr result;
+    co_await publish_all(context, cache, {&message, 1}, {&result, 1}, deadline);
+    if (result) std::rethrow_exception(result);
+}
+
+namespace {
+
+async::Operation<> reroute(SessionContext& context, RouteCache& cache, const OutgoingMessage& message,
+                           std::shared_ptr<const Route> route, MessageCopy stored, Deadline deadline) {
     std::exception_ptr result;
     PublishOperation operation{context, cache, {&message, 1}, {&result, 1}, deadline};
-    if (misrouted)
-        co_await operation.reroute(route, *misrouted);
-    else
-        co_await operation.run();
+    co_await operation.reroute(std::move(route), stored);
     if (result) std::rethrow_exception(result);
+}
+
+}  // namespace
+
+std::shared_ptr<const Route> PlainPublish::find_route(const SessionContext& context, const RouteCache& cache,
+                                                      const OutgoingMessage& message) {
+    const std::shared_ptr<const Route>& route = cache.last;
+    const bool is_plain = route && route->head == message.metadata && route->lists.size() == 1 &&
+                          route->lists[0].expires.count() == 0 && is_current(context, *route);
+    return is_plain ? route : nullptr;
+}
+
+PlainPublish::PlainPublish(SessionContext& context, RouteCache& cache, std::shared_ptr<const Route> route,
+                           const OutgoingMessage& message, Deadline deadline)
+    : link_(context), cache_(cache), route_(std::move(route)), message_(message), deadline_(deadline) {
+    write_uuid(delivery_tag_.data());
+    Session& session = context.session;
+    std::string scratch;
+    check_envelope_size(*route_->envelope_template, message.body, scratch, deadline);
+    write_or_undo(session.output(), [&] {
+        session.output() += route_->lists[0].push_command;
+        append_envelope(session.output(), {.route = route_.get(), .delivery_tag = delivery_tag_}, message.body, scratch,
+                        deadline);
+    });
+    session.expect_reply();
+    if (!route_->bindings_key.empty()) session.send_formatted(route_->bindings_command);
+    ++context.writes;
+    wait_.until = session.reply_deadline();
+}
+
+bool PlainPublish::resume(const async::Ready& ready) {
+    if (rerouting_) return rerouting_->resume(ready);
+    const Session& session = link_.session;
+    answered_ = session.has_replies(route_->bindings_key.empty() ? 1 : 2);
+    if (!answered_) return !ready.read || session.failed();
+    error_ = capture_exception([&] { take_replies(); });
+    return !rerouting_ || rerouting_->resume();
+}
+
+void PlainPublish::take_replies() {
+    Session& session = link_.session;
+    const Reply pushed = session.pop_reply();
+    throw_if_error(pushed, session.peer());
+    if (!pushed.is(Reply::Type::integer)) unexpected_reply(session.peer(), "LPUSH");
+    if (route_->bindings_key.empty()) return;
+    // Read after the message is stored: see KnownBindings.
+    const Reply members = session.pop_reply();
+    if (const std::exception_ptr error = store_bindings(link_, route_->bindings_key, members))
+        std::rethrow_exception(error);
+    if (is_current(link_, *route_)) return;
+    const MessageCopy stored{.route = route_.get(), .delivery_tag = delivery_tag_};
+    rerouting_.emplace(reroute(link_, cache_, message_, route_, stored, deadline_));
+}
+
+void PlainPublish::result() {
+    if (rerouting_) return rerouting_->result();
+    if (error_) std::rethrow_exception(error_);
+    if (answered_) return;
+    link_.session.check();
+    link_.session.throw_no_reply();
 }
 
 async::Operation<> publish_at(SessionContext& context, OutgoingMessage message, std::string queue,

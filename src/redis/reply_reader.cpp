@@ -126,13 +126,13 @@ void ReplyReader::added(std::size_t count) {
         protocol_error("not enough memory for a reply");
 }
 
-std::optional<Reply> ReplyReader::next() {
+Reply* ReplyReader::next() {
     void* reply = nullptr;
     if (::redisReaderGetReply(reader_.get(), &reply) != REDIS_OK)
         protocol_error(builder_->error ? builder_->error : reader_->errstr);
-    if (reply) return std::move(builder_->root);
+    if (reply) return &builder_->root;
     check_pending();
-    return std::nullopt;
+    return nullptr;
 }
 
 /// Checks what hiredis does not check until all of it has arrived: the length of a line and of a bulk string. Pending

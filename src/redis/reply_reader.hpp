@@ -5,7 +5,6 @@
 
 #include <cstddef>
 #include <memory>
-#include <optional>
 #include <utility>
 
 struct redisReader;
@@ -33,8 +32,8 @@ public:
     /// Where to put what arrives, and how much may be put there.
     std::pair<char*, std::size_t> space() noexcept { return {input_.get(), input_size}; }
     void added(std::size_t count);
-    /// The next whole reply.
-    std::optional<Reply> next();
+    /// The next whole reply, until the next call. The caller may move from it. Null if there is none.
+    Reply* next();
 
 private:
     struct Builder;

@@ -11,8 +11,11 @@
 namespace kombu::redis {
 
 bool is_current(const SessionContext& context, const Route& route) {
-    return route.declarations_version == context.declared.version &&
-           (route.bindings_key.empty() || context.bindings.is_current(route.bindings_key, route.bindings_version));
+    if (route.declarations_version != context.declared.version) return false;
+    if (route.bindings_key.empty() || route.current_at == context.bindings.changes()) return true;
+    if (!context.bindings.is_current(route.bindings_key, route.bindings_version)) return false;
+    route.current_at = context.bindings.changes();
+    return true;
 }
 
 namespace {

@@ -9,10 +9,11 @@
 #include "redis/command.hpp"
 #include "redis/options.hpp"
 #include "redis/reply_reader.hpp"
+#include "support/fifo.hpp"
 
 #include <coroutine>
 #include <cstddef>
-#include <deque>
+#include <cstdint>
 #include <initializer_list>
 #include <optional>
 #include <span>
@@ -82,14 +83,23 @@ public:
         expect_reply();
     }
     /// For a command that its caller has appended to output().
-    void expect_reply() { expected_replies_.push_back(true); }
+    void expect_reply() { expected_replies_.push_back(Expected::awaited); }
     /// For the last command that was sent: its reply is discarded; an error is logged.
-    void ignore_reply() noexcept { expected_replies_.back() = false; }
+    void ignore_reply() noexcept { expected_replies_.back() = Expected::ignored; }
 
-    /// Returns the next reply if it has arrived.
-    std::optional<Reply> pop_reply();
-    /// `co_await` for the next reply in an operation. Throws Timeout after `socket_timeout`, if that is set; after
+    /// Whether so many replies that operations wait for have arrived.
+    bool has_replies(std::size_t count) const noexcept { return replies_.size() >= count; }
+    /// The next one of them; there must be one.
+    Reply pop_reply() noexcept { return replies_.pop_front(); }
+    /// When an operation that now begins to wait for a reply gives up: after `socket_timeout`, if that is set; after
     /// twice that time with `retry_on_timeout`.
+    Deadline reply_deadline() const {
+        const auto timeout = options_.socket_timeout * (options_.retry_on_timeout ? 2 : 1);
+        return timeout.count() != 0 ? Deadline::after(timeout) : Deadline::never();
+    }
+    /// Throws the error of a reply that has not come by then.
+    [[noreturn]] void throw_no_reply() const;
+    /// `co_await` for the next reply in an operation. Throws Timeout at reply_deadline().
     ReplyAwaiter await_reply() noexcept;
     /// The same for a reply of that type. Throws the exception for an error reply, ConnectionError for a reply of
     /// another type.
@@ -101,15 +111,15 @@ public:
     bool evalsha_refused = false, eval_refused = false;
 
 protected:
-    virtual void on_reply(Reply reply);
+    virtual void on_reply(Reply&& reply);
 
 private:
-    friend ReplyAwaiter;
+    enum class Expected : std::uint8_t { awaited, ignored };
 
     const Options& options_;
     ReplyReader reader_;
-    std::deque<bool> expected_replies_;  // for each outstanding reply, whether an operation waits for it
-    std::deque<Reply> replies_;
+    Fifo<Expected> expected_replies_{};  // for each outstanding reply, whether an operation waits for it
+    Fifo<Reply> replies_{};
 };
 
 }  // namespace kombu::redis

@@ -5,7 +5,7 @@
 
 namespace kombu::redis {
 
-void SubscriberSession::on_reply(Reply reply) {
+void SubscriberSession::on_reply(Reply&& reply) {
     const auto& elements = reply.elements;
     const std::string_view kind = elements.empty() ? std::string_view{} : elements[0].text;
     if (kind == "pmessage" && elements.size() == 4) {

@@ -44,7 +44,7 @@ public:
     }
 
 private:
-    void on_reply(Reply reply) override;
+    void on_reply(Reply&& reply) override;
 
     Subscriptions subscriptions_{};
     std::map<std::string, int> announcements_{};

@@ -6,6 +6,7 @@
 
 #include <kombu/error.hpp>
 
+#include "amqp/confirm_wait.hpp"
 #include "amqp/operations.hpp"
 #include "amqp/session.hpp"
 #include "amqp/table.hpp"
@@ -325,7 +326,7 @@ TEST_CASE("a channel.close that the broker repeats is answered once", "[amqp]") 
 TEST_CASE("a confirmation ends the wait, alone or with others", "[amqp][confirms]") {
     OpenSession opened;
     const auto first = opened.publish_message(), second = opened.publish_message(), third = opened.publish_message();
-    auto wait = await_confirm(opened.session, opened.channel, second, Deadline::never());
+    auto wait = SingleConfirmWait(opened.session, opened.channel, second, Deadline::never());
     CHECK_FALSE(wait.resume());
     feed(opened.session, script::ack(first));
     CHECK_FALSE(wait.resume());
@@ -337,7 +338,7 @@ TEST_CASE("a confirmation ends the wait, alone or with others", "[amqp][confirms
 TEST_CASE("a refusal is Nacked, and the channel works on", "[amqp][confirms]") {
     OpenSession opened;
     const auto number = opened.publish_message();
-    auto wait = await_confirm(opened.session, opened.channel, number, Deadline::never());
+    auto wait = SingleConfirmWait(opened.session, opened.channel, number, Deadline::never());
     wait.resume();
     feed(opened.session, script::method(1, AMQP_BASIC_NACK_METHOD, amqp_basic_nack_t{number, 0, 0}));
     REQUIRE(wait.resume());
@@ -348,7 +349,7 @@ TEST_CASE("a refusal is Nacked, and the channel works on", "[amqp][confirms]") {
 TEST_CASE("a message returned before its confirmation is Unroutable", "[amqp][confirms]") {
     OpenSession opened;
     const auto number = opened.publish_message();
-    auto wait = await_confirm(opened.session, opened.channel, number, Deadline::never());
+    auto wait = SingleConfirmWait(opened.session, opened.channel, number, Deadline::never());
     wait.resume();
     feed(opened.session, script::returned() + script::ack(number));
     REQUIRE(wait.resume());
@@ -358,7 +359,7 @@ TEST_CASE("a message returned before its confirmation is Unroutable", "[amqp][co
 TEST_CASE("a late return is not attributed to the next message", "[amqp][confirms]") {
     OpenSession opened;
     const auto given_up = opened.publish_message(), next = opened.publish_message();
-    auto wait = await_confirm(opened.session, opened.channel, next, Deadline::never());
+    auto wait = SingleConfirmWait(opened.session, opened.channel, next, Deadline::never());
     wait.resume();
     feed(opened.session, script::returned() + script::ack(given_up) + script::ack(next));
     REQUIRE(wait.resume());
@@ -369,13 +370,13 @@ TEST_CASE("a return belongs to a mandatory message, also when several are confir
     OpenSession opened;
     opened.publish_message();  // mandatory, and no longer waited for
     const auto plain = opened.channel->confirms.on_published(false);
-    auto wait = await_confirm(opened.session, opened.channel, plain, Deadline::never());
+    auto wait = SingleConfirmWait(opened.session, opened.channel, plain, Deadline::never());
     wait.resume();
     feed(opened.session, script::returned() + script::ack(plain, true));
     REQUIRE(wait.resume());
     CHECK_NOTHROW(wait.result());
     const auto mandatory = opened.publish_message();
-    auto again = await_confirm(opened.session, opened.channel, mandatory, Deadline::never());
+    auto again = SingleConfirmWait(opened.session, opened.channel, mandatory, Deadline::never());
     again.resume();
     feed(opened.session, script::returned() + script::ack(mandatory, true));
     REQUIRE(again.resume());
@@ -385,7 +386,7 @@ TEST_CASE("a return belongs to a mandatory message, also when several are confir
 TEST_CASE("a missing confirmation breaks the connection, unless the broker is blocked", "[amqp][confirms]") {
     OpenSession opened;
     const auto number = opened.publish_message();
-    auto wait = await_confirm(opened.session, opened.channel, number, Deadline::after(0s));
+    auto wait = SingleConfirmWait(opened.session, opened.channel, number, Deadline::after(0s));
     REQUIRE_FALSE(wait.resume());
     SECTION("silent") {
         REQUIRE(wait.resume({}));
@@ -414,7 +415,7 @@ TEST_CASE("a missing confirmation breaks the connection, unless the broker is bl
 TEST_CASE("when the broker closes a channel, its operation fails and close-ok is sent", "[amqp]") {
     OpenSession opened;
     const auto number = opened.publish_message();
-    auto wait = await_confirm(opened.session, opened.channel, number, Deadline::never());
+    auto wait = SingleConfirmWait(opened.session, opened.channel, number, Deadline::never());
     wait.resume();
     amqp_channel_close_t close{404, bytes("NOT_FOUND - no exchange"), 60, 40};
     feed(opened.session, script::method(1, AMQP_CHANNEL_CLOSE_METHOD, close));

@@ -28,7 +28,7 @@ std::vector<Reply> read(std::string_view text, std::size_t piece) {
         std::memcpy(data, text.data(), count);
         text.remove_prefix(count);
         reader.added(count);
-        while (auto reply = reader.next()) replies.push_back(std::move(*reply));
+        while (kombu::redis::Reply* const reply = reader.next()) replies.push_back(std::move(*reply));
     }
     return replies;
 }
