@@ -54,6 +54,7 @@ void Broker::exchange_declare(const Exchange& wanted) {
         if (!routing::is_exchange_type(wanted.type()))
             throw_precondition_failed("unknown exchange type '" + wanted.type() + "'");
         exchanges_.emplace(wanted.name(), ExchangeState{wanted});
+        ++topology_;
     } else if (!wanted.options().passive) {
         routing::check_equivalent(found->second.declared, wanted);
     }
@@ -71,6 +72,7 @@ void Broker::exchange_delete(std::string_view name, bool if_unused) {
 }
 
 void Broker::erase_exchange(std::string name) {
+    ++topology_;
     exchanges_.erase(name);
     for (auto it = exchanges_.begin(); it != exchanges_.end();) {
         const auto current = it++;
@@ -91,6 +93,7 @@ void Broker::exchange_bind(std::string_view destination, std::string_view source
                            const Json& arguments) {
     std::lock_guard lock{mutex_};
     exchange(destination);
+    ++topology_;
     exchange(source).exchanges.bind({std::string{destination}, std::string{routing_key}, arguments});
 }
 
@@ -98,6 +101,7 @@ void Broker::exchange_unbind(std::string_view destination, std::string_view sour
                              const Json& arguments) {
     std::lock_guard lock{mutex_};
     exchange(destination);
+    ++topology_;
     ExchangeState& from = exchange(source);
     if (from.exchanges.unbind({std::string{destination}, std::string{routing_key}, arguments}))
         on_unbound(exchanges_.find(source));
@@ -111,6 +115,7 @@ QueueInfo Broker::queue_declare(const Queue& wanted, const Client& client) {
     if (!queues_.contains(name)) {
         if (wanted.options().passive) throw_not_found("queue", name);
         queues_.emplace(name, MessageQueue{name, ++last_queue_id_, wanted, wanted.exclusive() ? &client : nullptr});
+        ++topology_;
     }
     MessageQueue& state = queue(name, client);
     if (!wanted.options().passive) routing::check_equivalent(state.declared(), wanted);
@@ -123,6 +128,7 @@ void Broker::queue_bind(std::string_view queue_name, std::string_view exchange_n
                         const Json& arguments, const Client& client) {
     std::lock_guard lock{mutex_};
     queue(queue_name, client);
+    ++topology_;
     exchange(exchange_name).queues.bind({std::string{queue_name}, std::string{routing_key}, arguments});
 }
 
@@ -130,6 +136,7 @@ void Broker::queue_unbind(std::string_view queue_name, std::string_view exchange
                           const Json& arguments, const Client& client) {
     std::lock_guard lock{mutex_};
     queue(queue_name, client);
+    ++topology_;
     ExchangeState& from = exchange(exchange_name);
     if (from.queues.unbind({std::string{queue_name}, std::string{routing_key}, arguments}))
         on_unbound(exchanges_.find(exchange_name));
@@ -160,6 +167,7 @@ std::uint32_t Broker::queue_delete(std::string_view name, bool if_unused, bool i
 }
 
 void Broker::erase_queue(Queues::iterator found) {
+    ++topology_;
     found->second.notify_deleted();
     std::vector<std::string> unbound;
     for (auto& [name, state] : exchanges_)
@@ -346,21 +354,19 @@ void Broker::publish_dead(const MessageQueue& from, std::vector<DeadMessage> dea
     }
 }
 
-Broker::PublishResult Broker::publish(std::shared_ptr<const OutgoingMessage> message) {
+Broker::PublishResult Broker::publish(std::shared_ptr<const OutgoingMessage> message, Route& last) {
     std::lock_guard lock{mutex_};
     upkeep();
-    const MessageMetadata& head = *message->metadata;
-    if (head.exchange.empty()) {
-        MessageQueue* const to = find_queue(head.routing_key);
-        if (!to) return {};
-        const bool accepted = append(*to, std::move(message));
-        return {1, !accepted};
+    if (last.metadata != message->metadata || last.topology != topology_) {
+        const MessageMetadata& head = *message->metadata;
+        if (!head.exchange.empty()) exchange(head.exchange);
+        Route found{.metadata = message->metadata, .topology = topology_};
+        for (const std::string& name : route(head)) found.queues.push_back(find_queue(name));
+        last = std::move(found);
     }
-    exchange(head.exchange);
-    const std::vector<std::string> names = route(head);
-    PublishResult result{names.size()};
-    for (const std::string& name : names)
-        if (!append(*find_queue(name), message)) result.refused = true;
+    PublishResult result{last.queues.size()};
+    for (MessageQueue* const to : last.queues)
+        if (!append(*to, message)) result.refused = true;
     return result;
 }
 

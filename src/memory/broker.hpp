@@ -49,7 +49,14 @@ public:
         /// Whether one of them had no room for it.
         bool refused = false;
     };
-    PublishResult publish(std::shared_ptr<const OutgoingMessage> message);
+    /// The queues that the messages with this metadata reach, until the topology changes.
+    struct Route {
+        std::shared_ptr<const MessageMetadata> metadata{};
+        std::uint64_t topology = 0;
+        std::vector<MessageQueue*> queues{};
+    };
+    /// \param last  the route of the publisher's last message, which becomes that of this one
+    PublishResult publish(std::shared_ptr<const OutgoingMessage> message, Route& last);
     /// Publishes to a queue at this time. A queue that does not exist then drops the message.
     void publish_at(Clock::time_point when, std::string queue, std::shared_ptr<const OutgoingMessage> message);
     /// Removes the next message of a queue, waiting until `deadline` when there is none. Returns nothing when none
@@ -136,6 +143,7 @@ private:
     Clock::time_point next_expiry_ = Clock::time_point::max();  // of a message or a queue; may be too early
     Queues queues_;
     Exchanges exchanges_;
+    std::uint64_t topology_ = 1;  // changes when an exchange, a queue or a binding comes or goes
     std::uint64_t last_generated_name_ = 0;
     std::uint64_t last_queue_id_ = 0;
 };

@@ -102,7 +102,7 @@ public:
     async::Operation<> basic_publish(const OutgoingMessage& message, Deadline deadline, OptionalTimeout) override {
         auto content = std::make_shared<const OutgoingMessage>(message);
         check_in_time(deadline);  // a large body takes time to copy
-        const Broker::PublishResult result = guarded([&] { return broker_->publish(std::move(content)); });
+        const Broker::PublishResult result = guarded([&] { return broker_->publish(std::move(content), last_route_); });
         if (result.queues == 0 && message.metadata->mandatory)
             routing::throw_unroutable(message.metadata->exchange, message.metadata->routing_key);
         if (result.refused && has_confirms_) throw Nacked("the broker refused the message: a queue is full");
@@ -260,6 +260,7 @@ private:
     // A cancelled consumer stays until the channel is closed: messages refer to it.
     std::map<std::string, Consumer, std::less<>> consumers_;
     std::deque<InboxEvent> inbox_;
+    Broker::Route last_route_{};
 };
 
 class MemoryConnection final : public TransportConnection {

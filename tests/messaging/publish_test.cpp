@@ -279,6 +279,27 @@ TEST_CASE_METHOD(Messaging, "X9 the default exchange reaches a queue by its name
     connection.channel().exchange_delete(from.queue().name());
 }
 
+TEST_CASE_METHOD(Messaging, "messages with equal options follow each change of the bindings", "[publish]") {
+    const Queue other{unique("test.queue"), topology.exchange, "other", {.auto_delete = true}};
+    producer.maybe_declare(topology.queue);
+    producer.maybe_declare(other);
+    const PublishOptions options{.exchange = topology.exchange, .routing_key = "key"};
+    auto first = queue({.no_ack = true});
+    auto channel = connection.default_channel();
+    const std::string exchange = topology.exchange.name();
+    producer.publish(1, options);
+    channel.queue_bind(other.name(), exchange, "key");
+    producer.publish(2, options);
+    channel.queue_unbind(topology.queue.name(), exchange, "key");
+    producer.publish(3, options);
+    channel.queue_delete(other.name());
+    producer.publish(4, options);
+    channel.queue_bind(topology.queue.name(), exchange, "key");
+    producer.publish(5, options);
+    for (const int expected : {1, 2, 5}) CHECK(first.get(soon).payload() == expected);
+    CHECK_THROWS_AS(first.get({.block = false}), Empty);
+}
+
 TEST_CASE("publish(nullptr) is JSON null", "[publish]") {
     Connection connection{broker_url()};
     const std::string name = unique("test.simple");

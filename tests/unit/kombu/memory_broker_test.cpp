@@ -34,8 +34,9 @@ TEST_CASE("a message behind one of a higher priority expires when it is the next
         metadata->routing_key = "q";
         metadata->properties.priority = priority;
         metadata->properties.expiration = std::move(expiration);
-        broker.publish(
-            std::make_shared<const OutgoingMessage>(OutgoingMessage{std::move(metadata), std::string{body}}));
+        memory::Broker::Route route;
+        broker.publish(std::make_shared<const OutgoingMessage>(OutgoingMessage{std::move(metadata), std::string{body}}),
+                       route);
     };
     publish("high", 5, std::nullopt);
     publish("low", 1, "1");
