@@ -72,6 +72,11 @@ public:
         while (confirms_ && confirmed_ < published_) await_confirm();
     }
 
+    void close() {
+        ::amqp_channel_close(connection_.get(), 1, AMQP_REPLY_SUCCESS);
+        ::amqp_connection_close(connection_.get(), AMQP_REPLY_SUCCESS);
+    }
+
 private:
     void await_confirm() {
         amqp_frame_t frame;
@@ -105,6 +110,18 @@ void publish_batches(const kombu::Connection& broker, const Body& body, int mess
         kombu::Batch batch = producer->batch();
         for (int i = 0; i < size; ++i) batch.publish(body, {.routing_key = "bench"});
         batch.commit();
+    }
+}
+
+void connect_librabbitmq(std::uint16_t port, int connections) {
+    for (int i = 0; i < connections; ++i) Librabbitmq{port, false}.close();
+}
+/// Each opens a channel.
+void connect(const std::string& url, int connections) {
+    for (int i = 0; i < connections; ++i) {
+        kombu::Connection connection{url, {.transport_options = {{"confirm_publish", false}}}};
+        (void)connection.channel();
+        connection.release();
     }
 }
 
@@ -191,6 +208,9 @@ int main(int count, char** arguments) {
         {"pools::producers, acquire and release", 13, 2.5, 400'000,
          [&](int n) { cycle(kombu::pools::producers, memory, n); }},
         {"small JSON to the memory broker", 13, 12, 40'000, [&](int n) { publish(memory, small, n); }},
+        {"librabbitmq, connecting, a channel, closing", 17, 0, 1'000,
+         [&](int n) { connect_librabbitmq(sink.port(), n); }},
+        {"connecting, a channel, closing", 17, 1.0, 1'000, [&](int n) { connect(url, n); }},
     };
     if (count > 2) {
         cases[static_cast<std::size_t>(std::atoi(arguments[1]))].publish(std::atoi(arguments[2]));
