@@ -31,9 +31,7 @@ const kombu::Json article = {{"id", 1234567}, {"name", "a line of text of some l
 
 class Publisher {
 public:
-    explicit Publisher(std::uint16_t port)
-        : connection_("amqp://guest:guest@127.0.0.1:" + std::to_string(port),
-                      {.transport_options = {{"confirm_publish", false}}}) {}
+    explicit Publisher(std::uint16_t port) : connection_("amqp://guest:guest@127.0.0.1:" + std::to_string(port)) {}
 
     void publish(int messages) {
         for (int i = 0; i < messages; ++i)

@@ -97,7 +97,8 @@ struct OperationContext {
     }
 };
 
-/// Memory for the frame of an operation that its owner makes again and again, one at a time.
+/// Memory for the frame of an operation that its owner makes again and again, one at a time. Such an operation is
+/// destroyed before its owner, by the thread that uses the owner.
 class FrameMemory {
 public:
     /// Null while it is in use.
@@ -121,7 +122,7 @@ private:
 class PromiseBase {
 public:
     static void* operator new(std::size_t size) { return after_header(::operator new(size + header_size), nullptr); }
-    /// Of a member function, a coroutine, whose object has a FrameMemory.
+    /// For a coroutine that is a member function: its object may provide memory for one frame.
     template <class Object, class... Arguments>
     requires requires(Object& object) {
         { object.frame_memory() } -> std::same_as<FrameMemory&>;

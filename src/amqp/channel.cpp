@@ -19,6 +19,9 @@ namespace {
 /// system call for each message.
 constexpr std::chrono::milliseconds error_check_interval{5};
 
+/// A body from this size on is sent from where it is, unless it needs several frames.
+constexpr std::size_t smallest_body_in_place = std::size_t{8} << 10;
+
 std::string delay_queue_name(const std::string& queue, std::int64_t milliseconds) {
     constexpr std::size_t longest = 220;
     const std::string end = ".delay." + std::to_string(milliseconds);
@@ -135,14 +138,21 @@ async::Operation<> AmqpChannel::basic_publish(const OutgoingMessage& message, De
 async::Operation<> AmqpChannel::begin_publish(const OutgoingMessage& message, bool confirmed, Deadline deadline,
                                               OptionalTimeout confirm_timeout) {
     Session& session = connection_->session();
+    AmqpConnection::Driver& driver = connection_->driver();
     AmqpConnection::Driver::RequestScope request = connection_->begin_request();
     if (session.blocked())
         return publish_when_unblocked(message, confirmed, deadline, confirm_timeout, std::move(request));
-    publish(session, *channel_, message, deadline);
-    if (!confirmed) return finish_sending(deadline, std::move(request));
-    const std::uint64_t number = channel_->confirms.on_published(message.metadata->mandatory);
-    if (!connection_->driver().try_send(deadline))
-        return confirm_when_sent(number, deadline, confirm_timeout, std::move(request));
+    const std::size_t size = message.body.size();
+    const bool copies_body = size < smallest_body_in_place || size > session.max_frame_body() || driver.uses_tls();
+    if (copies_body)
+        publish(session, *channel_, message, deadline);
+    else
+        publish_head(session, *channel_, message);
+    const std::uint64_t number = confirmed ? channel_->confirms.on_published(message.metadata->mandatory) : 0;
+    const bool all_sent =
+        copies_body ? driver.try_send(deadline) : driver.try_send_with(message.body, {&frame_end, 1}, deadline);
+    if (!confirmed) return finish_sending(all_sent, deadline, std::move(request));
+    if (!all_sent) return confirm_when_sent(number, deadline, confirm_timeout, std::move(request));
     const Deadline until = std::min(deadline, Deadline::after(confirm_timeout));
     return connection_->run(SingleConfirmWait{session, channel_, number, until}, deadline, std::move(request));
 }
@@ -163,8 +173,9 @@ async::Operation<> AmqpChannel::publish_when_unblocked(const OutgoingMessage& me
     co_await begin_publish(message, confirmed, deadline, confirm_timeout);
 }
 
-async::Operation<> AmqpChannel::finish_sending(Deadline deadline, AmqpConnection::Driver::RequestScope request) {
-    if (!connection_->driver().try_send(deadline)) return send_rest(deadline, std::move(request));
+async::Operation<> AmqpChannel::finish_sending(bool all_sent, Deadline deadline,
+                                               AmqpConnection::Driver::RequestScope request) {
+    if (!all_sent) return send_rest(deadline, std::move(request));
     request.end();
     return async::Operation<>::completed();
 }
@@ -222,7 +233,10 @@ async::Operation<std::vector<std::exception_ptr>> AmqpChannel::basic_publish_all
     } catch (const OperationalError&) {
         connection_error = std::current_exception();
     }
-    collect_outcomes(*channel_, numbers, results);
+    {
+        const net::SessionLock::Guard guard{connection_->session_lock()};
+        collect_outcomes(*channel_, numbers, results);
+    }
     if (connection_error) std::replace(results.begin(), results.end(), unconfirmed, connection_error);
     co_return results;
 }
@@ -247,14 +261,14 @@ async::Operation<> AmqpChannel::basic_ack(std::uint64_t delivery_tag, Deadline d
     connection_->poll_for_close();
     AmqpConnection::Driver::RequestScope request = connection_->begin_request();
     acknowledge(connection_->session(), *channel_, delivery_tag);
-    return finish_sending(deadline, std::move(request));
+    return finish_sending(connection_->driver().try_send(deadline), deadline, std::move(request));
 }
 
 async::Operation<> AmqpChannel::basic_reject(std::uint64_t delivery_tag, bool requeue, Deadline deadline) {
     connection_->poll_for_close();
     AmqpConnection::Driver::RequestScope request = connection_->begin_request();
     reject(connection_->session(), *channel_, delivery_tag, requeue);
-    return finish_sending(deadline, std::move(request));
+    return finish_sending(connection_->driver().try_send(deadline), deadline, std::move(request));
 }
 
 async::Operation<> AmqpChannel::publish_later(const OutgoingMessage& message, const std::string& queue,

@@ -73,8 +73,8 @@ private:
     async::Operation<> publish_when_unblocked(const OutgoingMessage& message, bool confirmed, Deadline deadline,
                                               OptionalTimeout confirm_timeout,
                                               AmqpConnection::Driver::RequestScope request);
-    /// Ends a request that awaits no reply.
-    async::Operation<> finish_sending(Deadline deadline, AmqpConnection::Driver::RequestScope request);
+    /// Ends a request that awaits no reply, after an attempt to send it.
+    async::Operation<> finish_sending(bool all_sent, Deadline deadline, AmqpConnection::Driver::RequestScope request);
     async::Operation<> send_rest(Deadline deadline, AmqpConnection::Driver::RequestScope request);
     /// For publishing without confirms: throws the error that the broker sent for an earlier message, if any.
     void check_async_errors();

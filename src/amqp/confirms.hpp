@@ -17,9 +17,9 @@ public:
 
     /// Records a published message as unconfirmed. Returns its sequence number.
     std::uint64_t on_published(bool mandatory) {
+        if (mandatory) mandatory_.insert(last_number_ + 1);
         window_.push_back(Outcome::pending);
         ++pending_count_;
-        if (mandatory) mandatory_.insert(last_number_ + 1);
         return ++last_number_;
     }
 

@@ -13,7 +13,6 @@
 namespace kombu::amqp {
 namespace {
 
-constexpr char frame_end = '\xce';
 constexpr std::size_t header_size = 7;
 
 std::uint32_t read_u32(const char* at) noexcept {
@@ -144,6 +143,12 @@ void write_body_size(char* at, std::uint64_t size) noexcept {
     write_u32(at + 4, static_cast<std::uint32_t>(size));
 }
 
+void append_body_header(std::string& out, std::uint16_t channel, std::size_t size) {
+    char header[header_size];
+    write_header(header, AMQP_FRAME_BODY, channel, size);
+    out.append(header, header_size);
+}
+
 void append_body(std::string& out, std::uint16_t channel, std::string_view body, std::uint32_t max_frame_size,
                  Deadline deadline) {
     const std::size_t max_payload = max_frame_size - frame_overhead;
@@ -154,9 +159,8 @@ void append_body(std::string& out, std::uint16_t channel, std::string_view body,
             next_check = out.size() + piece_size;
         }
         const std::string_view part = body.substr(0, max_payload);
-        char header[header_size];
-        write_header(header, AMQP_FRAME_BODY, channel, part.size());
-        out.append(header, header_size).append(part).push_back(frame_end);
+        append_body_header(out, channel, part.size());
+        out.append(part).push_back(frame_end);
         body.remove_prefix(part.size());
     }
 }

@@ -20,6 +20,7 @@ namespace kombu::amqp {
 inline constexpr std::uint32_t min_frame_size = 4096;
 /// Frame header and frame-end octet.
 inline constexpr std::uint32_t frame_overhead = 8;
+inline constexpr char frame_end = '\xce';
 
 struct Frame {
     std::uint8_t type = 0;
@@ -62,6 +63,8 @@ void append_heartbeat(std::string& out);
 std::size_t append_content_header(std::string& out, std::uint16_t channel, amqp_basic_properties_t& properties,
                                   std::uint32_t max_frame_size);
 void write_body_size(char* at, std::uint64_t size) noexcept;
+/// The part of a body frame before `size` bytes of the body and frame_end.
+void append_body_header(std::string& out, std::uint16_t channel, std::size_t size);
 /// Throws Timeout when the deadline passes meanwhile.
 void append_body(std::string& out, std::uint16_t channel, std::string_view body, std::uint32_t max_frame_size,
                  Deadline deadline = Deadline::never());

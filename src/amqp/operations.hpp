@@ -63,6 +63,8 @@ async::Operation<std::uint32_t> delete_queue(Session& session, Channel channel, 
 /// Appends a message to the session's output. Does not wait.
 void publish(Session& session, ChannelState& channel, const OutgoingMessage& message,
              Deadline deadline = Deadline::never());
+/// The same without the body: see Session::send_message_head().
+void publish_head(Session& session, ChannelState& channel, const OutgoingMessage& message);
 /// Waits until the broker accepts messages again. Throws Timeout when `until` passes; nothing was sent then.
 async::Operation<> await_unblocked(Session& session, Deadline until);
 async::Operation<std::unique_ptr<Delivery>> get(Session& session, Channel channel, std::string queue, bool no_ack);

@@ -12,16 +12,31 @@
 
 namespace kombu::amqp {
 
-void publish(Session& session, ChannelState& channel, const OutgoingMessage& message, Deadline deadline) {
-    check_usable(session, channel);
-    std::string& output = session.output();
+namespace {
+
+/// Calls `append`. What it has appended when it throws is removed: a partial message would corrupt the connection for
+/// the next one.
+template <class Append>
+void append_or_undo(std::string& output, Append append) {
     const std::size_t size_before = output.size();
     try {
-        session.send_message(channel, message, deadline);
+        append();
     } catch (...) {
-        output.resize(size_before);  // a partial message would corrupt the connection for the next one
+        output.resize(size_before);
         throw;
     }
+}
+
+}  // namespace
+
+void publish(Session& session, ChannelState& channel, const OutgoingMessage& message, Deadline deadline) {
+    check_usable(session, channel);
+    append_or_undo(session.output(), [&] { session.send_message(channel, message, deadline); });
+}
+
+void publish_head(Session& session, ChannelState& channel, const OutgoingMessage& message) {
+    check_usable(session, channel);
+    append_or_undo(session.output(), [&] { session.send_message_head(channel, message); });
 }
 
 async::Operation<> await_unblocked(Session& session, Deadline until) {

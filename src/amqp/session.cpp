@@ -57,6 +57,12 @@ void Session::send_message(ChannelState& channel, const OutgoingMessage& message
     heartbeat_.on_sent();
 }
 
+void Session::send_message_head(ChannelState& channel, const OutgoingMessage& message) {
+    channel.publish_head.append(output_, channel.number(), message.metadata, message.body.size(), frame_max_);
+    append_body_header(output_, channel.number(), message.body.size());
+    heartbeat_.on_sent();
+}
+
 void Session::apply_tune(std::uint16_t channel_max, std::uint32_t frame_max, std::chrono::seconds heartbeat) noexcept {
     heartbeat_ = Heartbeat{heartbeat, Clock::now()};
     channel_max_ = channel_max;

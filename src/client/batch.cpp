@@ -30,10 +30,13 @@ struct Batch::Messages {
         std::vector<Entity> declare{};
         std::optional<RetryPolicy> retry_policy{};
 
-        bool operator==(const Requirements& other) const {
-            return retry_policy == other.retry_policy && declare == other.declare &&
-                   std::ranges::none_of(declare, has_callback);
+        /// Whether one of them can stand for both. The comparison of queues ignores their callbacks.
+        static bool are_alike(const Requirements& a, const Requirements& b) {
+            return a.retry_policy == b.retry_policy && a.declare == b.declare &&
+                   std::ranges::none_of(a.declare, has_callback) && std::ranges::none_of(b.declare, has_callback);
         }
+
+    private:
         static bool has_callback(const Entity& entity) {
             const Queue* const queue = std::get_if<Queue>(&entity);
             return queue && queue->options().on_declared;
@@ -47,7 +50,7 @@ struct Batch::Messages {
     ProducerOptions options;
     // Contiguous, since transports take a span of messages.
     std::vector<OutgoingMessage> outgoing{};
-    /// Different ones, and the index of each message's.
+    /// Neighbours share theirs. Each message has an index.
     std::vector<Requirements> requirements{};
     std::vector<std::size_t> requirements_of{};
 
@@ -57,7 +60,8 @@ struct Batch::Messages {
             auto* const copy = static_cast<char*>(bodies_.allocate(body.size(), 1));
             message.body = OutgoingBody::view({copy, body.copy(copy, body.size())});
         }
-        if (requirements.empty() || !(requirements.back() == needed)) requirements.push_back(std::move(needed));
+        if (requirements.empty() || !Requirements::are_alike(requirements.back(), needed))
+            requirements.push_back(std::move(needed));
         outgoing.push_back(std::move(message));
         try {
             requirements_of.push_back(requirements.size() - 1);
@@ -86,12 +90,25 @@ struct Batch::Messages {
         if (kept == 0) return clear();
         outgoing.resize(kept);
         requirements_of.resize(kept);
+        drop_unused_requirements();
         release_shared_bodies();
     }
 
     static constexpr std::size_t largest_shared_body = std::size_t{16} << 10;
 
 private:
+    void drop_unused_requirements() noexcept {
+        std::size_t kept = 0, last = requirements.size();
+        for (std::size_t& index : requirements_of) {  // ascending
+            if (index != last) {
+                last = index;
+                if (kept != last) requirements[kept] = std::move(requirements[last]);
+                ++kept;
+            }
+            index = kept - 1;
+        }
+        requirements.erase(requirements.begin() + static_cast<std::ptrdiff_t>(kept), requirements.end());
+    }
     /// A batch that always keeps some messages must not keep the bodies of all.
     void release_shared_bodies() noexcept {
         try {

@@ -124,7 +124,7 @@ bool has_declared(const detail::ConnectionState& connection, const PublishOption
 template <class Body>
 void publish_blocking(const detail::ConnectionRef& connection, const ProducerOptions& producer, const Body& body,
                       const PublishOptions& options) {
-    detail::ConnectionRef held = connection;  // the producer may lose it: see ConnectionState's in_use_
+    const detail::ConnectionRef held = connection;  // the producer may lose it: see ConnectionState's in_use_
     detail::ConnectionState& state = held.checked();
     Attempts attempts{options, state};
     const MessageBuilder::Use builder{state.message_builder()};
@@ -140,7 +140,7 @@ void publish_blocking(const detail::ConnectionRef& connection, const ProducerOpt
                 pause = attempts.pause_after(error, state);
             }
     }
-    net::run(send({std::move(held), std::move(message), entities_to_declare(options, producer), options.confirm_timeout,
+    net::run(send({held, std::move(message), entities_to_declare(options, producer), options.confirm_timeout,
                    std::move(attempts), pause}));
 }
 

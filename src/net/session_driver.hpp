@@ -8,10 +8,12 @@
 #include "net/stream.hpp"
 
 #include <algorithm>
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <exception>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <type_traits>
@@ -171,6 +173,27 @@ public:
         return all;
     }
 
+    bool uses_tls() const noexcept { return stream_.uses_tls(); }
+    /// try_send() with a body and what ends it after the output. What the peer takes at once is not copied there. Not
+    /// with TLS.
+    bool try_send_with(std::string_view body, std::string_view end, Deadline until) {
+        std::string& output = session_.output();
+        output.reserve(output.size() + body.size() + end.size());  // nothing may fail once a part was sent
+        bool all = false;
+        fail_on_error([&] {
+            const std::string_view head = session_.unsent();
+            const std::size_t total = head.size() + body.size() + end.size();
+            const std::size_t sent = write_pieces({{head, body, end}});
+            all = sent == total;
+            if (!all && sent < head.size() + body.size())
+                output += body.substr(std::max(sent, head.size()) - head.size());
+            if (!all) output += end;
+            session_.on_sent(std::min(sent, head.size()));
+            all = all || write(until);
+        });
+        return all;
+    }
+
     /// Serves heartbeats while no operation uses the session; an operation serves them while it waits. Called by the
     /// heartbeat thread. Returns false when the session has failed.
     bool keep_alive(Clock::time_point now) noexcept {
@@ -191,7 +214,7 @@ public:
     }
 
     SessionLock& session_lock() noexcept { return lock_; }
-    /// For the frames of its member functions that are coroutines: a request needs no other.
+    /// For the frame of run(), await_input() or flush().
     kombu::detail::FrameMemory& frame_memory() noexcept { return frame_memory_; }
 
     /// How long ago the last request ended.
@@ -263,6 +286,17 @@ private:
             written += *count;
         }
         return true;
+    }
+
+    std::size_t write_pieces(const std::array<std::string_view, 3>& pieces) {
+        try {
+            const std::size_t count = stream_.write_some(std::span{pieces}).value_or(0);
+            bytes_sent_ += count;
+            return count;
+        } catch (const ConnectionError&) {
+            read_close_reason();
+            throw;
+        }
     }
 
     void on_bytes(std::size_t count) {

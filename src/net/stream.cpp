@@ -10,10 +10,12 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/socket.h>
+#include <sys/uio.h>
 #include <sys/un.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cstring>
 #include <system_error>
@@ -167,6 +169,22 @@ std::optional<std::size_t> Stream::write_some(std::string_view data) {
         if (!is_open()) fail("writing", EBADF);
         if (tls_) return with_tls([&](Tls& tls) { return tls.write_some(data); });
         const ssize_t count = ::send(handle_.descriptor, data.data(), data.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
+        if (count >= 0) return static_cast<std::size_t>(count);
+        if (errno == EAGAIN || errno == EWOULDBLOCK) return std::nullopt;
+        if (errno != EINTR) fail("writing", errno);
+    }
+}
+
+std::optional<std::size_t> Stream::write_some(std::span<const std::string_view> pieces) {
+    std::array<iovec, max_pieces> buffers{};
+    for (std::size_t i = 0; i < pieces.size(); ++i)
+        buffers.at(i) = {const_cast<char*>(pieces[i].data()), pieces[i].size()};
+    msghdr message{};
+    message.msg_iov = buffers.data();
+    message.msg_iovlen = pieces.size();
+    for (;;) {
+        if (!is_open()) fail("writing", EBADF);
+        const ssize_t count = ::sendmsg(handle_.descriptor, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
         if (count >= 0) return static_cast<std::size_t>(count);
         if (errno == EAGAIN || errno == EWOULDBLOCK) return std::nullopt;
         if (errno != EINTR) fail("writing", errno);

@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -63,6 +64,10 @@ public:
     std::optional<std::size_t> read_some(char* data, std::size_t size);
     /// Returns the number of bytes written, nothing when none can be written now.
     std::optional<std::size_t> write_some(std::string_view data);
+    static constexpr std::size_t max_pieces = 4;
+    /// The same for so many pieces, with one system call; not with TLS.
+    std::optional<std::size_t> write_some(std::span<const std::string_view> pieces);
+    bool uses_tls() const noexcept { return tls_ != nullptr; }
     /// Whether the TLS layer holds received data, which waiting for the descriptor does not report.
     bool has_buffered() const noexcept { return tls_ && tls_->has_buffered(); }
 

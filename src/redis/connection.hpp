@@ -144,7 +144,9 @@ private:
             co_await finish_fetch(deadline);
             co_return co_await run(std::move(operation), deadline, on_refusal);
         }
+        check_open();
         Driver::RequestScope request{driver_};
+        context_.session.begin_operation();
         co_await housekeeping(deadline);
         co_return co_await run(std::move(operation), deadline, std::move(request), on_refusal);
     }

@@ -155,7 +155,7 @@ private:
     Deadline deadline_;
     std::array<char, uuid_size> delivery_tag_{};
     async::Wait wait_{};
-    bool answered_ = false;
+    bool pushed_ = false, answered_ = false;
     std::exception_ptr error_{};
     std::optional<async::Operation<>> rerouting_{};  // when the bindings had changed
 };

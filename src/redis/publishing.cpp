@@ -399,23 +399,26 @@ PlainPublish::PlainPublish(SessionContext& context, RouteCache& cache, std::shar
 
 bool PlainPublish::resume(const async::Ready& ready) {
     if (rerouting_) return rerouting_->resume(ready);
-    const Session& session = link_.session;
-    answered_ = session.has_replies(route_->bindings_key.empty() ? 1 : 2);
-    if (!answered_) return !ready.read || session.failed();
     error_ = capture_exception([&] { take_replies(); });
-    return !rerouting_ || rerouting_->resume();
+    if (rerouting_) return rerouting_->resume();
+    return answered_ || error_ || !ready.read || link_.session.failed();
 }
 
 void PlainPublish::take_replies() {
     Session& session = link_.session;
-    const Reply pushed = session.pop_reply();
-    throw_if_error(pushed, session.peer());
-    if (!pushed.is(Reply::Type::integer)) unexpected_reply(session.peer(), "LPUSH");
-    if (route_->bindings_key.empty()) return;
+    if (!pushed_ && session.has_replies(1)) {
+        const Reply reply = session.pop_reply();
+        throw_if_error(reply, session.peer());
+        if (!reply.is(Reply::Type::integer)) unexpected_reply(session.peer(), "LPUSH");
+        pushed_ = true;
+        answered_ = route_->bindings_key.empty();
+    }
+    if (answered_ || !session.has_replies(1)) return;
     // Read after the message is stored: see KnownBindings.
     const Reply members = session.pop_reply();
     if (const std::exception_ptr error = store_bindings(link_, route_->bindings_key, members))
         std::rethrow_exception(error);
+    answered_ = true;
     if (is_current(link_, *route_)) return;
     const MessageCopy stored{.route = route_.get(), .delivery_tag = delivery_tag_};
     rerouting_.emplace(reroute(link_, cache_, message_, route_, stored, deadline_));

@@ -87,6 +87,23 @@ TEST_CASE_METHOD(Messaging, "a batch keeps bodies of every size, also those of m
     CHECK(from.get(soon).payload() == body(0));
 }
 
+TEST_CASE_METHOD(Messaging, "each declaration of a batch has its callback, also where another equals it", "[batch]") {
+    int calls = 0;
+    const std::string name = unique("test.queue");
+    const Queue plain{name, topology.exchange, "key", {.auto_delete = true}};
+    const Queue with_callback{
+        name, topology.exchange, "key", {.auto_delete = true, .on_declared = [&](const QueueInfo&) { ++calls; }}};
+    Batch batch = producer.batch();
+    for (const Queue& queue : {plain, with_callback}) {
+        auto options = to_queue();
+        options.declare.push_back(queue);
+        batch.publish("text", options);
+    }
+    batch.commit(10s);
+    CHECK(calls == 1);
+    connection.default_channel().queue_delete(name);
+}
+
 TEST_CASE_METHOD(Messaging, "a declaration that is refused fails the messages that asked for it", "[batch][errors]") {
     producer.maybe_declare(topology.queue);
     Batch batch = producer.batch();

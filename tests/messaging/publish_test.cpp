@@ -300,6 +300,18 @@ TEST_CASE_METHOD(Messaging, "messages with equal options follow each change of t
     CHECK_THROWS_AS(first.get({.block = false}), Empty);
 }
 
+TEST_CASE_METHOD(Messaging, "a callback of a publish may destroy its producer and connection", "[publish]") {
+    auto own_connection = std::make_unique<Connection>(broker_url());
+    auto own_producer = std::make_unique<Producer>(*own_connection);
+    const Queue declared{topology.queue.name(), topology.exchange, "key", {.on_declared = [&](const QueueInfo&) {
+                             own_producer.reset();
+                             own_connection.reset();
+                         }}};
+    own_producer->publish(Json{{"n", 1}}, {.exchange = topology.exchange, .routing_key = "key", .declare = {declared}});
+    CHECK_FALSE(own_connection);
+    CHECK(queue({.no_ack = true}).get(soon).payload() == Json{{"n", 1}});
+}
+
 TEST_CASE("publish(nullptr) is JSON null", "[publish]") {
     Connection connection{broker_url()};
     const std::string name = unique("test.simple");

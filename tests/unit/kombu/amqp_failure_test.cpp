@@ -491,3 +491,33 @@ TEST_CASE("a batch without confirms that the peer does not read is not treated a
     CHECK_THROWS_AS(batch.commit(300ms), BatchError);
     CHECK(batch.size() == 30);
 }
+
+TEST_CASE("bodies that the peer takes in parts arrive whole, one after the other", "[failure]") {
+    constexpr int count = 300;
+    const auto body = [](int i) {
+        return std::string(100'000 + static_cast<std::size_t>(i), static_cast<char>('a' + i % 26));
+    };
+    std::atomic<int> published{0}, arrived{0};
+    ScriptedPeer slow{[&](PeerSocket& peer) {
+        script::log_in(peer);
+        peer.receive_frame();
+        peer.send(script::channel_open_ok());
+        // Reads when the client has filled the buffers and waits.
+        for (int last = -1; last != published && !peer.stopped(); std::this_thread::sleep_for(100ms)) last = published;
+        for (int i = 0; i < count && !peer.stopped(); ++i) {
+            peer.receive_frame();
+            peer.receive_frame();
+            const std::string frame = peer.receive_frame();
+            if (frame.size() > 8 && std::string_view{frame}.substr(7, frame.size() - 8) == body(i)) ++arrived;
+        }
+        peer.wait_for_close();
+    }};
+    Connection connection{slow.url("?confirm_publish=false")};
+    Producer producer{connection};
+    for (int i = 0; i < count; ++i) {
+        producer.publish(body(i), {.routing_key = "q", .timeout = 30s});
+        ++published;
+    }
+    CHECK(eventually([&] { return arrived == count; }));
+    CHECK(connection.connected());
+}
