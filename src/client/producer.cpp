@@ -124,7 +124,8 @@ bool has_declared(const detail::ConnectionState& connection, const PublishOption
 template <class Body>
 void publish_blocking(const detail::ConnectionRef& connection, const ProducerOptions& producer, const Body& body,
                       const PublishOptions& options) {
-    const detail::ConnectionRef held = connection;  // the producer may lose it: see ConnectionState's in_use_
+    // The producer may lose the connection meanwhile: see ConnectionState's in_use_.
+    const detail::ConnectionRef held = connection;  // NOLINT(performance-unnecessary-copy-initialization)
     detail::ConnectionState& state = held.checked();
     Attempts attempts{options, state};
     const MessageBuilder::Use builder{state.message_builder()};
