@@ -3,6 +3,7 @@
 // number of cancellations.
 #include "support/catch.hpp"
 #include "support/messaging_fixture.hpp"
+#include "support/pause_watch.hpp"
 
 #include <kombu/asio.hpp>
 
@@ -29,7 +30,7 @@ int cancellations() {
 }
 
 struct Counts {
-    std::atomic<int> ended{0}, cancelled{0}, begun{0}, confirmed{0}, got{0};
+    std::atomic<int> ended{0}, cancelled{0}, begun{0}, confirmed{0}, got{0}, timed_out{0};
     std::mutex mutex;
     std::string failures;  // under the mutex
 
@@ -49,6 +50,7 @@ struct Workload {
     PublishOptions to_queue = messaging.to_queue();
     Queue queue = messaging.topology.queue;
     Counts counts;
+    PauseWatch pauses;
 
     Workload() { messaging.queue(); }
 
@@ -91,7 +93,12 @@ struct Workload {
             ++counts.ended;
             if (!error) return;
             ++counts.cancelled;
-            if (to_error_code(error) == asio::error::operation_aborted) return;
+            const auto code = to_error_code(error);
+            if (code == asio::error::operation_aborted) return;
+            if (code == errc::timeout) {
+                ++counts.timed_out;
+                return;
+            }
             try {
                 std::rethrow_exception(error);
             } catch (const std::exception& failure) {
@@ -130,6 +137,7 @@ struct Workload {
         CHECK(left + counts.got >= counts.confirmed);
         CHECK(left <= counts.begun);
         CHECK(counts.failures == "");
+        if (pauses.longest() < 1s) CHECK(counts.timed_out == 0);
     }
 };
 
