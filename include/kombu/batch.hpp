@@ -38,7 +38,7 @@ public:
     /// \throws EncodeError  when the body cannot be serialised or compressed
     /// \throws SerializerNotInstalled  when the serializer or compression is unknown
     /// \throws ConfigurationError  when an option is invalid
-    /// \throws LeaseError  when the batch was moved from, or the producer's connection was given back to its pool
+    /// \throws LeaseError  when the batch was moved from or is being committed, or its connection was given back
     void publish(const Json& body, const PublishOptions& options = {}) { add_json(body, options); }
     /// \overload
     template <TextBody Text>
@@ -62,7 +62,7 @@ public:
     std::size_t size() const noexcept;
     /// Whether the batch holds no messages.
     bool empty() const noexcept { return size() == 0; }
-    /// Removes all messages; nothing is sent.
+    /// Removes all messages; nothing is sent. Does nothing during a commit().
     void clear() noexcept;
 
     /// Sends all messages in their order, and waits until the broker has confirmed all. The batch is empty

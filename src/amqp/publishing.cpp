@@ -36,7 +36,11 @@ void publish(Session& session, ChannelState& channel, const OutgoingMessage& mes
 
 void publish_head(Session& session, ChannelState& channel, const OutgoingMessage& message) {
     check_usable(session, channel);
-    append_or_undo(session.output(), [&] { session.send_message_head(channel, message); });
+    std::string& output = session.output();
+    append_or_undo(output, [&] {
+        session.send_message_head(channel, message);
+        output.reserve(output.size() + message.body.size() + 1);  // for what is not sent at once
+    });
 }
 
 async::Operation<> await_unblocked(Session& session, Deadline until) {

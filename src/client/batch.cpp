@@ -53,6 +53,19 @@ struct Batch::Messages {
     /// Neighbours share theirs. Each message has an index.
     std::vector<Requirements> requirements{};
     std::vector<std::size_t> requirements_of{};
+    bool is_in_commit = false;
+
+    /// During a commit, which refers to the messages, none may be added or removed.
+    class CommitScope {
+    public:
+        explicit CommitScope(Messages& messages) noexcept : messages_(messages) { messages_.is_in_commit = true; }
+        CommitScope(const CommitScope&) = delete;
+        CommitScope& operator=(const CommitScope&) = delete;
+        ~CommitScope() { messages_.is_in_commit = false; }
+
+    private:
+        Messages& messages_;
+    };
 
     /// Appends a message. Small bodies share memory: an allocation for each would be a large part of the work.
     void add(OutgoingMessage message, Requirements needed) {
@@ -194,6 +207,7 @@ template <class Body>
 void Batch::add(const Body& body, const PublishOptions& options) {
     if (!messages_) throw LeaseError("the batch was moved from");
     Messages& messages = *messages_;
+    if (messages.is_in_commit) throw LeaseError("the batch is being committed");
     detail::ConnectionState& connection = messages.connection.checked();
     const MessageBuilder::Use builder{connection.message_builder()};
     OutgoingMessage message = builder->build(body, {options, messages.options, connection.config(), Deadline::never()});
@@ -209,7 +223,7 @@ void Batch::add_bytes(std::span<const std::byte> body, const PublishOptions& opt
 std::size_t Batch::size() const noexcept { return messages_ ? messages_->outgoing.size() : 0; }
 
 void Batch::clear() noexcept {
-    if (messages_) messages_->clear();
+    if (messages_ && !messages_->is_in_commit) messages_->clear();
 }
 
 void Batch::commit(OptionalTimeout timeout) { net::run(async::Operations::commit(*this, timeout)); }
@@ -279,35 +293,41 @@ async::Operation<> async::Operations::commit(Batch& batch, OptionalTimeout timeo
     const Deadline deadline = connection.deadline(timeout);
     if (messages.outgoing.empty()) co_return;
 
+    const Batch::Messages::CommitScope scope{messages};
     const std::span<const Batch::Messages::Requirements> requirements{messages.requirements};
     Results results =
         co_await publish_once(connection, messages.outgoing, messages.requirements_of, requirements, deadline);
     std::optional<Backoff> backoff;
     Deadline retry_deadline = deadline;
-    for (;;) {
-        std::vector<std::size_t> retry_indices;
-        std::vector<OutgoingMessage> retry_messages;
-        std::vector<std::size_t> retry_requirements;
-        for (std::size_t i = 0; i < results.size(); ++i) {
-            if (!results[i]) continue;
-            const auto& retry_policy = requirements[messages.requirements_of[i]].retry_policy;
-            if (!retry_policy || !is_retryable(results[i])) continue;
-            if (!backoff) {
-                const RetryPolicy& policy = *retry_policy;
-                if (policy.timeout.has_value())
-                    retry_deadline = std::min(deadline, Deadline::at(start + policy.timeout.value()));
-                backoff.emplace(policy, retry_deadline, timeout.has_value() || policy.timeout.has_value());
+    try {
+        for (;;) {
+            std::vector<std::size_t> retry_indices;
+            std::vector<OutgoingMessage> retry_messages;
+            std::vector<std::size_t> retry_requirements;
+            for (std::size_t i = 0; i < results.size(); ++i) {
+                if (!results[i]) continue;
+                const auto& retry_policy = requirements[messages.requirements_of[i]].retry_policy;
+                if (!retry_policy || !is_retryable(results[i])) continue;
+                if (!backoff) {
+                    const RetryPolicy& policy = *retry_policy;
+                    if (policy.timeout.has_value())
+                        retry_deadline = std::min(deadline, Deadline::at(start + policy.timeout.value()));
+                    backoff.emplace(policy, retry_deadline, timeout.has_value() || policy.timeout.has_value());
+                }
+                retry_indices.push_back(i);
+                retry_messages.push_back(messages.outgoing[i]);
+                retry_requirements.push_back(messages.requirements_of[i]);
             }
-            retry_indices.push_back(i);
-            retry_messages.push_back(messages.outgoing[i]);
-            retry_requirements.push_back(messages.requirements_of[i]);
+            const auto pause = retry_indices.empty() ? std::nullopt : backoff->next();
+            if (!pause) break;
+            co_await connection.pause_before_retry(Deadline::after(*pause));
+            const Results retry_results =
+                co_await publish_once(connection, retry_messages, retry_requirements, requirements, retry_deadline);
+            for (std::size_t i = 0; i < retry_indices.size(); ++i) results[retry_indices[i]] = retry_results[i];
         }
-        const auto pause = retry_indices.empty() ? std::nullopt : backoff->next();
-        if (!pause) break;
-        co_await connection.pause_before_retry(Deadline::after(*pause));
-        const Results retry_results =
-            co_await publish_once(connection, retry_messages, retry_requirements, requirements, retry_deadline);
-        for (std::size_t i = 0; i < retry_indices.size(); ++i) results[retry_indices[i]] = retry_results[i];
+    } catch (...) {  // of a callback, for one: what has been confirmed must not be sent again
+        messages.retain_failed(results);
+        throw;
     }
     messages.retain_failed(results);
     if (!messages.outgoing.empty()) throw_batch_error(results, backoff ? backoff->describe() : std::string{});

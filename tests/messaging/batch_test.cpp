@@ -104,6 +104,29 @@ TEST_CASE_METHOD(Messaging, "each declaration of a batch has its callback, also 
     connection.default_channel().queue_delete(name);
 }
 
+TEST_CASE_METHOD(Messaging, "a batch takes no message while it is committed", "[batch][errors]") {
+    std::string error;
+    Batch batch = producer.batch();
+    const Queue declared{topology.queue.name(), topology.exchange, "key", {.on_declared = [&](const QueueInfo&) {
+                             batch.clear();
+                             try {
+                                 batch.publish("late", to_queue());
+                             } catch (const LeaseError& refused) {
+                                 error = refused.what();
+                             }
+                         }}};
+    auto options = to_queue();
+    options.declare = {declared};
+    for (int i = 0; i < 3; ++i) batch.publish(i, options);
+    batch.commit(10s);
+    CHECK_THAT(error, Contains("being committed"));
+    CHECK(batch.empty());
+    auto from = queue({.no_ack = true});
+    for (int i = 0; i < 3; ++i) CHECK(from.get(soon).payload() == i);
+    batch.publish("later", to_queue());
+    CHECK(batch.size() == 1);
+}
+
 TEST_CASE_METHOD(Messaging, "a declaration that is refused fails the messages that asked for it", "[batch][errors]") {
     producer.maybe_declare(topology.queue);
     Batch batch = producer.batch();

@@ -11,7 +11,8 @@ root=${1:?} work=${2:?}
 install_and_use() {
     local kind=$1 shared=OFF prefix=$work/$1/prefix consumer=$work/$1/consumer
     [ "$kind" = static ] || shared=ON
-    cmake -S "$root" -B "$work/build" -G Ninja -DBUILD_SHARED_LIBS=$shared -DKOMBU_CCACHE=ON >/dev/null
+    cmake -S "$root" -B "$work/build" -G Ninja -DBUILD_SHARED_LIBS=$shared -DKOMBU_CCACHE=ON \
+        -DKOMBU_BUILD_BENCHMARKS=OFF >/dev/null
     cmake --build "$work/build" --parallel 2
     rm -rf "$prefix" "$consumer"
     cmake --install "$work/build" --prefix "$prefix" >/dev/null

@@ -492,6 +492,28 @@ TEST_CASE("a batch without confirms that the peer does not read is not treated a
     CHECK(batch.size() == 30);
 }
 
+TEST_CASE("a batch whose retry ends by a callback's exception has forgotten what was confirmed", "[failure]") {
+    std::atomic<int> clients{0};
+    ScriptedPeer breaking{[&](PeerSocket& peer) {
+        const int client = ++clients;
+        script::open_channel(peer);
+        peer.receive_frame();
+        peer.send(script::method(1, AMQP_QUEUE_DECLARE_OK_METHOD, amqp_queue_declare_ok_t{amqp::bytes("q"), 0, 0}));
+        if (client > 1) return peer.wait_for_close();
+        for (int i = 0; i < 3; ++i) script::receive_publish(peer);
+        peer.send(script::ack(2, true));  // and closes, so that the third one is tried again
+    }};
+    Connection connection{breaking.url()};
+    Producer producer{connection};
+    const Queue queue{"q", {.on_declared = [&](const QueueInfo&) {
+                          if (clients > 1) throw std::runtime_error("from a callback");
+                      }}};
+    Batch batch = producer.batch();
+    for (int i = 0; i < 3; ++i) batch.publish(i, {.routing_key = "q", .declare = {queue}, .retry = true});
+    CHECK_THROWS_WITH(batch.commit(10s), "from a callback");
+    CHECK(batch.size() == 1);
+}
+
 TEST_CASE("bodies that the peer takes in parts arrive whole, one after the other", "[failure]") {
     constexpr int count = 300;
     const auto body = [](int i) {
