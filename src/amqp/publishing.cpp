@@ -5,29 +5,13 @@
 
 #include "amqp/confirm_wait.hpp"
 #include "amqp/rpc.hpp"
+#include "support/append_or_undo.hpp"
 
 #include <exception>
 #include <optional>
 #include <utility>
 
 namespace kombu::amqp {
-
-namespace {
-
-/// Calls `append`. What it has appended when it throws is removed: a partial message would corrupt the connection for
-/// the next one.
-template <class Append>
-void append_or_undo(std::string& output, Append append) {
-    const std::size_t size_before = output.size();
-    try {
-        append();
-    } catch (...) {
-        output.resize(size_before);
-        throw;
-    }
-}
-
-}  // namespace
 
 void publish(Session& session, ChannelState& channel, const OutgoingMessage& message, Deadline deadline) {
     check_usable(session, channel);

@@ -4,6 +4,7 @@
 #include "redis/capture_exception.hpp"
 #include "redis/error.hpp"
 #include "redis/operations.hpp"
+#include "support/append_or_undo.hpp"
 #include "support/uuid.hpp"
 #include "virtual/amqp_errors.hpp"
 
@@ -50,18 +51,6 @@ void check_envelope_size(const envelope::EnvelopeTemplate& envelope_template, st
                          std::string& scratch, Deadline deadline) {
     if (envelope_template.size(envelope_template.prepare(body, scratch, deadline), uuid_size) > max_envelope_size)
         throw EncodeError("the message is larger than " + std::to_string(max_envelope_size >> 20) + " MiB");
-}
-
-/// Appends the commands of a message with one copy. Undoes it when it throws: a partial command would corrupt the next.
-template <class Write>
-void write_or_undo(std::string& out, Write write) {
-    const std::size_t size = out.size();
-    try {
-        write();
-    } catch (...) {
-        out.resize(size);
-        throw;
-    }
 }
 
 /// Copies that one command sends: of messages with a single copy each, or one copy within a transaction.
@@ -179,7 +168,7 @@ private:
         Session& session = context_.session;
         const std::vector<CommandBatch> batches = make_batches(copies, messages_);
         std::vector<ReplyKind> reply_kinds;
-        write_or_undo(session.output(), [&] { write_commands(copies, batches, reply_kinds); });
+        append_or_undo(session.output(), [&] { write_commands(copies, batches, reply_kinds); });
         for (std::size_t i = 0; i < reply_kinds.size(); ++i) session.expect_reply();
         // Read after the messages are stored: see KnownBindings.
         std::vector<std::string_view> binding_sets;
@@ -386,7 +375,7 @@ PlainPublish::PlainPublish(SessionContext& context, RouteCache& cache, std::shar
     Session& session = context.session;
     std::string scratch;
     check_envelope_size(*route_->envelope_template, message.body, scratch, deadline);
-    write_or_undo(session.output(), [&] {
+    append_or_undo(session.output(), [&] {
         session.output() += route_->lists[0].push_command;
         append_envelope(session.output(), {.route = route_.get(), .delivery_tag = delivery_tag_}, message.body, scratch,
                         deadline);
@@ -446,7 +435,7 @@ async::Operation<> publish_at(SessionContext& context, OutgoingMessage message, 
     std::string scratch;
     check_envelope_size(*route->envelope_template, message.body, scratch, deadline);
     const std::string due = std::to_string(std::chrono::duration<double>(when.time_since_epoch()).count());
-    write_or_undo(session.output(), [&] {
+    append_or_undo(session.output(), [&] {
         append_command_header(session.output(), 4);
         append_argument(session.output(), "ZADD");
         append_argument(session.output(), context.keys.delayed(copy.key()));
