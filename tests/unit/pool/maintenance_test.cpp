@@ -165,8 +165,8 @@ TEST_CASE("idle_timeout works in the background", "[pool][maintenance]") {
     ScriptedFactory factory;
     Pool pool{factory.hooks(), {.limit = 5, .idle_timeout = 20ms}};
     fill(pool, 3);
-    CHECK(eventually([&] { return pool.stats().idle == 0; }));
-    CHECK(factory.live() == 0);
+    CHECK(eventually([&] { return factory.live() == 0; }));
+    CHECK(pool.stats().idle == 0);  // a resource leaves the pool before it is closed
 }
 
 TEST_CASE("max_lifetime closes older resources when they are idle, never in use", "[pool][maintenance]") {
