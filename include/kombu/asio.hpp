@@ -59,14 +59,6 @@
 /// \see docs/asio.md
 namespace kombu {
 
-/// \cond
-// Compiled once, in the library.
-extern template KOMBU_EXPORT async::Operation<Lease<Connection>> async::acquire(const ResourcePool<Connection>&,
-                                                                                AcquireOptions);
-extern template KOMBU_EXPORT async::Operation<Lease<Producer>> async::acquire(const ResourcePool<Producer>&,
-                                                                              AcquireOptions);
-/// \endcond
-
 namespace detail {
 
 /// Starts an operation that exists already. An exception from its creation is delivered as any other error.

@@ -210,6 +210,13 @@ private:
 template <class T>
 class Promise;
 
+/// The type as which an operation keeps a result of type T until it is asked for. An operation with that type as its
+/// result converts to one with T, so that one coroutine may serve several types.
+template <class T>
+struct KeptResult {
+    using type = T;
+};
+
 }  // namespace kombu::detail
 
 namespace kombu::async {
@@ -264,12 +271,16 @@ private:
 template <class T = void>
 class [[nodiscard]] Operation {
 public:
-    using promise_type = detail::Promise<T>;
+    using promise_type = detail::Promise<typename detail::KeptResult<T>::type>;
 
     /// An operation that is done.
     static Operation completed() noexcept requires std::is_void_v<T> { return Operation{nullptr}; }
 
     Operation(Operation&& other) noexcept : self_(std::exchange(other.self_, nullptr)) {}
+    template <class Kept>
+    requires(!std::is_same_v<T, Kept> && std::is_same_v<Kept, typename detail::KeptResult<T>::type>)
+        Operation(Operation<Kept>&& other)
+    noexcept : self_(std::exchange(other.self_, nullptr)) {}
     Operation(const Operation&) = delete;
     Operation& operator=(const Operation&) = delete;
     Operation& operator=(Operation&&) = delete;
@@ -287,7 +298,7 @@ public:
     T result() {
         if constexpr (std::is_void_v<T>)
             if (!self_) return;
-        return self_.promise().result();
+        return T(self_.promise().result());
     }
 
     // -- for co_await in another operation
@@ -301,6 +312,8 @@ public:
 private:
     friend promise_type;
     friend detail::PromiseBase;
+    template <class>
+    friend class Operation;
     void set_context(detail::OperationContext& context) noexcept {
         if (self_) self_.promise().context_ = &context;
     }

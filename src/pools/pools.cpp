@@ -294,7 +294,3 @@ template class kombu::ResourcePool<kombu::Connection>;
 template class kombu::ResourcePool<kombu::Producer>;
 template class kombu::PoolGroup<kombu::Connection, kombu::pools::ConnectionPool>;
 template class kombu::PoolGroup<kombu::Connection, kombu::pools::ProducerPool>;
-template KOMBU_EXPORT kombu::async::Operation<kombu::Lease<kombu::Connection>> kombu::async::acquire(
-    const kombu::ResourcePool<kombu::Connection>&, kombu::AcquireOptions);
-template KOMBU_EXPORT kombu::async::Operation<kombu::Lease<kombu::Producer>> kombu::async::acquire(
-    const kombu::ResourcePool<kombu::Producer>&, kombu::AcquireOptions);

@@ -40,11 +40,8 @@ std::shared_ptr<const PrepareHook<T>> prepare_with(typename PrepareHook<T>::Prep
 /// destroyed, it may end after.
 template <class T>
 Operation<Lease<T>> acquire(const ResourcePool<T>& pool, AcquireOptions options = {}) {
-    detail::PoolEngine& engine = detail::PoolAccess::engine(pool);
-    const detail::AnyPrepareHook* const hook = detail::PoolAccess::factory(pool).async_prepare.get();
-    return [](detail::PoolEngine& acquired_from, Operation<detail::SlotCell*> acquiring) -> Operation<Lease<T>> {
-        co_return detail::PoolAccess::lease<T>(acquired_from, co_await std::move(acquiring));
-    }(engine, detail::AsyncAcquire::run(engine, options, hook));
+    return detail::AsyncAcquire::run(detail::PoolAccess::engine(pool), options,
+                                     detail::PoolAccess::factory(pool).async_prepare.get());
 }
 
 }  // namespace kombu::async

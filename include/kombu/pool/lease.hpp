@@ -8,13 +8,68 @@
 #include <memory>
 #include <utility>
 
+namespace kombu::async {
+template <class T>
+class Operation;
+}
+
 namespace kombu {
 
 template <class T>
 class ResourcePool;
 namespace detail {
 struct PoolAccess;
-}
+
+/// A lease without the type of its resource.
+class AnyLease {
+public:
+    AnyLease() noexcept = default;
+    /// `cell`: leased by the caller.
+    AnyLease(PoolEngine& engine, SlotCell& cell) noexcept
+        : engine_(&engine),
+          cell_(&cell),
+          resource_(cell.resource.load(std::memory_order_relaxed)),
+          exceptions_(uncaught_exceptions()) {}
+    AnyLease(AnyLease&& other) noexcept
+        : engine_(std::exchange(other.engine_, nullptr)),
+          cell_(other.cell_),
+          resource_(std::exchange(other.resource_, nullptr)),
+          exceptions_(other.exceptions_) {}
+    AnyLease& operator=(AnyLease&& other) noexcept {
+        if (this != &other) {
+            end(false, false);
+            engine_ = std::exchange(other.engine_, nullptr);
+            cell_ = other.cell_;
+            resource_ = std::exchange(other.resource_, nullptr);
+            exceptions_ = other.exceptions_;
+        }
+        return *this;
+    }
+    ~AnyLease() {
+        if (resource_) end(false, uncaught_exceptions() > exceptions_);
+    }
+
+    void end(bool discard, bool unwinding) noexcept {
+        if (std::exchange(resource_, nullptr)) std::exchange(engine_, nullptr)->release(*cell_, discard, unwinding);
+    }
+    std::shared_ptr<void> detach() noexcept {
+        if (!std::exchange(resource_, nullptr)) return nullptr;
+        return std::exchange(engine_, nullptr)->detach(*cell_);
+    }
+    /// Null when the lease is empty.
+    void* resource() const noexcept { return resource_; }
+    // -- of a lease that is not empty
+    PoolEngine& engine() const noexcept { return *engine_; }
+    SlotCell& cell() const noexcept { return *cell_; }
+
+private:
+    PoolEngine* engine_ = nullptr;
+    SlotCell* cell_ = nullptr;
+    void* resource_ = nullptr;
+    int exceptions_ = 0;
+};
+
+}  // namespace detail
 
 /// The right to use one resource of a pool, released exactly once: when the lease is destroyed, released, discarded or
 /// assigned to. A release never blocks on the network and never throws.
@@ -35,42 +90,20 @@ class [[nodiscard]] Lease {
 public:
     /// An empty lease.
     Lease() noexcept = default;
-    Lease(Lease&& other) noexcept
-        : engine_(std::exchange(other.engine_, nullptr)),
-          cell_(other.cell_),
-          resource_(std::exchange(other.resource_, nullptr)),
-          exceptions_(other.exceptions_) {}
-    Lease& operator=(Lease&& other) noexcept {
-        if (this != &other) {
-            release();
-            engine_ = std::exchange(other.engine_, nullptr);
-            cell_ = other.cell_;
-            resource_ = std::exchange(other.resource_, nullptr);
-            exceptions_ = other.exceptions_;
-        }
-        return *this;
-    }
-    ~Lease() {
-        if (resource_) end(false, detail::uncaught_exceptions() > exceptions_);
-    }
-
     /// Gives the resource back to the pool; the lease is empty afterwards. A second call has no effect.
-    void release() noexcept { end(false, false); }
+    void release() noexcept { lease_.end(false, false); }
 
     /// Closes the resource and frees its slot; the lease is empty afterwards. Kombu: `Resource.replace`.
-    void discard() noexcept { end(true, false); }
+    void discard() noexcept { lease_.end(true, false); }
 
     /// Removes the resource from the pool, which does not close it. Its slot is free and the lease is empty afterwards.
     /// \return the resource; null when the lease is empty, or was inherited by a forked child
-    std::shared_ptr<T> detach() noexcept {
-        if (!std::exchange(resource_, nullptr)) return nullptr;
-        return std::static_pointer_cast<T>(std::exchange(engine_, nullptr)->detach(*cell_));
-    }
+    std::shared_ptr<T> detach() noexcept { return std::static_pointer_cast<T>(lease_.detach()); }
 
-    explicit operator bool() const noexcept { return resource_ != nullptr; }
+    explicit operator bool() const noexcept { return lease_.resource() != nullptr; }
 
     /// The resource, or null when the lease is empty.
-    T* get() const& noexcept { return resource_; }
+    T* get() const& noexcept { return static_cast<T*>(lease_.resource()); }
     /// The resource of a temporary lease would be used after it went back to the pool.
     T* get() const&& = delete;
 
@@ -86,25 +119,18 @@ public:
 private:
     friend class ResourcePool<T>;
     friend struct detail::PoolAccess;
-    Lease(detail::PoolEngine& engine, detail::SlotCell& cell) noexcept
-        : engine_(&engine),
-          cell_(&cell),
-          resource_(static_cast<T*>(cell.resource.load(std::memory_order_relaxed))),
-          exceptions_(detail::uncaught_exceptions()) {}
+    template <class>
+    friend class async::Operation;
+    explicit Lease(detail::AnyLease&& lease) noexcept : lease_(std::move(lease)) {}
+    Lease(detail::PoolEngine& engine, detail::SlotCell& cell) noexcept : lease_(engine, cell) {}
 
     T& checked() const {
-        if (!resource_) throw LeaseError("the lease is empty: it was released, discarded or moved from");
-        return *resource_;
+        T* const resource = get();
+        if (!resource) throw LeaseError("the lease is empty: it was released, discarded or moved from");
+        return *resource;
     }
 
-    void end(bool discard, bool unwinding) noexcept {
-        if (std::exchange(resource_, nullptr)) std::exchange(engine_, nullptr)->release(*cell_, discard, unwinding);
-    }
-
-    detail::PoolEngine* engine_ = nullptr;
-    detail::SlotCell* cell_ = nullptr;
-    T* resource_ = nullptr;
-    int exceptions_ = 0;
+    detail::AnyLease lease_{};
 };
 
 }  // namespace kombu

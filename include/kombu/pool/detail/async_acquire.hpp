@@ -3,6 +3,7 @@
 
 #include <kombu/operation.hpp>
 #include <kombu/pool/detail/pool_engine.hpp>
+#include <kombu/pool/lease.hpp>
 #include <kombu/pool/options.hpp>
 
 namespace kombu::detail {
@@ -17,11 +18,17 @@ public:
     virtual async::Operation<bool> prepare(void* resource, const Acquisition& acquisition) const = 0;
 };
 
+// One coroutine acquires for pools of all types.
+template <class T>
+struct KeptResult<Lease<T>> {
+    using type = AnyLease;
+};
+
 /// Acquires for callers that must not be blocked. They wait in the same queue as threads.
 class KOMBU_EXPORT AsyncAcquire {
 public:
     /// `hook`: may be null; lives as long as the engine.
-    static async::Operation<SlotCell*> run(PoolEngine& engine, AcquireOptions options, const AnyPrepareHook* hook);
+    static async::Operation<AnyLease> run(PoolEngine& engine, AcquireOptions options, const AnyPrepareHook* hook);
 
 private:
     class OperationWaiter;

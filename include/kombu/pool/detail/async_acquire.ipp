@@ -53,8 +53,8 @@ private:
     bool enqueued_ = false;
 };
 
-KOMBU_POOL_INLINE async::Operation<SlotCell*> AsyncAcquire::run(PoolEngine& engine, AcquireOptions options,
-                                                                const AnyPrepareHook* hook) {
+KOMBU_POOL_INLINE async::Operation<AnyLease> AsyncAcquire::run(PoolEngine& engine, AcquireOptions options,
+                                                               const AnyPrepareHook* hook) {
     async::Waker& waker = co_await async::this_waker;
     const auto start = Clock::now();
     const Acquisition acquisition{Deadline::after(options.timeout), true, false, options.site, true};
@@ -104,7 +104,8 @@ KOMBU_POOL_INLINE async::Operation<SlotCell*> AsyncAcquire::run(PoolEngine& engi
             }
             if (!engine.table_.is_current(cell) && engine.is_orphaned(decision.slot, reference)) continue;
         }
-        co_return engine.commit(reservation, start, true, options.site);
+        SlotCell* const acquired = engine.commit(reservation, start, true, options.site);
+        co_return acquired ? AnyLease{engine, *acquired} : AnyLease{};
     }
 }
 

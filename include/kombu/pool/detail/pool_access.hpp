@@ -35,7 +35,7 @@ struct PoolAccess {
     /// For try_acquire_again(); nothing when the pool's leases cannot be acquired so.
     template <class T>
     static PoolEngine::PastLease remember(const Lease<T>& lease) noexcept {
-        return lease.engine_->remember(*lease.cell_);
+        return lease.lease_.engine().remember(lease.lease_.cell());
     }
     /// The same resource, if it is idle and ready; an empty lease otherwise. `now`: of the coarse clock.
     template <class T>
