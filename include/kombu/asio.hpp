@@ -123,6 +123,16 @@ auto Connection::async_connect(Token&& token) {
     return async_connect(OptionalTimeout{}, std::forward<Token>(token));
 }
 
+template <class Token>
+auto Connection::async_broker_info(OptionalTimeout timeout, Token&& token) {
+    return detail::initiate_operation<BrokerInfo>([&] { return async::Operations::broker_info(*this, timeout); },
+                                                  std::forward<Token>(token));
+}
+template <class Token>
+auto Connection::async_broker_info(Token&& token) {
+    return async_broker_info(OptionalTimeout{}, std::forward<Token>(token));
+}
+
 template <class QueueOrName, class Token>
 auto Connection::async_simple_queue(const QueueOrName& queue, const SimpleQueueOptions& options, Token&& token) {
     return detail::initiate_operation<SimpleQueue>(

@@ -18,6 +18,7 @@
 namespace kombu {
 
 class Batch;
+struct BrokerInfo;
 class Connection;
 class Consumer;
 class ConsumerLoop;
@@ -48,6 +49,7 @@ namespace async {
 /// LeaseError when the producer is given back.
 struct KOMBU_EXPORT Operations {
     static Operation<> connect(Connection& connection, OptionalTimeout timeout);
+    static Operation<BrokerInfo> broker_info(Connection& connection, OptionalTimeout timeout);
     static Operation<SimpleQueue> simple_queue(Connection& connection, std::string_view name,
                                                const SimpleQueueOptions& options);
     static Operation<SimpleQueue> simple_queue(Connection& connection, const Queue& queue,

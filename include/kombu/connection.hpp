@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
+#include <kombu/broker_info.hpp>
 #include <kombu/channel.hpp>
 #include <kombu/config.hpp>
 #include <kombu/deadline.hpp>
@@ -125,6 +126,18 @@ public:
     /// \overload
     template <class Token>
     auto async_connect(Token&& token);
+
+    /// Asks the broker what it is, and takes the time of a round trip. Connects when necessary.
+    /// \param timeout  bounds the whole call; not set: the connection's `operation_timeout`
+    /// \throws ConnectionError  as connect() does, and Timeout when the broker does not answer in time
+    /// \throws LeaseError  when the connection is busy or was moved from
+    BrokerInfo broker_info(OptionalTimeout timeout = {});
+    /// Asynchronous broker_info(), by kombu/asio.hpp. Completes with (error, BrokerInfo).
+    template <class Token>
+    auto async_broker_info(OptionalTimeout timeout, Token&& token);
+    /// \overload
+    template <class Token>
+    auto async_broker_info(Token&& token);
 
     /// Called after each failed attempt that is followed by another, with the error and the pause before the next
     /// attempt.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
+#include <kombu/broker_info.hpp>
 #include <kombu/channel.hpp>
 #include <kombu/config.hpp>
 #include <kombu/deadline.hpp>
@@ -251,6 +252,8 @@ public:
                                                                      Deadline until);
     /// Removes a key and its value, likewise.
     virtual async::Operation<> erase_value(std::string key, Deadline deadline);
+    /// What the broker tells about itself, and the time of a round trip. The default implementation knows nothing.
+    virtual async::Operation<BrokerInfo> broker_info(Deadline deadline);
     /// Whether the connection has not failed so far. Performs no I/O.
     virtual bool is_open() const noexcept = 0;
     /// The error that ended the connection: a Timeout when the peer was too slow for a caller. Null when it is open,

@@ -68,6 +68,20 @@ async::Operation<std::shared_ptr<TransportChannel>> AmqpConnection::open_channel
     co_return std::make_shared<AmqpChannel>(shared_from_this(), std::move(channel));
 }
 
+async::Operation<BrokerInfo> AmqpConnection::broker_info(Deadline deadline) {
+    co_await await_unblocked(deadline);
+    BrokerInfo info = session_.broker();
+    info.tls = stream_.tls_version();
+    // AMQP has no ping: a channel is opened.
+    Driver::RequestScope request = begin_request();
+    const auto channel = session_.new_channel();
+    const auto start = Clock::now();
+    co_await run(amqp::open_channel(session_, channel, false), deadline, std::move(request));
+    info.round_trip = Clock::now() - start;
+    co_await run(amqp::close_channel(session_, channel), deadline);
+    co_return info;
+}
+
 async::Operation<> AmqpConnection::await_events(Deadline until, Deadline wake_at, bool wakeable) {
     check_open();
     co_await driver_.await_input(std::min(until, wake_at), wakeable);

@@ -35,6 +35,7 @@ public:
 
     async::Operation<std::shared_ptr<TransportChannel>> open_channel(Deadline deadline) override;
     async::Operation<> await_events(Deadline until, Deadline wake_at, bool wakeable) override;
+    async::Operation<BrokerInfo> broker_info(Deadline deadline) override;
     bool is_open() const noexcept override { return stream_.is_open() && !session_.failed(); }
     std::exception_ptr failure() const override { return session_.failure(); }
     bool is_alive() noexcept override;

@@ -38,6 +38,17 @@ Json client_properties() {
               {"authentication_failure_close", true}}}};
 }
 
+BrokerInfo broker_of(const amqp_table_t& properties) {
+    BrokerInfo broker;
+    for (int i = 0; i < properties.num_entries; ++i) {
+        const amqp_table_entry_t& entry = properties.entries[i];
+        if (entry.value.kind != AMQP_FIELD_KIND_UTF8) continue;
+        if (view(entry.key) == "product") broker.product = view(entry.value.value.bytes);
+        if (view(entry.key) == "version") broker.version = view(entry.value.value.bytes);
+    }
+    return broker;
+}
+
 bool offers(std::string_view mechanisms, std::string_view wanted) {
     for (std::size_t begin = 0; begin < mechanisms.size();) {
         const std::size_t end = std::min(mechanisms.find(' ', begin), mechanisms.size());
@@ -92,6 +103,7 @@ async::Operation<> log_in(Session& session, Login login, std::chrono::seconds he
         if (fields.version_major != 0 || fields.version_minor != 9 || !offers(view(fields.mechanisms), login.method))
             throw ConnectionError(session.peer() + ": the broker offers no AMQP 0-9-1 with " + login.method + " log-in",
                                   0, false);
+        session.set_broker(broker_of(fields.server_properties));
     }
     {
         TableEncoder tables;

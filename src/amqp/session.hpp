@@ -116,6 +116,9 @@ public:
     DecodeMemory& decode_memory() noexcept { return decode_memory_; }
     /// Replies on channel 0.
     std::deque<ReceivedMethod>& connection_replies() noexcept { return connection_replies_; }
+    /// What the broker has said of itself; without the rest.
+    const BrokerInfo& broker() const noexcept { return broker_; }
+    void set_broker(BrokerInfo broker) noexcept { broker_ = std::move(broker); }
     void apply_tune(std::uint16_t channel_max, std::uint32_t frame_max, std::chrono::seconds heartbeat) noexcept;
     /// The negotiated interval; zero: no heartbeats.
     std::chrono::seconds heartbeat() const noexcept { return heartbeat_.interval(); }
@@ -144,6 +147,7 @@ private:
     std::uint16_t last_channel_ = 0;  // the highest number that was used
     std::uint32_t frame_max_ = min_frame_size;
     std::optional<std::string> blocked_;
+    BrokerInfo broker_{};
     std::deque<ReceivedMethod> connection_replies_;
     std::map<std::uint16_t, std::shared_ptr<ChannelState>> channels_;
 };

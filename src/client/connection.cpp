@@ -41,6 +41,12 @@ async::Operation<> connect_by(std::shared_ptr<ConnectionState> state, Deadline d
     co_await state->connect(deadline);
 }
 
+async::Operation<BrokerInfo> broker_info_by(std::shared_ptr<ConnectionState> state, Deadline deadline) {
+    const ConnectionState::OperationGuard guard{*state};
+    BrokerInfo info = co_await state->broker_info(deadline);
+    co_return info;
+}
+
 Queue queue_named(std::string_view name) {
     const std::string text{name};
     return {text, Exchange{text}, text};
@@ -76,6 +82,15 @@ Connection& Connection::connect(OptionalTimeout timeout) {
 async::Operation<> async::Operations::connect(Connection& connection, OptionalTimeout timeout) {
     require_state(connection.state_);
     return connect_by(connection.state_, Deadline::after(timeout));
+}
+
+BrokerInfo Connection::broker_info(OptionalTimeout timeout) {
+    return net::run(async::Operations::broker_info(*this, timeout));
+}
+
+async::Operation<BrokerInfo> async::Operations::broker_info(Connection& connection, OptionalTimeout timeout) {
+    ConnectionState& state = require_state(connection.state_);
+    return broker_info_by(connection.state_, state.deadline(timeout));
 }
 
 Connection& Connection::ensure_connection(const RetryPolicy& policy, const OnError& on_error) {

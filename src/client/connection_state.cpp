@@ -240,6 +240,13 @@ async::Operation<> ConnectionState::erase_value(std::string key, Deadline deadli
     co_await session->erase_value(std::move(key), deadline);
 }
 
+async::Operation<BrokerInfo> ConnectionState::broker_info(Deadline deadline) {
+    co_await connect(deadline);
+    const std::shared_ptr<TransportConnection> session = session_;
+    BrokerInfo info = co_await session->broker_info(deadline);
+    co_return info;
+}
+
 void ConnectionState::on_nacked() noexcept {
     // A queue that is full refuses messages too, of every channel.
     constexpr std::chrono::seconds replacement_interval{1};

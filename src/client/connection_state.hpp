@@ -99,11 +99,12 @@ public:
     const std::vector<std::weak_ptr<ConsumerState>>& consumers() const noexcept { return consumers_; }
     void add_consumer(const std::shared_ptr<ConsumerState>& consumer);
     void on_served(std::size_t index);
-    /// See TransportConnection; a part of an operation, which connects when necessary. So are the next two.
+    /// See TransportConnection; a part of an operation, which connects when necessary. So are the next three.
     async::Operation<> await_events(Deadline until, Deadline wake_at, bool wakeable);
     async::Operation<std::optional<std::string>> await_value(std::string key, std::optional<std::string> known,
                                                              Deadline until);
     async::Operation<> erase_value(std::string key, Deadline deadline);
+    async::Operation<BrokerInfo> broker_info(Deadline deadline);
     /// Held by drain_events(). Throws LeaseError in a handler that it calls.
     class DrainGuard {
     public:

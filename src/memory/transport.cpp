@@ -3,6 +3,7 @@
 
 #include <kombu/detail/fork_local.hpp>
 #include <kombu/error.hpp>
+#include <kombu/version.hpp>
 
 #include "memory/broker.hpp"
 #include "messages/forbidden_value.hpp"
@@ -281,6 +282,10 @@ public:
     }
     bool is_open() const noexcept override {
         return !client_->closed && !client_->interrupted && !client_->is_inherited();
+    }
+    async::Operation<BrokerInfo> broker_info(Deadline) override {
+        client_->check();
+        co_return BrokerInfo{.product = "memory", .version = KOMBU_VERSION_STRING};
     }
     bool is_alive() noexcept override { return is_open(); }
     async::Operation<> close(Deadline) override {

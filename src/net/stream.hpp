@@ -68,6 +68,8 @@ public:
     /// The same for so many pieces, with one system call; not with TLS.
     std::optional<std::size_t> write_some(std::span<const std::string_view> pieces);
     bool uses_tls() const noexcept { return tls_ != nullptr; }
+    /// Empty without TLS.
+    std::string tls_version() const { return tls_ ? tls_->version() : std::string{}; }
     /// Whether the TLS layer holds received data, which waiting for the descriptor does not report.
     bool has_buffered() const noexcept { return tls_ && tls_->has_buffered(); }
 

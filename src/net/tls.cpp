@@ -192,6 +192,8 @@ std::optional<std::size_t> Tls::write_some(std::string_view data) {
     return std::nullopt;
 }
 
+std::string Tls::version() const { return SSL_get_version(impl_->ssl.get()); }
+
 bool Tls::has_buffered() const noexcept { return SSL_has_pending(impl_->ssl.get()) == 1; }
 
 void Tls::send_close_notify() noexcept {

@@ -33,6 +33,8 @@ public:
     /// ConnectionError.
     std::optional<std::size_t> read_some(char* data, std::size_t size);
     std::optional<std::size_t> write_some(std::string_view data);
+    /// Of the protocol, such as "TLSv1.3".
+    std::string version() const;
     /// Whether received data is buffered, which waiting for the descriptor does not report.
     bool has_buffered() const noexcept;
     /// Whether the last step, a read or a write, waits for the descriptor to become writable.

@@ -106,6 +106,16 @@ async::Operation<> RedisConnection::erase_value(std::string key, Deadline deadli
     return redis::erase_value(*this, std::move(key), deadline);
 }
 
+async::Operation<BrokerInfo> RedisConnection::broker_info(Deadline deadline) {
+    const auto start = Clock::now();
+    co_await run(ping(context_.session), deadline);
+    const Clock::duration round_trip = Clock::now() - start;
+    BrokerInfo info = co_await run(redis::broker_info(context_.session), deadline);
+    info.tls = stream_.tls_version();
+    info.round_trip = round_trip;
+    co_return info;
+}
+
 bool RedisConnection::is_open() const noexcept {
     return stream_.is_open() && !context_.session.failed() &&
            !(subscriber_ && subscriber_->is_established && !subscriber_->is_open());

@@ -49,6 +49,7 @@ public:
     async::Operation<std::optional<std::string>> await_value(std::string key, std::optional<std::string> known,
                                                              Deadline until) override;
     async::Operation<> erase_value(std::string key, Deadline deadline) override;
+    async::Operation<BrokerInfo> broker_info(Deadline deadline) override;
     bool is_open() const noexcept override;
     std::exception_ptr failure() const override;
     bool is_alive() noexcept override;

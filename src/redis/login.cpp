@@ -132,6 +132,26 @@ async::Operation<> ping(Session& session) {
     if (!is_refused(pong)) throw_if_error(pong, session.peer());
 }
 
+async::Operation<BrokerInfo> broker_info(Session& session) {
+    session.send({"INFO", "server"});
+    const Reply reply = co_await session.await_reply();
+    if (!is_refused(reply)) throw_if_error(reply, session.peer());
+    BrokerInfo info{.product = "Redis"};
+    const auto version_of = [&](std::string_view field) -> std::string_view {
+        const std::size_t found = reply.text.find(field);
+        if (!reply.is(Reply::Type::text) || found == std::string::npos) return {};
+        const std::size_t begin = found + field.size();
+        return std::string_view{reply.text}.substr(begin, reply.text.find_first_of("\r\n", begin) - begin);
+    };
+    info.version = version_of("\nredis_version:");
+    // Valkey calls itself Redis 7.2 for old clients.
+    if (const std::string_view valkey = version_of("\nvalkey_version:"); !valkey.empty()) {
+        info.product = "Valkey";
+        info.version = valkey;
+    }
+    co_return info;
+}
+
 async::Operation<> drain_replies(Session& session) {
     while (session.outstanding_replies() != 0) {
         session.check();

@@ -43,6 +43,8 @@ async::Operation<bool> enable_tracking(Session& session, std::int64_t client_id)
 /// Authenticates a session again, with another password.
 async::Operation<> reauthenticate(Session& session, std::string userid, std::string password);
 async::Operation<> ping(Session& session);
+/// Product and version; without the version if the user may not call INFO.
+async::Operation<BrokerInfo> broker_info(Session& session);
 /// Waits for the replies to all commands sent so far.
 async::Operation<> drain_replies(Session& session);
 

@@ -32,6 +32,8 @@ async::Operation<> TransportConnection::erase_value(std::string, Deadline) {
     co_return;
 }
 
+async::Operation<BrokerInfo> TransportConnection::broker_info(Deadline) { co_return BrokerInfo{}; }
+
 async::Operation<> TransportChannel::prepare_to_receive(const Queue&, Deadline) { co_return; }
 
 async::Operation<std::vector<std::exception_ptr>> TransportChannel::basic_publish_all(

@@ -23,6 +23,21 @@ TEST_CASE("C1 a connection connects on connect() or on first use, and not before
     CHECK(connection.connected());
 }
 
+TEST_CASE("a connection tells what its broker is and how long a round trip takes", "[connection]") {
+    Connection connection{broker_url()};
+    const BrokerInfo info = connection.broker_info(20s);
+    CHECK(connection.connected());
+    const std::string product = on_redis() ? "Redis" : broker_url().starts_with("amqp") ? "RabbitMQ" : "memory";
+    CHECK(info.product == product);
+    CHECK_THAT(info.version, Contains("."));
+    CHECK(info.tls == (broker_url().starts_with("amqps") ? "TLSv1.3" : ""));
+    CHECK(info.round_trip < 20s);
+    CHECK((info.round_trip > 0ns || product == "memory"));
+    // Nothing stays behind: more calls than a connection may have channels.
+    for (int i = 0; i < 3000; ++i) connection.broker_info();
+    CHECK(connection.connected());
+}
+
 TEST_CASE("C8 a copy of a connection is unconnected, a move takes the session along", "[connection]") {
     Connection connection{broker_url()};
     connection.connect();

@@ -89,6 +89,8 @@ TEST_CASE("TLS, with the server's certificate verified", "[redis][access][tls]")
     round_trip(Connection{"rediss://" + host_and_port(1) + "/0?ssl_ca_certs=" + ca});
     round_trip(Connection{"rediss://localhost:" + std::to_string(redis_port() + 1), {.ssl = {{"ssl_ca_certs", ca}}}});
     round_trip(Connection{"redis://" + host_and_port(1), {.ssl = {{"ca_certs", ca}}}});
+    Connection connection{"rediss://" + host_and_port(1) + "/0?ssl_ca_certs=" + ca};
+    CHECK(connection.broker_info().tls == "TLSv1.3");
 }
 
 TEST_CASE("an untrusted certificate is refused, unless the options allow it", "[redis][access][tls]") {

@@ -132,6 +132,9 @@ TEST_CASE("commands that do not exist are done without", "[redis][restricted]") 
         Connection connection{redis.url(), {.transport_options = {{"client_name", "named"}}}};
         exchange_messages(connection);
         exchange_fanout(connection);
+        const BrokerInfo info = connection.broker_info();
+        CHECK(info.product == "Redis");
+        CHECK(info.version.empty() == (renamed == std::string_view{"INFO"}));
     }
 }
 
