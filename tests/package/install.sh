@@ -12,7 +12,7 @@ install_and_use() {
     local kind=$1 shared=OFF prefix=$work/$1/prefix consumer=$work/$1/consumer
     [ "$kind" = static ] || shared=ON
     cmake -S "$root" -B "$work/build" -G Ninja -DBUILD_SHARED_LIBS=$shared -DKOMBU_CCACHE=ON \
-        -DKOMBU_BUILD_BENCHMARKS=OFF >/dev/null
+        -DKOMBU_BUILD_BENCHMARKS=OFF -DKOMBU_BUILD_TOOLS=ON >/dev/null
     cmake --build "$work/build" --parallel 2
     rm -rf "$prefix" "$consumer"
     cmake --install "$work/build" --prefix "$prefix" >/dev/null
@@ -24,6 +24,7 @@ install_and_use() {
     "$consumer/asio_app"
     use_pkg_config "$kind" "$prefix" "$consumer"
     [ "$kind" = static ] || check_symbols "$prefix" "$consumer"
+    check_command "$prefix"
     echo "installed, found and used: $kind"
 }
 
@@ -40,6 +41,16 @@ use_pkg_config() {
     read -ra flags <<<"$(pkg-config --cflags --libs kombu-pool)"
     c++ -std=c++20 "$root/tests/package/consumer/pool_only.cpp" "${flags[@]}" -o "$consumer/pool_by_pkg_config"
     "$consumer/pool_by_pkg_config"
+}
+
+# The command finds the library beside it.
+check_command() {
+    local prefix=$1
+    "$prefix/bin/kombu" ping memory://x
+    for file in man/man1/kombu.1 bash-completion/completions/kombu zsh/site-functions/_kombu \
+        fish/vendor_completions.d/kombu.fish; do
+        [ -s "$prefix/share/$file" ] || { echo "$file is not installed"; exit 1; }
+    done
 }
 
 # What the library defines for others is its own: nothing of its dependencies, and none of its internals.
