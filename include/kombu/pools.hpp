@@ -6,6 +6,7 @@
 #include <kombu/pool/pool_group.hpp>
 #include <kombu/pool/resource_pool.hpp>
 #include <kombu/producer.hpp>
+#include <kombu/stats.hpp>
 
 #include <cstddef>
 #include <functional>

@@ -164,7 +164,19 @@ bool is_a(const std::exception_ptr& error) {
 }
 
 /// As after the publish of a single message.
-void react_to_refusals(detail::ConnectionState& connection, const Results& results) {
+void react_to_results(detail::ConnectionState& connection, std::span<const OutgoingMessage> messages,
+                      const Results& results) {
+    for (std::size_t i = 0; i < results.size(); ++i) {
+        if (!results[i])
+            connection.count_published(messages[i].body.size());
+        else
+            try {
+                std::rethrow_exception(results[i]);
+            } catch (const std::exception& error) {
+                connection.counters().not_published(error);
+            } catch (...) {  // of a callback
+            }
+    }
     // The refused entity may be one that is remembered as declared.
     if (std::ranges::any_of(results, is_a<ChannelError>)) connection.forget_declarations();
     if (std::ranges::any_of(results, is_a<Nacked>)) connection.on_nacked();
@@ -263,7 +275,7 @@ async::Operation<Results> publish_once(detail::ConnectionState& connection, std:
         if (!channel->is_open()) channel = co_await connection.default_channel(deadline);
         if (!declaration_failed) {
             results = co_await channel->basic_publish_all(messages, deadline, {});
-            react_to_refusals(connection, results);
+            react_to_results(connection, messages, results);
             co_return results;
         }
         std::vector<OutgoingMessage> remaining;
@@ -278,7 +290,7 @@ async::Operation<Results> publish_once(detail::ConnectionState& connection, std:
     if (failure)
         for (std::exception_ptr& result : results)
             if (!result) result = failure;
-    react_to_refusals(connection, results);
+    react_to_results(connection, messages, results);
     co_return results;
 }
 

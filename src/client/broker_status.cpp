@@ -358,6 +358,7 @@ void BrokerStatus::add_to(PoolStats& stats) const {
     stats.connections_lost = state.lost;
     stats.last_error = state.last_error;
     stats.last_error_at = state.last_error_at;
+    stats.is_down = !state.current_error.empty();
     stats.endpoint = state.endpoint;
     stats.connect = state.times;
 }

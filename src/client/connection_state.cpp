@@ -35,7 +35,8 @@ std::string endpoint_name(const Endpoint& endpoint) {
 ConnectionState::ConnectionState(std::shared_ptr<const ConnectionConfig> config)
     : config_(std::move(config)),
       message_builder_(std::make_unique<MessageBuilder>()),
-      operation_timeout_(config_->parameters.operation_timeout()) {}
+      operation_timeout_(config_->parameters.operation_timeout()),
+      has_confirms_(config_->parameters.confirm_publish()) {}
 
 ConnectionState::~ConnectionState() { abandon(); }
 
@@ -73,6 +74,7 @@ async::Operation<> ConnectionState::connect(Deadline deadline) {
         session_ = std::move(session);
         session_endpoint_ = last_endpoint_;
     }
+    counters_.connected([this] { return to_uri(*config_, ShowPassword::no); });
     if (!interrupted_) co_return;
     abandon();
     throw_interrupted();
@@ -277,6 +279,7 @@ void ConnectionState::leak_inherited_session() noexcept {
 
 std::shared_ptr<TransportConnection> ConnectionState::detach_session() noexcept {
     if (is_inherited()) leak_inherited_session();
+    counters_.disconnected();
     record_end_of_session();
     for (const auto& weak_channel : channels_)
         if (const auto channel = weak_channel.lock()) channel->close_nowait();

@@ -9,6 +9,7 @@
 
 #include "client/broker_status.hpp"
 #include "client/connection_config.hpp"
+#include "client/message_counters.hpp"
 
 #include <atomic>
 #include <chrono>
@@ -62,6 +63,8 @@ public:
         ConnectionState& state_;
     };
 
+    MessageCounters& counters() noexcept { return counters_; }
+    void count_published(std::size_t bytes) noexcept { counters_.published(bytes, has_confirms_); }
     MessageBuilder& message_builder() noexcept { return *message_builder_; }
 
     /// Connects unless connected. This and the next two are parts of operations: their callers hold an OperationGuard
@@ -161,8 +164,10 @@ private:
     std::atomic<bool> in_use_{false};
     std::atomic<bool> close_pending_{false};
     std::shared_ptr<BrokerStatus> broker_;
+    MessageCounters counters_{};
     const std::unique_ptr<MessageBuilder> message_builder_;
     const std::chrono::nanoseconds operation_timeout_;
+    const bool has_confirms_;
 };
 
 }  // namespace kombu::detail

@@ -31,11 +31,18 @@ struct Message::Data {
           channel(std::move(on)),
           no_ack(without_ack),
           accept(std::move(accepted)),
-          settler(std::move(settled_by)) {}
+          settler(std::move(settled_by)) {
+        if (auto* const connection = channel.connection().state()) connection->counters().received(*delivery);
+    }
     Data(const Data&) = delete;
     Data& operator=(const Data&) = delete;
     ~Data() {
         if (settler && !settled && !no_ack) settler->on_dropped(channel, delivery->info.delivery_tag);
+    }
+
+    void set_settled(async::Settlement how) noexcept {
+        settled = how;
+        if (auto* const connection = channel.connection().state()) connection->counters().settled(how);
     }
 
     std::unique_ptr<Delivery> delivery;
@@ -105,7 +112,7 @@ void Message::settle(async::Settlement settlement) {
     // Without an operation, whose frames cost more than the rest.
     const bool is_settled = data().settler && data().settler->try_settle(data().channel, delivery_tag(), settlement);
     if (is_settled)
-        data().settled = settlement;
+        data().set_settled(settlement);
     else
         net::run(async::Operations::settle(*this, settlement));
 }
@@ -120,7 +127,7 @@ bool detail::ClientAccess::has_header_error(const Message& message) {
 
 void detail::ClientAccess::mark_settled(Message& message, async::Settlement settlement) {
     message.check_unsettled();
-    message.data().settled = settlement;
+    message.data().set_settled(settlement);
 }
 
 void detail::ClientAccess::restore_delivery_info(Message& message, const char* exchange, const char* routing_key) {
@@ -148,7 +155,7 @@ async::Operation<> async::Operations::settle(Message& message, Settlement settle
     message.check_unsettled();
     if (const auto settler = data.settler) {
         co_await settler->settle(data.channel, data.delivery->info.delivery_tag, settlement);
-        data.settled = settlement;
+        data.set_settled(settlement);
         co_return;
     }
     const detail::ChannelHandle handle = data.channel;
@@ -159,7 +166,7 @@ async::Operation<> async::Operations::settle(Message& message, Settlement settle
         co_await channel.basic_ack(data.delivery->info.delivery_tag, deadline);
     else
         co_await channel.basic_reject(data.delivery->info.delivery_tag, settlement == Settlement::requeue, deadline);
-    data.settled = settlement;
+    data.set_settled(settlement);
 }
 
 async::Operation<> async::Operations::acknowledge_until(kombu::detail::ConsumerState& consumer, Message& message) {
@@ -167,7 +174,7 @@ async::Operation<> async::Operations::acknowledge_until(kombu::detail::ConsumerS
     if (data.no_ack) co_return;
     message.check_unsettled();
     co_await consumer.acknowledge_until(data.channel, data.delivery->info.delivery_tag);
-    data.settled = Settlement::acknowledge;
+    data.set_settled(Settlement::acknowledge);
 }
 
 }  // namespace kombu

@@ -41,6 +41,7 @@ public:
     /// Called by the handler of an attempt's error. Returns the pause before the next attempt; without one it throws
     /// the error.
     std::chrono::milliseconds pause_after(const OperationalError& error, detail::ConnectionState& connection) {
+        connection.counters().not_published(error);
         if (dynamic_cast<const ChannelError*>(&error)) connection.forget_declarations();
         if (dynamic_cast<const Nacked*>(&error)) connection.on_nacked();
         if (!backoff_) throw;
@@ -92,7 +93,7 @@ async::Operation<> send(PendingPublish pending) {
                 if (!is_declared(connection, entity))
                     co_await declare_and_remember(connection, *channel, entity, deadline);
             co_await channel->basic_publish(pending.message, deadline, pending.confirm_timeout);
-            co_return;
+            co_return connection.count_published(pending.message.body.size());
         } catch (const OperationalError& error) {
             pending.pause = pending.attempts.pause_after(error, connection);
         }
@@ -136,7 +137,8 @@ void publish_blocking(const detail::ConnectionRef& connection, const ProducerOpt
         const std::shared_ptr<TransportChannel> channel = state.ready_channel();
         if (channel && has_declared(state, options, producer)) try {
                 const Deadline deadline = attempts.attempt_deadline(state);
-                return net::run(channel->basic_publish(message, deadline, options.confirm_timeout));
+                net::run(channel->basic_publish(message, deadline, options.confirm_timeout));
+                return state.count_published(message.body.size());
             } catch (const OperationalError& error) {
                 pause = attempts.pause_after(error, state);
             }

@@ -15,7 +15,7 @@ problem() { echo "layering: $*"; problems=$((problems + 1)); }
 floors=(
     "version.hpp config.hpp deadline.hpp operation.hpp detail/process.hpp detail/fork_local.hpp detail/fork_safe_map.hpp detail/thread.hpp detail/periodic_ error.hpp log.hpp fork.hpp ssl.hpp"
     "pool/"
-    "json.hpp field.hpp body.hpp url.hpp failover.hpp retry.hpp serialization.hpp compression.hpp"
+    "json.hpp stats.hpp field.hpp body.hpp url.hpp failover.hpp retry.hpp serialization.hpp compression.hpp"
     "detail/connection_ref.hpp entity.hpp broker_info.hpp message.hpp channel.hpp"
     "transport.hpp"
     "connection.hpp"

@@ -33,6 +33,8 @@ public:
     bool refers_to(const ConnectionState* state) const noexcept { return state_.get() == state; }
     /// \throws LeaseError  when there is no connection, or it was given back to its pool
     ConnectionState& checked() const;
+    /// Also after it was given back; null when there is none.
+    ConnectionState* state() const noexcept { return state_.get(); }
 
 private:
     std::shared_ptr<ConnectionState> state_{};

@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
+#include <kombu/error.hpp>
+
 #include <array>
 #include <bit>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string>
 
 namespace kombu {
@@ -87,6 +90,9 @@ struct PoolStats {
     std::uint64_t leaks = 0;                               ///< leases reported for exceeding leak_threshold
     std::uint64_t leaks_ended = 0;                         ///< of these, those that have ended after all
 
+    /// Found out by this call: without maintenance its age may be inexact.
+    std::optional<LeaseSite> oldest_lease{};
+
     std::chrono::nanoseconds longest_wait{0};
     DurationHistogram wait{};     ///< of successful acquires; those that needed not wait are in class 0
     DurationHistogram use{};      ///< of leases: the first 64 of each slot, then one in 64, counted as 64
@@ -97,6 +103,7 @@ struct PoolStats {
     std::uint64_t connect_failures = 0;                     ///< of these, those that failed
     std::uint64_t connections_lost = 0;                     ///< connections that broke
     std::uint64_t reconnects = 0;                           ///< connects that replaced a lost connection
+    bool is_down = false;                                   ///< the last attempt to connect failed
     std::string endpoint{};                                 ///< "host:port" of the last connect
     std::string last_error{};                               ///< of the last failure or loss, also when it has passed
     std::chrono::system_clock::time_point last_error_at{};  ///< when that was

@@ -295,7 +295,7 @@ private:
     std::atomic<std::size_t> limit_;  // for a forked child, which cannot ask the core
     PoolCore core_;
     SlotTable& table_;
-    MaintenancePolicy maintenance_;
+    mutable MaintenancePolicy maintenance_;  // stats() looks at the leases
     PoolReporter reporter_;
     std::vector<std::shared_ptr<void>> resources_;
     std::size_t references_ = 1;

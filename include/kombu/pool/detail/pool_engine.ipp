@@ -506,6 +506,7 @@ KOMBU_POOL_INLINE PoolStats PoolEngine::stats() const {
     stats.in_use = core_.live() - stats.idle;
     for (SlotId slot = 0; slot < core_.slots(); ++slot)
         stats.acquired += table_.cell(slot).uses.load(std::memory_order_relaxed);
+    stats.oldest_lease = maintenance_.oldest_lease(core_, Clock::now());
     reporter_.add_to(stats);
     return stats;
 }
