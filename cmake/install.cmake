@@ -5,6 +5,12 @@ set(package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/kombu)
 install(TARGETS kombu_pool kombu EXPORT kombu-targets FILE_SET HEADERS)
 install(EXPORT kombu-targets NAMESPACE kombu:: DESTINATION ${package_dir})
 
+# Each add-on has an export of its own: who does not ask for it needs nothing that it needs.
+foreach(addon IN LISTS addons)
+    install(TARGETS kombu_${addon} EXPORT kombu-${addon}-targets FILE_SET HEADERS)
+    install(EXPORT kombu-${addon}-targets NAMESPACE kombu:: DESTINATION ${package_dir})
+endforeach()
+
 configure_package_config_file(cmake/kombu-config.cmake.in kombu-config.cmake INSTALL_DESTINATION ${package_dir})
 write_basic_package_version_file(kombu-config-version.cmake COMPATIBILITY SameMinorVersion)
 install(FILES

@@ -21,7 +21,7 @@ import kombu
 PROGRAM, URL = sys.argv[1:3]
 ON_REDIS = URL.startswith("redis")
 SECRET = "kombu-secret"
-COMMANDS = ["ping", "publish", "get", "consume", "declare", "purge", "move", "bench", "completion"]
+COMMANDS = ["ping", "publish", "get", "consume", "declare", "purge", "move", "bench", "pools", "completion"]
 
 
 def run(*arguments, data=None, code=0, timeout=60):

@@ -25,14 +25,18 @@ void add_timeout(CLI::App& command, std::optional<double>& seconds) {
         ->type_name("S");
 }
 
+std::string text_or_first_line(const std::string& text) {
+    if (!text.starts_with('@')) return text;
+    std::ifstream file;
+    if (text != "@-") file.open(text.substr(1));
+    std::string line;
+    if (!std::getline(text == "@-" ? std::cin : file, line))
+        throw UsageError("no URL can be read from " + text.substr(1));
+    return line;
+}
+
 Connection connection_to(const std::string& url, std::optional<double> timeout, Json transport_options) {
-    std::string text = url;
-    if (url.starts_with('@')) {
-        std::ifstream file;
-        if (url != "@-") file.open(url.substr(1));
-        if (!std::getline(url == "@-" ? std::cin : file, text))
-            throw UsageError("no URL can be read from " + url.substr(1));
-    }
+    const std::string text = text_or_first_line(url);
     ConnectionOptions options;
     if (timeout) {
         options.connect_timeout = std::chrono::duration<double>{*timeout};

@@ -58,6 +58,8 @@ std::unique_ptr<Command> make_purge();
 std::unique_ptr<Command> make_declare();
 std::unique_ptr<Command> make_move();
 std::unique_ptr<Command> make_bench();
+/// Only with cpp-httplib.
+std::unique_ptr<Command> make_pools();
 /// `program`: whose completion it prints.
 std::unique_ptr<Command> make_completion(const CLI::App& program);
 
@@ -74,6 +76,9 @@ private:
 };
 
 void add_timeout(CLI::App& command, std::optional<double>& seconds);
+
+/// The text itself; for `@FILE` the first line of a file, for `@-` that of standard input.
+std::string text_or_first_line(const std::string& text);
 
 /// The connection that a URL names; `@FILE` stands for the first line of a file, `@-` for one of standard input.
 /// `timeout`: of each request, in seconds; the library's defaults if not set.

@@ -70,6 +70,9 @@ int run_program(int argc, char** argv) {
     add(make_purge());
     add(make_move());
     add(make_bench());
+#ifdef KOMBU_COMMAND_WITH_POOLS
+    add(make_pools());
+#endif
     add(make_completion(program));
     program.footer("Each has --help; man kombu has examples and the exit codes.");
     try {
