@@ -12,7 +12,7 @@ install_and_use() {
     local kind=$1 shared=OFF prefix=$work/$1/prefix consumer=$work/$1/consumer
     [ "$kind" = static ] || shared=ON
     cmake -S "$root" -B "$work/build" -G Ninja -DBUILD_SHARED_LIBS=$shared -DKOMBU_CCACHE=ON \
-        -DKOMBU_BUILD_BENCHMARKS=OFF -DKOMBU_BUILD_TOOLS=ON >/dev/null
+        -DKOMBU_BUILD_BENCHMARKS=OFF -DKOMBU_BUILD_TOOLS=ON -DKOMBU_BUILD_METRICS=ON -DKOMBU_BUILD_STATUS=ON >/dev/null
     cmake --build "$work/build" --parallel 2
     rm -rf "$prefix" "$consumer"
     cmake --install "$work/build" --prefix "$prefix" >/dev/null
@@ -22,6 +22,7 @@ install_and_use() {
     "$consumer/app"
     "$consumer/pool_only"
     "$consumer/asio_app"
+    "$consumer/service"
     use_pkg_config "$kind" "$prefix" "$consumer"
     [ "$kind" = static ] || check_symbols "$prefix" "$consumer"
     check_command "$prefix"

@@ -40,7 +40,9 @@ struct StatusOptions {
 /// A child has no server; it closes the socket that it inherits when it uses the library.
 class KOMBU_EXPORT StatusServer {
 public:
-    /// Listens. \param address  "HOST:PORT", "[HOST]:PORT", or a port alone, which is one of 127.0.0.1; port 0: any
+    /// Listens.
+    /// \param address  "HOST:PORT", "[HOST]:PORT", or a port alone, which is one of 127.0.0.1; port 0: any
+    /// \param options  everything has a default
     /// \throws ConfigurationError  for an invalid address, one that others can reach without `allow_remote`, or with
     ///   it without a token
     /// \throws std::system_error  when the address is in use
