@@ -37,7 +37,7 @@ struct StatusOptions {
 /// for a loopback host are served, so that no web page of another origin can read it.
 ///
 /// \par Fork
-/// A child has no server; it closes the socket that it inherits when it uses the library.
+/// A child has no server, and closes the sockets that it inherits.
 class KOMBU_EXPORT StatusServer {
 public:
     /// Listens.
