@@ -62,7 +62,7 @@ int listen_on(std::uint16_t port) {
 std::string publish(const kombu::Connection& broker, const std::string& line) {
     try {
         auto producer = pools::producers[broker].acquire({.block = true, .timeout = 2s});
-        producer->publish(line, {.routing_key = "lines", .timeout = 5s});
+        producer->publish(line, {.routing_key = "prefork.lines", .timeout = 5s});
         return "ok " + std::to_string(::getpid()) + "\n";
     } catch (const kombu::Error& error) {
         return std::string{"error: "} + error.what() + "\n";
@@ -101,7 +101,7 @@ int main(int argc, char** argv) try {
     const int listener = listen_on(static_cast<std::uint16_t>(argc > 3 ? std::atoi(argv[3]) : 0));
 
     // The queue is declared once, by the parent, through the same global pools.
-    pools::producers[broker].acquire({.block = true, .timeout = 5s})->maybe_declare(kombu::Queue{"lines"});
+    pools::producers[broker].acquire({.block = true, .timeout = 5s})->maybe_declare(kombu::Queue{"prefork.lines"});
     handle_signals();
     std::vector<pid_t> children;
     for (int i = 0; i < processes; ++i) {

@@ -10,6 +10,9 @@
 #include <cmath>
 #include <cstdint>
 #include <map>
+#include <memory>
+#include <mutex>
+#include <set>
 #include <tuple>
 #include <utility>
 
@@ -20,6 +23,8 @@ using prometheus::ClientMetric;
 using prometheus::MetricFamily;
 using prometheus::MetricType;
 using Labels = std::vector<ClientMetric::Label>;
+/// Name, kind, broker.
+using PoolKey = std::tuple<std::string, std::string, std::string>;
 
 /// Families in the order of their first sample.
 class Families {
@@ -100,16 +105,28 @@ void add(BrokerStats& to, const BrokerStats& from) {
         to.*member += from.*member;
 }
 
-/// Sums of what has equal labels; those beyond `max_series` are one, which `other` names.
+/// Sums of what has equal labels; all that is not admitted is one, which `other` names. The first ones are admitted,
+/// and stay so: a counter that became part of another one would jump.
 template <class Key, class Stats, class KeyOf>
-std::map<Key, Stats> sums_by(const std::vector<Stats>& all, std::size_t max_series, const Key& other, KeyOf key_of) {
+std::map<Key, Stats> sums_by(const std::vector<Stats>& all, std::set<Key>& admitted, std::size_t max_series,
+                             const Key& other, KeyOf key_of) {
     std::map<Key, Stats> sums;
     for (const Stats& stats : all) {
         Key key = key_of(stats);
-        if (sums.size() >= max_series && !sums.contains(key)) key = other;
+        if (!admitted.contains(key)) {
+            if (admitted.size() < max_series)
+                admitted.insert(key);
+            else
+                key = other;
+        }
         add(sums[key], stats);
     }
     return sums;
+}
+
+/// What is not UTF-8 would make Prometheus refuse all metrics.
+std::string valid(const std::string& text) {
+    return Json::parse(Json(text).dump(-1, ' ', false, Json::error_handler_t::replace)).get<std::string>();
 }
 
 /// `NAME@URL` without the URL, which is a label of its own.
@@ -179,17 +196,26 @@ void add_broker(Families& out, const Labels& labels, const BrokerStats& broker) 
 
 }  // namespace
 
+struct Collector::Admitted {
+    std::mutex mutex{};
+    std::set<PoolKey> pools{};
+    std::set<std::string> brokers{};
+};
+
+Collector::Collector(CollectorOptions options) : options_(options), admitted_(std::make_unique<Admitted>()) {}
+Collector::~Collector() = default;
+
 std::vector<MetricFamily> Collector::Collect() const {
     Families out;
-    using PoolKey = std::tuple<std::string, std::string, std::string>;
-    const auto pool_sums =
-        sums_by(pools::stats(), options_.max_series, PoolKey{"other", "other", "other"}, [](const PoolStats& stats) {
-            return PoolKey{name_of(stats), stats.kind, stats.key};
-        });
+    const std::lock_guard lock{admitted_->mutex};
+    const auto pool_sums = sums_by(pools::stats(), admitted_->pools, options_.max_series,
+                                   PoolKey{"other", "other", "other"}, [](const PoolStats& stats) {
+                                       return PoolKey{valid(name_of(stats)), valid(stats.kind), valid(stats.key)};
+                                   });
     for (const auto& [key, stats] : pool_sums)
         add_pool(out, {{"pool", std::get<0>(key)}, {"kind", std::get<1>(key)}, {"broker", std::get<2>(key)}}, stats);
-    const auto broker_sums = sums_by(broker_stats(), options_.max_series, std::string{"other"},
-                                     [](const BrokerStats& stats) { return stats.broker; });
+    const auto broker_sums = sums_by(broker_stats(), admitted_->brokers, options_.max_series, std::string{"other"},
+                                     [](const BrokerStats& stats) { return valid(stats.broker); });
     for (const auto& [key, stats] : broker_sums) add_broker(out, {{"broker", key}}, stats);
     return out.take();
 }

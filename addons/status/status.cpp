@@ -85,13 +85,15 @@ public:
                                     "status: cannot listen on " + std::string{address});
         ::fcntl(svr_sock_, F_SETFD, FD_CLOEXEC);
         not_inherited_.emplace(svr_sock_);
-        new_task_queue = [] { return new WorkerThreads{threads}; };
+        workers_ = std::make_unique<WorkerThreads>(threads);
+        new_task_queue = [this] { return workers_.release(); };  // called once
         listener_ = std::thread{[this] { listen_after_bind(); }};
         while (!is_running()) std::this_thread::yield();  // stop() has no effect before
     }
     ~Impl() override {
         if (pid_ != ::getpid()) {  // a forked child does not have the thread
-            listener_.detach();
+            // Neither joined nor detached: its handle may be that of another thread here.
+            new std::thread{std::move(listener_)};
             return;
         }
         {
@@ -99,6 +101,7 @@ public:
             is_stopping_ = true;
             for (const int client : clients_) ::shutdown(client, SHUT_RDWR);
         }
+        not_inherited_.reset();  // before the descriptor is free for others
         stop();
         listener_.join();
     }
@@ -163,6 +166,8 @@ private:
     /// The HTTP status with which a request is refused; 0: it is not.
     int refusal(const Request& request) const {
         if (request.method != "GET" && request.method != "HEAD") return 405;
+        // cpp-httplib makes a copy for each range.
+        if (request.has_header("Range")) return 416;
         // A web page of another origin may have its name resolved to this machine.
         if (is_local_ && !is_loopback(host_of(request.get_header_value("Host")))) return 403;
         if (request.path != "/healthz" && !has_token(request)) return 401;
@@ -170,7 +175,7 @@ private:
     }
 
     bool process_and_close_socket(socket_t socket) override {
-        const NotInherited not_inherited{socket};
+        std::optional<NotInherited> not_inherited{std::in_place, socket};
         bool is_stopping = false;
         {
             const std::lock_guard lock{mutex_};
@@ -188,6 +193,7 @@ private:
         }
         const std::lock_guard lock{mutex_};
         clients_.erase(socket);
+        not_inherited.reset();
         ::shutdown(socket, SHUT_RDWR);
         ::close(socket);
         return is_served;
@@ -205,6 +211,7 @@ private:
     std::set<int> clients_{};
     bool is_stopping_ = false;
     std::optional<NotInherited> not_inherited_{};
+    std::unique_ptr<WorkerThreads> workers_{};
     std::thread listener_{};
 };
 

@@ -18,8 +18,16 @@ namespace kombu::status {
 class WorkerThreads final : public httplib::TaskQueue {
 public:
     explicit WorkerThreads(std::size_t count) : limit_(2 * count) {
-        for (std::size_t i = 0; i < count; ++i) threads_.emplace_back([this] { work(); });
+        try {
+            for (std::size_t i = 0; i < count; ++i) threads_.emplace_back([this] { work(); });
+        } catch (...) {
+            shutdown();
+            throw;
+        }
     }
+    WorkerThreads(const WorkerThreads&) = delete;
+    WorkerThreads& operator=(const WorkerThreads&) = delete;
+    ~WorkerThreads() override { shutdown(); }
 
     void enqueue(std::function<void()> task) override {
         std::unique_lock lock{mutex_};
@@ -28,13 +36,14 @@ public:
         added_.notify_one();
     }
     /// Called by the server when it accepts no more.
-    void shutdown() override {
+    void shutdown() final {
         {
             const std::lock_guard lock{mutex_};
             is_shut_down_ = true;
         }
         added_.notify_all();
         for (std::thread& thread : threads_) thread.join();
+        threads_.clear();
     }
 
 private:

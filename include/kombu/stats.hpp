@@ -23,7 +23,7 @@ struct BrokerStats {
     std::uint64_t confirmed = 0;        ///< of those published, with confirmations
     std::uint64_t refused = 0;          ///< by the broker: Nacked, ChannelError
     std::uint64_t returned = 0;         ///< Unroutable
-    std::uint64_t failed = 0;           ///< may have arrived: ConnectionError, Timeout
+    std::uint64_t failed = 0;           ///< ConnectionError, Timeout: may have arrived, or were never sent
 
     std::uint64_t received = 0;
     std::uint64_t received_bytes = 0;
@@ -33,9 +33,9 @@ struct BrokerStats {
     std::uint64_t requeued = 0;  ///< by the program; messages also go back when their channel is lost
 };
 
-/// The statistics of every broker that this process has connected to. In a forked child: since the fork.
-/// \par Thread safety
-/// May be called from any thread; takes no lock of a connection or a pool.
+/// The statistics of every broker that this process has connected to; of a thousand and more, those without a
+/// connection are one, named "other". In a forked child: since the fork. \par Thread safety May be called from any
+/// thread; takes no lock of a connection or a pool.
 KOMBU_EXPORT std::vector<BrokerStats> broker_stats();
 
 /// `Json(stats)`: an object with the members' names. Durations are in seconds, histograms are objects with their

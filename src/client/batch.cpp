@@ -164,22 +164,25 @@ bool is_a(const std::exception_ptr& error) {
 }
 
 /// As after the publish of a single message.
-void react_to_results(detail::ConnectionState& connection, std::span<const OutgoingMessage> messages,
-                      const Results& results) {
-    for (std::size_t i = 0; i < results.size(); ++i) {
-        if (!results[i])
-            connection.count_published(messages[i].body.size());
-        else
-            try {
-                std::rethrow_exception(results[i]);
-            } catch (const std::exception& error) {
-                connection.counters().not_published(error);
-            } catch (...) {  // of a callback
-            }
-    }
+void react_to_refusals(detail::ConnectionState& connection, const Results& results) {
     // The refused entity may be one that is remembered as declared.
     if (std::ranges::any_of(results, is_a<ChannelError>)) connection.forget_declarations();
     if (std::ranges::any_of(results, is_a<Nacked>)) connection.on_nacked();
+}
+
+void count(detail::ConnectionState& connection, std::span<const OutgoingMessage> messages, const Results& results) {
+    for (std::size_t i = 0; i < results.size(); ++i) {
+        if (!results[i]) {
+            connection.count_published(messages[i].body.size());
+            continue;
+        }
+        try {
+            std::rethrow_exception(results[i]);
+        } catch (const std::exception& error) {
+            connection.counters().not_published(error);
+        } catch (...) {  // of a callback
+        }
+    }
 }
 
 std::string text_of(const std::exception_ptr& error) {
@@ -275,7 +278,7 @@ async::Operation<Results> publish_once(detail::ConnectionState& connection, std:
         if (!channel->is_open()) channel = co_await connection.default_channel(deadline);
         if (!declaration_failed) {
             results = co_await channel->basic_publish_all(messages, deadline, {});
-            react_to_results(connection, messages, results);
+            react_to_refusals(connection, results);
             co_return results;
         }
         std::vector<OutgoingMessage> remaining;
@@ -290,7 +293,7 @@ async::Operation<Results> publish_once(detail::ConnectionState& connection, std:
     if (failure)
         for (std::exception_ptr& result : results)
             if (!result) result = failure;
-    react_to_results(connection, messages, results);
+    react_to_refusals(connection, results);
     co_return results;
 }
 
@@ -338,9 +341,11 @@ async::Operation<> async::Operations::commit(Batch& batch, OptionalTimeout timeo
             for (std::size_t i = 0; i < retry_indices.size(); ++i) results[retry_indices[i]] = retry_results[i];
         }
     } catch (...) {  // of a callback, for one: what has been confirmed must not be sent again
+        count(connection, messages.outgoing, results);
         messages.retain_failed(results);
         throw;
     }
+    count(connection, messages.outgoing, results);
     messages.retain_failed(results);
     if (!messages.outgoing.empty()) throw_batch_error(results, backoff ? backoff->describe() : std::string{});
 }

@@ -358,7 +358,8 @@ void BrokerStatus::add_to(PoolStats& stats) const {
     stats.connections_lost = state.lost;
     stats.last_error = state.last_error;
     stats.last_error_at = state.last_error_at;
-    stats.is_down = !state.current_error.empty();
+    // Without a caller nobody finds out that the broker is back: who asks should let some come.
+    stats.is_down = state.pacing.is_down() && Clock::now() - state.last_trouble < std::chrono::minutes{1};
     stats.endpoint = state.endpoint;
     stats.connect = state.times;
 }

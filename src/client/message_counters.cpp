@@ -21,6 +21,29 @@ struct CountedBrokers {
     };
     std::mutex mutex{};
     std::map<std::string, Broker> by_name{};
+
+    /// A program may have a user or a virtual host for each of its customers: of brokers that it has left, only the sum
+    /// is kept when there are many.
+    void merge_ended() {
+        constexpr std::size_t most = 1000;
+        if (by_name.size() < most) return;
+        BrokerStats sum;
+        std::erase_if(by_name, [&](const auto& entry) {
+            if (!entry.second.connections.empty()) return false;
+            add(sum, entry.second.ended);
+            return true;
+        });
+        by_name["other"].ended = sum;
+    }
+
+private:
+    static void add(BrokerStats& to, const BrokerStats& from) noexcept {
+        for (const auto member :
+             {&BrokerStats::published, &BrokerStats::published_bytes, &BrokerStats::confirmed, &BrokerStats::refused,
+              &BrokerStats::returned, &BrokerStats::failed, &BrokerStats::received, &BrokerStats::received_bytes,
+              &BrokerStats::redelivered, &BrokerStats::acknowledged, &BrokerStats::rejected, &BrokerStats::requeued})
+            to.*member += from.*member;
+    }
 };
 
 constinit NoDestructor<ForkLocal<CountedBrokers>> counted_brokers;
@@ -33,6 +56,7 @@ void MessageCounters::register_with(std::string broker) {
     CountedBrokers& brokers = counted_brokers.value.get();
     {
         const std::lock_guard lock{brokers.mutex};
+        brokers.merge_ended();
         brokers.by_name[broker].connections.push_back(this);
     }
     if (is_registered_)  // by the parent, whose messages these were

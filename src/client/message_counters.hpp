@@ -14,7 +14,7 @@
 namespace kombu::detail {
 
 /// What one connection has published and received. Each is counted by all threads that the connection has, and read by
-/// those that ask for the statistics of its broker (broker_stats.cpp), which has them from the first connect on.
+/// those that ask for the statistics of its broker, which has them from the first connect on.
 class MessageCounters {
 public:
     MessageCounters() = default;

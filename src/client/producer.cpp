@@ -41,11 +41,11 @@ public:
     /// Called by the handler of an attempt's error. Returns the pause before the next attempt; without one it throws
     /// the error.
     std::chrono::milliseconds pause_after(const OperationalError& error, detail::ConnectionState& connection) {
-        connection.counters().not_published(error);
         if (dynamic_cast<const ChannelError*>(&error)) connection.forget_declarations();
         if (dynamic_cast<const Nacked*>(&error)) connection.on_nacked();
+        if (const auto pause = backoff_ && error.is_retryable() ? backoff_->next() : std::nullopt) return *pause;
+        connection.counters().not_published(error);
         if (!backoff_) throw;
-        if (const auto pause = error.is_retryable() ? backoff_->next() : std::nullopt) return *pause;
         const std::string attempts = backoff_->describe();
         if (!attempts.empty()) detail::throw_copy(error, attempts);
         throw;

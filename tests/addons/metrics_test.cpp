@@ -114,6 +114,27 @@ TEST_CASE("the number of series is bounded", "[metrics]") {
     CHECK(gauge(families, "kombu_pool_in_use", {{"pool", "other"}}) >= 40);
 }
 
+TEST_CASE("a series stays what it is when more come", "[metrics]") {
+    pools::Connections group{{.limit = 1}};
+    pools::register_group(group);
+    const kombu::metrics::Collector small{{.max_series = pools::stats().size() + 1}};
+    const auto first = group[kombu::Connection{"memory://zz-first"}].acquire();
+    const Labels labels{{"broker", "memory://zz-first"}, {"kind", "connection"}};
+    CHECK(find(small.Collect(), "kombu_pool_in_use", labels));
+    const auto second = group[kombu::Connection{"memory://aa-second"}].acquire();  // sorts before it
+    const auto families = small.Collect();
+    CHECK(find(families, "kombu_pool_in_use", labels));
+    CHECK_FALSE(find(families, "kombu_pool_in_use", {{"broker", "memory://aa-second"}}));
+}
+
+TEST_CASE("labels are UTF-8, whatever the name of a pool is", "[metrics]") {
+    pools::Connections group{{.limit = 1, .name = "caf\xe9"}};
+    pools::register_group(group);
+    const auto lease = group[kombu::Connection{"memory://utf8"}].acquire();
+    const auto families = kombu::metrics::Collector{}.Collect();
+    CHECK(gauge(families, "kombu_pool_in_use", {{"pool", "caf\xef\xbf\xbd"}}) == 1);
+}
+
 TEST_CASE("no label has a password", "[metrics]") {
     const kombu::Connection broker{"amqp://user:top-secret@127.0.0.1:1/"};
     pools::Connections group{{.limit = 1}};

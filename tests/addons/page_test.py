@@ -116,7 +116,7 @@ class Page(unittest.TestCase):
         for _ in range(3):
             self.probe("acquire")
         self.probe("wait")
-        self.await_text(lambda: self.browser.text("#alarm"), "1 caller waits in orders.")
+        self.await_text(lambda: self.browser.text("#alarm"), "Callers wait in orders.")
         self.await_text(lambda: self.pool(4), "1")
         for _ in range(3):
             self.probe("release")
@@ -146,7 +146,7 @@ class Page(unittest.TestCase):
                 self.probe("release")
         for command in ["acquire", "acquire", "publish 40", "acquire", "wait"]:
             self.probe(command)
-        self.await_text(lambda: self.browser.text("#alarm"), "waits")
+        self.await_text(lambda: self.browser.text("#alarm"), "wait")
         image = self.browser.call("Page.captureScreenshot", format="png", clip={
             "x": 0, "y": 0, "width": 1100, "height": self.browser.run("document.documentElement.scrollHeight"),
             "scale": 1})["data"]

@@ -108,7 +108,7 @@ class PreforkServer(unittest.TestCase):
         server.send_signal(signal.SIGTERM)
         self.assertEqual(server.communicate(timeout=30)[0], "3 processes ended, 0 badly\n")
         self.assertEqual(server.returncode, 0)
-        self.assertEqual([m.payload for m in take(URL, "lines")], ["a line"] * lines)
+        self.assertEqual([m.payload for m in take(URL, "prefork.lines")], ["a line"] * lines)
 
 
 class RequestReply(unittest.TestCase):

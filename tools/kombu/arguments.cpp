@@ -3,9 +3,13 @@
 #include "command.hpp"
 #include "progress.hpp"
 
+#include <unistd.h>
+
+#include <algorithm>
+#include <charconv>
 #include <cstdio>
 #include <fstream>
-#include <iostream>
+#include <system_error>
 #include <utility>
 
 namespace kombu::command {
@@ -21,17 +25,21 @@ Connection BrokerArguments::connection(const Json& transport_options) const {
 
 void add_timeout(CLI::App& command, std::optional<double>& seconds) {
     command.add_option("-t,--timeout", seconds, "Seconds for each request (5 to connect, 30)")
-        ->check(CLI::PositiveNumber)
+        ->check(positive())
         ->type_name("S");
 }
 
 std::string text_or_first_line(const std::string& text) {
     if (!text.starts_with('@')) return text;
-    std::ifstream file;
-    if (text != "@-") file.open(text.substr(1));
     std::string line;
-    if (!std::getline(text == "@-" ? std::cin : file, line))
-        throw UsageError("no URL can be read from " + text.substr(1));
+    if (text == "@-") {
+        // Byte by byte: what follows is for the command.
+        for (char byte = 0; ::read(STDIN_FILENO, &byte, 1) == 1 && byte != '\n';) line += byte;
+    } else {
+        std::ifstream file{text.substr(1)};
+        std::getline(file, line);
+    }
+    if (line.empty()) throw UsageError("no URL can be read from " + text.substr(1));
     return line;
 }
 
@@ -59,9 +67,55 @@ Json object_of(const std::vector<std::string>& assignments, const char* option) 
     return object;
 }
 
+std::string presentable(const std::string& text) {
+    std::string out;
+    for (std::size_t at = 0; at < text.size();) {
+        const std::size_t scheme = text.find("://", at);
+        const std::size_t end =
+            std::min(text.find_first_of(" \"'", scheme == std::string::npos ? at : scheme), text.size());
+        const std::size_t user = scheme == std::string::npos ? scheme : text.rfind('@', end);
+        if (user == std::string::npos || user < scheme) {
+            const std::size_t next = scheme == std::string::npos ? text.size() : scheme + 3;
+            out.append(text, at, next - at);
+            at = next;
+        } else {
+            out.append(text, at, scheme + 3 - at).append("**");
+            at = user;
+        }
+    }
+    for (char& c : out)
+        if (static_cast<unsigned char>(c) < ' ' || c == 0x7f) c = '?';
+    return out;
+}
+
 void say(const std::string& sentence) {
     if (has_terminal()) show_status_line("");
-    std::fprintf(stderr, "kombu: %s\n", sentence.c_str());
+    std::fprintf(stderr, "kombu: %s\n", presentable(sentence).c_str());
+}
+
+CLI::Validator at_least(double least, double most) {
+    return CLI::Validator{
+        [=](std::string& text) {
+            double value = 0;
+            const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+            if (error == std::errc{} && end == text.data() + text.size() && value >= least && value <= most)
+                return std::string{};
+            char sentence[80];
+            std::snprintf(sentence, sizeof sentence, "must be a number from %.15g to %.15g", least, most);
+            return std::string{sentence};
+        },
+        ""};
+}
+
+CLI::Validator positive() { return at_least(0.001, 1e9); }
+
+std::uint64_t messages_in(Connection& connection, const std::string& queue) {
+    try {
+        return connection.channel().queue_declare(Queue{queue, QueueOptions{.passive = true}}).messages;
+    } catch (const ChannelError& error) {
+        if (error.code() == 404 && !connection.transport().starts_with("amqp")) return 0;
+        throw;
+    }
 }
 
 ExitCode interrupted(const std::string& done) {

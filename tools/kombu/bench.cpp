@@ -27,20 +27,17 @@ public:
     CLI::App* add_to(CLI::App& program) override {
         CLI::App* const command = program.add_subcommand("bench", "Measure publishing through a pool, and receiving");
         broker_.add_to(*command);
-        command->add_option("-d,--duration", options_.seconds, "Seconds (10)")
-            ->check(CLI::PositiveNumber)
-            ->type_name("S");
-        command->add_option("-T,--threads", options_.threads, "That publish (4)")->check(CLI::Range(1, 10000));
-        command->add_option("-l,--limit", options_.limit, "Of the pool of connections (4)")
-            ->check(CLI::Range(1, 10000));
+        command->add_option("-d,--duration", options_.seconds, "Seconds (10)")->check(positive())->type_name("S");
+        command->add_option("-T,--threads", options_.threads, "That publish (4)")->check(at_least(1, 10000));
+        command->add_option("-l,--limit", options_.limit, "Of the pool of connections (4)")->check(at_least(1, 10000));
         command->add_option("-C,--consumers", options_.consumers, "That receive, 0 for none (1)")
-            ->check(CLI::Range(0, 1000));
+            ->check(at_least(0, 1000));
         command->add_option("-s,--size", options_.size, "Bytes of a body, 20 at least (100)")
-            ->check(CLI::Range(20, 128 << 20));
+            ->check(at_least(20, 128 << 20));
         command->add_option("-r,--rate", options_.rate, "Messages a second, all threads together")
-            ->check(CLI::PositiveNumber)
+            ->check(positive())
             ->type_name("N");
-        command->add_option("-q,--queue", queue_, "An existing queue, which is not deleted")->type_name("NAME");
+        command->add_option("-q,--queue", queue_, "An existing, empty queue, which is not deleted")->type_name("NAME");
         command->add_flag("--no-confirm", no_confirm_, "Do not wait for the broker's confirmations");
         command->add_option("--json", json_, "Write the results as JSON; - is standard output")->type_name("FILE");
         command->add_option("--csv", csv_, "Write a line for each second as CSV")->type_name("FILE");
@@ -53,6 +50,7 @@ public:
         Connection control = broker;
         control.connect();
         const std::string queue = queue_.empty() ? "kombu.bench." + std::to_string(::getpid()) : queue_;
+        if (!queue_.empty()) refuse_used_queue(control);
         if (queue_.empty()) control.default_channel().queue_declare(Queue{queue, QueueOptions{.auto_delete = false}});
         BenchResult result;
         try {
@@ -69,6 +67,12 @@ public:
     }
 
 private:
+    /// What is received is removed.
+    void refuse_used_queue(Connection& control) const {
+        if (const std::uint64_t messages = messages_in(control, queue_))
+            throw UsageError("bench: " + queue_ + " has " + count_of(messages) + ", which would be lost");
+    }
+
     void show(const BenchSecond& second) const {
         if (!has_terminal()) return;
         char text[160];

@@ -88,6 +88,10 @@ Connection connection_to(const std::string& url, std::optional<double> timeout,
 /// `NAME=VALUE`, as Json: a value that is valid JSON is that, another one is text.
 Json object_of(const std::vector<std::string>& assignments, const char* option);
 
+/// The number of messages that wait in a queue. Throws ChannelError when there is no such queue; on Redis that is an
+/// empty one.
+std::uint64_t messages_in(Connection& connection, const std::string& queue);
+
 /// Closes a connection at the end of a scope, after what was made from it. On Redis messages go back to their queue
 /// with requests; an end of the process before their replies could lose those, and keep the messages for an hour.
 class ClosedAtEnd {
@@ -101,10 +105,17 @@ private:
     Connection& connection_;
 };
 
+/// The text without passwords of URLs and without control characters, for a terminal.
+std::string presentable(const std::string& text);
 /// Prints a sentence on standard error, in place of a status line.
 void say(const std::string& sentence);
 /// Says what was done until the stop was requested.
 ExitCode interrupted(const std::string& done);
+
+/// Accepts numbers from `least` on, with a sentence for others.
+CLI::Validator at_least(double least, double most = 1e12);
+/// The same for seconds and rates.
+CLI::Validator positive();
 
 /// "1 message", "2 messages".
 std::string count_of(std::uint64_t count, const std::string& noun = "message");

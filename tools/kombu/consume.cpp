@@ -33,8 +33,7 @@ public:
         CLI::App* const command = program.add_subcommand("consume", "Print the messages of a queue as JSON lines");
         broker_.add_to(*command);
         command->add_option("QUEUE", queue_, "The name of the queue")->required();
-        command->add_option("-n,--count", count_, "How many; without it, until the queue is empty")
-            ->check(CLI::PositiveNumber);
+        command->add_option("-n,--count", count_, "How many; without it, until the queue is empty")->check(at_least(1));
         command->add_flag("--ack", ack_, "Remove them; otherwise they go back at the end");
         command->add_flag("-f,--follow", follow_, "Wait for more, until Ctrl-C or --count");
         return command;
@@ -43,23 +42,27 @@ public:
     ExitCode run(StopSignal& stop) override {
         Connection connection = broker_.connection();
         const ClosedAtEnd closed{connection};
-        {
-            Channel channel = connection.channel();
-            std::vector<Message> kept;
-            while (printed_ < count_ && !stop.requested()) {
-                std::optional<Message> message = channel.basic_get(queue_);
-                if (!message) break;
-                print(*message, kept);
-            }
-            if (follow_ && printed_ < count_ && !stop.requested()) follow(connection, stop);
-            for (auto message = kept.rbegin(); message != kept.rend(); ++message) message->requeue();
-            channel.close();
-        }
+        if (follow_)
+            follow(connection, stop);
+        else
+            print_waiting(connection, stop);
         return stop.requested() ? interrupted(count_of(printed_) + (ack_ ? " consumed" : " printed and put back"))
                                 : ExitCode::success;
     }
 
 private:
+    void print_waiting(Connection& connection, const StopSignal& stop) {
+        Channel channel = connection.channel();
+        std::vector<Message> kept;
+        while (printed_ < count_ && !stop.requested()) {
+            std::optional<Message> message = channel.basic_get(queue_);
+            if (!message) break;
+            print(*message, kept);
+        }
+        for (auto message = kept.rbegin(); message != kept.rend(); ++message) message->requeue();
+        channel.close();
+    }
+
     void print(Message& message, std::vector<Message>& kept) {
         print_message(message);
         ++printed_;
@@ -70,12 +73,13 @@ private:
     }
 
     /// Goes on after outages; messages that were not acknowledged may then come twice.
-    void follow(const Connection& broker, const StopSignal& stop) {
+    void follow(Connection& connection, const StopSignal& stop) {
+        messages_in(connection, queue_);  // the loop would wait for a queue that does not exist
         std::stop_source enough;
         const std::stop_callback on_signal{stop.token(), [&] { enough.request_stop(); }};
         // Unlimited without --ack: nothing is settled before the end.
         ConsumerLoop loop{
-            broker,
+            connection,
             {Queue{queue_, QueueOptions{.no_declare = true}}},
             {.consumer = {.prefetch_count = static_cast<std::uint16_t>(ack_ ? 100 : 0), .auto_declare = false},
              .ack = AckMode::manual,

@@ -14,7 +14,7 @@ public:
         CLI::App* const command = program.add_subcommand("get", "Print messages that wait in a queue as JSON lines");
         broker_.add_to(*command);
         command->add_option("QUEUE", queue_, "The name of the queue")->required();
-        command->add_option("-n,--count", count_, "How many at most (1)")->check(CLI::PositiveNumber);
+        command->add_option("-n,--count", count_, "How many at most (1)")->check(at_least(1));
         command->add_flag("--ack", ack_, "Remove them; otherwise they go back to the queue");
         command->footer("Exit code 4: the queue is empty.");
         return command;

@@ -7,6 +7,7 @@
 #include <poll.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstring>
@@ -22,9 +23,15 @@ LineReader::~LineReader() {
     if (descriptor_ != STDIN_FILENO) ::close(descriptor_);
 }
 
+bool LineReader::has_line() noexcept {
+    searched_ = std::min(buffer_.find('\n', std::max(searched_, position_)), buffer_.size());
+    return searched_ < buffer_.size();
+}
+
 bool LineReader::fill() {
     if (at_end_) return false;
     buffer_.erase(0, position_);
+    searched_ -= std::min(searched_, position_);
     position_ = 0;
     std::array<pollfd, 2> wait{{{descriptor_, POLLIN, 0}, {stop_.descriptor(), POLLIN, 0}}};
     while (::poll(wait.data(), wait.size(), -1) < 0) {

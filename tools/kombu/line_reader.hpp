@@ -22,7 +22,7 @@ public:
     /// All that is left.
     bool rest(std::string& text);
     /// Whether the next line is there without a wait.
-    bool has_line() const noexcept { return buffer_.find('\n', position_) != std::string::npos; }
+    bool has_line() noexcept;
 
 private:
     bool fill();
@@ -31,6 +31,7 @@ private:
     int descriptor_;
     std::string buffer_{};
     std::size_t position_ = 0;
+    std::size_t searched_ = 0;  // there is no line feed from position_ to here
     bool at_end_ = false;
 };
 

@@ -33,7 +33,8 @@ ExitCode run(Command& command) {
     StopSignal stop;
     try {
         const ExitCode code = command.run(stop);
-        if (std::fflush(stdout) != 0) return fail(ExitCode::failed, "standard output cannot be written");
+        if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0)
+            return fail(ExitCode::failed, "standard output cannot be written");
         return code;
     } catch (const UsageError& error) {
         return fail(ExitCode::usage, error.what());
@@ -90,6 +91,6 @@ int run_program(int argc, char** argv) {
 }  // namespace
 
 int main(int argc, char** argv) try { return run_program(argc, argv); } catch (const std::exception& error) {
-    std::fprintf(stderr, "kombu: %s\n", error.what());
+    say(error.what());
     return static_cast<int>(ExitCode::failed);
 }

@@ -7,23 +7,36 @@
 #include <kombu/producer.hpp>
 
 #include <algorithm>
+#include <charconv>
+#include <chrono>
 #include <cstdint>
-#include <cstdlib>
 #include <limits>
 #include <span>
+#include <system_error>
 #include <utility>
 
 namespace kombu::command {
 namespace {
 
+/// Milliseconds as text, as every sender but a wrong one writes them.
+std::optional<std::chrono::duration<double>> expiration_of(const std::optional<std::string>& text) {
+    std::uint32_t milliseconds = 0;
+    if (!text) return std::nullopt;
+    const auto [end, error] = std::from_chars(text->data(), text->data() + text->size(), milliseconds);
+    if (error != std::errc{} || end != text->data() + text->size()) return std::nullopt;
+    return std::chrono::duration<double, std::milli>{milliseconds};
+}
+
 /// How to publish a message again as it was, to a queue. The broker gives it a new exchange and routing key. A user_id
-/// is left out: RabbitMQ accepts that of its publisher only.
+/// is left out: RabbitMQ accepts that of its publisher only. So is a property with a value that AMQP does not have,
+/// which a Redis server may hold.
 PublishOptions copy_options(const Message& message, const std::string& queue) {
     const Properties& from = message.properties();
     PublishOptions options{.exchange = Exchange{},
                            .routing_key = queue,
                            .headers = message.headers(),
-                           .priority = from.priority.value_or(0),
+                           .priority = std::clamp(from.priority.value_or(0), 0, 255),
+                           .expiration = expiration_of(from.expiration),
                            .mandatory = true,
                            .content_type = from.content_type.value_or(""),
                            .content_encoding = from.content_encoding.value_or(""),
@@ -32,10 +45,10 @@ PublishOptions copy_options(const Message& message, const std::string& queue) {
                            .message_id = from.message_id,
                            .type = from.type,
                            .app_id = from.app_id};
-    options.headers.erase("redelivered");  // where a Redis server notes it
-    if (from.delivery_mode) options.delivery_mode = DeliveryMode{*from.delivery_mode};
-    if (from.expiration)
-        options.expiration = std::chrono::duration<double, std::milli>{std::strtod(from.expiration->c_str(), nullptr)};
+    // RabbitMQ would route by the first two again, and counts anew; a Redis server notes the last one here.
+    for (const char* const header : {"CC", "BCC", "x-delivery-count"}) options.headers.erase(header);
+    if (message.redelivered()) options.headers.erase("redelivered");
+    if (from.delivery_mode == 1 || from.delivery_mode == 2) options.delivery_mode = DeliveryMode{*from.delivery_mode};
     if (from.timestamp) options.timestamp = Timestamp{*from.timestamp};
     return options;
 }
@@ -48,8 +61,7 @@ public:
         command->add_option("QUEUE", source_, "The queue that they are taken from")->required();
         command->add_option("TO_URL", to_url_, "Of the broker that gets them; may be the same")->required();
         command->add_option("TO_QUEUE", target_, "The queue that they are put into")->required();
-        command->add_option("-n,--count", count_, "How many at most (until the queue is empty)")
-            ->check(CLI::PositiveNumber);
+        command->add_option("-n,--count", count_, "How many at most (until the queue is empty)")->check(at_least(1));
         add_timeout(*command, timeout_);
         command->footer(
             "A message is removed when the other broker has confirmed it: none is\n"
@@ -82,12 +94,14 @@ private:
         const ClosedAtEnd closed{from};
         Channel channel = from.default_channel();
         Producer producer{to};
+        // The same queue by another name of the broker or the user would never be empty.
+        if (source_ == target_) count_ = std::min(count_, messages_in(from, source_));
         std::vector<Message> messages;
         // The consumer's channel ends with it: what was not acknowledged is put back.
         Consumer consumer{
             from,
             {Queue{source_, QueueOptions{.no_declare = true}}},
-            {.prefetch_count = static_cast<std::uint16_t>(std::min<std::uint64_t>(2 * batch_size, count_)),
+            {.prefetch_count = static_cast<std::uint16_t>(std::clamp<std::uint64_t>(count_, 1, 2 * batch_size)),
              .auto_declare = false}};
         consumer.on_message([&](Message& message) { messages.push_back(std::move(message)); });
         consumer.consume();

@@ -13,8 +13,7 @@ public:
     CLI::App* add_to(CLI::App& program) override {
         CLI::App* const command = program.add_subcommand("ping", "Connect, and say what the broker is");
         broker_.add_to(*command);
-        command->add_option("-n,--count", count_, "How often to measure the round trip (1)")
-            ->check(CLI::PositiveNumber);
+        command->add_option("-n,--count", count_, "How often to measure the round trip (1)")->check(at_least(1));
         command->add_flag("--json", json_, "Print JSON");
         return command;
     }

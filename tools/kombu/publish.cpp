@@ -30,9 +30,15 @@ struct Target {
 /// Sets the property that `--property` names.
 void set_property(PublishOptions& options, const std::string& name, const Json& value) {
     const auto text = [&] { return value.is_string() ? value.get<std::string>() : value.dump(); };
-    const auto number = [&] {
-        if (!value.is_number()) throw UsageError("--property " + name + ": " + value.dump() + " is not a number");
+    const auto number = [&](double most) {
+        if (!value.is_number() || !(value.get<double>() >= 0 && value.get<double>() <= most))
+            throw UsageError("--property " + name + ": must be a number from 0 to " + Json(most).dump());
         return value.get<double>();
+    };
+    const auto integer = [&](std::uint64_t most) {
+        if (!value.is_number_unsigned() || value.get<std::uint64_t>() > most)
+            throw UsageError("--property " + name + ": must be an integer from 0 to " + std::to_string(most));
+        return value.get<std::uint64_t>();
     };
     const std::pair<const char*, std::optional<std::string> PublishOptions::*> texts[] = {
         {"content_type", &PublishOptions::content_type},
@@ -47,13 +53,13 @@ void set_property(PublishOptions& options, const std::string& name, const Json& 
     if (found != std::end(texts)) {
         options.*found->second = text();
     } else if (name == "priority") {
-        options.priority = static_cast<int>(number());
+        options.priority = static_cast<int>(integer(255));
     } else if (name == "delivery_mode") {
-        options.delivery_mode = value.is_number() ? DeliveryMode{static_cast<int>(number())} : DeliveryMode{text()};
+        options.delivery_mode = value.is_number() ? DeliveryMode{static_cast<int>(integer(2))} : DeliveryMode{text()};
     } else if (name == "expiration") {
-        options.expiration = std::chrono::duration<double>{number()};
+        options.expiration = std::chrono::duration<double>{number(4294967)};
     } else if (name == "timestamp") {
-        options.timestamp = Timestamp{static_cast<std::uint64_t>(number())};
+        options.timestamp = Timestamp{integer(253402300799)};
     } else {
         throw UsageError("--property: there is no property '" + name + "'");
     }
@@ -79,10 +85,8 @@ public:
         command->add_option("-p,--property", properties_, "message_id, expiration (s), ...; repeatable")
             ->type_name("NAME=VALUE")
             ->allow_extra_args(false);
-        command->add_option("-n,--count", count_, "Publish each message so often (1)")->check(CLI::PositiveNumber);
-        command->add_option("-r,--rate", rate_, "Messages a second at most")
-            ->check(CLI::PositiveNumber)
-            ->type_name("N");
+        command->add_option("-n,--count", count_, "Publish each message so often (1)")->check(at_least(1));
+        command->add_option("-r,--rate", rate_, "Messages a second at most")->check(positive())->type_name("N");
         command->add_flag("--no-confirm", no_confirm_, "Do not wait for the broker's confirmation");
         command->add_flag("--allow-unroutable", allow_unroutable_, "No error when a message reaches no queue");
         return command;

@@ -22,6 +22,7 @@ StopSignal::StopSignal() : descriptor_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK))
 }
 
 StopSignal::~StopSignal() {
+    is_ending_ = true;
     ::pthread_kill(thread_.native_handle(), SIGUSR1);
     thread_.join();
     ::close(descriptor_);
@@ -30,7 +31,8 @@ StopSignal::~StopSignal() {
 void StopSignal::await_signals() {
     for (;;) {
         int signal = 0;
-        if (::sigwait(&signals_, &signal) != 0 || signal == SIGUSR1) return;
+        if (::sigwait(&signals_, &signal) != 0 || is_ending_) return;
+        if (signal == SIGUSR1) continue;  // of someone else
         if (requested()) ::_exit(static_cast<int>(ExitCode::interrupted));
         const std::uint64_t one = 1;
         [[maybe_unused]] const auto written = ::write(descriptor_, &one, sizeof one);

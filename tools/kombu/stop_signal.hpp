@@ -3,6 +3,7 @@
 
 #include <signal.h>
 
+#include <atomic>
 #include <chrono>
 #include <condition_variable>
 #include <mutex>
@@ -36,6 +37,7 @@ private:
     std::stop_source source_{};
     std::mutex mutex_{};
     std::condition_variable stopped_{};
+    std::atomic<bool> is_ending_{false};
     std::thread thread_{};
 };
 

@@ -17,13 +17,19 @@ namespace kombu {
 
 template <class T>
 class ResourcePool;
+template <class T>
+class Lease;
 namespace detail {
 struct PoolAccess;
+template <class T>
+struct KeptResult;
 
 /// A lease without the type of its resource.
 class AnyLease {
 public:
     AnyLease() noexcept = default;
+    template <class T>
+    AnyLease(Lease<T>&& lease) noexcept : AnyLease(std::move(lease.lease_)) {}
     /// `cell`: leased by the caller.
     AnyLease(PoolEngine& engine, SlotCell& cell) noexcept
         : engine_(&engine),
@@ -119,6 +125,7 @@ public:
 private:
     friend class ResourcePool<T>;
     friend struct detail::PoolAccess;
+    friend class detail::AnyLease;
     template <class>
     friend class async::Operation;
     explicit Lease(detail::AnyLease&& lease) noexcept : lease_(std::move(lease)) {}
@@ -131,6 +138,12 @@ private:
     }
 
     detail::AnyLease lease_{};
+};
+
+// One coroutine acquires for pools of all types.
+template <class T>
+struct detail::KeptResult<Lease<T>> {
+    using type = AnyLease;
 };
 
 }  // namespace kombu

@@ -103,7 +103,7 @@ struct PoolStats {
     std::uint64_t connect_failures = 0;                     ///< of these, those that failed
     std::uint64_t connections_lost = 0;                     ///< connections that broke
     std::uint64_t reconnects = 0;                           ///< connects that replaced a lost connection
-    bool is_down = false;                                   ///< the last attempt to connect failed
+    bool is_down = false;                                   ///< attempts to connect fail, the last one within a minute
     std::string endpoint{};                                 ///< "host:port" of the last connect
     std::string last_error{};                               ///< of the last failure or loss, also when it has passed
     std::chrono::system_clock::time_point last_error_at{};  ///< when that was

@@ -2,6 +2,8 @@
 #include "support/catch.hpp"
 #include "support/scripted_factory.hpp"
 
+#include <kombu/pool/async.hpp>
+
 #include <optional>
 #include <utility>
 
@@ -85,3 +87,37 @@ concept GotFromTemporary = requires(Lease lease) {
 };
 static_assert(!DereferencedAsTemporary<kombu::Lease<int>> && !GotFromTemporary<kombu::Lease<int>>,
               "a reference to the resource of a temporary lease would outlive the lease");
+
+namespace {
+
+kombu::async::Operation<kombu::Lease<Thing>> acquire_in_a_coroutine(kombu::ResourcePool<Thing>& pool) {
+    kombu::Lease<Thing> lease = co_await kombu::async::acquire(pool);
+    co_return lease;
+}
+
+}  // namespace
+
+TEST_CASE("a coroutine may return the lease that it has acquired", "[pool][lease]") {
+    struct NoWaker final : kombu::async::Waker {
+        void wake() noexcept override {}
+    };
+    ScriptedFactory factory;
+    kombu::ResourcePool<Thing> pool{factory.hooks(), {.limit = 1}};
+    NoWaker waker;
+    {
+        auto operation = acquire_in_a_coroutine(pool);
+        operation.handle().set_waker(waker);
+        REQUIRE(operation.resume());
+        const kombu::Lease<Thing> lease = operation.result();
+        CHECK(lease->id == 1);
+        CHECK(pool.stats().in_use == 1);
+    }
+    CHECK(pool.stats().idle == 1);
+    // One that nobody takes goes back.
+    {
+        auto operation = acquire_in_a_coroutine(pool);
+        operation.handle().set_waker(waker);
+        REQUIRE(operation.resume());
+    }
+    CHECK(pool.stats().idle == 1);
+}

@@ -7,6 +7,7 @@
 #include <prometheus/metric_family.h>
 
 #include <cstddef>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -16,8 +17,8 @@ namespace kombu::metrics {
 
 /// The options of a Collector.
 struct CollectorOptions {
-    /// The number of pools, and of brokers, that have series of their own. Others are added up as `other`, so that a
-    /// program that makes a pool for every user cannot fill the memory of Prometheus.
+    /// The number of pools, and of brokers, that have series of their own: the first ones. Others are added up as
+    /// `other`, so that a program that makes a pool for every user cannot fill the memory of Prometheus.
     std::size_t max_series = 100;
 };
 
@@ -33,13 +34,16 @@ struct CollectorOptions {
 /// May be used by any number of threads.
 class KOMBU_EXPORT Collector final : public prometheus::Collectable {
 public:
-    explicit Collector(CollectorOptions options = {}) : options_(options) {}
+    explicit Collector(CollectorOptions options = {});
+    ~Collector() override;
     std::vector<prometheus::MetricFamily> Collect() const override;
     /// The same in Prometheus' text format.
     std::string text() const;
 
 private:
-    CollectorOptions options_;
+    struct Admitted;
+    const CollectorOptions options_;
+    const std::unique_ptr<Admitted> admitted_;
 };
 
 }  // namespace kombu::metrics

@@ -28,13 +28,13 @@ struct StatusOptions {
 /// * `/`: a page with the pools and brokers, which updates itself
 /// * `/pools.json`: what it shows: `Json(pools::stats())`, `Json(broker_stats())`
 /// * `/metrics`: for Prometheus, when kombu::metrics was built too
-/// * `/healthz`: 200 while every broker of a pool can be reached, otherwise 503 and the broker; for a check of
+/// * `/healthz`: 503 while a broker of a pool cannot be reached (PoolStats::is_down), otherwise 200; for a check of
 ///   readiness, since a service is not to be restarted because its broker is down
 ///
 ///     kombu::status::StatusServer status{"127.0.0.1:8080"};
 ///
-/// Clients have four connections at a time, five seconds and 16 KiB for a request. On a loopback address only requests
-/// for a loopback host are served, so that no web page of another origin can read it.
+/// Four requests are served at a time and as many wait; each has five seconds and 16 KiB. On a loopback address only
+/// requests for a loopback host are served, so that no web page of another origin can read it.
 ///
 /// \par Fork
 /// A child has no server, and closes the sockets that it inherits.

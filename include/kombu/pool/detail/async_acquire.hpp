@@ -18,12 +18,6 @@ public:
     virtual async::Operation<bool> prepare(void* resource, const Acquisition& acquisition) const = 0;
 };
 
-// One coroutine acquires for pools of all types.
-template <class T>
-struct KeptResult<Lease<T>> {
-    using type = AnyLease;
-};
-
 /// Acquires for callers that must not be blocked. They wait in the same queue as threads.
 class KOMBU_EXPORT AsyncAcquire {
 public:
