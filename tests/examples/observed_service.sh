@@ -23,8 +23,8 @@ for _ in $(seq 200); do
 done
 [ "$handled" -ge 5 ]
 [ "$(get healthz | head -1)" = ok ]
-get "" | grep -q "<title>"
-get pools.json | grep -q '"name":"orders@'
+get "" | grep "<title>" >/dev/null
+get pools.json | grep '"name":"orders@' >/dev/null
 kill -TERM "$pid"
 wait "$pid"
 grep -qE "^[0-9]+ orders handled" "$out"
