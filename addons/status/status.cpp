@@ -10,7 +10,7 @@
 
 #include "address.hpp"
 #include "connection_stream.hpp"
-#include "inherited_sockets.hpp"
+#include "not_inherited.hpp"
 #include "page.hpp"
 #include "worker_threads.hpp"
 
@@ -87,8 +87,11 @@ public:
         not_inherited_.emplace(svr_sock_);
         workers_ = std::make_unique<WorkerThreads>(threads);
         new_task_queue = [this] { return workers_.release(); };  // called once
-        listener_ = std::thread{[this] { listen_after_bind(); }};
-        while (!is_running()) std::this_thread::yield();  // stop() has no effect before
+        listener_ = std::thread{[this] {
+            listen_after_bind();
+            has_ended_ = true;
+        }};
+        while (!is_running() && !has_ended_) std::this_thread::yield();  // stop() has no effect before
     }
     ~Impl() override {
         if (pid_ != ::getpid()) {  // a forked child does not have the thread
@@ -212,6 +215,7 @@ private:
     bool is_stopping_ = false;
     std::optional<NotInherited> not_inherited_{};
     std::unique_ptr<WorkerThreads> workers_{};
+    std::atomic<bool> has_ended_{false};
     std::thread listener_{};
 };
 

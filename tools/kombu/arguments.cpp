@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Arguments that several commands have.
 #include "command.hpp"
-#include "progress.hpp"
 
 #include <unistd.h>
 
@@ -14,8 +13,8 @@
 
 namespace kombu::command {
 
-void BrokerArguments::add_to(CLI::App& command, const std::string& name) {
-    command.add_option(name, url_, "Of the broker; @FILE: read it from a file")->required();
+void BrokerArguments::add_to(CLI::App& command) {
+    command.add_option("URL", url_, "Of the broker; @FILE: read it from a file")->required();
     add_timeout(command, timeout_);
 }
 
@@ -65,32 +64,6 @@ Json object_of(const std::vector<std::string>& assignments, const char* option) 
         object[assignment.substr(0, equals)] = parsed.is_discarded() ? Json(value) : std::move(parsed);
     }
     return object;
-}
-
-std::string presentable(const std::string& text) {
-    std::string out;
-    for (std::size_t at = 0; at < text.size();) {
-        const std::size_t scheme = text.find("://", at);
-        const std::size_t end =
-            std::min(text.find_first_of(" \"'", scheme == std::string::npos ? at : scheme), text.size());
-        const std::size_t user = scheme == std::string::npos ? scheme : text.rfind('@', end);
-        if (user == std::string::npos || user < scheme) {
-            const std::size_t next = scheme == std::string::npos ? text.size() : scheme + 3;
-            out.append(text, at, next - at);
-            at = next;
-        } else {
-            out.append(text, at, scheme + 3 - at).append("**");
-            at = user;
-        }
-    }
-    for (char& c : out)
-        if (static_cast<unsigned char>(c) < ' ' || c == 0x7f) c = '?';
-    return out;
-}
-
-void say(const std::string& sentence) {
-    if (has_terminal()) show_status_line("");
-    std::fprintf(stderr, "kombu: %s\n", presentable(sentence).c_str());
 }
 
 CLI::Validator at_least(double least, double most) {

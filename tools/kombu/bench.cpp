@@ -2,7 +2,6 @@
 #include "bench_load.hpp"
 #include "bench_report.hpp"
 #include "command.hpp"
-#include "progress.hpp"
 
 #include <unistd.h>
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "stop_signal.hpp"
+#include "terminal.hpp"
 
 #include <CLI/CLI.hpp>
 #include <kombu/connection.hpp>
@@ -66,7 +67,7 @@ std::unique_ptr<Command> make_completion(const CLI::App& program);
 /// The arguments of a command that uses a broker.
 class BrokerArguments {
 public:
-    void add_to(CLI::App& command, const std::string& name = "URL");
+    void add_to(CLI::App& command);
     /// Described, not connected.
     Connection connection(const Json& transport_options = Json::object()) const;
 
@@ -105,10 +106,6 @@ private:
     Connection& connection_;
 };
 
-/// The text without passwords of URLs and without control characters, for a terminal.
-std::string presentable(const std::string& text);
-/// Prints a sentence on standard error, in place of a status line.
-void say(const std::string& sentence);
 /// Says what was done until the stop was requested.
 ExitCode interrupted(const std::string& done);
 

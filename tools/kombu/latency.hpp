@@ -50,10 +50,6 @@ public:
         return seen == 0 ? std::chrono::nanoseconds{0} : bound(last);
     }
 
-    LatencyCounts& operator+=(const LatencyCounts& other) noexcept {
-        for (std::size_t i = 0; i < size; ++i) counts[i] += other.counts[i];
-        return *this;
-    }
     LatencyCounts operator-(const LatencyCounts& earlier) const noexcept {
         LatencyCounts difference = *this;
         for (std::size_t i = 0; i < size; ++i) difference.counts[i] -= earlier.counts[i];

@@ -1,19 +1,12 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "progress.hpp"
 
-#include <unistd.h>
+#include "terminal.hpp"
 
 #include <cstdio>
 #include <utility>
 
 namespace kombu::command {
-
-bool has_terminal() { return ::isatty(STDERR_FILENO) == 1; }
-
-void show_status_line(const std::string& text) {
-    std::fprintf(stderr, "\r\033[K%s", text.c_str());
-    std::fflush(stderr);
-}
 
 Progress::Progress(std::string verb, std::optional<std::uint64_t> total)
     : verb_(std::move(verb)), total_(total), is_terminal_(has_terminal()) {}

@@ -34,8 +34,4 @@ private:
     bool is_shown_ = false;
 };
 
-/// Replaces the last line of the terminal on standard error; an empty text removes it.
-void show_status_line(const std::string& text);
-bool has_terminal();
-
 }  // namespace kombu::command

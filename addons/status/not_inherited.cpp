@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include "inherited_sockets.hpp"
+#include "not_inherited.hpp"
 
 #include <pthread.h>
 #include <unistd.h>
