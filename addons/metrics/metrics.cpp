@@ -96,14 +96,7 @@ void add(PoolStats& to, const PoolStats& from) {
         to.oldest_lease = from.oldest_lease;
 }
 
-void add(BrokerStats& to, const BrokerStats& from) {
-    to.connections += from.connections;
-    for (const auto member :
-         {&BrokerStats::published, &BrokerStats::published_bytes, &BrokerStats::confirmed, &BrokerStats::refused,
-          &BrokerStats::returned, &BrokerStats::failed, &BrokerStats::received, &BrokerStats::received_bytes,
-          &BrokerStats::redelivered, &BrokerStats::acknowledged, &BrokerStats::rejected, &BrokerStats::requeued})
-        to.*member += from.*member;
-}
+void add(BrokerStats& to, const BrokerStats& from) { to += from; }
 
 /// Sums of what has equal labels; all that is not admitted is one, which `other` names. The first ones are admitted,
 /// and stay so: a counter that became part of another one would jump.
@@ -136,9 +129,6 @@ std::string name_of(const PoolStats& stats) {
                                                               : stats.name;
 }
 
-constexpr const char* close_reason_names[close_reasons] = {
-    "discarded", "dead", "unprepared", "idle_timeout", "max_lifetime", "surplus", "reset", "pool_closed", "evicted"};
-
 void add_pool(Families& out, const Labels& labels, const PoolStats& pool) {
     const auto gauge = [&](const char* name, const char* help, auto value) {
         out.gauge(name, help, labels, static_cast<double>(value));
@@ -158,7 +148,7 @@ void add_pool(Families& out, const Labels& labels, const PoolStats& pool) {
                 pool.create_failures);
     for (std::size_t i = 0; i < close_reasons; ++i) {
         Labels with_reason = labels;
-        with_reason.push_back({"reason", close_reason_names[i]});
+        with_reason.push_back({"reason", to_string(static_cast<CloseReason>(i))});
         out.counter("kombu_pool_closed_total", "Resources closed, by reason", with_reason, pool.closed_by[i]);
     }
     out.counter("kombu_pool_leaks_total", "Leases reported for exceeding the leak threshold", labels, pool.leaks);

@@ -31,7 +31,13 @@ struct BrokerStats {
     std::uint64_t acknowledged = 0;
     std::uint64_t rejected = 0;
     std::uint64_t requeued = 0;  ///< by the program; messages also go back when their channel is lost
+
+    /// Adds the numbers of another broker.
+    KOMBU_EXPORT BrokerStats& operator+=(const BrokerStats& other) noexcept;
 };
+
+/// The name of a reason, as in its enumerator.
+KOMBU_EXPORT const char* to_string(CloseReason reason) noexcept;
 
 /// The statistics of every broker that this process has connected to; of a thousand and more, those without a
 /// connection are one, named "other". In a forked child: since the fork. \par Thread safety May be called from any

@@ -30,19 +30,10 @@ struct CountedBrokers {
         BrokerStats sum;
         std::erase_if(by_name, [&](const auto& entry) {
             if (!entry.second.connections.empty()) return false;
-            add(sum, entry.second.ended);
+            sum += entry.second.ended;
             return true;
         });
         by_name["other"].ended = sum;
-    }
-
-private:
-    static void add(BrokerStats& to, const BrokerStats& from) noexcept {
-        for (const auto member :
-             {&BrokerStats::published, &BrokerStats::published_bytes, &BrokerStats::confirmed, &BrokerStats::refused,
-              &BrokerStats::returned, &BrokerStats::failed, &BrokerStats::received, &BrokerStats::received_bytes,
-              &BrokerStats::redelivered, &BrokerStats::acknowledged, &BrokerStats::rejected, &BrokerStats::requeued})
-            to.*member += from.*member;
     }
 };
 

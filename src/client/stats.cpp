@@ -2,6 +2,7 @@
 #include <kombu/stats.hpp>
 
 #include <chrono>
+#include <cstddef>
 #include <iterator>
 
 namespace kombu {
@@ -22,6 +23,18 @@ constexpr const char* close_reason_names[] = {"discarded", "dead",  "unprepared"
 static_assert(std::size(close_reason_names) == close_reasons);
 
 }  // namespace
+
+const char* to_string(CloseReason reason) noexcept { return close_reason_names[static_cast<std::size_t>(reason)]; }
+
+BrokerStats& BrokerStats::operator+=(const BrokerStats& other) noexcept {
+    connections += other.connections;
+    for (const auto member :
+         {&BrokerStats::published, &BrokerStats::published_bytes, &BrokerStats::confirmed, &BrokerStats::refused,
+          &BrokerStats::returned, &BrokerStats::failed, &BrokerStats::received, &BrokerStats::received_bytes,
+          &BrokerStats::redelivered, &BrokerStats::acknowledged, &BrokerStats::rejected, &BrokerStats::requeued})
+        this->*member += other.*member;
+    return *this;
+}
 
 void to_json(Json& json, const PoolStats& stats) {
     Json closed_by = Json::object();
