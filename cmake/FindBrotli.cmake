@@ -1,4 +1,4 @@
-# Finds brotli, which has no CMake package, and defines Brotli::Brotli.
+# Finds brotli, which has no CMake package of its own, and defines Brotli::Brotli.
 find_path(Brotli_INCLUDE_DIR brotli/decode.h)
 find_library(Brotli_encoder_LIBRARY brotlienc)
 find_library(Brotli_decoder_LIBRARY brotlidec)

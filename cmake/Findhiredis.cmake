@@ -1,4 +1,9 @@
-# Finds hiredis, which has a CMake package only since version 1.0, and defines hiredis::hiredis.
+# Finds hiredis and defines hiredis::hiredis: by its CMake package, which it has since version 1.0, and else as the
+# header and the library.
+find_package(hiredis CONFIG QUIET)
+if(TARGET hiredis::hiredis)
+    return()
+endif()
 find_path(hiredis_INCLUDE_DIR hiredis/hiredis.h)
 find_library(hiredis_LIBRARY hiredis)
 mark_as_advanced(hiredis_INCLUDE_DIR hiredis_LIBRARY)

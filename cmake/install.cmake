@@ -24,6 +24,7 @@ install(FILES
     ${CMAKE_CURRENT_BINARY_DIR}/kombu-config-version.cmake
     cmake/Findhiredis.cmake
     cmake/FindBrotli.cmake
+    cmake/Findhttplib.cmake
     DESTINATION ${package_dir} COMPONENT dev)
 install(FILES LICENSE DESTINATION ${CMAKE_INSTALL_DOCDIR} COMPONENT license)  # packages have a copyright file
 

@@ -17,16 +17,43 @@ install_and_use() {
     rm -rf "$prefix" "$consumer"
     cmake --install "$work/build" --prefix "$prefix" >/dev/null
 
-    cmake -S "$root/tests/package/consumer" -B "$consumer" -G Ninja -DCMAKE_PREFIX_PATH="$prefix" >/dev/null
+    cmake -S "$root/tests/package/consumer" -B "$consumer" -G Ninja -DCMAKE_PREFIX_PATH="$prefix" -DEXPECT_ADDONS=ON >/dev/null
     cmake --build "$consumer" --parallel 2
     "$consumer/app"
     "$consumer/pool_only"
     "$consumer/asio_app"
     "$consumer/service"
+    find_components "$prefix"
     use_pkg_config "$kind" "$prefix" "$consumer"
     [ "$kind" = static ] || check_symbols "$prefix" "$consumer"
     check_command "$prefix"
     echo "installed, found and used: $kind"
+}
+
+# A component comes with what it needs; one that is not asked for needs nothing.
+find_components() {
+    local project=$work/components
+    mkdir -p "$project"
+    cat >"$project/CMakeLists.txt" <<'END'
+cmake_minimum_required(VERSION 3.24)
+project(components LANGUAGES CXX)
+if(NOT asked_for STREQUAL "nothing")
+    set(components COMPONENTS ${asked_for})
+endif()
+find_package(kombu CONFIG REQUIRED ${components})
+foreach(addon IN ITEMS metrics status)
+    if(TARGET kombu::${addon})
+        list(APPEND found ${addon})
+    endif()
+endforeach()
+if(NOT "${found}" STREQUAL "${expected}")
+    message(FATAL_ERROR "asked for ${asked_for}, found '${found}' instead of '${expected}'")
+endif()
+END
+    for case in nothing: metrics:metrics "status:metrics;status" "metrics;status:metrics;status"; do
+        cmake -S "$project" -B "$project/build" -DCMAKE_PREFIX_PATH="$1" -Dasked_for="${case%%:*}" \
+            -Dexpected="${case#*:}" >/dev/null
+    done
 }
 
 use_pkg_config() {

@@ -1,0 +1,20 @@
+# Finds cpp-httplib and defines httplib::httplib: by its CMake package where there is one, and else by pkg-config, as
+# Debian's package needs it.
+find_package(httplib CONFIG QUIET)
+if(NOT httplib_FOUND)
+    find_package(PkgConfig QUIET)
+    if(PkgConfig_FOUND)
+        pkg_check_modules(cpp_httplib QUIET IMPORTED_TARGET GLOBAL cpp-httplib)
+    endif()
+    set(httplib_VERSION ${cpp_httplib_VERSION})
+    if(cpp_httplib_FOUND AND NOT TARGET httplib::httplib)
+        add_library(httplib::httplib INTERFACE IMPORTED GLOBAL)
+        set_target_properties(httplib::httplib PROPERTIES INTERFACE_LINK_LIBRARIES PkgConfig::cpp_httplib)
+    endif()
+endif()
+if(TARGET httplib::httplib)
+    set(httplib_target httplib::httplib)
+endif()
+
+include(FindPackageHandleStandardArgs)
+find_package_handle_standard_args(httplib REQUIRED_VARS httplib_target VERSION_VAR httplib_VERSION)
