@@ -35,7 +35,8 @@ export VCPKG_FORCE_SYSTEM_BINARIES=1 VCPKG_DISABLE_METRICS=1
 "$VCPKG_ROOT/vcpkg" install "kombu-cpp[core,brotli,bzip2,lzma,metrics,status,tools,yaml,zstd]" \
     --overlay-ports="$root/packaging/vcpkg" --overlay-ports="$work/vcpkg" --x-install-root="$work/installed" \
     --binarysource=clear
-"$work"/installed/*/tools/kombu-cpp/kombu ping memory://x
+command=$(find "$work/installed" -path '*/tools/kombu-cpp/kombu')
+"$command" ping memory://x
 cmake -S "$root/tests/package/consumer" -B "$work/consumer" -G Ninja -DCMAKE_BUILD_TYPE=Release \
     -DCMAKE_TOOLCHAIN_FILE="$VCPKG_ROOT/scripts/buildsystems/vcpkg.cmake" -DVCPKG_INSTALLED_DIR="$work/installed" \
     -DVCPKG_MANIFEST_MODE=OFF >/dev/null
