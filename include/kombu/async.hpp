@@ -48,27 +48,43 @@ namespace async {
 /// encode at once, and throw encoding errors at once: their operations refer to neither body nor options, and end with
 /// LeaseError when the producer is given back.
 struct KOMBU_EXPORT Operations {
+    /// Connection::connect()
     static Operation<> connect(Connection& connection, OptionalTimeout timeout);
+    /// Connection::broker_info()
     static Operation<BrokerInfo> broker_info(Connection& connection, OptionalTimeout timeout);
+    /// Connection::simple_queue(), by name
     static Operation<SimpleQueue> simple_queue(Connection& connection, std::string_view name,
                                                const SimpleQueueOptions& options);
+    /// Connection::simple_queue()
     static Operation<SimpleQueue> simple_queue(Connection& connection, const Queue& queue,
                                                const SimpleQueueOptions& options);
+    /// Producer::publish(), of a JSON value
     static Operation<> publish(const Producer& producer, const Json& body, const PublishOptions& options);
+    /// Producer::publish(), of text
     static Operation<> publish(const Producer& producer, std::string_view body, const PublishOptions& options);
+    /// Producer::publish(), of bytes
     static Operation<> publish(const Producer& producer, std::span<const std::byte> body,
                                const PublishOptions& options);
+    /// Batch::commit()
     static Operation<> commit(Batch& batch, OptionalTimeout timeout);
+    /// SimpleQueue::get()
     static Operation<Message> get(SimpleQueue& queue, const GetOptions& options);
+    /// Message::ack() and Message::reject()
     static Operation<> settle(Message& message, Settlement settlement);
+    /// The next message of a consumer
     static Operation<Message> receive(Consumer& consumer);
+    /// Consumer::consume()
     static Operation<> consume(Consumer& consumer);
+    /// Consumer::cancel()
     static Operation<> cancel(Consumer& consumer);
     /// `executor`: an any_io_executor for handlers that are coroutines; null: the library's own.
     static Operation<StopReport> run(ConsumerLoop& loop, std::stop_token stop, std::shared_ptr<void> executor);
+    /// Consumer::ack_until()
     static Operation<> acknowledge_until(detail::ConsumerState& consumer, Message& message);
+    /// celery::send_task()
     static Operation<std::string> send_task(const Producer& producer, std::string_view name, const Json& args,
                                             const Json& kwargs, const celery::TaskOptions& options);
+    /// celery::AsyncResult::get()
     static Operation<Json> get_result(celery::AsyncResult& result, OptionalTimeout timeout);
 };
 

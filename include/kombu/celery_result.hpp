@@ -17,6 +17,7 @@ namespace kombu::celery {
 /// A task has failed, or was revoked.
 class KOMBU_EXPORT TaskFailure : public Error {
 public:
+    /// `type` is the name of the exception in Python.
     TaskFailure(std::string task_id, std::string state, std::string type, const std::string& message,
                 std::string traceback)
         : Error("task " + task_id + ": " + type + ": " + message),
@@ -25,6 +26,7 @@ public:
           type_(std::move(type)),
           traceback_(std::move(traceback)) {}
 
+    /// The task that has failed.
     const std::string& task_id() const noexcept { return task_id_; }
     /// "FAILURE" or "REVOKED".
     const std::string& state() const noexcept { return state_; }
@@ -57,6 +59,7 @@ class ResultBackend;
 /// `celery.result.AsyncResult`
 class KOMBU_EXPORT AsyncResult {
 public:
+    /// The id of the task.
     const std::string& id() const noexcept;
 
     /// Waits until the task has ended, and returns its result.
@@ -75,7 +78,9 @@ public:
     std::string state();
     /// Whether the task has ended.
     bool ready() { return is_ready_state(state()); }
+    /// Whether the task has ended with a result.
     bool successful() { return state() == "SUCCESS"; }
+    /// Whether the task has ended with an exception.
     bool failed() { return state() == "FAILURE"; }
     /// The Python traceback of a task that has failed, as text; empty for others.
     std::string traceback();

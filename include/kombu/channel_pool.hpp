@@ -25,6 +25,7 @@ namespace kombu::pools {
 /// `Connection.ChannelPool`
 class KOMBU_EXPORT ChannelPool : public ResourcePool<Channel> {
 public:
+    /// The channels are those of `connection`, which must outlive the pool.
     explicit ChannelPool(Connection& connection, PoolOptions options = {.limit = 10});
 };
 

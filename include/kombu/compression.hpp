@@ -20,6 +20,7 @@ struct Compression {
     std::string content_type{};
     /// The names under which PublishOptions::compression finds it, beside the content type.
     std::vector<std::string> names{};
+    /// Compresses.
     std::function<std::string(std::string_view data)> compress{};
     /// Should throw instead of returning more than `limit` bytes.
     std::function<std::string(std::string_view data, std::size_t limit)> decompress{};

@@ -42,9 +42,11 @@ struct ConnectionOptions {
     /// The order in which the brokers are tried: "round-robin", "shuffle", "least-connections", or a function. Not set:
     /// "round-robin".
     std::optional<FailoverStrategy> failover_strategy{};
+    /// The user.
     std::optional<std::string> userid{};
     /// Text, or a function that is called at each connect.
     std::optional<Password> password{};
+    /// The virtual host; on Redis the number of the database.
     std::optional<std::string> virtual_host{};
     /// 1 to 65535. Not set: that of the URL, else the default of the transport.
     std::optional<int> port{};
@@ -257,9 +259,13 @@ public:
     const std::string& hostname() const noexcept;
     /// The port; 0 when the transport has none.
     std::uint16_t port() const noexcept;
+    /// The user, without the password.
     const std::string& userid() const noexcept;
+    /// The virtual host; on Redis the number of the database.
     const std::string& virtual_host() const noexcept;
+    /// The bound of an attempt to connect.
     std::chrono::nanoseconds connect_timeout() const noexcept;
+    /// The interval that is asked for; 0: none.
     std::chrono::nanoseconds heartbeat() const noexcept;
     /// All options of the transport, with their defaults filled in.
     const Json& transport_options() const noexcept;

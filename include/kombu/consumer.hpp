@@ -61,9 +61,13 @@ struct ConsumerOptions {
 /// `kombu.Consumer`
 class KOMBU_EXPORT Consumer {
 public:
+    /// Is given the message.
     using MessageHandler = std::function<void(Message&)>;
+    /// Is given the decoded body, and the message.
     using Callback = std::function<void(const Json& payload, Message&)>;
+    /// Is given a message whose body cannot be decoded, and why.
     using DecodeErrorHandler = std::function<void(Message&, const Error&)>;
+    /// Is told of a consumer that the broker has cancelled.
     using CancelHandler = std::function<void(const ConsumerCancelled&)>;
 
     /// Opens a channel, and declares the queues unless the options say otherwise. Does not consume yet.
@@ -100,6 +104,7 @@ public:
     void pause(OptionalTimeout timeout = {}) { cancel(timeout); }
     /// As consume().
     void resume(OptionalTimeout timeout = {}) { consume(timeout); }
+    /// Whether it consumes from the queue.
     bool consuming_from(std::string_view queue) const noexcept;
 
     /// Changes the prefetch count. The consumer is cancelled and begins anew, since brokers do not change that of a

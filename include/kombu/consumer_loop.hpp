@@ -52,6 +52,7 @@ struct Requeue {};
 
 /// What happens to a message whose handler has thrown. The loop goes on in every case.
 struct FailurePolicy {
+    /// What becomes of the message.
     enum Then : std::uint8_t {
         /// Reject: the broker dead-letters or drops it.
         reject,
@@ -61,12 +62,15 @@ struct FailurePolicy {
         /// published for later, and then acknowledged. The header `x-kombu-attempt` counts.
         retry,
     };
+    /// What becomes of the message; with retry, up to max_attempts.
     Then then = reject;
     /// The number of calls for one message, with retry.
     unsigned max_attempts = 5;
     /// The delay before the n-th retry, from 0, is `interval_start + n * interval_step`, at most `interval_max`.
     std::chrono::duration<double> interval_start{1};
+    /// What each further pause has more, in seconds.
     std::chrono::duration<double> interval_step{2};
+    /// The longest pause, in seconds.
     std::chrono::duration<double> interval_max{60};
 };
 
@@ -80,11 +84,16 @@ enum class Drain : std::uint8_t {
 
 /// Counters of a ConsumerLoop. `received` is the sum of acknowledged, rejected, requeued, retried, late and in_hand.
 struct ConsumerStats {
+    /// Messages that have come, also those that come again.
     std::uint64_t received = 0;
     std::uint64_t redelivered = 0;  ///< of those received
+    /// Messages that were acknowledged.
     std::uint64_t acknowledged = 0;
+    /// Messages that were rejected, and so dead-lettered where the queue says so.
     std::uint64_t rejected = 0;
+    /// Messages that were given back to their queue.
     std::uint64_t requeued = 0;
+    /// Messages that were published again, to come after a pause.
     std::uint64_t retried = 0;
     /// Settled after their channel was lost: the broker delivers them again.
     std::uint64_t late = 0;
@@ -95,6 +104,7 @@ struct ConsumerStats {
     std::uint64_t running = 0;            ///< calls of the handler now
     std::uint64_t consumes = 0;           ///< how often it has begun to consume, the first time included
     std::uint64_t failed_attempts = 0;    ///< to do that
+    /// The text of the last exception of a handler; empty when there was none.
     std::string last_error{};
 };
 
@@ -106,6 +116,7 @@ struct StopReport {
     std::uint64_t requeued = 0;
     /// Messages whose handler had not ended after the drain_timeout; the broker delivers them again.
     std::uint64_t abandoned = 0;
+    /// Whether all handlers had ended within the drain_timeout.
     bool in_time = true;
 };
 
@@ -138,14 +149,18 @@ public:
 
 /// The options of a ConsumerLoop.
 struct ConsumerLoopOptions {
+    /// How to consume: the prefetch count, accepted content types, and so on.
     ConsumerOptions consumer{};
     /// The number of threads that call the handler. With one, messages are handled in their order; with more, they are
     /// started in their order.
     std::size_t threads = 1;
+    /// When messages are acknowledged.
     AckMode ack = AckMode::on_success;
+    /// What becomes of a message whose handler throws.
     FailurePolicy on_failure{};
     /// How long a stop waits for the handlers.
     OptionalTimeout drain_timeout = std::chrono::seconds{30};
+    /// Which messages are still handled after a stop.
     Drain drain = Drain::in_hand;
     /// The pauses between attempts to consume again. It tries until it is stopped.
     RetryPolicy reconnect{};
@@ -153,11 +168,13 @@ struct ConsumerLoopOptions {
     OptionalTimeout handler_timeout{};
     /// Messages with equal keys are handled in their order, one at a time. Not set: no such order.
     std::function<std::string(const Message&)> order_key{};
+    /// Is told of what happens; may be null.
     std::shared_ptr<ConsumerObserver> observer{};
 };
 
 /// How to collect messages for one call of a handler.
 struct BatchOptions {
+    /// The most messages of a call.
     std::size_t max = 100;
     /// How long the first message of a batch waits for others.
     std::chrono::milliseconds linger{50};
@@ -222,8 +239,10 @@ public:
 
     /// Stops receiving until resume(). What was received and not begun is requeued.
     void pause();
+    /// Receives again after pause().
     void resume();
 
+    /// What has happened so far. Any thread may ask.
     ConsumerStats stats() const;
 
 private:

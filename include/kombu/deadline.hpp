@@ -16,7 +16,9 @@ using Clock = std::chrono::steady_clock;
 class OptionalTimeout {
 public:
     constexpr OptionalTimeout() = default;
+    /// No bound.
     constexpr OptionalTimeout(std::nullopt_t) {}
+    /// The bound, of any unit.
     template <class Rep, class Period>
     constexpr OptionalTimeout(std::chrono::duration<Rep, Period> timeout) {
         const double seconds = std::chrono::duration<double>(timeout).count();
@@ -26,7 +28,9 @@ public:
             value_ = std::chrono::duration_cast<std::chrono::nanoseconds>(timeout);
     }
 
+    /// Whether there is a bound.
     constexpr bool has_value() const noexcept { return value_.has_value(); }
+    /// The bound. There must be one.
     constexpr std::chrono::nanoseconds value() const { return value_.value(); }
     /// This timeout, or `other` when it is not set.
     constexpr OptionalTimeout or_else(OptionalTimeout other) const noexcept { return value_ ? *this : other; }
@@ -42,8 +46,11 @@ private:
 /// A point in time by which a call and everything beneath it must return. Made once per call and passed down.
 class Deadline {
 public:
+    /// The deadline that never passes.
     static Deadline never() noexcept { return Deadline{Clock::time_point::max()}; }
+    /// This time.
     static Deadline at(Clock::time_point when) noexcept { return Deadline{when}; }
+    /// This long from now; never(), when the timeout is not set.
     static Deadline after(OptionalTimeout timeout) noexcept {
         return timeout.has_value() ? after(timeout, Clock::now()) : never();
     }
@@ -52,8 +59,11 @@ public:
         return timeout.has_value() ? Deadline{start + timeout.value()} : never();
     }
 
+    /// Whether it never passes.
     bool is_never() const noexcept { return when_ == Clock::time_point::max(); }
+    /// Whether it has passed.
     bool expired() const noexcept { return !is_never() && Clock::now() >= when_; }
+    /// The time; the latest that there is, when it never passes.
     Clock::time_point when() const noexcept { return when_; }
 
     /// The time left: zero when the deadline has passed, `nanoseconds::max()` when it never does.

@@ -22,13 +22,21 @@ namespace kombu {
 /// number or text; any other value throws ConfigurationError.
 class KOMBU_EXPORT DeliveryMode {
 public:
+    /// The message may be lost when the broker restarts.
     static const DeliveryMode transient;
+    /// The message is stored.
     static const DeliveryMode persistent;
 
+    /// 1 (transient) or 2 (persistent).
+    /// \throws ConfigurationError  for another number
     DeliveryMode(int mode);
+    /// "transient" or "persistent".
+    /// \throws ConfigurationError  for another name
     DeliveryMode(std::string_view name);
+    /// As that of a string_view.
     DeliveryMode(const char* name) : DeliveryMode(std::string_view{name}) {}
 
+    /// 1 or 2, as in AMQP.
     int value() const noexcept { return value_; }
     friend bool operator==(DeliveryMode, DeliveryMode) = default;
 
@@ -73,6 +81,7 @@ public:
     /// An exchange.
     /// \throws ConfigurationError  when the arguments are not a JSON object, or a name is longer than 255 bytes
     Exchange(std::string name, std::string type = "direct", ExchangeOptions options = {});
+    /// A direct exchange with default options.
     Exchange(const char* name) : Exchange(std::string{name}) {}
     /// A direct exchange: `Exchange{"news", {.durable = false}}`.
     template <class Options = ExchangeOptions>
@@ -83,10 +92,15 @@ public:
     Exchange& operator=(const Exchange&) = default;
     ~Exchange() = default;
 
+    /// Empty for the default exchange.
     const std::string& name() const noexcept;
+    /// direct, topic, fanout, headers, or a type of a plug-in.
     const std::string& type() const noexcept;
+    /// Whether it survives a restart of the broker.
     bool durable() const noexcept { return options().durable; }
+    /// Whether it is deleted with its last binding.
     bool auto_delete() const noexcept { return options().auto_delete; }
+    /// All options.
     const ExchangeOptions& options() const noexcept;
 
     /// Whether one declaration per connection is enough. False for an exchange that the broker may delete by itself.
@@ -104,13 +118,17 @@ private:
 
 /// An additional binding of a queue.
 struct Binding {
+    /// Where the messages come from.
     Exchange exchange{};
+    /// The key, or the pattern of a topic exchange.
     std::string routing_key{};
+    /// Of the binding, for an exchange of type headers.
     Json arguments = Json::object();
 };
 
 /// The answer of a broker to the declaration of a queue.
 struct QueueInfo {
+    /// The name, also when the broker has chosen it.
     std::string name{};
     /// The number of messages that are ready for delivery.
     std::uint32_t messages = 0;
@@ -133,9 +151,11 @@ enum class Overflow : std::uint8_t {
 
 /// How to declare a queue. Everything has a default; the names are Kombu's, or those of RabbitMQ's arguments.
 struct QueueOptions {
+    /// Whether it survives a restart of the broker.
     bool durable = true;
     /// Usable only by the connection that declared it, and deleted with that connection. Implies auto_delete.
     bool exclusive = false;
+    /// Whether it is deleted with its last consumer.
     bool auto_delete = false;
     /// Messages of this queue need no acknowledgement.
     bool no_ack = false;
@@ -157,6 +177,7 @@ struct QueueOptions {
     std::vector<Binding> bindings{};
     /// Only check that it exists.
     bool passive = false;
+    /// Whether declaring it does nothing: somebody else has declared it.
     bool no_declare = false;
     /// The kind of the queue (x-queue-type). Not set: the broker's default, a classic queue.
     std::optional<QueueType> type{};
@@ -205,12 +226,19 @@ public:
     Queue& operator=(const Queue&) = default;
     ~Queue() = default;
 
+    /// Empty until the broker has chosen one.
     const std::string& name() const noexcept;
+    /// The exchange of its binding; the default exchange when it has none.
     const Exchange& exchange() const noexcept;
+    /// The key of its binding.
     const std::string& routing_key() const noexcept;
+    /// Whether it survives a restart of the broker.
     bool durable() const noexcept { return options().durable; }
+    /// Whether it belongs to one connection.
     bool exclusive() const noexcept { return options().exclusive; }
+    /// Whether it is deleted with its last consumer.
     bool auto_delete() const noexcept { return options().auto_delete; }
+    /// All options.
     const QueueOptions& options() const noexcept;
 
     /// The arguments that are sent to the broker: queue_arguments, with those of the options that name one.

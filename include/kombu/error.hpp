@@ -52,6 +52,7 @@ public:
 /// The connection could not be established, or broke.
 class KOMBU_EXPORT ConnectionError : public OperationalError {
 public:
+    /// `code` is that of the protocol, 0 when there is none. `retryable`: whether a later call may succeed.
     explicit ConnectionError(const std::string& what, int code = 0, bool retryable = true)
         : OperationalError(what), code_(code), retryable_(retryable) {}
 
@@ -69,6 +70,7 @@ private:
 /// kind of ConnectionError.
 class KOMBU_EXPORT Timeout : public ConnectionError {
 public:
+    /// `poisons`: whether the connection cannot be used any more.
     explicit Timeout(const std::string& what, bool poisons = true) : ConnectionError(what), poisons_(poisons) {}
 
     bool poisons_connection() const noexcept override { return poisons_; }
@@ -81,6 +83,7 @@ private:
 /// connection is intact; the next operation opens a new channel.
 class KOMBU_EXPORT ChannelError : public OperationalError {
 public:
+    /// `code` is that of the protocol, 0 when there is none.
     explicit ChannelError(const std::string& what, int code = 0) : OperationalError(what), code_(code) {}
 
     /// The AMQP reply code, 0 when there is none.
@@ -94,18 +97,23 @@ private:
 /// An exchange or queue exists with other properties (AMQP 406 in answer to a declaration).
 class KOMBU_EXPORT NotEquivalentError : public ChannelError {
 public:
+    /// \param what  the words of the broker
     explicit NotEquivalentError(const std::string& what) : ChannelError(what, 406) {}
 };
 
 /// The broker has ended a consumer, for instance because its queue was deleted. The channel stays open.
 class KOMBU_EXPORT ConsumerCancelled : public ChannelError {
 public:
+    /// \param queue  it has consumed from
+    /// \param tag  of the consumer
     ConsumerCancelled(std::string queue, std::string tag)
         : ChannelError("the broker has cancelled the consumer " + tag + " of the queue " + queue, 0),
           queue_(std::make_shared<const std::string>(std::move(queue))),
           tag_(std::make_shared<const std::string>(std::move(tag))) {}
 
+    /// The queue that it has consumed from.
     const std::string& queue() const noexcept { return *queue_; }
+    /// The tag of the consumer.
     const std::string& tag() const noexcept { return *tag_; }
     bool is_retryable() const noexcept override { return true; }
 
@@ -117,6 +125,7 @@ private:
 /// A mandatory message reached no queue, and the broker returned it. The channel stays open.
 class KOMBU_EXPORT Unroutable : public ChannelError {
 public:
+    /// Those of ChannelError.
     using ChannelError::ChannelError;
     bool is_retryable() const noexcept override { return false; }
 };
@@ -125,24 +134,28 @@ public:
 /// host.
 class KOMBU_EXPORT AuthenticationError : public ConnectionError {
 public:
+    /// `code` is that of the protocol.
     explicit AuthenticationError(const std::string& what, int code = 403) : ConnectionError(what, code, false) {}
 };
 
 /// Redis: the server is reading its data from disk and will answer when that is done (LOADING).
 class KOMBU_EXPORT LoadingError : public ConnectionError {
 public:
+    /// Those of ConnectionError.
     using ConnectionError::ConnectionError;
 };
 
 /// Redis: the server is a replica, or has become one (READONLY, MASTERDOWN). The next attempt may find the master.
 class KOMBU_EXPORT ReadOnlyError : public ConnectionError {
 public:
+    /// Those of ConnectionError.
     using ConnectionError::ConnectionError;
 };
 
 /// Redis: the key is on another node of a cluster (MOVED, ASK, CROSSSLOT, CLUSTERDOWN); clusters are not supported.
 class KOMBU_EXPORT MovedError : public ConnectionError {
 public:
+    /// \param what  the words of the server
     explicit MovedError(const std::string& what) : ConnectionError(what, 0, false) {}
 };
 
@@ -150,6 +163,7 @@ public:
 /// are intact.
 class KOMBU_EXPORT OutOfMemoryError : public ChannelError {
 public:
+    /// Those of ChannelError.
     using ChannelError::ChannelError;
     bool is_retryable() const noexcept override { return true; }
 };
@@ -158,6 +172,7 @@ public:
 /// disk (MISCONF), or it has lost its replicas (NOREPLICAS). The connection and the channel are intact.
 class KOMBU_EXPORT BusyError : public ChannelError {
 public:
+    /// Those of ChannelError.
     using ChannelError::ChannelError;
     bool is_retryable() const noexcept override { return true; }
 };
@@ -180,6 +195,7 @@ public:
         std::exception_ptr error{};
     };
 
+    /// There is at least one failure. `retryable`: whether all of them are.
     BatchError(const std::string& what, std::vector<Failure> failures, bool retryable)
         : OperationalError(what), failures_(std::move(failures)), retryable_(retryable) {}
 
@@ -195,10 +211,13 @@ private:
 
 /// A current lease: its age, and where it was acquired.
 struct LeaseSite {
+    /// The time since it was acquired.
     std::chrono::nanoseconds age{0};
     /// False when the lease may be older than `age`: its start was not measured (see ResourcePool).
     bool age_is_exact = true;
+    /// The source file of the call of acquire.
     std::string file{};
+    /// The line of the call of acquire.
     unsigned line = 0;
 
     /// A text such as "12.4 s from worker.cpp:88".
@@ -213,13 +232,19 @@ struct LeaseSite {
 
 /// The state of a pool when it could not serve an acquire. `limit` 0 means unlimited.
 struct LimitReport {
+    /// The name of the pool.
     std::string pool{};
     /// What errors call a resource: "connection", "producer", "resource".
     std::string resource_name = "resource";
+    /// The limit of the pool.
     std::size_t limit = 0;
+    /// The number of resources in use.
     std::size_t in_use = 0;
+    /// The number of resources that are free.
     std::size_t idle = 0;
+    /// The number of resources that are being created.
     std::size_t connecting = 0;
+    /// The number of callers that wait.
     std::size_t waiting = 0;
     /// Set when the call was refused because that many callers were waiting already.
     std::size_t max_waiters = 0;
@@ -227,6 +252,7 @@ struct LimitReport {
     bool blocked = false;
     /// How long the call waited.
     std::chrono::nanoseconds waited{0};
+    /// The oldest lease; not set when there is none.
     std::optional<LeaseSite> oldest_lease{};
     /// The last error of creating a resource; empty when there is none.
     std::string last_error{};
@@ -235,9 +261,12 @@ struct LimitReport {
 /// A pool had no free resource: at once when the call may not block, otherwise when its deadline passed.
 class KOMBU_EXPORT LimitExceeded : public Error {
 public:
+    /// \param report  the state of the pool at that moment
     explicit LimitExceeded(LimitReport report) : Error(describe(report)), report_(std::move(report)) {}
 
+    /// The limit of the pool.
     std::size_t limit() const noexcept { return report_.limit; }
+    /// The state of the pool at that moment.
     const LimitReport& report() const noexcept { return report_; }
     bool is_retryable() const noexcept override { return true; }
 
@@ -265,12 +294,14 @@ private:
 /// A pool of connections had no free connection; see LimitExceeded.
 class KOMBU_EXPORT ConnectionLimitExceeded : public LimitExceeded {
 public:
+    /// Those of LimitExceeded.
     using LimitExceeded::LimitExceeded;
 };
 
 /// All channels that the broker allows on one connection are in use.
 class KOMBU_EXPORT ChannelLimitExceeded : public LimitExceeded {
 public:
+    /// Those of LimitExceeded.
     using LimitExceeded::LimitExceeded;
 };
 

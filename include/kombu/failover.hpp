@@ -37,7 +37,9 @@ public:
     FailoverStrategy() : FailoverStrategy(std::string{"round-robin"}) {}
     /// \throws ConfigurationError  for an unknown name
     FailoverStrategy(std::string name);
+    /// As that of a string.
     FailoverStrategy(const char* name) : FailoverStrategy(std::string{name}) {}
+    /// An order of one's own: see Function.
     template <class Order>
     requires std::invocable<Order&, std::span<const Endpoint>, std::size_t> FailoverStrategy(Order order)
         : name_("function"), function_(std::make_shared<const Function>(std::move(order))) {}

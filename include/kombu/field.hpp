@@ -33,6 +33,7 @@ public:
             if (seconds < 0)
                 throw ConfigurationError("timestamp: " + std::to_string(seconds) + " s is before 1970-01-01");
     }
+    /// Since 1970-01-01 UTC.
     std::uint64_t seconds() const noexcept { return seconds_; }
     friend bool operator==(Timestamp, Timestamp) = default;
 
@@ -43,12 +44,15 @@ private:
 /// A decimal number: `unscaled` / 10^`scale`, exactly.
 class Decimal {
 public:
+    /// The number unscaled / 10^scale.
     constexpr Decimal(std::int32_t unscaled, std::uint8_t scale) noexcept : unscaled_(unscaled), scale_(scale) {}
     /// \param text  as "-1.50"
     /// \throws ConfigurationError  when it is no decimal number, or needs more than 32 bits without its point
     KOMBU_EXPORT explicit Decimal(std::string_view text);
 
+    /// The digits, as an integer.
     constexpr std::int32_t unscaled() const noexcept { return unscaled_; }
+    /// The number of digits behind the decimal point.
     constexpr std::uint8_t scale() const noexcept { return scale_; }
     /// As "-1.50".
     KOMBU_EXPORT std::string text() const;
@@ -60,22 +64,28 @@ private:
     std::uint8_t scale_;
 };
 
+/// Whether the value is a Timestamp.
 KOMBU_EXPORT bool is_timestamp(const Json& field) noexcept;
+/// Whether the value is a Decimal.
 KOMBU_EXPORT bool is_decimal(const Json& field) noexcept;
 
 }  // namespace kombu
 
 namespace nlohmann {
 
+/// Makes a Timestamp a value of Json, and the reverse.
 template <>
 struct adl_serializer<kombu::Timestamp> {
+    /// As a Json binary with a subtype.
     KOMBU_EXPORT static void to_json(kombu::Json& field, const kombu::Timestamp& value);
     /// \throws DecodeError  when the field is no timestamp
     KOMBU_EXPORT static kombu::Timestamp from_json(const kombu::Json& field);
 };
 
+/// Makes a Decimal a value of Json, and the reverse.
 template <>
 struct adl_serializer<kombu::Decimal> {
+    /// As a Json binary with a subtype.
     KOMBU_EXPORT static void to_json(kombu::Json& field, const kombu::Decimal& value);
     /// \throws DecodeError  when the field is no decimal
     KOMBU_EXPORT static kombu::Decimal from_json(const kombu::Json& field);

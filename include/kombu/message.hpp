@@ -16,23 +16,33 @@ namespace kombu {
 
 /// The properties of a message. A property that is not set is not sent.
 struct Properties {
+    /// The MIME type of the body, which says how it is decoded.
     std::optional<std::string> content_type{};
+    /// The character set of a text, or `binary`.
     std::optional<std::string> content_encoding{};
     /// The headers, a JSON object.
     Json headers = Json::object();
     /// 1 (transient) or 2 (persistent); see DeliveryMode.
     std::optional<int> delivery_mode{};
+    /// From 0, the lowest; the queue must have `max_priority`.
     std::optional<int> priority{};
+    /// Of the request that this message answers.
     std::optional<std::string> correlation_id{};
+    /// The queue for answers.
     std::optional<std::string> reply_to{};
     /// Milliseconds, as text: the form of AMQP. PublishOptions::expiration is in seconds.
     std::optional<std::string> expiration{};
+    /// Identifies the message for consumers that ignore what they have seen.
     std::optional<std::string> message_id{};
     /// Seconds since 1970-01-01 UTC.
     std::optional<std::uint64_t> timestamp{};
+    /// The kind of the message, for the application.
     std::optional<std::string> type{};
+    /// RabbitMQ refuses a name that is not the connection's.
     std::optional<std::string> user_id{};
+    /// The application that sent it.
     std::optional<std::string> app_id{};
+    /// Of no use since AMQP 0-9-1.
     std::optional<std::string> cluster_id{};
 
     friend bool operator==(const Properties&, const Properties&) = default;
@@ -44,14 +54,19 @@ struct DeliveryInfo {
     std::uint64_t delivery_tag = 0;
     /// Whether the message may have been delivered before.
     bool redelivered = false;
+    /// The exchange that it was published to.
     std::string exchange{};
+    /// The key that it was published with.
     std::string routing_key{};
 };
 
 /// A message as a transport delivers it.
 struct Delivery {
+    /// The bytes as they came: encoded, and perhaps compressed.
     std::string body{};
+    /// The properties as they came.
     Properties properties{};
+    /// How it came.
     DeliveryInfo info{};
     /// The reason when the headers could not be decoded.
     std::optional<std::string> header_error{};
@@ -112,9 +127,13 @@ public:
     /// The headers, a JSON object.
     /// \throws DecodeError  when they could not be decoded
     const Json& headers() const;
+    /// The properties; its headers are empty when they could not be decoded.
     const Properties& properties() const;
+    /// How it was delivered.
     const DeliveryInfo& delivery_info() const;
+    /// Identifies the message on its channel.
     std::uint64_t delivery_tag() const { return delivery_info().delivery_tag; }
+    /// Whether it may have been delivered before.
     bool redelivered() const { return delivery_info().redelivered; }
 
     /// Whether the message was settled, or needs no settlement (no_ack).

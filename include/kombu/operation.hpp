@@ -21,7 +21,9 @@ namespace kombu::async {
 /// A descriptor that operations wait for, and the data that a driver keeps with it between two waits (its registration
 /// with an event loop). The owner of the descriptor resets the registration before it closes the descriptor.
 struct WaitHandle {
+    /// The descriptor; -1: none.
     int descriptor = -1;
+    /// The driver's own data.
     std::shared_ptr<void> registration{};
     /// When not null, a driver that registers the descriptor sets it. In a forked child the number of the descriptor
     /// then stands for one that is always ready, since event loops do not expect their descriptors to vanish.
@@ -40,16 +42,21 @@ struct Wait {
     Deadline until = Deadline::never();
     /// A buffer of `size` bytes that a driver may read into with recv(2), when the wait is for reading only.
     char* into = nullptr;
+    /// The size of the buffer.
     std::size_t size = 0;
 };
 
 /// Which of the awaited events occurred; all false means that the deadline passed.
 struct Ready {
+    /// The descriptor is readable.
     bool read = false;
+    /// The descriptor is writable.
     bool write = false;
+    /// The waker was called.
     bool signal = false;
     /// The number of bytes that the driver has read, when it has; 0 at the end of the stream.
     std::optional<std::size_t> received{};
+    /// Whether an event occurred, rather than the deadline.
     explicit operator bool() const noexcept { return read || write || signal; }
 };
 
@@ -58,6 +65,7 @@ struct Ready {
 /// call.
 class Waker {
 public:
+    /// Ends the wait of the operation.
     virtual void wake() noexcept = 0;
 
 protected:
@@ -67,6 +75,7 @@ protected:
 /// `co_await AwaitInput{until}` in an operation on a session: continues when the session has received bytes (true) or
 /// when `until` has passed (false). The session's driver turns it into a Wait.
 struct AwaitInput {
+    /// When to give up.
     Deadline until = Deadline::never();
     /// When not null, bytes for which this returns false do not resume the operation.
     bool (*is_enough)(const void* argument) noexcept = nullptr;
@@ -76,6 +85,7 @@ struct AwaitInput {
 
 /// `co_await this_waker` in an operation returns its waker, without suspending.
 struct ThisWaker {};
+/// What an operation awaits for its waker.
 inline constexpr ThisWaker this_waker{};
 
 }  // namespace kombu::async
@@ -271,6 +281,7 @@ private:
 template <class T = void>
 class [[nodiscard]] Operation {
 public:
+    /// What a coroutine of this type is made with.
     using promise_type = detail::Promise<typename detail::KeptResult<T>::type>;
 
     /// An operation that is done.
@@ -289,8 +300,11 @@ public:
     }
 
     // -- for drivers
+    /// Whether there is a result or an exception.
     bool is_done() const noexcept { return !self_ || self_.done(); }
+    /// A reference, for a driver.
     OperationHandle handle() noexcept { return self_ ? OperationHandle{self_.promise(), self_} : OperationHandle{}; }
+    /// Runs until the operation is done (true) or waits (false); see OperationHandle::resume.
     bool resume(Ready ready = {.read = true}) { return handle().resume(ready); }
     /// The events that the operation waits for, after a resume() that returned false.
     const Wait& wait() const noexcept { return self_.promise().own_context_.wait; }
@@ -302,11 +316,14 @@ public:
     }
 
     // -- for co_await in another operation
+    /// Whether it was completed at the call.
     bool await_ready() const noexcept { return !self_; }
+    /// Starts it; the outer operation goes on when it has ended.
     std::coroutine_handle<> await_suspend(std::coroutine_handle<> outer) noexcept {
         self_.promise().awaited_by_ = outer;
         return self_;
     }
+    /// Its result, or its exception.
     T await_resume() { return result(); }
 
 private:

@@ -28,7 +28,9 @@ namespace kombu::pools {
 
 /// A connection of a pool, and its default channel: `auto [connection, channel] = pool.acquire_channel();`
 struct LeasedChannel {
+    /// The connection that the producer holds while it is leased.
     Lease<Connection> connection;
+    /// The channel that it publishes on.
     Channel channel;
 };
 
@@ -141,6 +143,7 @@ namespace kombu::pools {
 /// `kombu.pools.Connections`
 class KOMBU_EXPORT Connections : public PoolGroup<Connection, ConnectionPool> {
 public:
+    /// \param options  of every pool without options of its own
     explicit Connections(ConnectionsOptions options = {});
 };
 
@@ -152,6 +155,7 @@ using ProducersOptions = BasicPoolOptions<GroupLimit, Connections*>;
 /// `kombu.pools.Producers`
 class KOMBU_EXPORT Producers : public PoolGroup<Connection, ProducerPool> {
 public:
+    /// \param options  of every pool without options of its own
     explicit Producers(ProducersOptions options = {});
 };
 

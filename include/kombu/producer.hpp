@@ -57,12 +57,19 @@ struct PublishOptions {
     std::optional<std::string> content_type{};
     /// The encoding of a body with `content_type`. Not set: utf-8 for text, binary for bytes.
     std::optional<std::string> content_encoding{};
+    /// Of the request that this message answers.
     std::optional<std::string> correlation_id{};
+    /// The queue for answers.
     std::optional<std::string> reply_to{};
+    /// Identifies the message for consumers that ignore what they have seen.
     std::optional<std::string> message_id{};
+    /// When it was made.
     std::optional<Timestamp> timestamp{};
+    /// The kind of the message, for the application.
     std::optional<std::string> type{};
+    /// RabbitMQ refuses a name that is not the connection's.
     std::optional<std::string> user_id{};
+    /// The application that sends it.
     std::optional<std::string> app_id{};
     /// Retry when the broker fails: until the timeout of the call or of the policy, or three times when there is none.
     /// The message may then arrive twice; a message_id lets consumers notice.
@@ -81,10 +88,13 @@ struct PublishOptions {
 struct ProducerOptions {
     /// The exchange of messages that name none.
     Exchange exchange{};
+    /// What the exchange routes by; with the default exchange the name of a queue.
     std::string routing_key{};
+    /// How a JSON value becomes bytes: its name or its content type. Not set: that of the producer.
     std::optional<std::string> serializer{};
     /// Declare the producer's exchange before its first use on a connection.
     bool auto_declare = true;
+    /// zlib, bzip2, lzma, zstd or brotli, where they are built in. Not set: that of the producer.
     std::optional<std::string> compression{};
 };
 
@@ -185,7 +195,9 @@ public:
     /// Detaches the producer from its connection. publish() throws LeaseError until revive().
     void release() noexcept { connection_ = {}; }
 
+    /// The exchange of publishes that name none.
     const Exchange& exchange() const noexcept { return options().exchange; }
+    /// The routing key of publishes that name none.
     const std::string& routing_key() const noexcept { return options().routing_key; }
 
 private:

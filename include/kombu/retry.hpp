@@ -13,9 +13,11 @@ class RetryCount {
 public:
     /// The default: no bound for a call with a timeout, which goes on until then; otherwise 3.
     constexpr RetryCount() noexcept = default;
+    /// So many repetitions.
     constexpr RetryCount(unsigned count) noexcept : count_(count), is_default_(false) {}
     /// No bound.
     constexpr RetryCount(std::nullopt_t) noexcept : is_default_(false) {}
+    /// So many repetitions; not set: no bound.
     constexpr RetryCount(std::optional<unsigned> count) noexcept : count_(count), is_default_(false) {}
 
     /// The number for a call with or without a timeout; not set: no bound.
@@ -42,8 +44,11 @@ private:
 struct RetryPolicy {
     /// Not set: until the timeout, of the call or of the policy; 3 when there is none. std::nullopt: no bound.
     RetryCount max_retries{};
+    /// The first pause, in seconds.
     std::chrono::duration<double> interval_start{0};
+    /// What each further pause has more, in seconds.
     std::chrono::duration<double> interval_step{0.2};
+    /// The longest pause, in seconds.
     std::chrono::duration<double> interval_max{1};
     /// From 0 (none) to 1.
     double jitter = 0.2;

@@ -40,10 +40,15 @@ private:
 /// Converts bodies of one content type to bytes and back. An exception of either function becomes EncodeError or
 /// DecodeError.
 struct Serializer {
+    /// What PublishOptions::serializer names.
     std::string name{};
+    /// Written into messages, and looked up when they come.
     std::string content_type{};
+    /// Written into messages: a character set, or `binary`.
     std::string content_encoding = "utf-8";
+    /// Makes bytes of a value. Throws what it likes; the publish then throws EncodeError.
     std::function<std::string(const Json&)> encode{};
+    /// Makes a value of bytes. Throws what it likes; the reader then gets DecodeError.
     std::function<Json(std::string_view)> decode{};
 };
 
@@ -74,8 +79,11 @@ KOMBU_EXPORT void disable_serializer(std::string_view name);
 
 /// A serialised body with its content type.
 struct EncodedBody {
+    /// The content type of the serializer.
     std::string content_type{};
+    /// The content encoding of the serializer.
     std::string content_encoding{};
+    /// The bytes.
     std::string data{};
 };
 

@@ -108,6 +108,7 @@ public:
     /// \throws ChannelError  when the queue does not exist
     std::uint32_t qsize(OptionalTimeout timeout = {});
 
+    /// The queue, with its name.
     const Queue& queue() const noexcept { return queue_; }
 
 private:

@@ -25,10 +25,14 @@ struct BrokerStats {
     std::uint64_t returned = 0;         ///< Unroutable
     std::uint64_t failed = 0;           ///< ConnectionError, Timeout: may have arrived, or were never sent
 
+    /// Messages that came, also those that came again.
     std::uint64_t received = 0;
+    /// The bytes of their bodies.
     std::uint64_t received_bytes = 0;
     std::uint64_t redelivered = 0;  ///< of those received
+    /// Messages that were acknowledged.
     std::uint64_t acknowledged = 0;
+    /// Messages that were rejected.
     std::uint64_t rejected = 0;
     std::uint64_t requeued = 0;  ///< by the program; messages also go back when their channel is lost
 

@@ -30,12 +30,17 @@ namespace kombu {
 
 /// The configuration of a connection, with all defaults filled in.
 struct ConnectionParameters {
+    /// The scheme of the URL.
     std::string transport{};
     /// At least one; the first one is preferred.
     std::vector<Endpoint> endpoints{};
+    /// Which endpoint comes next.
     FailoverStrategy failover_strategy{};
+    /// PLAIN, AMQPLAIN or EXTERNAL.
     std::string login_method{};
+    /// The interval that is asked for; 0: none.
     std::chrono::nanoseconds heartbeat{0};
+    /// The bound of an attempt to connect.
     std::chrono::nanoseconds connect_timeout{std::chrono::seconds{5}};
     /// TLS settings. Not set: no TLS.
     std::optional<SslOptions> ssl{};
@@ -54,11 +59,15 @@ struct ConnectionParameters {
 /// The metadata of a message: everything but its body. Messages that are published with the same options share one
 /// object, so that a transport can cache what it derives from it.
 struct MessageMetadata {
+    /// Empty: the default exchange.
     std::string exchange{};
     /// The type of the exchange as the publisher knows it, for brokers that do not store it.
     std::string exchange_type = "direct";
+    /// What the exchange routes by.
     std::string routing_key{};
+    /// Whether it is an error when no queue takes the message.
     bool mandatory = false;
+    /// All properties of the message.
     Properties properties{};
 };
 
@@ -67,6 +76,7 @@ struct MessageMetadata {
 class OutgoingBody {
 public:
     OutgoingBody() = default;
+    /// Owns the bytes.
     OutgoingBody(std::string bytes) noexcept : own_(std::move(bytes)) {}
     /// `bytes` exist until the publish has ended.
     static OutgoingBody view(std::string_view bytes) noexcept {
@@ -84,6 +94,7 @@ public:
     ~OutgoingBody() = default;
 
     operator std::string_view() const noexcept { return view_.data() ? view_ : std::string_view{own_}; }
+    /// The number of bytes.
     std::size_t size() const noexcept { return std::string_view{*this}.size(); }
 
 private:
@@ -95,6 +106,7 @@ private:
 struct OutgoingMessage {
     /// Never null.
     std::shared_ptr<const MessageMetadata> metadata{};
+    /// The bytes of the body, encoded and perhaps compressed.
     OutgoingBody body{};
 };
 
@@ -104,13 +116,17 @@ struct ConsumeOptions {
     std::string tag{};
     /// The deliveries need no acknowledgement.
     bool no_ack = false;
+    /// Whether it must be the only consumer of the queue.
     bool exclusive = false;
+    /// Consumers with a higher one get messages first.
     std::optional<int> priority{};
+    /// Of the consumer, for extensions of the broker.
     Json arguments = Json::object();
 };
 
 /// What a consumer has received.
 struct ConsumerEvent {
+    /// The tag of the consumer.
     std::string tag{};
     /// Null when the broker has cancelled the consumer.
     std::unique_ptr<Delivery> delivery{};

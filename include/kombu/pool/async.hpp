@@ -18,8 +18,11 @@ namespace kombu::async {
 template <class T>
 class PrepareHook final : public detail::AnyPrepareHook {
 public:
+    /// Makes a resource ready; false: it is dead.
     using Prepare = std::function<Operation<bool>(T&, const Acquisition&)>;
+    /// \param prepare  is called at each acquire
     explicit PrepareHook(Prepare prepare) : prepare_(std::move(prepare)) {}
+    /// Called by the engine, which does not know the type.
     Operation<bool> prepare(void* resource, const Acquisition& acquisition) const override {
         return prepare_(*static_cast<T*>(resource), acquisition);
     }

@@ -19,6 +19,7 @@ class PrepareHook;
 
 /// The acquire that a resource is created or prepared for. Converts to its deadline, for functions that need no more.
 struct Acquisition {
+    /// When the caller gives up.
     Deadline deadline = Deadline::never();
     /// Whether the caller is willing to wait, for resources that are acquired from other pools.
     bool block = true;
@@ -29,6 +30,7 @@ struct Acquisition {
     /// The caller runs on an executor and must not be blocked.
     bool asynchronous = false;
 
+    /// For functions that need the deadline only.
     operator Deadline() const noexcept { return deadline; }
 };
 

@@ -58,10 +58,12 @@ private:
 /// A registry must outlive its groups.
 class KOMBU_EXPORT GroupRegistry {
 public:
+    /// \param limit  of every pool of the groups that follow it
     explicit GroupRegistry(std::size_t limit) : state_({limit, {}}) {}
     GroupRegistry(const GroupRegistry&) = delete;
     GroupRegistry& operator=(const GroupRegistry&) = delete;
 
+    /// The limit that new pools get.
     std::size_t limit() const;
 
     /// Changes the limit of this registry and of every pool of every group that follows it.

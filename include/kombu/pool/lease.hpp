@@ -106,6 +106,7 @@ public:
     /// \return the resource; null when the lease is empty, or was inherited by a forked child
     std::shared_ptr<T> detach() noexcept { return std::static_pointer_cast<T>(lease_.detach()); }
 
+    /// Whether it holds a resource.
     explicit operator bool() const noexcept { return lease_.resource() != nullptr; }
 
     /// The resource, or null when the lease is empty.

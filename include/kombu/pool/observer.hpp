@@ -13,12 +13,15 @@ namespace kombu {
 
 /// A lease that has lasted longer than its pool's leak_threshold.
 struct LeakReport {
+    /// The name of the pool.
     std::string pool{};
+    /// When and where it was acquired.
     LeaseSite lease{};
 };
 
 /// A time during which no connection of a pool could connect.
 struct OutageReport {
+    /// The name of the pool.
     std::string pool{};
     /// From the first lost connection or failed attempt to the first connect.
     std::chrono::nanoseconds duration{0};
@@ -33,6 +36,7 @@ struct OutageReport {
 /// pool included. Exceptions that they throw are ignored.
 class PoolObserver {
 public:
+    /// The unit of all durations.
     using Nanoseconds = std::chrono::nanoseconds;
     virtual ~PoolObserver() = default;
 
@@ -40,8 +44,11 @@ public:
     virtual void acquired(const std::string& /*pool*/, Nanoseconds /*waited*/) {}
     /// A lease ended. `used`: its duration.
     virtual void released(const std::string& /*pool*/, Nanoseconds /*used*/) {}
+    /// A resource was created, in this time.
     virtual void created(const std::string& /*pool*/, Nanoseconds /*duration*/) {}
+    /// A resource could not be created.
     virtual void create_failed(const std::string& /*pool*/, const std::exception& /*error*/) {}
+    /// A resource was closed.
     virtual void closed(const std::string& /*pool*/, CloseReason /*reason*/) {}
     /// An acquire got nothing. It throws LimitExceeded with this report, unless it was a try_acquire().
     virtual void limit_exceeded(const LimitReport& /*report*/) {}

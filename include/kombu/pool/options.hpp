@@ -105,9 +105,13 @@ struct UseGlobalLimit {
 class GroupLimit {
 public:
     constexpr GroupLimit() = default;
+    /// This limit; 0: none.
     constexpr GroupLimit(std::size_t limit) : limit_(limit), follows_(false) {}
+    /// That of the registry.
     constexpr GroupLimit(UseGlobalLimit) {}
+    /// Whether it is that of the registry.
     constexpr bool follows() const noexcept { return follows_; }
+    /// The number, when it is one.
     constexpr std::size_t value() const noexcept { return limit_; }
 
 private:

@@ -156,6 +156,7 @@ public:
         return all;
     }
 
+    /// Whether its limit is that of the registry.
     bool follows_global_limit() const noexcept final { return follows_; }
 
 private:

@@ -71,6 +71,7 @@ public:
     /// same queue as threads. Completes with (error, Lease).
     template <class Token>
     auto async_acquire(const AcquireOptions& options, Token&& token);
+    /// As above, with default options.
     template <class Token>
     auto async_acquire(Token&& token);
 
@@ -153,11 +154,14 @@ public:
     /// \param now  for tests
     void maintain(Clock::time_point now = Clock::now()) { engine().maintain(now); }
 
+    /// The limit; 0: none.
     std::size_t limit() const { return stats().limit; }
+    /// The number of leases that are out.
     std::size_t in_use() const { return stats().in_use; }
     /// A snapshot of the pool. Takes the pool's lock for a moment, which otherwise only callers that wait or create
     /// take.
     PoolStats stats() const { return engine().stats(); }
+    /// The name of its options.
     const std::string& name() const noexcept { return engine_.load(std::memory_order_acquire)->name(); }
 
 protected:

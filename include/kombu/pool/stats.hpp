@@ -16,8 +16,10 @@ namespace kombu {
 /// How long something took, counted in classes that double: class 0 is up to 1 ns, class n up to 2^n ns.
 class DurationHistogram {
 public:
+    /// The number of buckets; the last one is 39 hours and more.
     static constexpr std::size_t bucket_count = 48;  // the last one is 39 hours and more
 
+    /// The index of the bucket of a duration.
     static std::size_t bucket_of(std::chrono::nanoseconds duration) noexcept {
         const auto count = static_cast<std::uint64_t>(duration.count() < 1 ? 0 : duration.count() - 1);
         const auto index = static_cast<std::size_t>(std::bit_width(count));
@@ -28,11 +30,15 @@ public:
         return std::chrono::nanoseconds{std::int64_t{1} << index};
     }
 
+    /// Counts a duration.
     void add(std::chrono::nanoseconds duration, std::uint64_t times = 1) noexcept {
         counts_[bucket_of(duration)] += times;
     }
+    /// Counts durations of a bucket.
     void add_to_bucket(std::size_t index, std::uint64_t times) noexcept { counts_[index] += times; }
+    /// The number of durations in each bucket.
     const std::array<std::uint64_t, bucket_count>& counts() const noexcept { return counts_; }
+    /// The number of all durations.
     std::uint64_t total() const noexcept {
         std::uint64_t sum = 0;
         for (const std::uint64_t count : counts_) sum += count;
@@ -65,11 +71,13 @@ enum class CloseReason : std::uint8_t {
     pool_closed,   ///< its pool was closed
     evicted,       ///< ResourcePool::evict_if
 };
+/// The number of CloseReasons.
 constexpr std::size_t close_reasons = 9;
 
 /// A snapshot of a pool, taken while it works. `in_use + idle + connecting + closing` was within the limit at that
 /// moment; the counters that grow are each exact, and may be some calls apart from each other.
 struct PoolStats {
+    /// The name of the pool.
     std::string name{};
     std::string kind{};          ///< what the pool lends: "connection", "producer", or the factory's resource_name
     std::string key{};           ///< of a pool of connections or producers: the URL, without the password
@@ -93,6 +101,7 @@ struct PoolStats {
     /// Found out by this call: without maintenance its age may be inexact.
     std::optional<LeaseSite> oldest_lease{};
 
+    /// The longest time that a caller has waited.
     std::chrono::nanoseconds longest_wait{0};
     DurationHistogram wait{};     ///< of successful acquires; those that needed not wait are in class 0
     DurationHistogram use{};      ///< of leases: the first 64 of each slot, then one in 64, counted as 64
@@ -108,6 +117,7 @@ struct PoolStats {
     std::string last_error{};                               ///< of the last failure or loss, also when it has passed
     std::chrono::system_clock::time_point last_error_at{};  ///< when that was
 
+    /// The number of resources that were closed for this reason.
     std::uint64_t closed_for(CloseReason reason) const noexcept { return closed_by[static_cast<std::size_t>(reason)]; }
 };
 

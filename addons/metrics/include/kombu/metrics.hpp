@@ -34,8 +34,10 @@ struct CollectorOptions {
 /// May be used by any number of threads.
 class KOMBU_EXPORT Collector final : public prometheus::Collectable {
 public:
+    /// Needs no registration with pools: each call reads the statistics of all.
     explicit Collector(CollectorOptions options = {});
     ~Collector() override;
+    /// The metrics now, for an Exposer of prometheus-cpp.
     std::vector<prometheus::MetricFamily> Collect() const override;
     /// The same in Prometheus' text format.
     std::string text() const;

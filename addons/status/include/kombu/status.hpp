@@ -52,6 +52,7 @@ public:
     /// Ends the requests in progress and closes the socket.
     ~StatusServer();
 
+    /// The port that it listens on, also when the address asked for any.
     std::uint16_t port() const noexcept;
     /// Of the page, without the token.
     std::string url() const;
