@@ -60,6 +60,6 @@ package(doc kombu-doc doc ""
     "Guides, measurements, and programs to copy, for the library libkombu-dev.\n They are in Markdown and C++.")
 set(CPACK_DEBIAN_DOC_PACKAGE_ARCHITECTURE all)
 install(DIRECTORY docs examples DESTINATION ${CMAKE_INSTALL_DATADIR}/doc/kombu-doc COMPONENT doc
-    PATTERN Doxyfile EXCLUDE PATTERN CMakeLists.txt EXCLUDE)
+    PATTERN Doxyfile EXCLUDE PATTERN site EXCLUDE PATTERN CMakeLists.txt EXCLUDE)
 install(FILES README.md CHANGELOG.md DESTINATION ${CMAKE_INSTALL_DATADIR}/doc/kombu-doc COMPONENT doc)
 include(CPack)
