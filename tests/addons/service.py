@@ -1,14 +1,12 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """What the tests of the add-ons look at: a service (status_probe.cpp) and its Redis server."""
-import socket
+import os
 import subprocess
+import sys
 import time
 
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../support"))
+from free_port import free_port
 
 
 def eventually(get, is_right, what, seconds=30):

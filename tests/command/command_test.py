@@ -18,6 +18,9 @@ import xml.etree.ElementTree
 
 import kombu
 
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../support"))
+from free_port import free_port
+
 PROGRAM, URL = sys.argv[1:3]
 ON_REDIS = URL.startswith("redis")
 SECRET = "kombu-secret"
@@ -377,9 +380,7 @@ class Move(BrokerTest):
         self.assertEqual(set(left + moved), set(range(20000)))
 
     def test_loses_nothing_when_the_other_broker_is_killed(self):
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
+        port = free_port()
         target = f"redis://127.0.0.1:{port}/0"
         with tempfile.TemporaryDirectory() as folder:
             def start():

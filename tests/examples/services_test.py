@@ -12,13 +12,10 @@ import unittest
 
 import kombu
 
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../support"))
+from free_port import free_port
+
 URL, FOLDER = sys.argv[1:3]
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def take(url, queue, delete=True):
