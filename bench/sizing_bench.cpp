@@ -75,6 +75,10 @@ Measured measure(std::size_t limit, double rate, double hold, double seconds) {
 int main(int argc, char** argv) {
     const double rate = argc > 1 ? std::atof(argv[1]) : 2000, hold = (argc > 2 ? std::atof(argv[2]) : 5) / 1000;
     const double seconds = argc > 3 ? std::atof(argv[3]) : 5;
+    if (!(rate > 0 && hold > 0 && seconds > 0)) {
+        std::fprintf(stderr, "usage: sizing_bench [RATE [HOLD-MS [SECONDS]]]\n");
+        return 2;
+    }
     std::printf("%.0f calls a second that hold a resource for %.1f ms: %.1f in use on average\n", rate, hold * 1000,
                 rate * hold);
     std::printf("| limit | in use | must wait, predicted | measured | mean wait, predicted | measured | 99 %% |\n");

@@ -1,6 +1,6 @@
 # Finds hiredis and defines hiredis::hiredis: by its CMake package, which it has since version 1.0, and else as the
 # header and the library.
-find_package(hiredis CONFIG QUIET)
+find_package(hiredis ${hiredis_FIND_VERSION} CONFIG QUIET)
 if(TARGET hiredis::hiredis)
     return()
 endif()

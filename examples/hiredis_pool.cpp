@@ -12,6 +12,7 @@
 #include <sys/time.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
 #include <chrono>
 #include <cstdlib>
@@ -46,6 +47,8 @@ struct FreeReply {
 };
 using Reply = std::unique_ptr<redisReply, FreeReply>;
 
+constexpr std::chrono::seconds command_timeout{5};
+
 /// One connection.
 class Redis {
 public:
@@ -53,7 +56,10 @@ public:
         : context_(::redisConnectWithTimeout(server.host.c_str(), server.port, to_timeval(deadline))) {
         if (!context_) throw std::bad_alloc{};
         if (context_->err) throw std::runtime_error(server.host + ": " + context_->errstr);
+        set_timeout(kombu::Deadline::after(command_timeout));
     }
+    /// Of each command from now on: a server that hangs must not hold a thread for ever.
+    void set_timeout(kombu::Deadline deadline) { ::redisSetTimeout(context_.get(), to_timeval(deadline)); }
     template <class... Arguments>
     Reply command(const char* format, Arguments... arguments) {
         Reply reply{static_cast<redisReply*>(::redisCommand(context_.get(), format, arguments...))};
@@ -75,9 +81,9 @@ private:
         void operator()(redisContext* context) const { ::redisFree(context); }
     };
     static timeval to_timeval(kombu::Deadline deadline) {
-        const auto left = std::chrono::duration_cast<std::chrono::microseconds>(
-            deadline.is_never() ? 5s : deadline.when() - kombu::Clock::now());
-        const long long us = std::max<long long>(left.count(), 1000);
+        const auto end = std::min(deadline.when(), kombu::Clock::now() + command_timeout);
+        const auto left = std::chrono::duration_cast<std::chrono::microseconds>(end - kombu::Clock::now());
+        const long long us = std::max<long long>(left.count(), 1000);  // 0 would be no bound
         return {static_cast<time_t>(us / 1'000'000), static_cast<suseconds_t>(us % 1'000'000)};
     }
     std::unique_ptr<redisContext, Free> context_;
@@ -90,8 +96,10 @@ std::unique_ptr<kombu::ResourcePool<Redis>> make_pool(const Server& server, cons
         return std::make_shared<Redis>(server, acquisition);
     };
     factory.validate = [](Redis& redis) { return redis.is_connected(); };  // at each acquire: no round trip
-    factory.keepalive = [](Redis& redis, kombu::Deadline) {
-        redis.command("PING");  // in the background; an exception has the context replaced
+    factory.keepalive = [](Redis& redis, kombu::Deadline deadline) {
+        redis.set_timeout(deadline);  // one thread maintains all pools of the process
+        redis.command("PING");        // an exception has the context replaced
+        redis.set_timeout(kombu::Deadline::after(command_timeout));
         return true;
     };
     factory.recycle = [](Redis& redis, bool) { return !redis.has_failed(); };
@@ -108,7 +116,7 @@ int main(int argc, char** argv) try {
         return 2;
     }
     const Server server{argv[1], std::atoi(argv[2])};
-    const int threads = argc > 3 ? std::atoi(argv[3]) : 10;
+    const int threads = argc > 3 ? std::clamp(std::atoi(argv[3]), 1, 1000) : 10;
     kombu::PoolGroup<Server, kombu::ResourcePool<Redis>> contexts{
         [](const Server& key, const kombu::PoolOptions& options) { return make_pool(key, options); },
         3,
@@ -116,17 +124,24 @@ int main(int argc, char** argv) try {
         {.keepalive = 30s, .name = "redis"}};
 
     contexts[server].acquire()->command("DEL %s", "hiredis_pool");
-    std::vector<std::jthread> workers;
-    for (int i = 0; i < threads; ++i)
-        workers.emplace_back([&] {
-            for (int n = 0; n < 1000 / threads; ++n)
+    std::atomic<int> left = 1000, failed = 0;
+    const auto work = [&] {
+        try {
+            while (left-- > 0)
                 contexts[server].acquire({.block = true, .timeout = 5s})->command("INCR %s", "hiredis_pool");
-        });
+        } catch (const std::exception& error) {
+            std::cerr << std::string{error.what()} + "\n";
+            ++failed;
+        }
+    };
+    std::vector<std::jthread> workers;
+    for (int i = 0; i < threads; ++i) workers.emplace_back(work);
     workers.clear();
     const Reply total = contexts[server].acquire()->command("GET %s", "hiredis_pool");
-    std::cout << "counted to " << total->str << " on " << contexts[server].stats().created << " contexts\n";
+    std::cout << "counted to " << (total->str ? total->str : "nothing") << " on " << contexts[server].stats().created
+              << " contexts\n";
     contexts[server].acquire()->command("DEL %s", "hiredis_pool");
-    return 0;
+    return failed == 0 ? 0 : 1;
 } catch (const std::exception& error) {
     std::cerr << "hiredis_pool: " << error.what() << '\n';
     return 1;

@@ -68,9 +68,9 @@ struct FailurePolicy {
     unsigned max_attempts = 5;
     /// The delay before the n-th retry, from 0, is `interval_start + n * interval_step`, at most `interval_max`.
     std::chrono::duration<double> interval_start{1};
-    /// What each further pause has more, in seconds.
+    /// Added to each further delay.
     std::chrono::duration<double> interval_step{2};
-    /// The longest pause, in seconds.
+    /// The longest delay.
     std::chrono::duration<double> interval_max{60};
 };
 

@@ -287,7 +287,9 @@ public:
     /// An operation that is done.
     static Operation completed() noexcept requires std::is_void_v<T> { return Operation{nullptr}; }
 
+    /// The other operation is left without one.
     Operation(Operation&& other) noexcept : self_(std::exchange(other.self_, nullptr)) {}
+    /// Of the type as which results are kept, for coroutines that serve several types.
     template <class Kept>
     requires(!std::is_same_v<T, Kept> && std::is_same_v<Kept, typename detail::KeptResult<T>::type>)
         Operation(Operation<Kept>&& other)

@@ -28,9 +28,9 @@ namespace kombu::pools {
 
 /// A connection of a pool, and its default channel: `auto [connection, channel] = pool.acquire_channel();`
 struct LeasedChannel {
-    /// The connection that the producer holds while it is leased.
+    /// The lease of the connection.
     Lease<Connection> connection;
-    /// The channel that it publishes on.
+    /// Its default channel.
     Channel channel;
 };
 

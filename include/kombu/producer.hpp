@@ -90,11 +90,11 @@ struct ProducerOptions {
     Exchange exchange{};
     /// What the exchange routes by; with the default exchange the name of a queue.
     std::string routing_key{};
-    /// How a JSON value becomes bytes: its name or its content type. Not set: that of the producer.
+    /// How a JSON value becomes bytes: the name or the content type of a serializer. Not set: by the type of the body.
     std::optional<std::string> serializer{};
     /// Declare the producer's exchange before its first use on a connection.
     bool auto_declare = true;
-    /// zlib, bzip2, lzma, zstd or brotli, where they are built in. Not set: that of the producer.
+    /// zlib, bzip2, lzma, zstd or brotli, where they are built in. Not set: none.
     std::optional<std::string> compression{};
 };
 

@@ -44,11 +44,11 @@ private:
 struct RetryPolicy {
     /// Not set: until the timeout, of the call or of the policy; 3 when there is none. std::nullopt: no bound.
     RetryCount max_retries{};
-    /// The first pause, in seconds.
+    /// The first pause.
     std::chrono::duration<double> interval_start{0};
-    /// What each further pause has more, in seconds.
+    /// Added to each further pause.
     std::chrono::duration<double> interval_step{0.2};
-    /// The longest pause, in seconds.
+    /// The longest pause.
     std::chrono::duration<double> interval_max{1};
     /// From 0 (none) to 1.
     double jitter = 0.2;

@@ -30,3 +30,11 @@ ccache=$(command -v ccache || true)
 [ -z "$ccache" ] || launcher=(-DCMAKE_CXX_COMPILER_LAUNCHER="$ccache")
 build_within add_subdirectory -DKOMBU_SOURCE="$root" "${launcher[@]}"
 CCACHE_BASEDIR=$work build_within fetch_content -DKOMBU_ARCHIVE="$archive" "${launcher[@]}"
+
+# A project that wants it shared, and installed with itself.
+cmake -S "$root/tests/package/embedded" -B "$work/shared" -G Ninja -DKOMBU_SOURCE="$root" -DKOMBU_INSTALL=ON \
+    -DBUILD_SHARED_LIBS=ON -DEXPECTED_KIND=SHARED_LIBRARY "${launcher[@]}" >/dev/null
+cmake --build "$work/shared" --parallel 2
+cmake --install "$work/shared" --prefix "$work/shared/prefix" >/dev/null
+[ -e "$(find "$work/shared/prefix" -name libkombu.so)" ] || { echo "the library was not installed"; exit 1; }
+echo "built within another project: shared, installed"

@@ -24,7 +24,7 @@ def check_excerpt(path, body, place):
     with open(os.path.join(ROOT, path), encoding="utf-8") as source:
         lines = [line.strip() for line in source]
     wanted = [line.strip() for line in body]
-    if not any(lines[i:i + len(wanted)] == wanted for i in range(len(lines))):
+    if not any(wanted) or not any(lines[i:i + len(wanted)] == wanted for i in range(len(lines))):
         sys.exit(f"{place}: this is not an excerpt of {path}")
 
 

@@ -13,11 +13,11 @@
 
 namespace kombu {
 
-/// How long something took, counted in classes that double: class 0 is up to 1 ns, class n up to 2^n ns.
+/// How long something took, counted in buckets that double: bucket 0 is up to 1 ns, bucket n up to 2^n ns.
 class DurationHistogram {
 public:
     /// The number of buckets; the last one is 39 hours and more.
-    static constexpr std::size_t bucket_count = 48;  // the last one is 39 hours and more
+    static constexpr std::size_t bucket_count = 48;
 
     /// The index of the bucket of a duration.
     static std::size_t bucket_of(std::chrono::nanoseconds duration) noexcept {

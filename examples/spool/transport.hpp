@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// A transport of one's own: a directory is the broker, each queue a directory within it, each message a file. It has
-// the default exchange only. Messages survive the processes, which share the directory.
-//
-//     spool_transport DIRECTORY [MESSAGES]        publishes and receives them through the pools
-#include <kombu/kombu.hpp>
+// A transport of one's own: a directory is the broker. It has the default exchange only; what it does not have is an
+// error.
+#pragma once
+
 #include <kombu/transport.hpp>
 
 #include <unistd.h>
@@ -12,99 +11,25 @@
 #include <atomic>
 #include <chrono>
 #include <cstdint>
-#include <cstdio>
-#include <cstdlib>
 #include <deque>
 #include <filesystem>
-#include <fstream>
-#include <iostream>
 #include <map>
 #include <memory>
-#include <set>
+#include <optional>
 #include <span>
-#include <stop_token>
 #include <string>
-#include <system_error>
+#include <string_view>
 #include <utility>
 #include <vector>
 
-using namespace std::chrono_literals;
+#include "spool.hpp"
+
+namespace spool {
+
 namespace async = kombu::async;
-namespace fs = std::filesystem;
-using kombu::Deadline, kombu::Json;
+using kombu::Deadline;
 
-namespace {
-
-constexpr auto poll_interval = 20ms;
-
-/// The files. Taking one renames it, which only one process can do.
-class Spool {
-public:
-    explicit Spool(fs::path root) : root_(std::move(root)) {
-        fs::create_directories(root_ / ".new");
-        fs::create_directories(root_ / ".taken");
-    }
-    fs::path queue(std::string_view name) const {
-        if (name.empty() || name.front() == '.' || name.find('/') != std::string_view::npos)
-            throw kombu::ChannelError("a queue of a spool cannot be named '" + std::string{name} + "'", 403);
-        return root_ / name;
-    }
-    fs::path existing(std::string_view name) const {
-        if (!fs::exists(queue(name)))
-            throw kombu::ChannelError("NOT_FOUND - no queue '" + std::string{name} + "'", 404);
-        return queue(name);
-    }
-    std::set<fs::path> messages(std::string_view name) const {
-        const fs::directory_iterator files{existing(name)};
-        return {begin(files), end(files)};
-    }
-    void put(std::string_view name, const kombu::OutgoingMessage& message) const {
-        static std::atomic<unsigned> last{0};
-        char unique[64];  // in the order of time
-        std::snprintf(unique, sizeof unique, "%020lld-%d-%08u",
-                      static_cast<long long>(std::chrono::system_clock::now().time_since_epoch().count()), ::getpid(),
-                      ++last);
-        const kombu::Properties& properties = message.metadata->properties;
-        const std::string_view body = message.body;
-        const std::vector<std::uint8_t> data = Json::to_msgpack({
-            {"body", Json::binary({body.begin(), body.end()})},
-            {"content_type", properties.content_type.value_or("")},
-            {"content_encoding", properties.content_encoding.value_or("")},
-            {"headers", properties.headers},
-        });
-        std::ofstream file{root_ / ".new" / unique, std::ios::binary};
-        file.write(reinterpret_cast<const char*>(data.data()), static_cast<std::streamsize>(data.size()));
-        file.close();
-        if (!file) throw kombu::ConnectionError("cannot write to " + root_.string());
-        fs::rename(root_ / ".new" / unique, queue(name) / unique);
-    }
-    std::unique_ptr<kombu::Delivery> take(std::string_view name, fs::path& taken) const {
-        for (const fs::path& file : messages(name)) {
-            taken = root_ / ".taken" / file.filename();
-            std::error_code failed;
-            fs::rename(file, taken, failed);
-            if (failed) continue;  // another process was faster
-            std::ifstream stream{taken, std::ios::binary};
-            auto delivery = std::make_unique<kombu::Delivery>();
-            delivery->info.routing_key = name;
-            const Json data = Json::from_msgpack(stream, true, false);
-            if (!data.is_object() || !data.contains("body")) {  // it can be settled, and says why it cannot be read
-                delivery->header_error = "the file " + taken.string() + " is not a message";
-                return delivery;
-            }
-            const auto& body = data.at("body").get_binary();
-            delivery->body.assign(body.begin(), body.end());
-            delivery->properties.content_type = data.at("content_type");
-            delivery->properties.content_encoding = data.at("content_encoding");
-            delivery->properties.headers = data.at("headers");
-            return delivery;
-        }
-        return nullptr;
-    }
-
-private:
-    fs::path root_;
-};
+constexpr std::chrono::milliseconds poll_interval{20};
 
 class SpoolChannel final : public kombu::TransportChannel {
 public:
@@ -114,7 +39,7 @@ public:
 
     bool is_open() const noexcept override { return open_ && !*ended_; }
     void check_open() const override {
-        if (*ended_) throw kombu::ConnectionError("the spool's connection was closed");
+        if (*ended_) throw kombu::ConnectionError("the connection to the spool was closed");
         if (!open_) throw kombu::ChannelError("the channel is closed");
     }
     std::size_t unsettled() const noexcept override { return unsettled_.size() + consumers_.size(); }
@@ -122,7 +47,7 @@ public:
     bool close_nowait() noexcept override {
         open_ = false;
         if (::getpid() == owner_)  // a forked child leaves its parent's messages alone
-            for (const auto& [tag, message] : unsettled_) give_back(message);
+            for (const auto& [tag, message] : unsettled_) Spool::give_back(message.taken);
         unsettled_.clear();
         consumers_.clear();
         inbox_.clear();
@@ -131,25 +56,37 @@ public:
 
     async::Operation<kombu::QueueInfo> queue_declare(const kombu::Queue& queue, Deadline) override {
         check_open();
-        fs::create_directory(spool_->queue(queue.name()));
+        const kombu::QueueOptions& options = queue.options();
+        if (options.exclusive || options.auto_delete) refuse("a queue that ends with its user");
+        if (options.expires || options.message_ttl) refuse("a time limit");
+        if (options.max_length || options.max_length_bytes || options.max_priority) refuse("a bounded queue");
+        if (!options.queue_arguments.empty()) refuse("arguments");
+        if (options.passive)
+            spool_->check_exists(queue.name());
+        else
+            spool_->declare(queue.name());
         co_return kombu::QueueInfo{queue.name(), static_cast<std::uint32_t>(spool_->messages(queue.name()).size()), 0};
     }
     async::Operation<std::uint32_t> queue_purge(std::string_view name, Deadline) override {
-        std::uint32_t count = 0;
-        for (const fs::path& file : spool_->messages(name)) count += fs::remove(file) ? 1 : 0;
-        co_return count;
+        check_open();
+        co_return spool_->purge(name);
     }
-    async::Operation<std::uint32_t> queue_delete(std::string_view name, bool, bool if_empty, Deadline) override {
+    async::Operation<std::uint32_t> queue_delete(std::string_view name, bool if_unused, bool if_empty,
+                                                 Deadline) override {
+        check_open();
+        if (if_unused) refuse("if_unused");  // who else uses it, it cannot know
         const auto count = static_cast<std::uint32_t>(spool_->messages(name).size());
         if (if_empty && count != 0) throw kombu::ChannelError("PRECONDITION_FAILED - the queue is not empty", 406);
-        fs::remove_all(spool_->queue(name));
+        spool_->erase(name);
         co_return count;
     }
     async::Operation<> basic_publish(const kombu::OutgoingMessage& message, Deadline, kombu::OptionalTimeout) override {
         check_open();
         const kombu::MessageMetadata& to = *message.metadata;
         if (!to.exchange.empty()) refuse("an exchange");
-        if (fs::exists(spool_->queue(to.routing_key)))
+        if (to.properties.expiration) refuse("an expiration");
+        if (to.properties.priority.value_or(0) != 0) refuse("a priority");
+        if (spool_->exists(to.routing_key))
             spool_->put(to.routing_key, message);
         else if (to.mandatory)
             throw kombu::Unroutable("no queue is named '" + to.routing_key + "'", 312);
@@ -158,13 +95,13 @@ public:
     async::Operation<std::unique_ptr<kombu::Delivery>> basic_get(std::string_view queue, bool no_ack,
                                                                  Deadline) override {
         check_open();
-        co_return receive(std::string{queue}, no_ack);
+        co_return receive(std::string{queue}, no_ack, nullptr);
     }
     async::Operation<std::unique_ptr<kombu::Delivery>> wait_for_message(const kombu::Queue& queue, bool no_ack,
                                                                         Deadline until) override {
         for (;;) {
             check_open();  // also after each wait: interrupt() may have been called
-            auto delivery = receive(queue.name(), no_ack);
+            auto delivery = receive(queue.name(), no_ack, nullptr);
             if (delivery || until.expired()) co_return delivery;
             const async::Wait wait{.until = std::min(until, Deadline::after(poll_interval))};
             co_await wait;
@@ -178,16 +115,21 @@ public:
         return async::Operation<>::completed();
     }
     async::Operation<> basic_qos(std::uint16_t prefetch_count, Deadline) override {
+        check_open();
         return prefetch_count_ = prefetch_count, async::Operation<>::completed();
     }
     async::Operation<> basic_consume(const kombu::Queue& queue, const kombu::ConsumeOptions& options,
                                      Deadline) override {
         check_open();
-        (void)spool_->existing(queue.name());
-        consumers_[options.tag] = {queue.name(), options.no_ack, options.no_ack ? 0u : prefetch_count_};
+        spool_->check_exists(queue.name());
+        if (options.exclusive || options.priority) refuse("an exclusive consumer, or one with a priority");
+        if (consumers_.contains(options.tag)) throw kombu::ChannelError("the consumer tag is in use", 530);
+        consumers_[options.tag] = std::make_shared<Consumer>(
+            Consumer{options.tag, queue.name(), options.no_ack, std::max<std::size_t>(prefetch_count_, 1)});
         return async::Operation<>::completed();
     }
     async::Operation<> basic_cancel(std::string_view tag, Deadline) override {
+        check_open();
         return consumers_.erase(std::string{tag}), async::Operation<>::completed();
     }
     std::optional<kombu::ConsumerEvent> next_event() override {
@@ -202,9 +144,10 @@ public:
         const auto found = unsettled_.find(tag);
         if (found == unsettled_.end()) throw kombu::ChannelError("unknown delivery tag " + std::to_string(tag), 406);
         if (settlement == async::Settlement::requeue)
-            give_back(found->second);
+            Spool::give_back(found->second.taken);
         else
-            fs::remove(found->second.taken);
+            Spool::remove(found->second.taken.file);
+        if (found->second.consumer) --found->second.consumer->held;
         unsettled_.erase(found);
     }
     void requeue_later(std::span<const std::uint64_t> tags) override {
@@ -214,12 +157,13 @@ public:
         while (!unsettled_.empty() && unsettled_.begin()->first <= tag)
             settle_later(unsettled_.begin()->first, async::Settlement::acknowledge);
     }
-    async::Operation<> flush(Deadline) override { return async::Operation<>::completed(); }
+    async::Operation<> flush(Deadline) override { return check_open(), async::Operation<>::completed(); }
     async::Operation<> basic_recover(Deadline) override {
+        check_open();
         std::erase_if(inbox_,
                       [&](const auto& event) { return unsettled_.contains(event.delivery->info.delivery_tag); });
-        for (const auto& [tag, message] : unsettled_) give_back(message);
-        return unsettled_.clear(), async::Operation<>::completed();
+        while (!unsettled_.empty()) settle_later(unsettled_.begin()->first, async::Settlement::requeue);
+        return async::Operation<>::completed();
     }
 
     // What a directory is not.
@@ -246,43 +190,48 @@ public:
         refuse("a delay");
     }
 
-    /// Takes messages for the consumers, as many as each may have unsettled.
+    /// Takes messages for the consumers in turn, as many as each may hold.
     void fill_inbox() {
-        for (auto& [tag, consumer] : consumers_)
-            while (consumer.prefetch_count == 0 ? inbox_.empty() : unsettled_.size() < consumer.prefetch_count) {
-                auto delivery = receive(consumer.queue, consumer.no_ack);
-                if (!delivery) break;
-                inbox_.push_back({tag, std::move(delivery)});
+        for (bool found = true; found;) {
+            found = false;
+            for (const auto& [tag, consumer] : consumers_) {
+                if (consumer->no_ack ? !inbox_.empty() : consumer->held >= consumer->prefetch_count) continue;
+                auto delivery = receive(consumer->queue, consumer->no_ack, consumer);
+                found |= delivery != nullptr;
+                if (delivery) inbox_.push_back({tag, std::move(delivery)});
             }
+        }
     }
 
 private:
-    struct Taken {
-        fs::path taken, queue;
-    };
     struct Consumer {
+        std::string tag{};
         std::string queue{};
         bool no_ack = false;
-        std::size_t prefetch_count = 0;
+        std::size_t prefetch_count = 1;
+        std::size_t held = 0;
+    };
+    struct Unsettled {
+        Taken taken{};
+        std::shared_ptr<Consumer> consumer{};  // null for a message of basic_get
     };
 
     [[noreturn]] static void refuse(const std::string& what) {
-        throw kombu::ChannelError("NOT_IMPLEMENTED - a spool has no use for " + what, 540);
+        throw kombu::ChannelError("NOT_IMPLEMENTED - a spool does not have " + what, 540);
     }
-    std::unique_ptr<kombu::Delivery> receive(const std::string& queue, bool no_ack) {
-        fs::path taken;
+    std::unique_ptr<kombu::Delivery> receive(const std::string& queue, bool no_ack,
+                                             const std::shared_ptr<Consumer>& consumer) {
+        Taken taken;
         auto delivery = spool_->take(queue, taken);
         if (!delivery) return nullptr;
         delivery->info.delivery_tag = ++last_tag_;
-        if (no_ack)
-            fs::remove(taken);
-        else
-            unsettled_[last_tag_] = {taken, spool_->queue(queue) / taken.filename()};
+        if (no_ack) {
+            Spool::remove(taken.file);
+        } else {
+            unsettled_[last_tag_] = {std::move(taken), consumer};
+            if (consumer) ++consumer->held;
+        }
         return delivery;
-    }
-    static void give_back(const Taken& message) noexcept {
-        std::error_code ignored;  // the queue may have been deleted
-        fs::rename(message.taken, message.queue, ignored);
     }
 
     std::shared_ptr<const Spool> spool_;
@@ -290,9 +239,9 @@ private:
     const pid_t owner_ = ::getpid();
     bool open_ = true;
     std::uint64_t last_tag_ = 0;
-    std::map<std::uint64_t, Taken> unsettled_;
+    std::map<std::uint64_t, Unsettled> unsettled_;
     std::uint16_t prefetch_count_ = 0;
-    std::map<std::string, Consumer> consumers_;
+    std::map<std::string, std::shared_ptr<Consumer>> consumers_;
     std::deque<kombu::ConsumerEvent> inbox_;
 };
 
@@ -302,6 +251,7 @@ public:
     ~SpoolConnection() override { *ended_ = true; }
 
     async::Operation<std::shared_ptr<kombu::TransportChannel>> open_channel(Deadline) override {
+        if (*ended_) throw kombu::ConnectionError("the connection to the spool was closed");
         auto channel = std::make_shared<SpoolChannel>(spool_, ended_);
         std::erase_if(channels_, [](const auto& weak) { return weak.expired(); });
         channels_.push_back(channel);
@@ -314,7 +264,7 @@ public:
                 channel->fill_inbox();
                 has_event |= channel->has_event();
             }
-        if (*ended_) throw kombu::ConnectionError("the spool's connection was closed");
+        if (*ended_) throw kombu::ConnectionError("the connection to the spool was closed");
         if (has_event) co_return;
         const Deadline next_look = std::min({until, wake_at, Deadline::after(poll_interval)});
         const async::Wait wait{.signal = wakeable, .until = next_look};
@@ -338,47 +288,20 @@ private:
 
 class SpoolTransport final : public kombu::Transport {
 public:
-    /// The directory alone identifies the broker: it is the virtual host of the URL.
+    /// The directory alone identifies the broker: it is the virtual host.
     void normalise(kombu::Endpoint& endpoint) const override {
-        if (endpoint.virtual_host.empty()) throw kombu::ConfigurationError("the URL of a spool must name a directory");
-        endpoint = {.virtual_host = fs::path{endpoint.virtual_host}.lexically_normal()};
+        const fs::path directory{endpoint.virtual_host};
+        if (!directory.is_absolute())
+            throw kombu::ConfigurationError("the virtual host of a spool must be the absolute path of a directory");
+        std::string path = directory.lexically_normal();
+        if (path.size() > 1 && path.back() == '/') path.pop_back();
+        endpoint = {.virtual_host = path};
     }
     async::Operation<std::shared_ptr<kombu::TransportConnection>> connect(const kombu::Endpoint& endpoint,
                                                                           const kombu::ConnectionParameters&,
                                                                           Deadline) const override {
-        try {
-            co_return std::make_shared<SpoolConnection>(endpoint.virtual_host);
-        } catch (const fs::filesystem_error& error) {
-            throw kombu::ConnectionError(error.what());
-        }
+        co_return std::make_shared<SpoolConnection>(endpoint.virtual_host);
     }
 };
 
-}  // namespace
-
-int main(int argc, char** argv) try {
-    if (argc < 2) {
-        std::cerr << "usage: spool_transport DIRECTORY [MESSAGES]\n";
-        return 2;
-    }
-    kombu::register_transport("spool", std::make_shared<SpoolTransport>());
-    const kombu::Connection broker{"spool://localhost/" + fs::absolute(argv[1]).string()};
-    const kombu::Queue jobs{"jobs"};
-    const int count = argc > 2 ? std::atoi(argv[2]) : 100;
-    for (int n = 0; n < count; ++n)
-        kombu::pools::producers[broker].acquire()->publish({{"n", n}}, {.routing_key = "jobs", .declare = {jobs}});
-
-    std::atomic<int> received = 0;
-    std::stop_source stop;
-    kombu::ConsumerLoop loop{broker, {jobs}, {.threads = 2}};
-    loop.on_message([&](kombu::Message& message) {
-        if (message.payload()["n"] == 7 && !message.redelivered() && received == 7) return message.requeue();
-        if (++received == count) stop.request_stop();
-    });
-    loop.run(stop.get_token());
-    std::cout << received << " messages through " << broker.as_uri() << '\n';
-    return 0;
-} catch (const std::exception& error) {
-    std::cerr << "spool_transport: " << error.what() << '\n';
-    return 1;
-}
+}  // namespace spool
