@@ -63,7 +63,8 @@ private:
         std::string input{};
         bool raw = false, greeted = false, confirms = false;
         std::uint64_t published = 0, confirmed = 0;
-        std::string consumer{};  // its tag
+        std::string consumer{};     // its tag
+        bool with_headers = false;  // those of a Celery task, for consumers of the queue "celery"
         std::uint64_t prefetch = 0, delivered = 0, settled = 0;
         std::string deliveries{};  // one window of them, encoded
     };
@@ -115,6 +116,7 @@ private:
         }
         if (is(60, 20)) {
             const std::size_t tag_at = 7 + number(method.substr(6, 1));
+            client.with_headers = method.substr(7, tag_at - 7) == "celery";
             client.consumer = method.substr(tag_at, 1 + number(method.substr(tag_at, 1)));
             send(client, frame(channel, 60, 21, client.consumer));
         }
@@ -126,27 +128,56 @@ private:
         if (is(60, 80)) client.settled = std::max(client.settled, number(method.substr(4, 8)));
     }
 
+    static std::string size_of(std::string_view text) {
+        std::string size;
+        for (int shift = 24; shift >= 0; shift -= 8) size.push_back(static_cast<char>(text.size() >> shift));
+        return size;
+    }
+    /// The headers that Celery sends with a task, as an AMQP table.
+    static std::string celery_headers() {
+        const std::string id = "a46cf29c-4a3d-4c4b-9b0b-5d1a3f1d2c11";
+        std::string entries;
+        const auto text = [&](std::string_view name, std::string_view value) {
+            entries += static_cast<char>(name.size());
+            entries.append(name).append("S").append(size_of(value)).append(value);
+        };
+        for (const char* name : {"id", "root_id"}) text(name, id);
+        text("lang", "py");
+        text("task", "images.resize");
+        text("argsrepr", "['cat.png', 640]");
+        text("kwargsrepr", "{'keep_ratio': True}");
+        text("origin", "gen1234@worker");
+        for (const char* name : {"shadow", "eta", "expires", "group", "group_index", "parent_id"})
+            entries.append(1, static_cast<char>(std::strlen(name))).append(name).append("V");
+        entries.append("\7retries").append("I").append(4, '\0');
+        return entries;
+    }
+    /// The frames of a message of 1 KiB.
+    static std::string content(const std::string& headers) {
+        using namespace std::string_literals;
+        std::string properties = "\0\x3c\0\0"s + "\0\0\0\0\0\0\x04\0"s;
+        properties += (headers.empty() ? "\x80\0"s : "\xa0\0"s) + "\x0atext/plain"s;
+        if (!headers.empty()) properties += size_of(headers) + headers;
+        const std::string body(1024, 'x');
+        const auto framed = [](char type, const std::string& payload) {
+            return std::string{type} + "\0\1"s + size_of(payload) + payload + '\xce';
+        };
+        return framed('\2', properties) + framed('\3', body);
+    }
+
     /// Sends what the prefetch count allows.
     void deliver(Client& client) {
         if (client.consumer.empty()) return;
         using namespace std::string_literals;
-        static const std::string content = [] {
-            const std::string properties = "\0\x3c\0\0"s + "\0\0\0\0\0\0\x04\0"s + "\x80\0"s + "\x0atext/plain"s;
-            const std::string body(1024, 'x');
-            const auto framed = [](char type, const std::string& payload) {
-                std::string size;
-                for (int shift = 24; shift >= 0; shift -= 8) size.push_back(static_cast<char>(payload.size() >> shift));
-                return std::string{type} + "\0\1"s + size + payload + '\xce';
-            };
-            return framed('\2', properties) + framed('\3', body);
-        }();
+        static const std::string plain = content(""), with_headers = content(celery_headers());
         client.deliveries.clear();
         while (client.delivered - client.settled < client.prefetch) {
             ++client.delivered;
             std::string arguments = client.consumer;
             for (int shift = 56; shift >= 0; shift -= 8)
                 arguments.push_back(static_cast<char>(client.delivered >> shift));
-            client.deliveries += frame(1, 60, 60, arguments + "\0\0\1q"s) + content;
+            client.deliveries +=
+                frame(1, 60, 60, arguments + "\0\0\1q"s) + (client.with_headers ? with_headers : plain);
         }
         if (!client.deliveries.empty()) send(client, client.deliveries);
     }

@@ -11,6 +11,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 
 namespace kombu {
 
@@ -60,16 +61,46 @@ struct DeliveryInfo {
     std::string routing_key{};
 };
 
+/// Headers as they came, which a message decodes when somebody asks for them.
+class EncodedHeaders {
+public:
+    /// Makes a JSON object of the bytes. Throws DecodeError.
+    using Decode = Json (*)(std::string_view bytes);
+
+    EncodedHeaders() = default;
+    /// There are headers in `bytes`, which are copied.
+    EncodedHeaders(std::string_view bytes, Decode decoder) : bytes_(bytes), decode_(decoder) {}
+
+    /// Whether there is anything to decode.
+    bool empty() const noexcept { return decode_ == nullptr; }
+    /// False when there is certainly no header of this name: it is not among the bytes, nor anything escaped.
+    bool may_have(std::string_view name) const noexcept {
+        return bytes_.find(name) != std::string::npos || bytes_.find('\\') != std::string::npos;
+    }
+    /// The headers. They must not be empty().
+    /// \throws DecodeError  when they are malformed
+    Json decode() const { return decode_(bytes_); }
+
+private:
+    std::string bytes_{};
+    Decode decode_ = nullptr;
+};
+
 /// A message as a transport delivers it.
-struct Delivery {
+struct KOMBU_EXPORT Delivery {
     /// The bytes as they came: encoded, and perhaps compressed.
     std::string body{};
-    /// The properties as they came.
+    /// The properties as they came. Its headers are empty when encoded_headers has them.
     Properties properties{};
+    /// The headers, where the transport leaves it to the message to decode them.
+    EncodedHeaders encoded_headers{};
     /// How it came.
     DeliveryInfo info{};
-    /// The reason when the headers could not be decoded.
+    /// The reason when the headers, or another part, could not be decoded.
     std::optional<std::string> header_error{};
+
+    /// Moves encoded_headers, if there are any, into the properties, or sets header_error.
+    void decode_headers();
 };
 
 namespace async {
@@ -115,7 +146,8 @@ public:
         }
     }
     /// The bytes of the body, decompressed.
-    /// \throws DecodeError  when the compression is unknown, the data is invalid, or the headers cannot be decoded
+    /// \throws DecodeError  when the compression is unknown, the data is invalid, or the headers that name it cannot be
+    ///   decoded
     const std::string& body() const;
     /// The bytes of the body as received.
     const std::string& raw_body() const;

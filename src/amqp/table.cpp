@@ -30,6 +30,8 @@ amqp_field_value_t encode_integer(std::int64_t number) {
     return field;
 }
 
+constexpr std::size_t size_of_empty_table = 4;
+
 Json text_or_binary(std::string_view text) {
     if (is_utf8(text)) return Json(std::string{text});
     return Json::binary(std::vector<std::uint8_t>(text.begin(), text.end()));
@@ -175,10 +177,22 @@ amqp_basic_properties_t encode_properties(const Properties& from, TableEncoder& 
     return to;
 }
 
+Json decode_headers(std::string_view encoded) {
+    DecodeMemory memory;
+    amqp_table_t table{};
+    std::size_t offset = 0;
+    if (amqp_decode_table(bytes(encoded), memory.reuse(), &table, &offset) < 0)
+        throw DecodeError("the headers are malformed");
+    return to_json(table);
+}
+
 void decode_properties(std::string_view encoded, DecodeMemory& memory, Delivery& delivery) {
     std::string stripped;
-    if (const auto headers = find_headers(encoded); !headers.empty() && is_malformed_or_too_deep(headers)) {
-        delivery.header_error = "the headers are malformed or nest more than 64 levels deep";
+    if (const auto headers = find_headers(encoded); headers.size() > size_of_empty_table) {
+        if (is_malformed_or_too_deep(headers))
+            delivery.header_error = "the headers are malformed or nest more than 64 levels deep";
+        else
+            delivery.encoded_headers = {headers, decode_headers};
         stripped = without_headers(encoded, headers);
         encoded = stripped;
     }
@@ -193,7 +207,6 @@ void decode_properties(std::string_view encoded, DecodeMemory& memory, Delivery&
     };
     text(to.content_type, from.content_type, AMQP_BASIC_CONTENT_TYPE_FLAG);
     text(to.content_encoding, from.content_encoding, AMQP_BASIC_CONTENT_ENCODING_FLAG);
-    if (from._flags & AMQP_BASIC_HEADERS_FLAG) to.headers = to_json(from.headers);
     if (from._flags & AMQP_BASIC_DELIVERY_MODE_FLAG) to.delivery_mode = from.delivery_mode;
     if (from._flags & AMQP_BASIC_PRIORITY_FLAG) to.priority = from.priority;
     text(to.correlation_id, from.correlation_id, AMQP_BASIC_CORRELATION_ID_FLAG);

@@ -39,9 +39,12 @@ Json to_json(const amqp_table_t& table);
 /// Encodes properties for librabbitmq. The result refers to `from` and to the encoder's memory.
 amqp_basic_properties_t encode_properties(const Properties& from, TableEncoder& tables);
 
-/// Decodes the properties of a content header; `encoded` begins after the body size. Headers that are malformed or nest
-/// too deep are left out and described in its `header_error`: the message can still be settled. Throws ConnectionError
-/// when the properties are malformed.
+/// Decodes the headers of a message, an encoded table that is_malformed_or_too_deep() accepts. Throws DecodeError.
+Json decode_headers(std::string_view encoded);
+
+/// Decodes the properties of a content header; `encoded` begins after the body size. The headers are left to who asks
+/// for them. Those that are malformed or nest too deep are left out and described in its `header_error`: the message can
+/// still be settled. Throws ConnectionError when the properties are malformed.
 void decode_properties(std::string_view encoded, DecodeMemory& memory, Delivery& delivery);
 
 }  // namespace kombu::amqp

@@ -33,6 +33,8 @@ struct ClientAccess {
     static bool is_valid(const Message& message) noexcept { return message.data_ != nullptr; }
     static const ChannelHandle& channel_of(const Message& message);
     static bool has_header_error(const Message& message);
+    /// False when there is certainly no header of this name. Decodes nothing.
+    static bool may_have_header(const Message& message, std::string_view name);
     /// For who settles it without the message.
     static void mark_settled(Message& message, async::Settlement settlement);
     /// A message that was published again for a retry has its first exchange and routing key in these headers.

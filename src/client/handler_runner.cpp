@@ -20,11 +20,14 @@ std::uint64_t count_header(const Json& headers, const char* name) {
 
 /// Which call of the handler this is, from 1.
 std::uint64_t attempt_of(const Message& message) {
+    constexpr const char* deliveries_header = "x-delivery-count";
+    if (!ClientAccess::may_have_header(message, attempt_header) &&
+        !ClientAccess::may_have_header(message, deliveries_header))
+        return 1;
     const Json& headers = message.properties().headers;
     if (!headers.is_object()) return 1;
     // Quorum queues count deliveries, also those that killed their consumer.
-    return std::max<std::uint64_t>(count_header(headers, attempt_header), 1) +
-           count_header(headers, "x-delivery-count");
+    return std::max<std::uint64_t>(count_header(headers, attempt_header), 1) + count_header(headers, deliveries_header);
 }
 
 std::chrono::milliseconds delay_of(const FailurePolicy& policy, std::uint64_t attempt) {

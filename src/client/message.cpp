@@ -24,6 +24,16 @@ const std::string& or_empty(const std::optional<std::string>& text) {
 
 }  // namespace
 
+void Delivery::decode_headers() {
+    if (encoded_headers.empty()) return;
+    try {
+        properties.headers = encoded_headers.decode();
+    } catch (const DecodeError& error) {
+        if (!header_error) header_error = error.what();
+    }
+    encoded_headers = {};
+}
+
 struct Message::Data {
     Data(std::unique_ptr<Delivery> received, detail::ChannelHandle on, bool without_ack, ContentTypes accepted,
          std::shared_ptr<detail::MessageSettler> settled_by)
@@ -38,6 +48,15 @@ struct Message::Data {
     Data& operator=(const Data&) = delete;
     ~Data() {
         if (settler && !settled && !no_ack) settler->on_dropped(channel, delivery->info.delivery_tag);
+    }
+
+    /// The delivery with its headers decoded, which costs more than the rest: only for who asks for them.
+    const Delivery& with_headers() {
+        delivery->decode_headers();
+        return *delivery;
+    }
+    bool may_have_header(std::string_view name) const noexcept {
+        return delivery->encoded_headers.empty() || delivery->encoded_headers.may_have(name);
     }
 
     void set_settled(async::Settlement how) noexcept {
@@ -72,6 +91,8 @@ Message::Data& Message::data() const {
 const std::string& Message::raw_body() const { return data().delivery->body; }
 
 const std::string& Message::body() const {
+    if (const auto& error = data().delivery->header_error) throw DecodeError(*error);
+    if (!data().may_have_header("compression")) return raw_body();
     const Json& headers = this->headers();
     const auto compression = headers.find("compression");
     if (compression == headers.end() || compression->is_null()) return raw_body();
@@ -96,13 +117,14 @@ const Json& Message::payload() const {
     return *data().payload;
 }
 
-const std::string& Message::content_type() const { return or_empty(properties().content_type); }
-const std::string& Message::content_encoding() const { return or_empty(properties().content_encoding); }
+const std::string& Message::content_type() const { return or_empty(data().delivery->properties.content_type); }
+const std::string& Message::content_encoding() const { return or_empty(data().delivery->properties.content_encoding); }
 const Json& Message::headers() const {
-    if (const auto& error = data().delivery->header_error) throw DecodeError(*error);
-    return properties().headers;
+    const Delivery& delivery = data().with_headers();
+    if (delivery.header_error) throw DecodeError(*delivery.header_error);
+    return delivery.properties.headers;
 }
-const Properties& Message::properties() const { return data().delivery->properties; }
+const Properties& Message::properties() const { return data().with_headers().properties; }
 const DeliveryInfo& Message::delivery_info() const { return data().delivery->info; }
 bool Message::acknowledged() const { return data().no_ack || data().settled.has_value(); }
 
@@ -122,7 +144,11 @@ void Message::reject(bool requeue) { settle(requeue ? async::Settlement::requeue
 const detail::ChannelHandle& detail::ClientAccess::channel_of(const Message& message) { return message.data().channel; }
 
 bool detail::ClientAccess::has_header_error(const Message& message) {
-    return message.data().delivery->header_error.has_value();
+    return message.data().with_headers().header_error.has_value();
+}
+
+bool detail::ClientAccess::may_have_header(const Message& message, std::string_view name) {
+    return message.data().may_have_header(name);
 }
 
 void detail::ClientAccess::mark_settled(Message& message, async::Settlement settlement) {
@@ -131,8 +157,9 @@ void detail::ClientAccess::mark_settled(Message& message, async::Settlement sett
 }
 
 void detail::ClientAccess::restore_delivery_info(Message& message, const char* exchange, const char* routing_key) {
+    if (!may_have_header(message, exchange) && !may_have_header(message, routing_key)) return;
     Delivery& delivery = *message.data().delivery;
-    const Json& headers = delivery.properties.headers;
+    const Json& headers = message.properties().headers;
     if (!headers.is_object()) return;
     const auto restore = [&](const char* header, std::string& field) {
         if (const auto found = headers.find(header); found != headers.end() && found->is_string())

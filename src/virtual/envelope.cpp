@@ -36,11 +36,6 @@ void append_text(std::string& out, const std::optional<std::string>& value) {
         out += "null";
 }
 
-bool is_true(const Json& object, const char* name) {
-    const auto found = object.find(name);
-    return found != object.end() && found->is_boolean() && found->get<bool>();
-}
-
 /// A number that does not fit counts as missing.
 template <class Number>
 std::optional<Number> to_number(std::string_view value) {
@@ -116,13 +111,11 @@ Addressing read_properties(std::string_view text, std::size_t object, Delivery& 
     return addressing;
 }
 
-void read_headers(std::string_view value, Delivery& delivery) {
-    if (!value.starts_with('{') || value == "{}") return;
-    Json headers = Json::parse(value, nullptr, false);
+Json decode_headers(std::string_view text) {
+    Json headers = Json::parse(text, nullptr, false);
     if (headers.is_discarded())
-        delivery.header_error = "the headers have a number that is too large, or a text that is not valid Unicode";
-    else
-        delivery.properties.headers = std::move(headers);
+        throw DecodeError("the headers have a number that is too large, or a text that is not valid Unicode");
+    return headers;
 }
 
 /// `text`: without quotes and escapes.
@@ -295,8 +288,12 @@ std::optional<ParsedEnvelope> parse(std::string_view text, std::string& error) {
     if (!routing_key) return missing("routing_key");
     delivery.info.exchange = std::move(*exchange);
     delivery.info.routing_key = std::move(*routing_key);
-    if (headers) read_headers(headers->of(text), delivery);
-    delivery.info.redelivered = is_redelivered || is_true(delivery.properties.headers, "redelivered");
+    if (headers && text[headers->begin] == '{' && headers->of(text) != "{}") {
+        delivery.encoded_headers = {headers->of(text), decode_headers};
+        const auto mark = json_text::member(text, headers->begin, "redelivered");
+        is_redelivered |= mark && mark->of(text) == "true";
+    }
+    delivery.info.redelivered = is_redelivered;
     read_body(body, addressing.is_base64, delivery);
     parsed.redelivered_marks = make_marks(text, headers, addressing.delivery_info);
     return parsed;

@@ -16,6 +16,7 @@ void fuzz(std::string_view input) {
     } catch (const ConnectionError&) {
         return;
     }
+    delivery.decode_headers();
     if (delivery.header_error) return;
     try {
         amqp::TableEncoder tables;

@@ -30,6 +30,64 @@ Message received(std::string body, std::string content_type, Json headers = Json
 
 }  // namespace
 
+namespace {
+
+int decoded = 0;
+
+/// A message whose headers are `text`, in JSON, and not decoded yet.
+Message with_encoded_headers(std::string_view text, std::string body = "{}") {
+    decoded = 0;
+    auto delivery = std::make_unique<Delivery>();
+    delivery->body = std::move(body);
+    delivery->properties.content_type = "application/json";
+    delivery->encoded_headers = {text, [](std::string_view bytes) {
+                                     ++decoded;
+                                     Json headers = Json::parse(bytes, nullptr, false);
+                                     if (headers.is_discarded()) throw DecodeError("no JSON");
+                                     return headers;
+                                 }};
+    return detail::ClientAccess::message(std::move(delivery), {detail::ConnectionRef{}, nullptr}, true, {});
+}
+
+}  // namespace
+
+TEST_CASE("headers are decoded once, and only for who asks for them", "[message]") {
+    const Message message = with_encoded_headers(R"({"user": 7})");
+    CHECK(message.payload() == Json::object());
+    CHECK(message.content_type() == "application/json");
+    CHECK(message.delivery_tag() == 0);
+    CHECK(message.raw_body() == "{}");
+    CHECK(decoded == 0);
+    CHECK(message.headers() == Json{{"user", 7}});
+    CHECK(message.properties().headers == Json{{"user", 7}});
+    CHECK(message.headers()["user"] == 7);
+    CHECK(decoded == 1);
+}
+
+TEST_CASE("a body is decompressed also when its headers were not asked for", "[message]") {
+    const Json value = {{"n", 1}};
+    for (const char* headers : {R"({"compression": "application/x-gzip"})",
+                                // The name with an escape, as some writers of JSON have it.
+                                "{\"comp\\u0072ession\": \"application/x-gzip\"}"}) {
+        CAPTURE(headers);
+        const Message message = with_encoded_headers(headers, compress(value.dump(), "zlib"));
+        CHECK(message.payload() == value);
+        CHECK(decoded == 1);
+    }
+}
+
+TEST_CASE("headers that cannot be decoded are an error of who asks for them, each time", "[message][errors]") {
+    const Message message = with_encoded_headers("{");
+    CHECK(message.payload() == Json::object());
+    for (int i = 0; i < 2; ++i) {
+        CHECK_THROWS_WITH(message.headers(), "no JSON");
+        CHECK(message.properties().headers == Json::object());
+    }
+    CHECK(decoded == 1);
+    const Message compressed = with_encoded_headers(R"({"compression": )");
+    CHECK_THROWS_WITH(compressed.payload(), "no JSON");
+}
+
 TEST_CASE("a list of content types that was moved from accepts no more than before", "[serialization]") {
     ContentTypes list{"msgpack"};
     const ContentTypes taken = std::move(list);

@@ -84,6 +84,7 @@ TEST_CASE("X4 a parsed envelope equals the one that was written", "[envelope]") 
     REQUIRE(opened);
     CHECK(opened->delivery_tag == "TAG");
     CHECK(opened->delivery->body == body);
+    opened->delivery->decode_headers();
     CHECK(opened->delivery->properties == properties);
     CHECK(opened->delivery->info.exchange == "ex");
     CHECK(opened->delivery->info.routing_key == "rk");
@@ -164,7 +165,9 @@ TEST_CASE("an envelope with a part that cannot be read is delivered, so that it 
                                                 R"(,"properties":{"delivery_tag":"t","delivery_info":{"exchange":"",)"
                                                 R"("routing_key":"q"}}})",
                                             why);
-        return parsed ? parsed->delivery->header_error.value_or("none") : why;
+        if (!parsed) return why;
+        parsed->delivery->decode_headers();
+        return parsed->delivery->header_error.value_or("none");
     };
     CHECK(header_error(R"({"a":1})", R"("x")") == "none");
     CHECK_THAT(header_error(R"({"a":1e999})", R"("x")"), Contains("headers have a number that is too large"));
