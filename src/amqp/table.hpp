@@ -43,8 +43,8 @@ amqp_basic_properties_t encode_properties(const Properties& from, TableEncoder& 
 Json decode_headers(std::string_view encoded);
 
 /// Decodes the properties of a content header; `encoded` begins after the body size. The headers are left to who asks
-/// for them. Those that are malformed or nest too deep are left out and described in its `header_error`: the message can
-/// still be settled. Throws ConnectionError when the properties are malformed.
+/// for them. Those that are malformed or nest too deep are left out and described in its `header_error`: the message
+/// can still be settled. Throws ConnectionError when the properties are malformed.
 void decode_properties(std::string_view encoded, DecodeMemory& memory, Delivery& delivery);
 
 }  // namespace kombu::amqp
