@@ -68,10 +68,13 @@ private:
 /// A Consumer that acknowledges what it gets.
 class Receiver {
 public:
-    Receiver(const kombu::Connection& broker, kombu::Queue queue, std::uint16_t prefetch, bool auto_declare)
+    Receiver(const kombu::Connection& broker, kombu::Queue queue, std::uint16_t prefetch, bool auto_declare,
+             bool reads_headers = false)
         : connection_(broker),
           consumer_(connection_, {std::move(queue)}, {.prefetch_count = prefetch, .auto_declare = auto_declare}) {
-        consumer_.on_message([this](kombu::Message& message) {
+        consumer_.on_message([this, reads_headers](kombu::Message& message) {
+            if (reads_headers && message.headers().size() != 14)
+                throw std::runtime_error("the headers are not complete");
             message.ack();
             ++received_;
         });
@@ -179,12 +182,14 @@ int main(int count, char** arguments) {
     Librabbitmq librabbitmq{source.port(), "q"}, librabbitmq_of_tasks{source.port(), "celery"};
     Receiver receiver{broker, queue, prefetch_count, false};
     Receiver receiver_of_tasks{broker, kombu::Queue{"celery"}, prefetch_count, false};
+    Receiver reader_of_tasks{broker, kombu::Queue{"celery"}, prefetch_count, false, true};
     const std::vector<Case> cases{
         {"librabbitmq, amqp_consume_message", [&](int messages) { librabbitmq.receive(messages); }},
         {"Consumer, drain_events", [&](int messages) { receiver.receive(messages); }},
         {"ConsumerLoop, one thread", [&](int messages) { run_loop(broker, queue, messages); }},
         {"librabbitmq, with 14 headers", [&](int messages) { librabbitmq_of_tasks.receive(messages); }},
-        {"Consumer, with 14 headers", [&](int messages) { receiver_of_tasks.receive(messages); }}};
+        {"Consumer, with 14 headers", [&](int messages) { receiver_of_tasks.receive(messages); }},
+        {"Consumer that reads 14 headers", [&](int messages) { reader_of_tasks.receive(messages); }}};
     if (count > 2) {
         cases[static_cast<std::size_t>(std::atoi(arguments[1]))].receive(std::atoi(arguments[2]));
         return 0;

@@ -64,16 +64,17 @@ struct DeliveryInfo {
 /// Headers as they came, which a message decodes when somebody asks for them.
 class EncodedHeaders {
 public:
-    /// Makes a JSON object of the bytes. Throws DecodeError.
+    /// Makes a JSON object of the bytes. Throws DecodeError when they are malformed.
     using Decode = Json (*)(std::string_view bytes);
 
     EncodedHeaders() = default;
-    /// There are headers in `bytes`, which are copied.
+    /// There are headers in `bytes`, which are copied. They must have each name as it is, or with an escape that begins
+    /// with a backslash, as AMQP tables and JSON have.
     EncodedHeaders(std::string_view bytes, Decode decoder) : bytes_(bytes), decode_(decoder) {}
 
-    /// Whether there is anything to decode.
-    bool empty() const noexcept { return decode_ == nullptr; }
-    /// False when there is certainly no header of this name: it is not among the bytes, nor anything escaped.
+    /// Whether there are none.
+    bool empty() const noexcept { return bytes_.empty(); }
+    /// False when there is certainly no header of this name.
     bool may_have(std::string_view name) const noexcept {
         return bytes_.find(name) != std::string::npos || bytes_.find('\\') != std::string::npos;
     }
@@ -87,20 +88,18 @@ private:
 };
 
 /// A message as a transport delivers it.
-struct KOMBU_EXPORT Delivery {
+struct Delivery {
     /// The bytes as they came: encoded, and perhaps compressed.
     std::string body{};
-    /// The properties as they came. Its headers are empty when encoded_headers has them.
+    /// The properties as they came.
     Properties properties{};
-    /// The headers, where the transport leaves it to the message to decode them.
-    EncodedHeaders encoded_headers{};
     /// How it came.
     DeliveryInfo info{};
-    /// The reason when the headers, or another part, could not be decoded.
+    /// The reason when a part of the message cannot be decoded.
     std::optional<std::string> header_error{};
-
-    /// Moves encoded_headers, if there are any, into the properties, or sets header_error.
-    void decode_headers();
+    /// The headers, where the transport leaves it to the message to decode them. Those of the properties are added to
+    /// them.
+    EncodedHeaders encoded_headers{};
 };
 
 namespace async {
@@ -115,7 +114,8 @@ enum class Settlement : std::uint8_t { acknowledge, reject, requeue };
 /// moved from throws MessageStateError.
 ///
 /// \par Thread safety
-/// A message belongs to the thread that uses its connection.
+/// A message belongs to the thread that uses its connection. Members that are const decode, and keep what they decoded:
+/// they are not for several threads at once either.
 /// \par Fork
 /// In a child, settling a message of the parent throws ConnectionError.
 /// \par Kombu

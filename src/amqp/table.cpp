@@ -30,8 +30,6 @@ amqp_field_value_t encode_integer(std::int64_t number) {
     return field;
 }
 
-constexpr std::size_t size_of_empty_table = 4;
-
 Json text_or_binary(std::string_view text) {
     if (is_utf8(text)) return Json(std::string{text});
     return Json::binary(std::vector<std::uint8_t>(text.begin(), text.end()));
@@ -178,7 +176,7 @@ amqp_basic_properties_t encode_properties(const Properties& from, TableEncoder& 
 }
 
 Json decode_headers(std::string_view encoded) {
-    DecodeMemory memory;
+    thread_local DecodeMemory memory;
     amqp_table_t table{};
     std::size_t offset = 0;
     if (amqp_decode_table(bytes(encoded), memory.reuse(), &table, &offset) < 0)
@@ -188,7 +186,7 @@ Json decode_headers(std::string_view encoded) {
 
 void decode_properties(std::string_view encoded, DecodeMemory& memory, Delivery& delivery) {
     std::string stripped;
-    if (const auto headers = find_headers(encoded); headers.size() > size_of_empty_table) {
+    if (const auto headers = find_headers(encoded); !headers.empty()) {
         if (is_malformed_or_too_deep(headers))
             delivery.header_error = "the headers are malformed or nest more than 64 levels deep";
         else

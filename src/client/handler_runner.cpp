@@ -214,8 +214,12 @@ void HandlerRunner::settle_by(Message& message, const std::string& queue, Outcom
 
 void HandlerRunner::retry_or_reject(Message& message, const std::string& queue) {
     const std::uint64_t attempt = attempt_of(message);
-    const bool has_headers = message.properties().headers.is_object() && !ClientAccess::has_header_error(message);
-    if (attempt >= options_.on_failure.max_attempts || !has_headers) return message.reject();
+    if (attempt >= options_.on_failure.max_attempts) return message.reject();
+    if (!message.properties().headers.is_object() || ClientAccess::has_header_error(message)) {
+        settlements_->log_failure("a message of " + queue +
+                                  " is rejected instead of retried: its headers cannot be read");
+        return message.reject();
+    }
     auto metadata = std::make_shared<MessageMetadata>();
     metadata->routing_key = queue;
     metadata->properties = message.properties();

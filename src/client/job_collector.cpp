@@ -13,13 +13,13 @@ bool JobCollector::collect(std::vector<HandlerJob>& jobs) {
     auto message = consumer_->next_message();
     if (!message) return false;
     const std::string& queue = consumer_->last_queue().name();
-    ClientAccess::restore_delivery_info(*message, exchange_header, routing_key_header);
     const bool needs_settlement = !message->acknowledged();
     settlements_->count([&](ConsumerStats& stats) {
         ++stats.received;
         if (message->redelivered()) ++stats.redelivered;
         ++(needs_settlement ? stats.in_hand : stats.acknowledged);
     });
+    ClientAccess::restore_delivery_info(*message, exchange_header, routing_key_header);
     if (batch) {
         if (batch_queue_ != queue) end_batch(jobs);
         if (batch_.empty()) batch_due_ = Deadline::after(batch->linger);

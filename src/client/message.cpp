@@ -12,6 +12,8 @@
 #include "client/message_settler.hpp"
 #include "net/blocking_driver.hpp"
 
+#include <exception>
+#include <new>
 #include <utility>
 
 namespace kombu {
@@ -23,16 +25,6 @@ const std::string& or_empty(const std::optional<std::string>& text) {
 }
 
 }  // namespace
-
-void Delivery::decode_headers() {
-    if (encoded_headers.empty()) return;
-    try {
-        properties.headers = encoded_headers.decode();
-    } catch (const DecodeError& error) {
-        if (!header_error) header_error = error.what();
-    }
-    encoded_headers = {};
-}
 
 struct Message::Data {
     Data(std::unique_ptr<Delivery> received, detail::ChannelHandle on, bool without_ack, ContentTypes accepted,
@@ -50,13 +42,27 @@ struct Message::Data {
         if (settler && !settled && !no_ack) settler->on_dropped(channel, delivery->info.delivery_tag);
     }
 
-    /// The delivery with its headers decoded, which costs more than the rest: only for who asks for them.
-    const Delivery& with_headers() {
-        delivery->decode_headers();
-        return *delivery;
+    /// Decodes the headers, which costs more than all the rest: only for who asks for them.
+    void decode_headers() {
+        if (are_headers_decoded) return;
+        if (!delivery->encoded_headers.empty()) {
+            Json& headers = delivery->properties.headers;
+            try {
+                Json decoded = delivery->encoded_headers.decode();
+                if (!headers.empty()) decoded.update(headers);
+                headers = std::move(decoded);
+            } catch (const std::bad_alloc&) {
+                throw;  // it may succeed later
+            } catch (const std::exception& error) {
+                headers_error = error.what();
+            }
+        }
+        are_headers_decoded = true;
     }
+    /// The same before and after they are decoded.
     bool may_have_header(std::string_view name) const noexcept {
-        return delivery->encoded_headers.empty() || delivery->encoded_headers.may_have(name);
+        return delivery->encoded_headers.empty() || !delivery->properties.headers.empty() ||
+               delivery->encoded_headers.may_have(name);
     }
 
     void set_settled(async::Settlement how) noexcept {
@@ -70,6 +76,8 @@ struct Message::Data {
     ContentTypes accept;
     std::shared_ptr<detail::MessageSettler> settler;
     std::optional<async::Settlement> settled{};
+    bool are_headers_decoded = false;
+    std::optional<std::string> headers_error{};  // beside that of the delivery: a body may be readable all the same
     std::optional<std::string> body{};
     std::optional<Json> payload{};
 };
@@ -120,11 +128,15 @@ const Json& Message::payload() const {
 const std::string& Message::content_type() const { return or_empty(data().delivery->properties.content_type); }
 const std::string& Message::content_encoding() const { return or_empty(data().delivery->properties.content_encoding); }
 const Json& Message::headers() const {
-    const Delivery& delivery = data().with_headers();
-    if (delivery.header_error) throw DecodeError(*delivery.header_error);
-    return delivery.properties.headers;
+    const Properties& properties = this->properties();
+    if (const auto& error = data().delivery->header_error) throw DecodeError(*error);
+    if (const auto& error = data().headers_error) throw DecodeError(*error);
+    return properties.headers;
 }
-const Properties& Message::properties() const { return data().with_headers().properties; }
+const Properties& Message::properties() const {
+    data().decode_headers();
+    return data().delivery->properties;
+}
 const DeliveryInfo& Message::delivery_info() const { return data().delivery->info; }
 bool Message::acknowledged() const { return data().no_ack || data().settled.has_value(); }
 
@@ -144,7 +156,9 @@ void Message::reject(bool requeue) { settle(requeue ? async::Settlement::requeue
 const detail::ChannelHandle& detail::ClientAccess::channel_of(const Message& message) { return message.data().channel; }
 
 bool detail::ClientAccess::has_header_error(const Message& message) {
-    return message.data().with_headers().header_error.has_value();
+    Message::Data& data = message.data();
+    data.decode_headers();
+    return data.delivery->header_error || data.headers_error;
 }
 
 bool detail::ClientAccess::may_have_header(const Message& message, std::string_view name) {

@@ -16,8 +16,12 @@ void fuzz(std::string_view input) {
     } catch (const ConnectionError&) {
         return;
     }
-    delivery.decode_headers();
     if (delivery.header_error) return;
+    try {
+        if (!delivery.encoded_headers.empty()) delivery.properties.headers = delivery.encoded_headers.decode();
+    } catch (const DecodeError&) {
+        return;
+    }
     try {
         amqp::TableEncoder tables;
         (void)amqp::encode_properties(delivery.properties, tables);

@@ -76,6 +76,23 @@ TEST_CASE("a body is decompressed also when its headers were not asked for", "[m
     }
 }
 
+TEST_CASE("headers that the transport has added are among those that are decoded", "[message]") {
+    auto delivery = std::make_unique<Delivery>();
+    delivery->encoded_headers = {R"({"user": 7})", [](std::string_view bytes) { return Json::parse(bytes); }};
+    delivery->properties.headers = {{"x-delivery-count", 2}};
+    const Message message =
+        detail::ClientAccess::message(std::move(delivery), {detail::ConnectionRef{}, nullptr}, true, {});
+    CHECK(message.headers() == Json{{"user", 7}, {"x-delivery-count", 2}});
+}
+
+TEST_CASE("whatever a decoder of headers throws is a DecodeError", "[message][errors]") {
+    auto delivery = std::make_unique<Delivery>();
+    delivery->encoded_headers = {"{", [](std::string_view bytes) { return Json::parse(bytes); }};
+    const Message message =
+        detail::ClientAccess::message(std::move(delivery), {detail::ConnectionRef{}, nullptr}, true, {});
+    CHECK_THROWS_AS(message.headers(), DecodeError);
+}
+
 TEST_CASE("headers that cannot be decoded are an error of who asks for them, each time", "[message][errors]") {
     const Message message = with_encoded_headers("{");
     CHECK(message.payload() == Json::object());
@@ -84,6 +101,10 @@ TEST_CASE("headers that cannot be decoded are an error of who asks for them, eac
         CHECK(message.properties().headers == Json::object());
     }
     CHECK(decoded == 1);
+    CHECK(with_encoded_headers("{").body() == "{}");
+    const Message after = with_encoded_headers("{");
+    CHECK_THROWS_WITH(after.headers(), "no JSON");
+    CHECK(after.body() == "{}");  // as before the question
     const Message compressed = with_encoded_headers(R"({"compression": )");
     CHECK_THROWS_WITH(compressed.payload(), "no JSON");
 }
