@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// Messages through a transport of one's own, whose broker is a directory: published and received by the same pools and
-// loops as on RabbitMQ. Messages survive the processes.
+// Messages through a transport of one's own, whose broker is an SQLite database: published and received by the same
+// pools and loops as on RabbitMQ. Messages survive the processes.
 //
-//     spool DIRECTORY [MESSAGES]
+//     sqlite_transport FILE [MESSAGES]
 #include <kombu/kombu.hpp>
 
 #include <algorithm>
@@ -17,11 +17,11 @@
 
 int main(int argc, char** argv) try {
     if (argc < 2) {
-        std::cerr << "usage: spool DIRECTORY [MESSAGES]\n";
+        std::cerr << "usage: sqlite_transport FILE [MESSAGES]\n";
         return 2;
     }
-    kombu::register_transport("spool", std::make_shared<spool::SpoolTransport>());
-    const kombu::Connection broker{"spool://localhost", {.virtual_host = std::filesystem::absolute(argv[1]).string()}};
+    kombu::register_transport("sqlite", std::make_shared<sqlite_transport::SqliteTransport>());
+    const kombu::Connection broker{"sqlite://localhost", {.virtual_host = std::filesystem::absolute(argv[1]).string()}};
     const kombu::Queue jobs{"jobs"};
     const int count = std::max(argc > 2 ? std::atoi(argv[2]) : 100, 1);
     for (int n = 0; n < count; ++n)
@@ -39,6 +39,6 @@ int main(int argc, char** argv) try {
     std::cout << handled << " messages through " << broker.as_uri() << ", " << redelivered << " of them twice\n";
     return 0;
 } catch (const std::exception& error) {
-    std::cerr << "spool: " << error.what() << '\n';
+    std::cerr << "sqlite_transport: " << error.what() << '\n';
     return 1;
 }
