@@ -3,6 +3,7 @@
 // coroutine that only writes to a socket.
 //
 //   async_bench [SECONDS] [URL]   without a URL: against a built-in peer that discards everything (sink.hpp)
+//   async_bench count MESSAGES    so many without confirms by 100 coroutines, for counting their instructions
 #include "sink.hpp"
 
 #include <kombu/asio.hpp>
@@ -92,6 +93,20 @@ struct AsyncFigures {
     double fairness = 0;
     std::ptrdiff_t allocated_growth = 0;
 };
+
+asio::awaitable<void> publish_some(Pools& pools, int messages) {
+    for (int i = 0; i < messages; ++i) {
+        auto producer = co_await pools.producers[pools.connection].async_acquire({.timeout = 60s}, asio::use_awaitable);
+        co_await producer->async_publish(pools.body, pools.options, asio::use_awaitable);
+    }
+}
+
+void publish_by_count(Pools& pools, int messages) {
+    constexpr int publishers = 100;
+    asio::io_context io{1};
+    for (int i = 0; i < publishers; ++i) asio::co_spawn(io, publish_some(pools, messages / publishers), asio::detached);
+    io.run();
+}
 
 AsyncFigures measure_async(Pools& pools, std::chrono::milliseconds time) {
     asio::io_context io{1};
@@ -226,6 +241,12 @@ void run_all(const std::string& url, const Sink* sink, std::chrono::milliseconds
 }  // namespace
 
 int main(int argc, char** argv) {
+    if (argc == 3 && std::string{argv[1]} == "count") {
+        const Sink sink;
+        Pools pools{"amqp://127.0.0.1:" + std::to_string(sink.port()) + "//", false};
+        publish_by_count(pools, std::atoi(argv[2]));
+        return 0;
+    }
     const std::chrono::milliseconds time{static_cast<int>((argc > 1 ? std::atof(argv[1]) : 2.0) * 1000)};
     if (argc > 2) {
         run_all(argv[2], nullptr, time);

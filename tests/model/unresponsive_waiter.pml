@@ -1,13 +1,12 @@
 /* A waiter that does not run: an operation on an event loop that is busy with something else. A pool with two slots, as
  * in detail/pool_core.hpp; all steps are under the lock, so each is atomic here (waiting.pml has the steps without it).
  *
- * The waiter queues while both slots are leased, is notified within its barging window, and does not retry before all
- * others are done. THREADS callers acquire and release CYCLES times each. Checked: none of them waits for ever, a
- * caller that may not wait is refused only when no slot is idle, and each slot has one user at a time. An option that
- * breaks the protocol:
+ * The waiter queues while both slots are leased. It is handed the first slot that is released, and does not use it
+ * before all others are done. THREADS callers acquire and release CYCLES times each. They are notified within their
+ * barging windows, and respond late. Checked: none of them waits for ever, a caller that may not wait is refused only
+ * when no slot is idle, and each slot has one user at a time. Options that break the protocol:
+ *   NOTIFY_ALL    the waiter that does not run is notified as the others are
  *   NO_SERVING    a newcomer that may not overtake does not have the slots handed out to the waiters
- *   NO_TIMER      a caller that queues behind such a waiter does not have them handed out when the window has passed
- *   EARLY_TIMER   it does so when a time of its own has passed, which may be before the waiter's window has
  */
 #ifndef THREADS
 #define THREADS 3
@@ -18,13 +17,18 @@
 #define SLOTS 2
 #define UNRESPONSIVE THREADS            /* the number of the waiter that does not run */
 #define NOBODY (THREADS + 1)
+#ifdef NOTIFY_ALL
+#define IS_OVERTAKEN(u) (!window_passed)
+#else
+#define IS_OVERTAKEN(u) (!window_passed && (u) != UNRESPONSIVE)
+#endif
 
 byte idle = 0;                  /* slots that are idle; two are leased at first, by nobody of these */
 byte queue[THREADS + 1];
 byte queued = 0;
 byte notified = NOBODY;
 bool granted[THREADS + 1];
-bool window_passed = false;     /* the barging window of the first waiter */
+bool window_passed = false;     /* the barging windows of all waiters */
 byte done = 0;
 byte users = SLOTS;
 
@@ -35,16 +39,16 @@ inline remove_first() {
     at = 0
 }
 
-/* Hands idle slots to the waiters whose window has passed; notifies the first one otherwise. */
+/* Hands idle slots to the waiters that may not be overtaken; notifies the first one otherwise. */
 inline serve() {
     do
-    :: queued > 0 && idle > 0 && window_passed ->
+    :: queued > 0 && idle > 0 && !IS_OVERTAKEN(queue[0]) ->
         next = queue[0];
         if :: notified == next -> notified = NOBODY :: else fi;
         remove_first();
         idle--; users++;
         granted[next] = true
-    :: queued > 0 && idle > 0 && !window_passed ->
+    :: queued > 0 && idle > 0 && IS_OVERTAKEN(queue[0]) ->
         if :: notified == NOBODY -> notified = queue[0] :: else fi;
         break
     :: else -> break
@@ -53,7 +57,7 @@ inline serve() {
 
 proctype caller(byte u) {
     byte cycle = 0, at = 0, next = 0;
-    bool got = false, may_wait = false, timer = false;
+    bool got = false, may_wait = false;
     do
     :: cycle < CYCLES ->
         if :: may_wait = true :: may_wait = false fi;
@@ -61,13 +65,13 @@ proctype caller(byte u) {
             /* acquire() */
             got = false;
 #ifndef NO_SERVING
-            if :: queued > 0 && window_passed -> serve() :: else fi;
+            if :: notified != NOBODY && window_passed -> serve() :: else fi;
 #endif
             if
-            :: (queued == 0 || !window_passed) && idle > 0 -> idle--; users++; got = true
+            :: idle > 0 && (queued == 0 || IS_OVERTAKEN(queue[0])) -> idle--; users++; got = true
             :: else ->
                 if
-                :: may_wait -> granted[u] = false; queue[queued] = u; queued++; timer = true
+                :: may_wait -> granted[u] = false; queue[queued] = u; queued++
                 :: else -> assert(idle == 0)     /* refused beside an idle slot */
                 fi
             fi
@@ -77,13 +81,6 @@ proctype caller(byte u) {
             /* notified, it tries itself, and then serves the next; or it is handed a slot */
             do
             :: atomic { granted[u] -> granted[u] = false; break }
-#ifndef NO_TIMER
-#ifdef EARLY_TIMER
-            :: atomic { timer -> timer = false; serve() }
-#else
-            :: atomic { timer && window_passed -> timer = false; serve() }
-#endif
-#endif
             :: atomic { notified == u ->
                     notified = NOBODY;
                     if

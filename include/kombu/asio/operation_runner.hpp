@@ -261,7 +261,7 @@ private:
     /// The timer wheel holds a reference while the operation is in it.
     KOMBU_NOINLINE void add_to_wheel(Deadline deadline) {
         Ref wheel_ref{this};
-        if (!loop()->timer_wheel->add(*this, deadline, untracked_executor())) return;
+        if (!loop()->timer_wheel->add(*this, deadline, [this] { return untracked_executor(); })) return;
         wheel_ref.dismiss();
         in_wheel_ = true;
     }

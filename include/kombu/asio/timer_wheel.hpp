@@ -73,15 +73,17 @@ private:
 /// adding and removing take constant time, and a bucket also holds entries of later rounds, which are skipped.
 class TimerWheel : public std::enable_shared_from_this<TimerWheel> {
 public:
+    /// `make_executor`: returns one of the event loop; called by the first entry with a deadline.
     /// \return false when the event loop was shut down
-    bool add(WheelEntry& entry, Deadline deadline, const boost::asio::any_io_executor& executor) {
+    template <class MakeExecutor>
+    bool add(WheelEntry& entry, Deadline deadline, MakeExecutor make_executor) {
         const std::lock_guard lock{mutex_};
         if (is_shut_down_) return false;
         entry.deadline_ = deadline.when();
         entry.is_expired_ = false;
         entry.bucket_ = deadline.is_never() ? no_deadline_bucket : bucket_of(tick_of(deadline.when()));
         if (!deadline.is_never()) {
-            if (!timer_) timer_.emplace(executor);  // only names the context; the handler has another executor
+            if (!timer_) timer_.emplace(make_executor());  // only names the context; the handler has another one
             arm(tick_of(deadline.when()));
             ++with_deadline_;
         }

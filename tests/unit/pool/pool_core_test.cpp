@@ -323,8 +323,8 @@ TEST_CASE("the invariants hold after each of 200,000 random steps", "[pool][core
                 if (decision.outcome == AcquireOutcome::create) creating.push_back(decision.slot);
                 if (decision.outcome == AcquireOutcome::full && queued.size() < 8) {
                     if (queued.empty()) waiters.clear();
-                    queued.push_back(
-                        &waiters.emplace_back(clock.now(), clock.in(std::chrono::milliseconds(random() % 40))));
+                    const auto deadline = clock.in(std::chrono::milliseconds(random() % 40));
+                    queued.push_back(&waiters.emplace_back(clock.now(), deadline, random() % 2 == 0));
                     const Decision immediate = core.enqueue(*queued.back());
                     if (immediate.outcome != AcquireOutcome::none) queued.pop_back();
                     if (immediate.outcome == AcquireOutcome::use) leased.push_back(immediate.slot);

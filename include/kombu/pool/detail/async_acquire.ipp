@@ -14,7 +14,7 @@ namespace kombu::detail {
 class AsyncAcquire::OperationWaiter final : public Waiter {
 public:
     OperationWaiter(PoolEngine& engine, async::Waker& waker, Clock::time_point since, Deadline deadline) noexcept
-        : Waiter(since, deadline.when(), true), engine_(engine), waker_(waker) {}
+        : Waiter(since, deadline.when(), false), engine_(engine), waker_(waker) {}
     OperationWaiter(const OperationWaiter&) = delete;
     OperationWaiter& operator=(const OperationWaiter&) = delete;
     ~OperationWaiter() {
@@ -36,15 +36,11 @@ public:
         return at_once;
     }
     /// The decision, or `none`. Called after each wake, which may have had no reason.
-    Decision poll(Deadline deadline, Deadline& serving_time) {
-        if (notified()) engine_.core_.retry(*this, Clock::now());
-        if (serving_time.expired()) {
-            serving_time = Deadline::never();
-            engine_.core_.serve_waiters(Clock::now());
-        }
+    Decision poll(Deadline deadline) {
         if (decision.outcome == AcquireOutcome::none && deadline.expired() && engine_.core_.cancel(*this, Clock::now()))
-            return {AcquireOutcome::timed_out};
-        return std::exchange(decision, {});
+            decision = {AcquireOutcome::timed_out};
+        enqueued_ = decision.outcome == AcquireOutcome::none;
+        return decision;
     }
 
 private:
@@ -59,10 +55,6 @@ KOMBU_POOL_INLINE async::Operation<AnyLease> AsyncAcquire::run(PoolEngine& engin
     const auto start = Clock::now();
     const Acquisition acquisition{Deadline::after(options.timeout), true, false, options.site, true};
     PoolEngine::EngineRef reference;
-    {
-        const auto held = engine.lock();
-        reference.retain(engine);
-    }
     for (;;) {
         Decision decision;
         if (SlotCell* const acquired = engine.try_acquire_slot()) {
@@ -73,29 +65,38 @@ KOMBU_POOL_INLINE async::Operation<AnyLease> AsyncAcquire::run(PoolEngine& engin
             decision = engine.core_.acquire(start, true);
             const bool too_many = decision.outcome == AcquireOutcome::full && engine.has_too_many_waiters();
             if (decision.outcome == AcquireOutcome::full && !too_many) {
-                engine.maintenance_.observe(engine.core_, start);
-                Deadline serving_time = engine.core_.serving_time(Clock::now());
+                engine.observe_leases(start);
                 decision = waiter.enqueue();
                 while (decision.outcome == AcquireOutcome::none) {
+                    reference.retain(engine);
                     held.unlock();
-                    co_await async::Wait{.signal = true, .until = std::min(acquisition.deadline, serving_time)};
+                    co_await async::Wait{.signal = true, .until = acquisition.deadline};
                     if (!engine.is_of_this_process()) engine.throw_inherited();
                     held.lock();
-                    decision = waiter.poll(acquisition.deadline, serving_time);
+                    decision = waiter.poll(acquisition.deadline);
                 }
             }
             if (decision.outcome == AcquireOutcome::closed) engine.throw_closed();
             if (decision.outcome == AcquireOutcome::no_memory) throw std::bad_alloc{};
-            if (decision.outcome != AcquireOutcome::use && decision.outcome != AcquireOutcome::create)
+            if (decision.outcome != AcquireOutcome::use && decision.outcome != AcquireOutcome::create) {
+                reference.retain(engine);
                 engine.throw_limit_exceeded(std::move(held), acquisition, start, too_many);
+            }
+            reference.release_beside_slot();
         }
         PoolEngine::SlotReservation reservation{engine, decision.slot};
+        if (engine.is_ready_at_once(decision, options.site))
+            co_return AnyLease{engine, *engine.commit(reservation, start, true, options.site)};
         if (!engine.make_ready(decision, reservation, acquisition, start, reference)) continue;
         if (hook) {
             SlotCell& cell = engine.table_.cell(decision.slot);
             const bool usable = co_await hook->prepare(PoolEngine::resource_of(cell), acquisition);
             if (!engine.is_of_this_process()) engine.throw_inherited();
             if (!usable) {
+                {
+                    const auto held = engine.lock();
+                    reference.retain(engine);
+                }
                 reservation.dismiss();
                 engine.close_and_free(cell, CloseReason::dead);
                 if (decision.outcome == AcquireOutcome::create)

@@ -73,14 +73,6 @@ public:
     /// otherwise the decision is `none`, and a later one is written into the waiter.
     Decision enqueue(Waiter& waiter) noexcept;
 
-    /// When a caller that waits must call serve_waiters(), beside its deadline: when it queues behind a waiter that may
-    /// not respond to a notification, and so not pass it on. Called before enqueue(). `now`: read with the lock held,
-    /// so that the barging windows of all waiters before it have passed then.
-    Deadline serving_time(Clock::time_point now) const noexcept {
-        return queue_.may_be_unresponsive() ? Deadline::at(now + policy_.barging_window) : Deadline::never();
-    }
-    void serve_waiters(Clock::time_point now) noexcept { serve(now); }
-
     /// A notified waiter tries to acquire. When other callers were quicker the decision stays `none`, and the waiter
     /// keeps its place.
     void retry(Waiter& waiter, Clock::time_point now) noexcept;
@@ -166,7 +158,7 @@ private:
         return closed_ || policy_.limit == 0 || over_limit() || cell.close_on_release.load(std::memory_order_relaxed);
     }
     bool within_barging_window(const Waiter& waiter, Clock::time_point now) const noexcept {
-        return now - waiter.since_ < policy_.barging_window;
+        return waiter.may_be_overtaken_ && now - waiter.since_ < policy_.barging_window;
     }
     bool is_idle(SlotId id) const noexcept {
         return slots_[id].state == SlotState::live && SlotTable::is_idle(table_.cell(id));

@@ -26,8 +26,8 @@ KOMBU_POOL_INLINE std::size_t PoolCore::idle() const noexcept {
 
 KOMBU_POOL_INLINE Decision PoolCore::acquire(Clock::time_point now, bool may_wait) noexcept {
     if (closed_) return {AcquireOutcome::closed};
-    // The first waiter may be an operation on an event loop that is busy: it was notified, and does not retry.
-    if (!queue_.empty() && !within_barging_window(*queue_.front(), now)) serve(now);
+    // The first waiter may have been notified and not have run since.
+    if (notified_ && !within_barging_window(*notified_, now)) serve(now);
     Decision decision{AcquireOutcome::full};
     if (queue_.empty() || within_barging_window(*queue_.front(), now))
         decision = acquire_or_reserve(may_wait);
@@ -317,6 +317,8 @@ KOMBU_POOL_INLINE void PoolCore::free_slot(SlotId id) noexcept {
 
 KOMBU_POOL_INLINE void PoolCore::serve(Clock::time_point now, SlotId likely) noexcept {
     if (closed_) return;
+    // What was free before has been handed out already, unless a waiter was notified of it.
+    const bool is_only_one = likely != no_slot && !notified_;
     while (Waiter* waiter = first_unexpired(now)) {
         if (notified_ && within_barging_window(*waiter, now)) return;  // it will retry, and serve the next one
         if (policy_.limit != 0 && has_idle(likely)) {
@@ -324,6 +326,7 @@ KOMBU_POOL_INLINE void PoolCore::serve(Clock::time_point now, SlotId likely) noe
             const Decision decision = acquire_slot(likely) ? Decision{AcquireOutcome::use, likely} : acquire_idle();
             if (decision.outcome != AcquireOutcome::none) {
                 decide(*waiter, decision);
+                if (is_only_one) return;
                 continue;
             }
         }

@@ -158,6 +158,10 @@ private:
         void retain(PoolEngine& engine) noexcept {
             if (!engine_) ++(engine_ = &engine)->references_;
         }
+        /// With the lock. From here on a slot of the call keeps the engine alive.
+        void release_beside_slot() noexcept {
+            if (engine_) --std::exchange(engine_, nullptr)->references_;
+        }
 
     private:
         PoolEngine* engine_ = nullptr;
@@ -206,6 +210,11 @@ private:
         hooks_->recycle(resource_of(cell), false);  // a reset came between, too early to interrupt the resource
         return false;
     }
+    /// The same for a decision: false for a slot without a resource.
+    bool is_ready_at_once(const Decision& decision, const std::source_location& site) const noexcept {
+        return decision.outcome == AcquireOutcome::use && acquires_at_once_ &&
+               make_ready_at_once(table_.cell(decision.slot), site, coarse_now());
+    }
     /// A caller that may wait and create will prepare the resource, or replace it.
     void give_back_unready(SlotCell& cell) noexcept {
         cell.acquired_at.store(0, std::memory_order_relaxed);
@@ -221,6 +230,10 @@ private:
     // -- acquire
 
     Decision decide(const Acquisition& acquisition, Clock::time_point start, EngineRef& reference);
+    /// So that the ages of leases are known that nobody has measured.
+    void observe_leases(Clock::time_point now) {
+        if (has_no_hooks_) maintenance_.observe(core_, now);
+    }
     Decision wait(std::unique_lock<std::mutex>& lock, const Acquisition& acquisition, Clock::time_point start,
                   EngineRef& reference);
     bool has_too_many_waiters() const noexcept {

@@ -71,11 +71,13 @@ KOMBU_POOL_INLINE SlotCell* PoolEngine::acquire_slow_path(SlotCell* acquired, co
     EngineRef reference;
     for (;;) {
         if (!acquired && start == Clock::time_point{}) start = Clock::now();  // the slot of the fast path was lost
+        const bool is_unready = acquired != nullptr;
         const Decision decision =
             acquired
                 ? Decision{AcquireOutcome::use, std::exchange(acquired, nullptr)->id.load(std::memory_order_relaxed)}
                 : decide(acquisition, start, reference);
         SlotReservation reservation{*this, decision.slot};
+        if (!is_unready && is_ready_at_once(decision, site)) return commit(reservation, start, timed, site);
         if (make_ready(decision, reservation, acquisition, start, reference))
             return commit(reservation, start, timed, site);
     }
@@ -125,21 +127,14 @@ KOMBU_POOL_INLINE Decision PoolEngine::decide(const Acquisition& acquisition, Cl
 KOMBU_POOL_INLINE Decision PoolEngine::wait(std::unique_lock<std::mutex>& held, const Acquisition& acquisition,
                                             Clock::time_point start, EngineRef& reference) {
     reference.retain(*this);
-    maintenance_.observe(core_, start);
+    observe_leases(start);
     ThreadWaiter waiter{wakes_, start, acquisition.deadline};
-    Deadline serving_time = core_.serving_time(Clock::now());
     if (const Decision decision = core_.enqueue(waiter); decision.outcome != AcquireOutcome::none) return decision;
     for (;;) {
         held.unlock();
-        const auto reason = waiter.wait(std::min(acquisition.deadline, serving_time));
+        const auto reason = waiter.wait(acquisition.deadline);
         if (reason == ThreadWaiter::decided) return waiter.decision;  // needs no lock
         held.lock();
-        if (reason == ThreadWaiter::timeout && !acquisition.deadline.expired()) {
-            serving_time = Deadline::never();
-            core_.serve_waiters(Clock::now());
-            if (waiter.decision.outcome != AcquireOutcome::none) return waiter.decision;
-            continue;
-        }
         if (reason == ThreadWaiter::timeout && core_.cancel(waiter, Clock::now())) return {AcquireOutcome::timed_out};
         waiter.rearm();  // before retry(), which may notify it again
         if (waiter.decision.outcome == AcquireOutcome::none) core_.retry(waiter, Clock::now());

@@ -22,9 +22,10 @@ struct Decision {
 /// A caller in the queue. The caller owns it; PoolCore only links it.
 class KOMBU_EXPORT Waiter {
 public:
-    /// `may_be_unresponsive`: it may take long to react to a notification, since its event loop may be busy.
-    Waiter(Clock::time_point since, Clock::time_point deadline, bool may_be_unresponsive = false) noexcept
-        : since_(since), deadline_(deadline), may_be_unresponsive_(may_be_unresponsive) {}
+    /// `may_be_overtaken`: it may be notified of what is free, and newcomers may be quicker. Not for an operation,
+    /// whose event loop may be busy with something else and keep it from responding.
+    Waiter(Clock::time_point since, Clock::time_point deadline, bool may_be_overtaken = true) noexcept
+        : since_(since), deadline_(deadline), may_be_overtaken_(may_be_overtaken) {}
     Waiter(const Waiter&) = delete;
     Waiter& operator=(const Waiter&) = delete;
 
@@ -44,7 +45,7 @@ private:
     friend class PoolCore;
     const Clock::time_point since_;
     const Clock::time_point deadline_;
-    const bool may_be_unresponsive_;
+    const bool may_be_overtaken_;
     Waiter* next_ = nullptr;
     Waiter* previous_ = nullptr;
     bool queued_ = false;
@@ -57,7 +58,6 @@ public:
     std::size_t size() const noexcept { return size_; }
     bool empty() const noexcept { return head_ == nullptr; }
     Waiter* front() const noexcept { return head_; }
-    bool may_be_unresponsive() const noexcept { return unresponsive_ != 0; }
 
     void push(Waiter& waiter) noexcept {
         assert(!waiter.queued_);
@@ -67,7 +67,6 @@ public:
         tail_ = &waiter;
         waiter.queued_ = true;
         ++size_;
-        unresponsive_ += waiter.may_be_unresponsive_ ? 1 : 0;
     }
 
     void remove(Waiter& waiter) noexcept {
@@ -76,14 +75,12 @@ public:
         (waiter.next_ ? waiter.next_->previous_ : tail_) = waiter.previous_;
         waiter.queued_ = false;
         --size_;
-        unresponsive_ -= waiter.may_be_unresponsive_ ? 1 : 0;
     }
 
 private:
     Waiter* head_ = nullptr;
     Waiter* tail_ = nullptr;
     std::size_t size_ = 0;
-    std::size_t unresponsive_ = 0;
 };
 
 }  // namespace kombu::detail
