@@ -81,7 +81,7 @@ public:
     /// `bytes` exist until the publish has ended.
     static OutgoingBody view(std::string_view bytes) noexcept {
         OutgoingBody body;
-        body.view_ = bytes;
+        body.refer_to(bytes);
         return body;
     }
     OutgoingBody(const OutgoingBody& other) : own_(std::string_view{other}) {}
@@ -92,6 +92,9 @@ public:
         return *this;
     }
     ~OutgoingBody() = default;
+
+    /// The bytes are these from now on, as those of view().
+    void refer_to(std::string_view bytes) noexcept { view_ = bytes; }
 
     operator std::string_view() const noexcept { return view_.data() ? view_ : std::string_view{own_}; }
     /// The number of bytes.
@@ -150,7 +153,7 @@ class KOMBU_EXPORT TransportChannel {
 public:
     virtual ~TransportChannel() = default;
 
-    /// Whether operations are possible on the channel. Performs no I/O.
+    /// Whether operations are possible on the channel, and so on its connection. Performs no I/O.
     virtual bool is_open() const noexcept = 0;
     /// Throws the error that has closed the channel or the connection, if it is closed.
     virtual void check_open() const = 0;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "amqp/channel.hpp"
 
+#include <kombu/detail/process.hpp>
 #include <kombu/error.hpp>
 
 #include "amqp/confirm_wait.hpp"
@@ -17,7 +18,7 @@ namespace {
 
 /// Publishing without confirms does not read. A periodic check finds the broker's errors for earlier messages without a
 /// system call for each message.
-constexpr std::chrono::milliseconds error_check_interval{5};
+constexpr std::chrono::nanoseconds error_check_interval = std::chrono::milliseconds{5};
 
 /// A body from this size on is sent from where it is, unless it needs several frames.
 constexpr std::size_t smallest_body_in_place = std::size_t{8} << 10;
@@ -187,14 +188,15 @@ async::Operation<> AmqpChannel::send_rest(Deadline deadline, AmqpConnection::Dri
 
 void AmqpChannel::check_async_errors() {
     connection_->check_open();
-    if (!next_error_check_.expired()) return;
+    const std::int64_t now = kombu::detail::coarse_now();
+    if (now < next_error_check_) return;
     const net::SessionLock::Guard guard{connection_->session_lock()};
     connection_->driver().poll();
     connection_->try_send();  // responses to the received methods
     if (channel_->close_error)
         throw ChannelError("an earlier message was refused, and this one was not sent: " + channel_->close_error->text,
                            channel_->close_error->code);
-    next_error_check_ = Deadline::after(error_check_interval);
+    next_error_check_ = now + error_check_interval.count();
 }
 
 async::Operation<std::vector<std::exception_ptr>> AmqpChannel::basic_publish_all(

@@ -81,7 +81,7 @@ private:
 
     std::shared_ptr<AmqpConnection> connection_;
     std::shared_ptr<ChannelState> channel_;
-    Deadline next_error_check_ = Deadline::at({});
+    std::int64_t next_error_check_ = 0;  // of the coarse clock
     // Set by close() and close_nowait(). The last reference to a channel may be released on another thread, after the
     // connection has passed to another holder: the destructor must not touch the session then.
     bool close_requested_ = false;

@@ -14,8 +14,8 @@
 namespace kombu::amqp {
 namespace {
 
-/// A connection that was used within this time is not checked again: the check is a system call, and the peer may close
-/// right after it anyway.
+/// A connection that was used within this time, or in the same tick of the coarse clock, is not checked again: the
+/// check is a system call, and the peer may close right after it anyway.
 constexpr std::chrono::milliseconds recently_used{1};
 
 /// AMQP carries the heartbeat interval as whole seconds in 16 bits.

@@ -30,10 +30,20 @@ struct Batch::Messages {
         std::vector<Entity> declare{};
         std::optional<RetryPolicy> retry_policy{};
 
-        /// Whether one of them can stand for both. The comparison of queues ignores their callbacks.
-        static bool are_alike(const Requirements& a, const Requirements& b) {
-            return a.retry_policy == b.retry_policy && a.declare == b.declare &&
-                   std::ranges::none_of(a.declare, has_callback) && std::ranges::none_of(b.declare, has_callback);
+        static Requirements of(const PublishOptions& options, const ProducerOptions& producer) {
+            return {entities_to_declare(options, producer),
+                    options.retry ? std::optional{options.retry_policy} : std::nullopt};
+        }
+        /// Whether they can stand for those of another message. The comparison of queues ignores their callbacks.
+        bool are_those_of(const PublishOptions& options, const ProducerOptions& producer) const {
+            if (options.retry ? retry_policy != options.retry_policy : retry_policy.has_value()) return false;
+            std::span<const Entity> rest{declare};
+            if (const Exchange* const exchange = exchange_to_declare(options, producer)) {
+                if (rest.empty() || rest.front() != Entity{*exchange}) return false;
+                rest = rest.subspan(1);
+            }
+            return std::ranges::equal(rest, options.declare) && std::ranges::none_of(declare, has_callback) &&
+                   std::ranges::none_of(options.declare, has_callback);
         }
 
     private:
@@ -67,14 +77,16 @@ struct Batch::Messages {
         Messages& messages_;
     };
 
-    /// Appends a message. Small bodies share memory: an allocation for each would be a large part of the work.
-    void add(OutgoingMessage message, Requirements needed) {
-        if (const std::string_view body = message.body; body.size() <= largest_shared_body) {
-            auto* const copy = static_cast<char*>(bodies_.allocate(body.size(), 1));
-            message.body = OutgoingBody::view({copy, body.copy(copy, body.size())});
-        }
-        if (requirements.empty() || !Requirements::are_alike(requirements.back(), needed))
-            requirements.push_back(std::move(needed));
+    /// A copy whose body is in memory that many share: an allocation for each small body would be a large part of the
+    /// work.
+    OutgoingMessage with_shared_body(const OutgoingMessage& message) {
+        const std::string_view body = message.body;
+        auto* const copy = static_cast<char*>(bodies_.allocate(body.size(), 1));
+        return {message.metadata, OutgoingBody::view({copy, body.copy(copy, body.size())})};
+    }
+    void add(OutgoingMessage message, const PublishOptions& publish) {
+        if (requirements.empty() || !requirements.back().are_those_of(publish, options))
+            requirements.push_back(Requirements::of(publish, options));
         outgoing.push_back(std::move(message));
         try {
             requirements_of.push_back(requirements.size() - 1);
@@ -225,10 +237,10 @@ void Batch::add(const Body& body, const PublishOptions& options) {
     if (messages.is_in_commit) throw LeaseError("the batch is being committed");
     detail::ConnectionState& connection = messages.connection.checked();
     const MessageBuilder::Use builder{connection.message_builder()};
-    OutgoingMessage message = builder->build(body, {options, messages.options, connection.config(), Deadline::never()});
-    if (message.body.size() > Messages::largest_shared_body) builder->make_independent(message, Deadline::never());
-    messages.add(std::move(message), {entities_to_declare(options, messages.options),
-                                      options.retry ? std::optional{options.retry_policy} : std::nullopt});
+    const OutgoingMessage& message =
+        builder->build(body, {options, messages.options, connection.config(), Deadline::never()});
+    const bool has_shared_body = message.body.size() <= Messages::largest_shared_body;
+    messages.add(has_shared_body ? messages.with_shared_body(message) : builder->take(Deadline::never()), options);
 }
 
 void Batch::add_json(const Json& body, const PublishOptions& options) { add(body, options); }

@@ -187,8 +187,7 @@ async::Operation<std::shared_ptr<TransportChannel>> ConnectionState::open_channe
 
 const std::shared_ptr<TransportChannel>& ConnectionState::ready_channel() const noexcept {
     static constinit std::shared_ptr<TransportChannel> none;
-    const bool ready =
-        !is_inherited() && default_channel_ && default_channel_->is_open() && connected() && !interrupted_;
+    const bool ready = !is_inherited() && default_channel_ && default_channel_->is_open() && !interrupted_;
     return ready ? default_channel_ : none;
 }
 
@@ -326,8 +325,9 @@ bool ConnectionState::recycle() noexcept {
     if (!channels_.empty())
         for (const auto& weak_channel : std::exchange(channels_, {}))
             if (const auto channel = weak_channel.lock(); channel && !channel->close_nowait()) return false;
-    if (default_channel_ && (default_channel_->unsettled() != 0 || !default_channel_->is_open())) {
-        if (!default_channel_->is_open()) declared_fingerprints_.clear();
+    const bool is_open = default_channel_ && default_channel_->is_open();
+    if (default_channel_ && (!is_open || default_channel_->unsettled() != 0)) {
+        if (!is_open) declared_fingerprints_.clear();
         if (!default_channel_->close_nowait()) return false;
         default_channel_.reset();
     }

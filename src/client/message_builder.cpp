@@ -71,7 +71,7 @@ bool equals(const std::optional<std::string>& text, std::string_view value) {
 
 }  // namespace
 
-OutgoingMessage MessageBuilder::build(const Json& body, const Request& request) {
+const OutgoingMessage& MessageBuilder::build(const Json& body, const Request& request) {
     const PublishOptions& options = request.options;
     if (!options.content_type) {
         const auto& chosen = options.serializer ? options.serializer : request.producer.serializer;
@@ -86,7 +86,7 @@ OutgoingMessage MessageBuilder::build(const Json& body, const Request& request) 
     return build(std::as_bytes(std::span{bytes.data(), bytes.size()}), request);
 }
 
-OutgoingMessage MessageBuilder::build(std::string_view body, const Request& request) {
+const OutgoingMessage& MessageBuilder::build(std::string_view body, const Request& request) {
     const PublishOptions& options = request.options;
     if (options.content_type)
         return build_encoded({*options.content_type, value_or(options.content_encoding, "utf-8"), body}, request);
@@ -96,7 +96,7 @@ OutgoingMessage MessageBuilder::build(std::string_view body, const Request& requ
     return build_encoded(encode_with(body, serializer, encoded_, request.deadline), request);
 }
 
-OutgoingMessage MessageBuilder::build(std::span<const std::byte> body, const Request& request) {
+const OutgoingMessage& MessageBuilder::build(std::span<const std::byte> body, const Request& request) {
     const PublishOptions& options = request.options;
     const std::string_view bytes{reinterpret_cast<const char*>(body.data()), body.size()};
     if (options.content_type)
@@ -106,20 +106,20 @@ OutgoingMessage MessageBuilder::build(std::span<const std::byte> body, const Req
     return build_encoded({"application/data", "binary", bytes}, request);
 }
 
-OutgoingMessage MessageBuilder::build_encoded(const SerializedBody& body, const Request& request) {
+const OutgoingMessage& MessageBuilder::build_encoded(const SerializedBody& body, const Request& request) {
     const PublishOptions& options = request.options;
     if (options.mandatory && !request.config.parameters.confirm_publish())
         throw ConfigurationError("mandatory: needs publisher confirms, but confirm_publish is false");
     const std::string_view method =
         value_or(options.compression ? options.compression : request.producer.compression, {});
-    OutgoingMessage message{metadata_for(options, request.producer, body, method, *request.config.transport)};
+    set_metadata(options, request.producer, body, method, *request.config.transport);
     if (!method.empty()) compressed_ = compress(body.data, method, request.deadline);
-    message.body = OutgoingBody::view(method.empty() ? body.data : std::string_view{compressed_});
-    return message;
+    message_.body.refer_to(method.empty() ? body.data : std::string_view{compressed_});
+    return message_;
 }
 
-void MessageBuilder::make_independent(OutgoingMessage& message, Deadline deadline) {
-    const std::string_view body = message.body;
+OutgoingMessage MessageBuilder::take(Deadline deadline) {
+    const std::string_view body = message_.body;
     std::string own;
     if (body.data() == encoded_.data())
         own = std::move(encoded_);
@@ -127,7 +127,7 @@ void MessageBuilder::make_independent(OutgoingMessage& message, Deadline deadlin
         own = std::move(compressed_);
     else
         append_in_pieces(own, body, deadline);
-    message.body = std::move(own);
+    return {message_.metadata, std::move(own)};
 }
 
 void MessageBuilder::drop_large_buffers() noexcept {
@@ -136,19 +136,17 @@ void MessageBuilder::drop_large_buffers() noexcept {
         if (buffer->capacity() > largest_kept) std::string{}.swap(*buffer);
 }
 
-const std::shared_ptr<const MessageMetadata>& MessageBuilder::metadata_for(const PublishOptions& options,
-                                                                           const ProducerOptions& producer,
-                                                                           const SerializedBody& body,
-                                                                           std::string_view compression,
-                                                                           const Transport& transport) {
+void MessageBuilder::set_metadata(const PublishOptions& options, const ProducerOptions& producer,
+                                  const SerializedBody& body, std::string_view compression,
+                                  const Transport& transport) {
     const Exchange& exchange = options.exchange ? *options.exchange : producer.exchange;
     const std::string& routing_key = options.routing_key ? *options.routing_key : producer.routing_key;
-    const bool is_hit = metadata_ && routing_key == routing_key_ && exchange == *exchange_ &&
-                        same_metadata(options, options_) &&
-                        equals(metadata_->properties.content_type, body.content_type) &&
-                        equals(metadata_->properties.content_encoding, body.content_encoding) &&
-                        compression == options_.compression.value_or("");
-    if (is_hit) return metadata_;
+    const MessageMetadata* const last = message_.metadata.get();
+    const bool is_hit = last && routing_key == routing_key_ && exchange == *exchange_ &&
+                        same_metadata(options, options_) && equals(last->properties.content_type, body.content_type) &&
+                        equals(last->properties.content_encoding, body.content_encoding) &&
+                        (compression.empty() ? !options_.compression : equals(options_.compression, compression));
+    if (is_hit) return;
     check_name(routing_key, "routing_key");
     if (options.headers.is_object()) {
         check_headers(options.headers, {});
@@ -163,14 +161,14 @@ const std::shared_ptr<const MessageMetadata>& MessageBuilder::metadata_for(const
     metadata->properties.content_type = body.content_type;
     metadata->properties.content_encoding = body.content_encoding;
     if (!compression.empty()) metadata->properties.headers["compression"] = compression_type(compression);
-    metadata_ = nullptr;  // the cache is empty until every field is set: a copy may throw
+    message_.metadata = nullptr;  // until every field is set: a copy may throw
     options_ = options;
-    options_.compression = compression;
+    options_.compression.reset();
+    if (!compression.empty()) options_.compression = compression;
     options_.declare.clear();
     exchange_ = exchange;
     routing_key_ = routing_key;
-    metadata_ = std::move(metadata);
-    return metadata_;
+    message_.metadata = std::move(metadata);
 }
 
 const Exchange* exchange_to_declare(const PublishOptions& options, const ProducerOptions& producer) {

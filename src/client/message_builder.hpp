@@ -23,8 +23,8 @@ namespace kombu {
 
 /// Turns bodies and PublishOptions into messages that are ready for a transport: encodes, compresses, validates.
 ///
-/// It remembers the metadata of the last message for the next one with the same options: building it takes a large part
-/// of a publish, and the options rarely change from one message to the next. One thread at a time.
+/// It remembers the last message for the next one with the same options: building its metadata takes a large part of a
+/// publish, and the options rarely change from one message to the next. One thread at a time.
 class MessageBuilder {
 public:
     /// The use of a connection's builder, or of another one while that one is in use: a serializer may publish too. The
@@ -55,30 +55,28 @@ public:
         const detail::ConnectionConfig& config;
         Deadline deadline;
     };
-    /// Encodes a body by the options of the publish, else of the producer. The result refers to the body or to this
-    /// builder, until its next use.
+    /// Encodes a body by the options of the publish, else of the producer. The result is valid until the next use, and
+    /// its body may be the caller's: counting references costs as much as encoding a short body.
     /// \throws EncodeError, SerializerNotInstalled  and ConfigurationError, which names the field
     /// \throws Timeout  when the deadline passes meanwhile
-    OutgoingMessage build(const Json& body, const Request& request);
-    OutgoingMessage build(std::string_view body, const Request& request);
-    OutgoingMessage build(std::span<const std::byte> body, const Request& request);
-    /// Makes a message that was built last refer to nothing.
+    const OutgoingMessage& build(const Json& body, const Request& request);
+    const OutgoingMessage& build(std::string_view body, const Request& request);
+    const OutgoingMessage& build(std::span<const std::byte> body, const Request& request);
+    /// The message that was built last, with a body of its own.
     /// \throws Timeout  when the deadline passes meanwhile
-    void make_independent(OutgoingMessage& message, Deadline deadline);
+    OutgoingMessage take(Deadline deadline);
 
 private:
-    OutgoingMessage build_encoded(const SerializedBody& body, const Request& request);
-    const std::shared_ptr<const MessageMetadata>& metadata_for(const PublishOptions& options,
-                                                               const ProducerOptions& producer,
-                                                               const SerializedBody& body, std::string_view compression,
-                                                               const Transport& transport);
+    const OutgoingMessage& build_encoded(const SerializedBody& body, const Request& request);
+    void set_metadata(const PublishOptions& options, const ProducerOptions& producer, const SerializedBody& body,
+                      std::string_view compression, const Transport& transport);
 
     void drop_large_buffers() noexcept;
 
     std::atomic<bool> in_use_{false};
     SerializerCache serializers_{};
     std::string encoded_{}, compressed_{};
-    std::shared_ptr<const MessageMetadata> metadata_{};
+    OutgoingMessage message_{};
     // What the metadata was built of.
     PublishOptions options_{};
     std::optional<Exchange> exchange_{};

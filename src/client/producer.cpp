@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include <kombu/async.hpp>
 #include <kombu/batch.hpp>
+#include <kombu/detail/process.hpp>
 #include <kombu/error.hpp>
 #include <kombu/producer.hpp>
 #include <kombu/serialization.hpp>
@@ -24,8 +25,9 @@ namespace {
 /// The attempts of one publish.
 class Attempts {
 public:
-    Attempts(const PublishOptions& options, const detail::ConnectionState& connection,
-             Clock::time_point start = Clock::now())
+    Attempts(const PublishOptions& options, const detail::ConnectionState& connection)
+        : Attempts(options, connection, start_of(options)) {}
+    Attempts(const PublishOptions& options, const detail::ConnectionState& connection, Clock::time_point start)
         : deadline_(total_deadline(options, connection, start)) {
         const bool has_timeout = options.timeout.has_value() || options.retry_policy.timeout.has_value();
         if (options.retry) backoff_.emplace(options.retry_policy, deadline_, has_timeout, start);
@@ -52,6 +54,12 @@ public:
     }
 
 private:
+    /// Now. The operation timeout, which is there to end a wait for a lost peer, may be some milliseconds longer, and
+    /// the coarse clock costs much less.
+    static Clock::time_point start_of(const PublishOptions& options) {
+        if (options.retry || options.timeout.has_value()) return Clock::now();
+        return Clock::time_point{std::chrono::nanoseconds{detail::coarse_now()} + detail::coarse_clock_lag};
+    }
     /// Retries without a bound and without a timeout have no deadline, as the caller asked. Any other publish without a
     /// timeout ends by the operation timeout.
     static Deadline total_deadline(const PublishOptions& options, const detail::ConnectionState& connection,
@@ -107,10 +115,9 @@ async::Operation<> start_publish(const detail::ConnectionRef& connection, const 
     detail::ConnectionState& state = connection.checked();
     Attempts attempts{options, state};
     const MessageBuilder::Use builder{state.message_builder()};
-    OutgoingMessage message = builder->build(body, {options, producer, state.config(), attempts.deadline()});
-    builder->make_independent(message, attempts.deadline());
-    return send({connection, std::move(message), entities_to_declare(options, producer), options.confirm_timeout,
-                 std::move(attempts)});
+    builder->build(body, {options, producer, state.config(), attempts.deadline()});
+    return send({connection, builder->take(attempts.deadline()), entities_to_declare(options, producer),
+                 options.confirm_timeout, std::move(attempts)});
 }
 
 bool has_declared(const detail::ConnectionState& connection, const PublishOptions& options,
@@ -130,11 +137,11 @@ void publish_blocking(const detail::ConnectionRef& connection, const ProducerOpt
     detail::ConnectionState& state = held.checked();
     Attempts attempts{options, state};
     const MessageBuilder::Use builder{state.message_builder()};
-    OutgoingMessage message = builder->build(body, {options, producer, state.config(), attempts.deadline()});
+    const OutgoingMessage& message = builder->build(body, {options, producer, state.config(), attempts.deadline()});
     std::optional<std::chrono::milliseconds> pause;
     {
         const detail::ConnectionState::OperationGuard guard{state};
-        const std::shared_ptr<TransportChannel> channel = state.ready_channel();
+        TransportChannel* const channel = state.ready_channel().get();  // nobody replaces it during an operation
         if (channel && has_declared(state, options, producer)) try {
                 const Deadline deadline = attempts.attempt_deadline(state);
                 net::run(channel->basic_publish(message, deadline, options.confirm_timeout));
@@ -143,8 +150,12 @@ void publish_blocking(const detail::ConnectionRef& connection, const ProducerOpt
                 pause = attempts.pause_after(error, state);
             }
     }
-    net::run(send({held, std::move(message), entities_to_declare(options, producer), options.confirm_timeout,
-                   std::move(attempts), pause}));
+    net::run(send({held,
+                   {message.metadata, OutgoingBody::view(message.body)},
+                   entities_to_declare(options, producer),
+                   options.confirm_timeout,
+                   std::move(attempts),
+                   pause}));
 }
 
 }  // namespace

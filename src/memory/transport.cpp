@@ -102,7 +102,7 @@ public:
 
     async::Operation<> basic_publish(const OutgoingMessage& message, Deadline deadline, OptionalTimeout) override {
         auto content = std::make_shared<const OutgoingMessage>(message);
-        check_in_time(deadline);  // a large body takes time to copy
+        if (message.body.size() >= piece_size) check_in_time(deadline);  // a large body takes time to copy
         const Broker::PublishResult result = guarded([&] { return broker_->publish(std::move(content), last_route_); });
         if (result.queues == 0 && message.metadata->mandatory)
             routing::throw_unroutable(message.metadata->exchange, message.metadata->routing_key);

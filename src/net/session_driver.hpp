@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
+#include <kombu/detail/process.hpp>
 #include <kombu/error.hpp>
 #include <kombu/operation.hpp>
 
@@ -66,7 +67,7 @@ public:
         }
         void end() noexcept {
             if (!driver_) return;
-            driver_->last_used_ = Clock::now();
+            driver_->last_used_ = kombu::detail::coarse_now();
             std::exchange(driver_, nullptr)->lock_.unlock();
         }
 
@@ -147,7 +148,7 @@ public:
             fail(error);
             throw;
         }
-        last_used_ = Clock::now();
+        last_used_ = kombu::detail::coarse_now();
     }
 
     /// Sends the session's output, within a request.
@@ -217,8 +218,9 @@ public:
     /// For the frame of run(), await_input() or flush().
     kombu::detail::FrameMemory& frame_memory() noexcept { return frame_memory_; }
 
-    /// How long ago the last request ended.
-    Clock::duration idle_time() const noexcept { return Clock::now() - last_used_; }
+    /// How long ago the last request ended, in ticks of the coarse clock: reading the exact one for each request costs
+    /// more than encoding a message.
+    Clock::duration idle_time() const noexcept { return Clock::duration{kombu::detail::coarse_now() - last_used_}; }
 
 private:
     struct TransferOptions {
@@ -401,7 +403,7 @@ private:
     SessionLock lock_;
     bool has_more_ = false;         // received by TLS, so that waiting for the descriptor would not report it
     std::uint64_t bytes_sent_ = 0;  // bytes written so far
-    Clock::time_point last_used_{};
+    std::int64_t last_used_ = 0;    // of the coarse clock
 };
 
 #if defined(__GNUC__) && !defined(__clang__)

@@ -8,9 +8,6 @@
 
 namespace kombu::detail {
 
-/// How far the coarse clock may be behind at the slowest tick in use: resources are never closed early.
-inline constexpr std::chrono::milliseconds coarse_clock_lag{10};
-
 KOMBU_POOL_INLINE MaintenancePolicy::MaintenancePolicy(const PoolOptions& options)
     : options_(options), random_state_(next_unique_id()) {}
 
