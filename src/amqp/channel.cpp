@@ -149,7 +149,7 @@ async::Operation<> AmqpChannel::begin_publish(const OutgoingMessage& message, bo
         publish(session, *channel_, message, deadline);
     else
         publish_head(session, *channel_, message);
-    const std::uint64_t number = confirmed ? channel_->confirms.on_published(message.metadata->mandatory) : 0;
+    const std::uint64_t number = confirmed ? await_confirmation_of(*channel_, message) : 0;
     const bool all_sent =
         copies_body ? driver.try_send(deadline) : driver.try_send_with(message.body, {&frame_end, 1}, deadline);
     if (!confirmed) return finish_sending(all_sent, deadline, std::move(request));
@@ -216,7 +216,7 @@ async::Operation<std::vector<std::exception_ptr>> AmqpChannel::basic_publish_all
         for (std::size_t i = 0; i < messages.size(); ++i) {
             try {
                 publish(session, *channel_, messages[i], deadline);
-                if (confirmed) numbers[i] = channel_->confirms.on_published(messages[i].metadata->mandatory);
+                if (confirmed) numbers[i] = await_confirmation_of(*channel_, messages[i]);
             } catch (const EncodeError&) {  // nothing of the message is in the output
                 results[i] = std::current_exception();
             } catch (const ConfigurationError&) {

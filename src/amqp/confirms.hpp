@@ -6,7 +6,11 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
+#include <map>
+#include <optional>
 #include <set>
+#include <string_view>
 
 namespace kombu::amqp {
 
@@ -14,10 +18,17 @@ namespace kombu::amqp {
 class Confirms {
 public:
     enum class Outcome : std::uint8_t { pending, confirmed, nacked };
+    /// A hash of a message's exchange, routing key and body.
+    using Fingerprint = std::size_t;
+    static Fingerprint fingerprint(std::string_view exchange, std::string_view routing_key, std::string_view body) {
+        const std::hash<std::string_view> hash;
+        return (hash(exchange) * 31 + hash(routing_key)) * 31 + hash(body);
+    }
 
     /// Records a published message as unconfirmed. Returns its sequence number.
-    std::uint64_t on_published(bool mandatory) {
-        if (mandatory) mandatory_.insert(last_number_ + 1);
+    /// `fingerprint`: of a mandatory message, which the broker may return.
+    std::uint64_t on_published(std::optional<Fingerprint> fingerprint = {}) {
+        if (fingerprint) mandatory_.emplace_hint(mandatory_.end(), last_number_ + 1, *fingerprint);
         window_.push_back(Outcome::pending);
         ++pending_count_;
         return ++last_number_;
@@ -32,14 +43,17 @@ public:
                window_[number - first_number()] == Outcome::pending;
     }
 
-    /// Finds and forgets the message that was returned just before the confirmation of `number`: the first mandatory
-    /// message that the confirmation covers, since messages are returned in order. Returns 0 when there is none.
-    std::uint64_t match_returned(std::uint64_t number, bool multiple) {
-        const auto found = multiple ? mandatory_.begin() : mandatory_.find(number);
-        if (found == mandatory_.end() || (*found > number && number != 0)) return 0;
-        const std::uint64_t returned_number = *found;
+    /// Finds and forgets the message that the broker has returned. A return carries no number. Messages are returned in
+    /// the order of publishing, each before its confirmation, but one confirmation may cover others that were routed.
+    /// Should the broker have changed the message, it is the first that may be returned. Returns 0 when there is none.
+    std::uint64_t match_returned(Fingerprint fingerprint) {
+        const auto first = mandatory_.upper_bound(last_returned_);
+        auto found = std::find_if(first, mandatory_.end(), [&](const auto& m) { return m.second == fingerprint; });
+        if (found == mandatory_.end()) found = first;
+        if (found == mandatory_.end()) return 0;
+        last_returned_ = found->first;
         mandatory_.erase(found);
-        return returned_number;
+        return last_returned_;
     }
 
     /// Records the broker's ack or nack. Returns false for a message that was never published.
@@ -72,9 +86,11 @@ private:
     std::uint64_t first_number() const noexcept { return last_number_ + 1 - window_.size(); }
 
     std::uint64_t last_number_ = 0;
+    std::uint64_t last_returned_ = 0;
     Fifo<Outcome> window_{};  // from the first pending message on
     std::size_t pending_count_ = 0;
-    std::set<std::uint64_t> nacked_{}, mandatory_{};
+    std::set<std::uint64_t> nacked_{};
+    std::map<std::uint64_t, Fingerprint> mandatory_{};  // that are not confirmed, and were not returned
 };
 
 }  // namespace kombu::amqp

@@ -27,6 +27,12 @@ void publish_head(Session& session, ChannelState& channel, const OutgoingMessage
     });
 }
 
+std::uint64_t await_confirmation_of(ChannelState& channel, const OutgoingMessage& message) {
+    const MessageMetadata& metadata = *message.metadata;
+    if (!metadata.mandatory) return channel.confirms.on_published();
+    return channel.confirms.on_published(Confirms::fingerprint(metadata.exchange, metadata.routing_key, message.body));
+}
+
 async::Operation<> await_unblocked(Session& session, Deadline until) {
     while (session.blocked()) {
         const bool in_time = co_await async::AwaitInput{until};

@@ -184,11 +184,6 @@ void Session::on_method(ChannelState& channel, const Frame& frame) {
         case AMQP_BASIC_ACK_METHOD: {
             const DecodedMethod method{frame.payload, decode_memory_};
             const auto& ack = method.as<amqp_basic_ack_t>();
-            // The broker returns a message just before it confirms it.
-            for (ReturnedMessage& returned : channel.returned)
-                if (const auto returned_number = channel.confirms.match_returned(ack.delivery_tag, ack.multiple != 0))
-                    channel.unroutable[returned_number] = std::move(returned);
-            channel.returned.clear();
             if (!channel.confirms.on_confirm(ack.delivery_tag, ack.multiple != 0, true))
                 protocol_error("the broker confirmed a message that was never sent");
             return;
@@ -277,11 +272,14 @@ void Session::on_message_complete(ChannelState& channel) {
         if (count >= limit) protocol_error("received unrequested messages");
     };
     if (message.method == AMQP_BASIC_RETURN_METHOD) {
-        check_count(channel.returned.size(), max_queued_messages);
         const DecodedMethod method{message.payload, decode_memory_};
         const auto& fields = method.as<amqp_basic_return_t>();
-        channel.returned.push_back({fields.reply_code, std::string{view(fields.reply_text)},
-                                    std::string{view(fields.exchange)}, std::string{view(fields.routing_key)}});
+        const std::string_view exchange = view(fields.exchange), routing_key = view(fields.routing_key);
+        const auto fingerprint = Confirms::fingerprint(exchange, routing_key, message.delivery->body);
+        const std::uint64_t number = channel.confirms.match_returned(fingerprint);
+        if (number == 0) protocol_error("received unrequested messages");
+        channel.unroutable[number] = {fields.reply_code, std::string{view(fields.reply_text)}, std::string{exchange},
+                                      std::string{routing_key}};
         return;
     }
     if (message.method == AMQP_BASIC_GET_OK_METHOD) {

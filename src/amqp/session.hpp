@@ -56,8 +56,7 @@ public:
 
     Phase phase = Phase::opening;
     std::deque<ReceivedMethod> replies{};                   // replies to requests
-    std::deque<ReturnedMessage> returned{};                 // that are not confirmed yet
-    std::map<std::uint64_t, ReturnedMessage> unroutable{};  // that are confirmed, by sequence number
+    std::map<std::uint64_t, ReturnedMessage> unroutable{};  // by sequence number
     std::deque<ReceivedMethod> deliveries{};                // for the consumers below
     std::size_t max_deliveries = 4;                         // that can be waiting there: as many as were asked for
     std::set<std::string, std::less<>> consumers{};

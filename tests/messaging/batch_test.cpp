@@ -87,6 +87,28 @@ TEST_CASE_METHOD(Messaging, "a batch keeps bodies of every size, also those of m
     CHECK(from.get(soon).payload() == body(0));
 }
 
+TEST_CASE_METHOD(Messaging, "of a large batch exactly those messages fail that no queue takes", "[batch][errors]") {
+    producer.maybe_declare(topology.queue);
+    constexpr std::size_t count = 1000;
+    const auto is_unroutable = [](std::size_t i) { return i % 2 == 0 || i % 10 == 7; };
+    Batch batch = producer.batch();
+    for (std::size_t i = 0; i < count; ++i) {
+        auto options = to_queue();
+        options.routing_key = is_unroutable(i) ? "nobody" : "key";
+        options.mandatory = true;
+        batch.publish("message " + std::to_string(i), options);
+    }
+    std::vector<std::size_t> expected, failed;
+    for (std::size_t i = 0; i < count; ++i)
+        if (is_unroutable(i)) expected.push_back(i);
+    try {
+        batch.commit(10s);
+    } catch (const BatchError& error) {
+        for (const auto& failure : error.failures()) failed.push_back(failure.index);
+    }
+    CHECK(failed == expected);
+}
+
 TEST_CASE_METHOD(Messaging, "each declaration of a batch has its callback, also where another equals it", "[batch]") {
     int calls = 0;
     const std::string name = unique("test.queue");

@@ -53,10 +53,10 @@ inline std::string ack(std::uint64_t tag, bool multiple = false, std::uint16_t c
 inline std::string blocked(std::string_view reason) {
     return method(0, AMQP_CONNECTION_BLOCKED_METHOD, amqp_connection_blocked_t{kombu::amqp::bytes(reason)});
 }
-inline std::string returned() {
+inline std::string returned(std::string_view routing_key = "key", std::string_view body = "body") {
     amqp_basic_return_t fields{312, kombu::amqp::bytes("NO_ROUTE"), kombu::amqp::bytes("ex"),
-                               kombu::amqp::bytes("key")};
-    return method(1, AMQP_BASIC_RETURN_METHOD, fields) + content(1, "body");
+                               kombu::amqp::bytes(routing_key)};
+    return method(1, AMQP_BASIC_RETURN_METHOD, fields) + content(1, body);
 }
 
 /// Plays the log-in.

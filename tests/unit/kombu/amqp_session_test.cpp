@@ -61,11 +61,22 @@ struct OpenSession {
         session.output().clear();
     }
 
-    std::uint64_t publish_message() {
-        const MessageMetadata head{.exchange = "ex", .routing_key = "key"};
-        publish(session, *channel, {std::make_shared<const MessageMetadata>(head), std::string{"body"}});
+    std::uint64_t publish_message(const std::string& routing_key = "key", const std::string& body = "body",
+                                  bool mandatory = true) {
+        const MessageMetadata head{.exchange = "ex", .routing_key = routing_key, .mandatory = mandatory};
+        const OutgoingMessage message{std::make_shared<const MessageMetadata>(head), body};
+        publish(session, *channel, message);
         session.output().clear();
-        return channel->confirms.on_published(true);
+        return await_confirmation_of(*channel, message);
+    }
+    /// The refused ones of these messages, which have been confirmed.
+    std::vector<std::uint64_t> refused(const std::vector<std::uint64_t>& numbers) {
+        std::vector<std::exception_ptr> results(numbers.size());
+        collect_outcomes(*channel, numbers, results);
+        std::vector<std::uint64_t> refused;
+        for (std::size_t i = 0; i < numbers.size(); ++i)
+            if (results[i]) refused.push_back(numbers[i]);
+        return refused;
     }
 };
 
@@ -369,7 +380,7 @@ TEST_CASE("a late return is not attributed to the next message", "[amqp][confirm
 TEST_CASE("a return belongs to a mandatory message, also when several are confirmed at once", "[amqp][confirms]") {
     OpenSession opened;
     opened.publish_message();  // mandatory, and no longer waited for
-    const auto plain = opened.channel->confirms.on_published(false);
+    const auto plain = opened.publish_message("key", "body", false);
     auto wait = SingleConfirmWait(opened.session, opened.channel, plain, Deadline::never());
     wait.resume();
     feed(opened.session, script::returned() + script::ack(plain, true));
@@ -381,6 +392,41 @@ TEST_CASE("a return belongs to a mandatory message, also when several are confir
     feed(opened.session, script::returned() + script::ack(mandatory, true));
     REQUIRE(again.resume());
     CHECK_THROWS_AS(again.result(), Unroutable);
+}
+
+TEST_CASE("returns belong to the messages that equal them, not to others that are confirmed with them",
+          "[amqp][confirms]") {
+    OpenSession opened;
+    std::vector<std::uint64_t> numbers;
+    SECTION("routed and returned ones by turns, confirmed late and together") {
+        std::string frames;
+        for (int i = 0; i < 20; ++i) {
+            numbers.push_back(opened.publish_message(i % 2 == 0 ? "nobody" : "key", "body " + std::to_string(i)));
+            if (i % 2 == 0) frames += script::returned("nobody", "body " + std::to_string(i));
+        }
+        feed(opened.session, frames);  // more than one before a confirmation
+        feed(opened.session, script::ack(numbers[2], true) + script::ack(numbers.back(), true));
+        CHECK(opened.refused(numbers) == std::vector<std::uint64_t>{1, 3, 5, 7, 9, 11, 13, 15, 17, 19});
+    }
+    SECTION("the same key, other bodies") {
+        for (const char* const body : {"one", "two", "three"}) numbers.push_back(opened.publish_message("key", body));
+        feed(opened.session, script::returned("key", "two") + script::ack(numbers.back(), true));
+        CHECK(opened.refused(numbers) == std::vector{numbers[1]});
+    }
+    SECTION("equal messages, in their order") {
+        for (int i = 0; i < 3; ++i) numbers.push_back(opened.publish_message());
+        feed(opened.session, script::returned() + script::returned() + script::ack(numbers.back(), true));
+        CHECK(opened.refused(numbers) == std::vector{numbers[0], numbers[1]});
+    }
+    SECTION("a message that the broker has changed") {
+        numbers.push_back(opened.publish_message());
+        feed(opened.session, script::returned("key", "another body") + script::ack(numbers.back()));
+        CHECK(opened.refused(numbers) == numbers);
+    }
+    SECTION("nothing that may be returned") {
+        opened.publish_message("key", "body", false);
+        CHECK_THAT(error_of(opened.session, script::returned()), Contains("unrequested messages"));
+    }
 }
 
 TEST_CASE("a missing confirmation breaks the connection, unless the broker is blocked", "[amqp][confirms]") {

@@ -13,7 +13,7 @@ using Outcome = Confirms::Outcome;
 
 TEST_CASE("confirmations may come in any order", "[amqp][confirms]") {
     Confirms confirms;
-    for (std::uint64_t number = 1; number <= 4; ++number) REQUIRE(confirms.on_published(false) == number);
+    for (std::uint64_t number = 1; number <= 4; ++number) REQUIRE(confirms.on_published() == number);
     CHECK(confirms.on_confirm(3, false, true));
     CHECK(confirms.outcome(1) == Outcome::pending);
     CHECK(confirms.outcome(3) == Outcome::confirmed);
@@ -40,7 +40,7 @@ TEST_CASE("outcomes are those of a table of all messages", "[amqp][confirms]") {
         std::map<std::uint64_t, Outcome> table;
         for (int step = 0; step < 400; ++step) {
             if (up_to(1) == 0 || table.empty()) {
-                table[confirms.on_published(false)] = Outcome::pending;
+                table[confirms.on_published()] = Outcome::pending;
                 continue;
             }
             const std::uint64_t number = up_to(table.size());
