@@ -7,6 +7,6 @@
 set -euo pipefail
 root=${1:?} build=${2:?}/build
 cmake -S "$root" -B "$build" -G Ninja -DBUILD_SHARED_LIBS=ON -DKOMBU_CCACHE=ON -DKOMBU_BUILD_BENCHMARKS=ON >/dev/null
-cmake --build "$build" --parallel 2 --target cycle publish_bench consume_bench redis_bench growth_bench
+cmake --build "$build" --parallel 2 --target cycle async_bench publish_bench consume_bench redis_bench growth_bench
 "$root/bench/instructions" --check "$build/bench"
 "$root/bench/growth" "$build/bench"
