@@ -55,8 +55,8 @@ public:
         const detail::ConnectionConfig& config;
         Deadline deadline;
     };
-    /// Encodes a body by the options of the publish, else of the producer. The result is valid until the next use, and
-    /// its body may be the caller's: counting references costs as much as encoding a short body.
+    /// Encodes a body by the options of the publish, else of the producer. The result is valid until the next use or
+    /// take(), and its body may be the caller's: counting references costs as much as encoding a short body.
     /// \throws EncodeError, SerializerNotInstalled  and ConfigurationError, which names the field
     /// \throws Timeout  when the deadline passes meanwhile
     const OutgoingMessage& build(const Json& body, const Request& request);

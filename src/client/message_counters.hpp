@@ -13,8 +13,8 @@
 
 namespace kombu::detail {
 
-/// What one connection has published and received. Each is counted by all threads that the connection has, and read by
-/// those that ask for the statistics of its broker, which has them from the first connect on.
+/// What one connection has published and received. Those of settling are counted by all threads that the connection
+/// has, and all are read by those that ask for the statistics of its broker, which has them from the first connect on.
 class MessageCounters {
 public:
     MessageCounters() = default;

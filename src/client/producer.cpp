@@ -141,7 +141,7 @@ void publish_blocking(const detail::ConnectionRef& connection, const ProducerOpt
     std::optional<std::chrono::milliseconds> pause;
     {
         const detail::ConnectionState::OperationGuard guard{state};
-        TransportChannel* const channel = state.ready_channel().get();  // nobody replaces it during an operation
+        TransportChannel* const channel = state.ready_channel().get();  // it stays during basic_publish
         if (channel && has_declared(state, options, producer)) try {
                 const Deadline deadline = attempts.attempt_deadline(state);
                 net::run(channel->basic_publish(message, deadline, options.confirm_timeout));

@@ -166,6 +166,21 @@ TEST_CASE("a cancelled operation leaves the queue, and a slot granted to it goes
     CHECK(pool.stats().in_use == 0);
 }
 
+TEST_CASE("an operation that was handed a resource before a reset gets a new one", "[asio][pool]") {
+    ScriptedFactory factory;
+    ResourcePool<Thing> pool{factory.plain_hooks(), {.limit = 1}};
+    asio::io_context io;
+    auto held = pool.acquire();
+    int id = 0;
+    pool.async_acquire({.timeout = 10s}, asio::bind_executor(io, [&](error_code, Lease<Thing> lease) {
+                           if (lease) id = lease->id;
+                       }));
+    held.release();
+    pool.reset();
+    io.run();
+    CHECK(id == 2);
+}
+
 TEST_CASE("a cancellation within || with a timer ends the wait", "[asio][pool]") {
     using namespace asio::experimental::awaitable_operators;
     PoolFixture setup{{.limit = 1}};

@@ -55,6 +55,18 @@ inline serve() {
     od
 }
 
+/* After a release: when no waiter was notified before, nothing else is idle, and one hand-over is enough. */
+inline serve_released() {
+    if
+    :: notified == NOBODY && queued > 0 && !IS_OVERTAKEN(queue[0]) ->
+        next = queue[0];
+        remove_first();
+        idle--; users++;
+        granted[next] = true
+    :: else -> serve()
+    fi
+}
+
 proctype caller(byte u) {
     byte cycle = 0, at = 0, next = 0;
     bool got = false, may_wait = false;
@@ -100,7 +112,7 @@ proctype caller(byte u) {
         :: else
         fi;
         if
-        :: got -> atomic { assert(users <= SLOTS); users--; idle++; serve() }
+        :: got -> atomic { assert(users <= SLOTS); users--; idle++; serve_released() }
         :: else
         fi;
         cycle++
@@ -112,7 +124,7 @@ proctype caller(byte u) {
 /* The holders of both slots at first, who release them at any time. */
 proctype holder() {
     byte at = 0, next = 0;
-    atomic { users--; idle++; serve() }
+    atomic { users--; idle++; serve_released() }
 }
 
 proctype clock() { window_passed = true }

@@ -165,9 +165,9 @@ KOMBU_ONE_PER_PROCESS constinit std::atomic<std::uint64_t> last_unique_id{0};
 /// A number, never 0, that this process has not used before.
 inline std::uint64_t next_unique_id() noexcept { return last_unique_id.fetch_add(1, std::memory_order_relaxed) + 1; }
 
-/// How far the coarse clock may be behind at the slowest tick in use.
+/// How far the coarse clock is behind at the slowest tick in use; further, when a hypervisor suspends a processor.
 inline constexpr std::chrono::milliseconds coarse_clock_lag{10};
-/// Nanoseconds of the steady clock, up to coarse_clock_lag late, and cheaper than the exact time.
+/// Nanoseconds of the steady clock, usually up to coarse_clock_lag late, and cheaper than the exact time.
 inline std::int64_t coarse_now() noexcept {
     timespec now{};
     ::clock_gettime(CLOCK_MONOTONIC_COARSE, &now);

@@ -115,3 +115,15 @@ TEST_CASE("a newcomer behind a waiter that was notified in vain has it served by
     CHECK(core.acquire(clock.now()).outcome == AcquireOutcome::use);
     CHECK(late.decision.outcome == AcquireOutcome::use);
 }
+
+TEST_CASE("a waiter that has timed out, and has not run since, is told by the next acquire", "[pool][core]") {
+    ManualClock clock;
+    PoolCore core{{.limit = 1, .barging_window = 1ms}, nullptr};
+    lease_slot(core, clock);
+    TestWaiter operation{clock.now(), clock.in(5ms), false};
+    core.enqueue(operation);
+    clock.advance(5ms);
+    CHECK(core.acquire(clock.now(), true).outcome == AcquireOutcome::full);
+    CHECK(operation.decision.outcome == AcquireOutcome::timed_out);
+    CHECK(core.waiting() == 0);
+}

@@ -26,6 +26,7 @@ KOMBU_POOL_INLINE std::size_t PoolCore::idle() const noexcept {
 
 KOMBU_POOL_INLINE Decision PoolCore::acquire(Clock::time_point now, bool may_wait) noexcept {
     if (closed_) return {AcquireOutcome::closed};
+    first_unexpired(now);  // those that have timed out and have not run since no longer count
     // The first waiter may have been notified and not have run since.
     if (notified_ && !within_barging_window(*notified_, now)) serve(now);
     Decision decision{AcquireOutcome::full};

@@ -203,11 +203,11 @@ private:
     bool make_ready_at_once(SlotCell& cell, const std::source_location& site, std::int64_t now) const noexcept {
         cell.acquired_at.store(now, std::memory_order_relaxed);  // first: maintenance may look
         if (!is_valid(cell, now)) return false;
-        if (!hooks_->has.try_prepare) return true;
-        if (!hooks_->try_prepare(resource_of(cell), site, now)) return false;
+        if (hooks_->has.try_prepare && !hooks_->try_prepare(resource_of(cell), site, now)) return false;
         if (table_.is_current(cell)) [[likely]]
             return true;
-        hooks_->recycle(resource_of(cell), false);  // a reset came between, too early to interrupt the resource
+        // A reset came between. What was prepared, it came too early to interrupt.
+        if (hooks_->has.try_prepare) hooks_->recycle(resource_of(cell), false);
         return false;
     }
     /// The same for a decision: false for a slot without a resource.
