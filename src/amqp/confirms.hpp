@@ -18,12 +18,18 @@ namespace kombu::amqp {
 class Confirms {
 public:
     enum class Outcome : std::uint8_t { pending, confirmed, nacked };
-    /// A hash of a message's exchange, routing key and body.
-    using Fingerprint = std::size_t;
-    static Fingerprint fingerprint(std::string_view exchange, std::string_view routing_key, std::string_view body) {
-        const std::hash<std::string_view> hash;
-        return (hash(exchange) * 31 + hash(routing_key)) * 31 + hash(body);
-    }
+    /// Hashes of a message: of its exchange, routing key and body, and of its properties as they are sent.
+    struct Fingerprint {
+        Fingerprint(std::string_view exchange, std::string_view routing_key, std::string_view body,
+                    std::string_view encoded_properties) {
+            const std::hash<std::string_view> hash;
+            contents = (hash(exchange) * 31 + hash(routing_key)) * 31 + hash(body);
+            properties = hash(encoded_properties);
+        }
+        std::size_t contents = 0, properties = 0;
+
+        friend bool operator==(const Fingerprint&, const Fingerprint&) = default;
+    };
 
     /// Records a published message as unconfirmed. Returns its sequence number.
     /// `fingerprint`: of a mandatory message, which the broker may return.
@@ -45,12 +51,17 @@ public:
 
     /// Finds and forgets the message that the broker has returned. A return carries no number. Messages are returned in
     /// the order of publishing, each before its confirmation, but one confirmation may cover others that were routed.
-    /// Should the broker have changed the message, it is the first that may be returned. Returns 0 when there is none.
-    std::uint64_t match_returned(Fingerprint fingerprint) {
-        const auto first = mandatory_.upper_bound(last_returned_);
-        auto found = std::find_if(first, mandatory_.end(), [&](const auto& m) { return m.second == fingerprint; });
+    /// Should the broker have changed the properties, the rest decides; else it is the first that may be returned.
+    /// Returns 0 when there is none.
+    std::uint64_t match_returned(const Fingerprint& fingerprint) {
+        if (mandatory_.empty()) return 0;
+        auto first = mandatory_.upper_bound(last_returned_);
+        if (first == mandatory_.end()) first = mandatory_.begin();
+        const auto find = [&](auto is_equal) { return std::find_if(first, mandatory_.end(), is_equal); };
+        auto found = find([&](const auto& message) { return message.second == fingerprint; });
+        if (found == mandatory_.end())
+            found = find([&](const auto& message) { return message.second.contents == fingerprint.contents; });
         if (found == mandatory_.end()) found = first;
-        if (found == mandatory_.end()) return 0;
         last_returned_ = found->first;
         mandatory_.erase(found);
         return last_returned_;

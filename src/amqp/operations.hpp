@@ -65,7 +65,7 @@ void publish(Session& session, ChannelState& channel, const OutgoingMessage& mes
              Deadline deadline = Deadline::never());
 /// The same without the body: see Session::send_message_head().
 void publish_head(Session& session, ChannelState& channel, const OutgoingMessage& message);
-/// Records that a message was published, and will be confirmed. Returns its sequence number.
+/// Records that the message that was just published will be confirmed. Returns its sequence number.
 std::uint64_t await_confirmation_of(ChannelState& channel, const OutgoingMessage& message);
 /// Waits until the broker accepts messages again. Throws Timeout when `until` passes; nothing was sent then.
 async::Operation<> await_unblocked(Session& session, Deadline until);

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <string_view>
 
 namespace kombu::amqp {
 
@@ -17,6 +18,12 @@ public:
     /// Appends the frames. Throws EncodeError when they are too large, or the headers cannot be encoded.
     void append(std::string& out, std::uint16_t channel, const std::shared_ptr<const MessageMetadata>& metadata,
                 std::size_t body_size, std::uint32_t max_frame_size);
+
+    /// Of the message that was appended last, as they are sent.
+    std::string_view properties() const noexcept {
+        const std::size_t at = body_size_at_ + sizeof(std::uint64_t);
+        return std::string_view{frames_}.substr(at, frames_.size() - 1 - at);  // without the frame-end octet
+    }
 
 private:
     std::shared_ptr<const MessageMetadata> metadata_{};

@@ -30,7 +30,8 @@ void publish_head(Session& session, ChannelState& channel, const OutgoingMessage
 std::uint64_t await_confirmation_of(ChannelState& channel, const OutgoingMessage& message) {
     const MessageMetadata& metadata = *message.metadata;
     if (!metadata.mandatory) return channel.confirms.on_published();
-    return channel.confirms.on_published(Confirms::fingerprint(metadata.exchange, metadata.routing_key, message.body));
+    return channel.confirms.on_published(Confirms::Fingerprint{metadata.exchange, metadata.routing_key, message.body,
+                                                               channel.publish_head.properties()});
 }
 
 async::Operation<> await_unblocked(Session& session, Deadline until) {

@@ -252,7 +252,9 @@ void Session::on_header(ChannelState& channel, const Frame& frame) {
     channel.body_size_ = read_u64(frame.payload.substr(4));
     if (channel.body_size_ > max_body_size)
         protocol_error("a message of " + std::to_string(channel.body_size_) + " bytes was announced");
-    decode_properties(frame.payload.substr(12), decode_memory_, *channel.incoming_->delivery);
+    const std::string_view properties = frame.payload.substr(12);
+    decode_properties(properties, decode_memory_, *channel.incoming_->delivery);
+    if (channel.incoming_->method == AMQP_BASIC_RETURN_METHOD) channel.incoming_->properties = properties;
     channel.has_header_ = true;
     if (channel.body_size_ == 0) on_message_complete(channel);
 }
@@ -275,8 +277,8 @@ void Session::on_message_complete(ChannelState& channel) {
         const DecodedMethod method{message.payload, decode_memory_};
         const auto& fields = method.as<amqp_basic_return_t>();
         const std::string_view exchange = view(fields.exchange), routing_key = view(fields.routing_key);
-        const auto fingerprint = Confirms::fingerprint(exchange, routing_key, message.delivery->body);
-        const std::uint64_t number = channel.confirms.match_returned(fingerprint);
+        const std::uint64_t number =
+            channel.confirms.match_returned({exchange, routing_key, message.delivery->body, message.properties});
         if (number == 0) protocol_error("received unrequested messages");
         channel.unroutable[number] = {fields.reply_code, std::string{view(fields.reply_text)}, std::string{exchange},
                                       std::string{routing_key}};

@@ -30,6 +30,7 @@ namespace kombu::amqp {
 struct ReceivedMethod {
     amqp_method_number_t method = 0;
     std::string payload{};
+    std::string properties{};              // of basic.return, as they were sent
     std::string consumer_tag{};            // of basic.deliver
     std::unique_ptr<Delivery> delivery{};  // of basic.deliver and basic.get-ok
 };

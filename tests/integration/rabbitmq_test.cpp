@@ -5,7 +5,9 @@
 #include "support/messaging_fixture.hpp"
 #include "support/rabbitmq_node.hpp"
 
+#include <cstddef>
 #include <future>
+#include <vector>
 
 using namespace kombu;
 using namespace std::chrono_literals;
@@ -82,6 +84,27 @@ TEST_CASE("a stream is not read by get(), which would cost the connection", "[ra
     CHECK_THROWS_AS(queue.get_nowait(), ConfigurationError);
     CHECK(connection.connected());
     connection.default_channel().queue_delete(stream.name());
+}
+
+TEST_CASE("returned messages that differ only in their headers are told apart", "[rabbitmq][batch]") {
+    Connection connection{broker_url()};
+    const Exchange exchange{unique("test.headers"), "headers", {.auto_delete = true}};
+    const Queue queue{
+        unique("test.queue"), exchange, "", {.binding_arguments = {{"x-match", "all"}, {"routed", true}}}};
+    Producer producer{connection};
+    producer.maybe_declare(queue);
+    Batch batch = producer.batch();
+    for (int i = 0; i < 500; ++i)
+        batch.publish("body", {.exchange = exchange, .headers = {{"routed", i % 2 == 1}}, .mandatory = true});
+    std::vector<std::size_t> failed;
+    try {
+        batch.commit(10s);
+    } catch (const BatchError& error) {
+        for (const auto& failure : error.failures()) failed.push_back(failure.index);
+    }
+    connection.default_channel().queue_delete(queue.name());
+    REQUIRE(failed.size() == 250);
+    for (std::size_t i = 0; i < failed.size(); ++i) CHECK(failed[i] == 2 * i);
 }
 
 TEST_CASE("after a failover the accessors name the endpoint in use", "[rabbitmq]") {

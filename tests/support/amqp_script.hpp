@@ -18,9 +18,8 @@ std::string method(std::uint16_t channel, amqp_method_number_t number, Fields fi
     return out;
 }
 
-inline std::string content(std::uint16_t channel, std::string_view body) {
+inline std::string content(std::uint16_t channel, std::string_view body, amqp_basic_properties_t properties = {}) {
     std::string out;
-    amqp_basic_properties_t properties{};
     const std::size_t size_at = kombu::amqp::append_content_header(out, channel, properties, 131072);
     kombu::amqp::write_body_size(out.data() + size_at, body.size());
     kombu::amqp::append_body(out, channel, body, 131072);
@@ -53,10 +52,11 @@ inline std::string ack(std::uint64_t tag, bool multiple = false, std::uint16_t c
 inline std::string blocked(std::string_view reason) {
     return method(0, AMQP_CONNECTION_BLOCKED_METHOD, amqp_connection_blocked_t{kombu::amqp::bytes(reason)});
 }
-inline std::string returned(std::string_view routing_key = "key", std::string_view body = "body") {
+inline std::string returned(std::string_view routing_key = "key", std::string_view body = "body",
+                            amqp_basic_properties_t properties = {}) {
     amqp_basic_return_t fields{312, kombu::amqp::bytes("NO_ROUTE"), kombu::amqp::bytes("ex"),
                                kombu::amqp::bytes(routing_key)};
-    return method(1, AMQP_BASIC_RETURN_METHOD, fields) + content(1, body);
+    return method(1, AMQP_BASIC_RETURN_METHOD, fields) + content(1, body, properties);
 }
 
 /// Plays the log-in.

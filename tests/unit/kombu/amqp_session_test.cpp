@@ -64,7 +64,10 @@ struct OpenSession {
     std::uint64_t publish_message(const std::string& routing_key = "key", const std::string& body = "body",
                                   bool mandatory = true) {
         const MessageMetadata head{.exchange = "ex", .routing_key = routing_key, .mandatory = mandatory};
-        const OutgoingMessage message{std::make_shared<const MessageMetadata>(head), body};
+        return publish_message(std::make_shared<const MessageMetadata>(head), body);
+    }
+    std::uint64_t publish_message(std::shared_ptr<const MessageMetadata> head, const std::string& body = "body") {
+        const OutgoingMessage message{std::move(head), body};
         publish(session, *channel, message);
         session.output().clear();
         return await_confirmation_of(*channel, message);
@@ -411,6 +414,19 @@ TEST_CASE("returns belong to the messages that equal them, not to others that ar
     SECTION("the same key, other bodies") {
         for (const char* const body : {"one", "two", "three"}) numbers.push_back(opened.publish_message("key", body));
         feed(opened.session, script::returned("key", "two") + script::ack(numbers.back(), true));
+        CHECK(opened.refused(numbers) == std::vector{numbers[1]});
+    }
+    SECTION("the same key and body, other properties") {
+        const auto with_id = [](const std::string& id) {
+            MessageMetadata head{.exchange = "ex", .routing_key = "key", .mandatory = true};
+            head.properties.message_id = id;
+            return std::make_shared<const MessageMetadata>(head);
+        };
+        for (const char* const id : {"one", "two", "three"}) numbers.push_back(opened.publish_message(with_id(id)));
+        const auto returned = with_id("two");
+        TableEncoder tables;
+        const amqp_basic_properties_t properties = encode_properties(returned->properties, tables);
+        feed(opened.session, script::returned("key", "body", properties) + script::ack(numbers.back(), true));
         CHECK(opened.refused(numbers) == std::vector{numbers[1]});
     }
     SECTION("equal messages, in their order") {
