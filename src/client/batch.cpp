@@ -30,20 +30,20 @@ struct Batch::Messages {
         std::vector<Entity> declare{};
         std::optional<RetryPolicy> retry_policy{};
 
-        static Requirements of(const PublishOptions& options, const ProducerOptions& producer) {
-            return {entities_to_declare(options, producer),
-                    options.retry ? std::optional{options.retry_policy} : std::nullopt};
+        static Requirements of(const PublishOptions& publish, const ProducerOptions& producer) {
+            return {entities_to_declare(publish, producer),
+                    publish.retry ? std::optional{publish.retry_policy} : std::nullopt};
         }
         /// Whether they can stand for those of another message. The comparison of queues ignores their callbacks.
-        bool are_those_of(const PublishOptions& options, const ProducerOptions& producer) const {
-            if (options.retry ? retry_policy != options.retry_policy : retry_policy.has_value()) return false;
+        bool are_those_of(const PublishOptions& publish, const ProducerOptions& producer) const {
+            if (publish.retry ? retry_policy != publish.retry_policy : retry_policy.has_value()) return false;
             std::span<const Entity> rest{declare};
-            if (const Exchange* const exchange = exchange_to_declare(options, producer)) {
+            if (const Exchange* const exchange = exchange_to_declare(publish, producer)) {
                 if (rest.empty() || rest.front() != Entity{*exchange}) return false;
                 rest = rest.subspan(1);
             }
-            return std::ranges::equal(rest, options.declare) && std::ranges::none_of(declare, has_callback) &&
-                   std::ranges::none_of(options.declare, has_callback);
+            return std::ranges::equal(rest, publish.declare) && std::ranges::none_of(declare, has_callback) &&
+                   std::ranges::none_of(publish.declare, has_callback);
         }
 
     private:
