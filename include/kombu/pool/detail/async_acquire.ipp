@@ -105,8 +105,7 @@ KOMBU_POOL_INLINE async::Operation<AnyLease> AsyncAcquire::run(PoolEngine& engin
             }
             if (!engine.table_.is_current(cell) && engine.is_orphaned(decision.slot, reference)) continue;
         }
-        SlotCell* const acquired = engine.commit(reservation, start, true, options.site);
-        co_return acquired ? AnyLease{engine, *acquired} : AnyLease{};
+        co_return AnyLease{engine, *engine.commit(reservation, start, true, options.site)};
     }
 }
 
