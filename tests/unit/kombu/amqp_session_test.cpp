@@ -3,6 +3,7 @@
 #include "client/client_access.hpp"
 #include "support/amqp_script.hpp"
 #include "support/catch.hpp"
+#include "support/open_session.hpp"
 
 #include <kombu/error.hpp>
 
@@ -20,77 +21,9 @@ using namespace kombu;
 using namespace kombu::amqp;
 using namespace std::chrono_literals;
 using Catch::Matchers::Contains;
+using script::error_of, script::feed, script::OpenSession;
 
 namespace {
-
-void feed(Session& session, std::string_view data, std::size_t piece = std::string_view::npos) {
-    while (!data.empty()) {
-        const auto [space, size] = session.input_space();
-        const std::size_t count = std::min({piece, size, data.size()});
-        std::memcpy(space, data.data(), count);
-        data.remove_prefix(count);
-        session.input_added(count);
-    }
-}
-
-struct OpenSession {
-    Session session{"peer"};
-    std::shared_ptr<ChannelState> channel;
-
-    explicit OpenSession(std::size_t piece = std::string_view::npos) {
-        auto login = log_in(session, {.userid = "user", .password = "s3cret", .virtual_host = "/"});
-        REQUIRE_FALSE(login.resume());
-        CHECK(session.output() == std::string("AMQP\0\0\x09\x01", 8));
-        session.output().clear();
-        feed(session, script::start(), piece);
-        REQUIRE_FALSE(login.resume());
-        CHECK(session.output().find(std::string("\0user\0s3cret", 12)) != std::string::npos);
-        session.output().clear();
-        feed(session, script::tune(), piece);
-        REQUIRE_FALSE(login.resume());
-        session.output().clear();
-        feed(session, script::open_ok(), piece);
-        REQUIRE(login.resume());
-        login.result();
-        channel = session.new_channel();
-        auto opening = open_channel(session, channel, true);
-        REQUIRE_FALSE(opening.resume());
-        feed(session, script::channel_open_ok() + script::confirm_ok(), piece);
-        REQUIRE(opening.resume());
-        opening.result();
-        session.output().clear();
-    }
-
-    std::uint64_t publish_message(const std::string& routing_key = "key", const std::string& body = "body",
-                                  bool mandatory = true) {
-        const MessageMetadata head{.exchange = "ex", .routing_key = routing_key, .mandatory = mandatory};
-        return publish_message(std::make_shared<const MessageMetadata>(head), body);
-    }
-    std::uint64_t publish_message(std::shared_ptr<const MessageMetadata> head, const std::string& body = "body") {
-        const OutgoingMessage message{std::move(head), body};
-        publish(session, *channel, message);
-        session.output().clear();
-        return await_confirmation_of(*channel, message);
-    }
-    /// The refused ones of these messages, which have been confirmed.
-    std::vector<std::uint64_t> refused(const std::vector<std::uint64_t>& numbers) {
-        std::vector<std::exception_ptr> results(numbers.size());
-        collect_outcomes(*channel, numbers, results);
-        std::vector<std::uint64_t> refused;
-        for (std::size_t i = 0; i < numbers.size(); ++i)
-            if (results[i]) refused.push_back(numbers[i]);
-        return refused;
-    }
-};
-
-std::string error_of(Session& session, std::string_view data) {
-    try {
-        feed(session, data);
-    } catch (const ConnectionError& error) {
-        return error.what();
-    }
-    return "accepted";
-}
 
 std::string frame(char type, std::uint16_t channel, std::string_view payload, char end = '\xce') {
     std::string out{type, static_cast<char>(channel >> 8), static_cast<char>(channel)};
@@ -335,143 +268,6 @@ TEST_CASE("a channel.close that the broker repeats is answered once", "[amqp]") 
     CHECK_FALSE(opened.session.failed());
     CHECK_THROWS_AS(opened.channel->check(), ChannelError);
     CHECK_THROWS_AS(feed(opened.session, script::method(3, AMQP_CHANNEL_CLOSE_METHOD, close)), ConnectionError);
-}
-
-TEST_CASE("a confirmation ends the wait, alone or with others", "[amqp][confirms]") {
-    OpenSession opened;
-    const auto first = opened.publish_message(), second = opened.publish_message(), third = opened.publish_message();
-    auto wait = SingleConfirmWait(opened.session, opened.channel, second, Deadline::never());
-    CHECK_FALSE(wait.resume());
-    feed(opened.session, script::ack(first));
-    CHECK_FALSE(wait.resume());
-    feed(opened.session, script::ack(third, true));
-    REQUIRE(wait.resume());
-    CHECK_NOTHROW(wait.result());
-}
-
-TEST_CASE("a refusal is Nacked, and the channel works on", "[amqp][confirms]") {
-    OpenSession opened;
-    const auto number = opened.publish_message();
-    auto wait = SingleConfirmWait(opened.session, opened.channel, number, Deadline::never());
-    wait.resume();
-    feed(opened.session, script::method(1, AMQP_BASIC_NACK_METHOD, amqp_basic_nack_t{number, 0, 0}));
-    REQUIRE(wait.resume());
-    CHECK_THROWS_AS(wait.result(), Nacked);
-    CHECK(opened.channel->is_open());
-}
-
-TEST_CASE("a message returned before its confirmation is Unroutable", "[amqp][confirms]") {
-    OpenSession opened;
-    const auto number = opened.publish_message();
-    auto wait = SingleConfirmWait(opened.session, opened.channel, number, Deadline::never());
-    wait.resume();
-    feed(opened.session, script::returned() + script::ack(number));
-    REQUIRE(wait.resume());
-    CHECK_THROWS_AS(wait.result(), Unroutable);
-}
-
-TEST_CASE("a late return is not attributed to the next message", "[amqp][confirms]") {
-    OpenSession opened;
-    const auto given_up = opened.publish_message(), next = opened.publish_message();
-    auto wait = SingleConfirmWait(opened.session, opened.channel, next, Deadline::never());
-    wait.resume();
-    feed(opened.session, script::returned() + script::ack(given_up) + script::ack(next));
-    REQUIRE(wait.resume());
-    CHECK_NOTHROW(wait.result());
-}
-
-TEST_CASE("a return belongs to a mandatory message, also when several are confirmed at once", "[amqp][confirms]") {
-    OpenSession opened;
-    opened.publish_message();  // mandatory, and no longer waited for
-    const auto plain = opened.publish_message("key", "body", false);
-    auto wait = SingleConfirmWait(opened.session, opened.channel, plain, Deadline::never());
-    wait.resume();
-    feed(opened.session, script::returned() + script::ack(plain, true));
-    REQUIRE(wait.resume());
-    CHECK_NOTHROW(wait.result());
-    const auto mandatory = opened.publish_message();
-    auto again = SingleConfirmWait(opened.session, opened.channel, mandatory, Deadline::never());
-    again.resume();
-    feed(opened.session, script::returned() + script::ack(mandatory, true));
-    REQUIRE(again.resume());
-    CHECK_THROWS_AS(again.result(), Unroutable);
-}
-
-TEST_CASE("returns belong to the messages that equal them, not to others that are confirmed with them",
-          "[amqp][confirms]") {
-    OpenSession opened;
-    std::vector<std::uint64_t> numbers;
-    SECTION("routed and returned ones by turns, confirmed late and together") {
-        std::string frames;
-        for (int i = 0; i < 20; ++i) {
-            numbers.push_back(opened.publish_message(i % 2 == 0 ? "nobody" : "key", "body " + std::to_string(i)));
-            if (i % 2 == 0) frames += script::returned("nobody", "body " + std::to_string(i));
-        }
-        feed(opened.session, frames);  // more than one before a confirmation
-        feed(opened.session, script::ack(numbers[2], true) + script::ack(numbers.back(), true));
-        CHECK(opened.refused(numbers) == std::vector<std::uint64_t>{1, 3, 5, 7, 9, 11, 13, 15, 17, 19});
-    }
-    SECTION("the same key, other bodies") {
-        for (const char* const body : {"one", "two", "three"}) numbers.push_back(opened.publish_message("key", body));
-        feed(opened.session, script::returned("key", "two") + script::ack(numbers.back(), true));
-        CHECK(opened.refused(numbers) == std::vector{numbers[1]});
-    }
-    SECTION("the same key and body, other properties") {
-        const auto with_id = [](const std::string& id) {
-            MessageMetadata head{.exchange = "ex", .routing_key = "key", .mandatory = true};
-            head.properties.message_id = id;
-            return std::make_shared<const MessageMetadata>(head);
-        };
-        for (const char* const id : {"one", "two", "three"}) numbers.push_back(opened.publish_message(with_id(id)));
-        const auto returned = with_id("two");
-        TableEncoder tables;
-        const amqp_basic_properties_t properties = encode_properties(returned->properties, tables);
-        feed(opened.session, script::returned("key", "body", properties) + script::ack(numbers.back(), true));
-        CHECK(opened.refused(numbers) == std::vector{numbers[1]});
-    }
-    SECTION("equal messages, in their order") {
-        for (int i = 0; i < 3; ++i) numbers.push_back(opened.publish_message());
-        feed(opened.session, script::returned() + script::returned() + script::ack(numbers.back(), true));
-        CHECK(opened.refused(numbers) == std::vector{numbers[0], numbers[1]});
-    }
-    SECTION("a message that the broker has changed") {
-        numbers.push_back(opened.publish_message());
-        feed(opened.session, script::returned("key", "another body") + script::ack(numbers.back()));
-        CHECK(opened.refused(numbers) == numbers);
-    }
-    SECTION("nothing that may be returned") {
-        opened.publish_message("key", "body", false);
-        CHECK_THAT(error_of(opened.session, script::returned()), Contains("unrequested messages"));
-    }
-}
-
-TEST_CASE("a missing confirmation breaks the connection, unless the broker is blocked", "[amqp][confirms]") {
-    OpenSession opened;
-    const auto number = opened.publish_message();
-    auto wait = SingleConfirmWait(opened.session, opened.channel, number, Deadline::after(0s));
-    REQUIRE_FALSE(wait.resume());
-    SECTION("silent") {
-        REQUIRE(wait.resume({}));
-        try {
-            wait.result();
-            FAIL("confirmed");
-        } catch (const Timeout& error) {
-            CHECK(error.poisons_connection());
-        }
-    }
-    SECTION("blocked") {
-        feed(opened.session, script::blocked("low on memory"));
-        REQUIRE(wait.resume({}));
-        try {
-            wait.result();
-        } catch (const Timeout& error) {
-            CHECK_THAT(error.what(), Contains("blocked: low on memory"));
-            CHECK_FALSE(error.poisons_connection());
-        }
-        CHECK_FALSE(opened.session.failed());
-        feed(opened.session, script::method(0, AMQP_CONNECTION_UNBLOCKED_METHOD, amqp_connection_unblocked_t{}));
-        CHECK_FALSE(opened.session.blocked());
-    }
 }
 
 TEST_CASE("when the broker closes a channel, its operation fails and close-ok is sent", "[amqp]") {
