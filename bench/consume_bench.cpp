@@ -15,6 +15,7 @@
 #include <hiredis/hiredis.h>
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
@@ -31,22 +32,23 @@ using namespace std::chrono_literals;
 
 namespace {
 
-constexpr std::uint16_t prefetch_count = 256;
+constexpr std::uint16_t prefetch_count = 256, prefetch_of_large = 16;
 
 struct Case {
     std::string name;
+    int messages;
     std::function<void(int)> receive;
 };
 
 class Librabbitmq {
 public:
-    Librabbitmq(std::uint16_t port, const char* queue)
+    Librabbitmq(std::uint16_t port, const char* queue, std::uint16_t prefetch)
         : connection_(::amqp_new_connection(), ::amqp_destroy_connection) {
         amqp_socket_t* const socket = ::amqp_tcp_socket_new(connection_.get());
         if (::amqp_socket_open(socket, "127.0.0.1", port) != 0) throw std::runtime_error("librabbitmq cannot connect");
         ::amqp_login(connection_.get(), "/", 0, 131072, 0, AMQP_SASL_METHOD_PLAIN, "guest", "guest");
         ::amqp_channel_open(connection_.get(), 1);
-        ::amqp_basic_qos(connection_.get(), 1, 0, prefetch_count, 0);
+        ::amqp_basic_qos(connection_.get(), 1, 0, prefetch, 0);
         ::amqp_basic_consume(connection_.get(), 1, ::amqp_cstring_bytes(queue), ::amqp_cstring_bytes("c"), 0, 0, 0,
                              amqp_empty_table);
     }
@@ -102,13 +104,13 @@ void run_loop(const kombu::Connection& broker, const kombu::Queue& queue, int me
 }
 
 void measure(const std::vector<Case>& cases) {
-    constexpr int rounds = 7, messages = 40'000;
+    constexpr int rounds = 7;
     std::vector<std::vector<double>> costs(cases.size());
     for (int round = 0; round <= rounds; ++round)
         for (std::size_t i = 0; i < cases.size(); ++i) {
             const double begin = process_microseconds();
-            cases[i].receive(messages);
-            if (round > 0) costs[i].push_back((process_microseconds() - begin) / messages);
+            cases[i].receive(cases[i].messages);
+            if (round > 0) costs[i].push_back((process_microseconds() - begin) / cases[i].messages);
         }
     std::printf("%-44s %12s %12s\n", "", "us a message", "x librabbitmq");
     double baseline = 0;
@@ -134,6 +136,10 @@ void measure_lone_acknowledgement(const kombu::Connection& broker, const kombu::
     std::ranges::sort(times);
     std::printf("a message after its predecessor's acknowledgement: median %.0f us, 99 %% %.0f us, longest %.0f us\n",
                 times[count / 2], times[count * 99 / 100], times.back());
+}
+
+kombu::Connection connection_to(const Sink& peer) {
+    return kombu::Connection{"amqp://127.0.0.1:" + std::to_string(peer.port())};
 }
 
 double server_time(redisContext* context) {
@@ -172,24 +178,34 @@ int main(int count, char** arguments) {
     if (count > 2 && std::string_view{arguments[1]}.starts_with("redis"))
         return measure_redis(arguments[1], std::atoi(arguments[2]));
     const Sink source;
+    const std::array<Sink, 4> peers_of_large;  // each waits until its client has read all that is in flight
     if (count > 1 && std::string_view{arguments[1]} == "serve") {  // for another client
         std::printf("%d\n", source.port());
         std::fflush(stdout);
         return std::getchar() == EOF ? 0 : 1;
     }
-    const kombu::Connection broker{"amqp://127.0.0.1:" + std::to_string(source.port())};
+    const kombu::Connection broker = connection_to(source);
     const kombu::Queue queue{"q"};
-    Librabbitmq librabbitmq{source.port(), "q"}, librabbitmq_of_tasks{source.port(), "celery"};
+    Librabbitmq librabbitmq{source.port(), "q", prefetch_count};
+    Librabbitmq librabbitmq_of_tasks{source.port(), "celery", prefetch_count};
+    Librabbitmq librabbitmq_of_large{peers_of_large[0].port(), "64KiB", prefetch_of_large};
+    Librabbitmq librabbitmq_of_huge{peers_of_large[1].port(), "1MiB", prefetch_of_large};
     Receiver receiver{broker, queue, prefetch_count, false};
     Receiver receiver_of_tasks{broker, kombu::Queue{"celery"}, prefetch_count, false};
     Receiver reader_of_tasks{broker, kombu::Queue{"celery"}, prefetch_count, false, true};
+    Receiver receiver_of_large{connection_to(peers_of_large[2]), kombu::Queue{"64KiB"}, prefetch_of_large, false};
+    Receiver receiver_of_huge{connection_to(peers_of_large[3]), kombu::Queue{"1MiB"}, prefetch_of_large, false};
     const std::vector<Case> cases{
-        {"librabbitmq, amqp_consume_message", [&](int messages) { librabbitmq.receive(messages); }},
-        {"Consumer, drain_events", [&](int messages) { receiver.receive(messages); }},
-        {"ConsumerLoop, one thread", [&](int messages) { run_loop(broker, queue, messages); }},
-        {"librabbitmq, with 14 headers", [&](int messages) { librabbitmq_of_tasks.receive(messages); }},
-        {"Consumer, with 14 headers", [&](int messages) { receiver_of_tasks.receive(messages); }},
-        {"Consumer that reads 14 headers", [&](int messages) { reader_of_tasks.receive(messages); }}};
+        {"librabbitmq, amqp_consume_message", 40'000, [&](int messages) { librabbitmq.receive(messages); }},
+        {"Consumer, drain_events", 40'000, [&](int messages) { receiver.receive(messages); }},
+        {"ConsumerLoop, one thread", 40'000, [&](int messages) { run_loop(broker, queue, messages); }},
+        {"librabbitmq, with 14 headers", 40'000, [&](int messages) { librabbitmq_of_tasks.receive(messages); }},
+        {"Consumer, with 14 headers", 40'000, [&](int messages) { receiver_of_tasks.receive(messages); }},
+        {"Consumer that reads 14 headers", 40'000, [&](int messages) { reader_of_tasks.receive(messages); }},
+        {"librabbitmq, 64 KiB", 2'000, [&](int messages) { librabbitmq_of_large.receive(messages); }},
+        {"Consumer, 64 KiB", 2'000, [&](int messages) { receiver_of_large.receive(messages); }},
+        {"librabbitmq, 1 MiB", 200, [&](int messages) { librabbitmq_of_huge.receive(messages); }},
+        {"Consumer, 1 MiB", 200, [&](int messages) { receiver_of_huge.receive(messages); }}};
     if (count > 2) {
         cases[static_cast<std::size_t>(std::atoi(arguments[1]))].receive(std::atoi(arguments[2]));
         return 0;

@@ -21,8 +21,8 @@
 #include <vector>
 
 /// A minimal peer in a process of its own: accepts AMQP clients and their declarations, confirms the messages of those
-/// that enabled confirms, and discards everything. To a consumer it sends messages of 1 KiB without end, as far as its
-/// prefetch count allows. From clients that begin with RAW it only reads. So benchmarks measure the client; a real
+/// that enabled confirms, and discards everything. To a consumer it sends messages without end, as far as its prefetch
+/// count allows. From clients that begin with RAW it only reads. So benchmarks measure the client; a real
 /// broker costs many times as much.
 class Sink {
 public:
@@ -63,8 +63,8 @@ private:
         std::string input{};
         bool raw = false, greeted = false, confirms = false;
         std::uint64_t published = 0, confirmed = 0;
-        std::string consumer{};     // its tag
-        bool with_headers = false;  // those of a Celery task, for consumers of the queue "celery"
+        std::string consumer{};                // its tag
+        const std::string* content = nullptr;  // the frames of each message, by the name of the queue
         std::uint64_t prefetch = 0, delivered = 0, settled = 0;
         std::string deliveries{};  // one window of them, encoded
     };
@@ -116,7 +116,7 @@ private:
         }
         if (is(60, 20)) {
             const std::size_t tag_at = 7 + number(method.substr(6, 1));
-            client.with_headers = method.substr(7, tag_at - 7) == "celery";
+            client.content = &content_of(method.substr(7, tag_at - 7));
             client.consumer = method.substr(tag_at, 1 + number(method.substr(tag_at, 1)));
             send(client, frame(channel, 60, 21, client.consumer));
         }
@@ -152,32 +152,40 @@ private:
         entries.append("\7retries").append("I").append(4, '\0');
         return entries;
     }
-    /// The frames of a message of 1 KiB.
-    static std::string content(const std::string& headers) {
+    /// The frames of a message.
+    static std::string encode_content(const std::string& headers, std::size_t body_size) {
         using namespace std::string_literals;
-        std::string properties = "\0\x3c\0\0"s + "\0\0\0\0\0\0\x04\0"s;
+        const std::string body(body_size, 'x');
+        std::string properties = "\0\x3c\0\0"s + "\0\0\0\0"s + size_of(body);
         properties += (headers.empty() ? "\x80\0"s : "\xa0\0"s) + "\x0atext/plain"s;
         if (!headers.empty()) properties += size_of(headers) + headers;
-        const std::string body(1024, 'x');
-        const auto framed = [](char type, const std::string& payload) {
-            return std::string{type} + "\0\1"s + size_of(payload) + payload + '\xce';
+        const auto framed = [](char type, std::string_view payload) {
+            return std::string{type} + "\0\1"s + size_of(payload) + std::string{payload} + '\xce';
         };
-        return framed('\2', properties) + framed('\3', body);
+        std::string frames = framed('\2', properties);
+        constexpr std::size_t max_payload = 131072 - 8;
+        for (std::size_t at = 0; at < body.size(); at += max_payload)
+            frames += framed('\3', std::string_view{body}.substr(at, max_payload));
+        return frames;
+    }
+    /// Messages have 1 KiB, unless the name of their queue says otherwise, and no headers but in the queue "celery".
+    static const std::string& content_of(std::string_view queue) {
+        static const std::string plain = encode_content("", 1024), task = encode_content(celery_headers(), 1024),
+                                 large = encode_content("", 65536), huge = encode_content("", 1 << 20);
+        return queue == "celery" ? task : queue == "64KiB" ? large : queue == "1MiB" ? huge : plain;
     }
 
     /// Sends what the prefetch count allows.
     void deliver(Client& client) {
         if (client.consumer.empty()) return;
         using namespace std::string_literals;
-        static const std::string plain = content(""), with_headers = content(celery_headers());
         client.deliveries.clear();
         while (client.delivered - client.settled < client.prefetch) {
             ++client.delivered;
             std::string arguments = client.consumer;
             for (int shift = 56; shift >= 0; shift -= 8)
                 arguments.push_back(static_cast<char>(client.delivered >> shift));
-            client.deliveries +=
-                frame(1, 60, 60, arguments + "\0\0\1q"s) + (client.with_headers ? with_headers : plain);
+            client.deliveries += frame(1, 60, 60, arguments + "\0\0\1q"s) + *client.content;
         }
         if (!client.deliveries.empty()) send(client, client.deliveries);
     }

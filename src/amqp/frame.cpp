@@ -41,6 +41,10 @@ void write_header(char* at, std::uint8_t type, std::uint16_t channel, std::size_
     write_u32(at + 3, static_cast<std::uint32_t>(size));
 }
 
+void check_frame_end(char octet) {
+    if (octet != frame_end) throw net::InvalidInput("the peer sent a frame without the frame-end octet", 501);
+}
+
 /// Appends a frame whose size only encoding tells. Tries a small buffer first, since nearly all frames are small.
 template <class Encode>
 void append_encoded(std::string& out, std::uint8_t type, std::uint16_t channel, std::uint32_t max_frame_size,
@@ -81,6 +85,7 @@ std::pair<char*, std::size_t> FrameReader::space() {
 }
 
 std::optional<Frame> FrameReader::next() {
+    if (body_left_ != 0) return next_part();
     const std::string_view available{buffer_.data() + begin_, end_ - begin_};
     if (available.empty()) return std::nullopt;
     if (is_first_frame_ && available.starts_with("AMQP")) {
@@ -101,12 +106,30 @@ std::optional<Frame> FrameReader::next() {
     if (size > max_frame_size_ - frame_overhead)
         throw net::InvalidInput(
             is_first_frame_ ? "the peer does not speak AMQP" : "the peer sent a frame larger than agreed", 501);
-    if (available.size() < header_size + size + 1) return std::nullopt;
-    if (available[header_size + size] != frame_end)
-        throw net::InvalidInput("the peer sent a frame without the frame-end octet", 501);
+    const std::uint16_t channel = read_u16(available.data() + 1);
+    if (available.size() < header_size + size + 1) {
+        if (type != AMQP_FRAME_BODY || size == 0) return std::nullopt;
+        is_first_frame_ = false;
+        begin_ += header_size;
+        body_left_ = size;
+        body_channel_ = channel;
+        return next_part();
+    }
+    check_frame_end(available[header_size + size]);
     is_first_frame_ = false;
     begin_ += header_size + size + 1;
-    return Frame{type, read_u16(available.data() + 1), available.substr(header_size, size)};
+    return Frame{type, channel, available.substr(header_size, size)};
+}
+
+std::optional<Frame> FrameReader::next_part() {
+    const std::string_view available{buffer_.data() + begin_, end_ - begin_};
+    const bool is_last = available.size() > body_left_;
+    if (is_last) check_frame_end(available[body_left_]);
+    const std::string_view part = available.substr(0, is_last ? body_left_ : body_left_ - 1);
+    if (part.empty()) return std::nullopt;
+    begin_ += part.size() + (is_last ? 1 : 0);
+    body_left_ -= part.size();
+    return Frame{AMQP_FRAME_BODY, body_channel_, part};
 }
 
 void append_method(std::string& out, std::uint16_t channel, amqp_method_number_t method, void* fields,

@@ -28,8 +28,9 @@ struct Frame {
     std::string_view payload{};  // valid until more bytes are added
 };
 
-/// Splits a byte stream into frames. The buffer grows with the received bytes, never with a size that the peer
-/// announces; frames larger than negotiated are refused.
+/// Splits a byte stream into frames. A body frame that has not arrived completely comes in parts, so that a large body
+/// is not collected here before it is copied to its message. The buffer grows with the received bytes, never with a
+/// size that the peer announces; frames larger than negotiated are refused.
 class FrameReader {
 public:
     /// Returns the buffer for the next received bytes.
@@ -39,12 +40,16 @@ public:
         was_filled_ = end_ == buffer_.size();
     }
 
-    /// Returns the next complete frame, or nothing. Throws ConnectionError for data that is not valid AMQP.
+    /// Returns the next frame, or the next part of a body frame, or nothing. Throws ConnectionError for data that is
+    /// not valid AMQP.
     std::optional<Frame> next();
 
     void set_max_frame_size(std::uint32_t size) noexcept { max_frame_size_ = size; }
 
 private:
+    /// What has arrived of the rest of a body frame. Its last byte comes with the frame-end octet.
+    std::optional<Frame> next_part();
+
     /// The largest buffer, in bytes, that is made without need, to save reads.
     static constexpr std::size_t max_read_ahead = 65536;
 
@@ -53,6 +58,8 @@ private:
     bool was_filled_ = false;  // by the last read: more is to come
     std::uint32_t max_frame_size_ = min_frame_size;
     bool is_first_frame_ = true;
+    std::size_t body_left_ = 0;  // of a body frame of which a part was returned
+    std::uint16_t body_channel_ = 0;
 };
 
 /// Append frames to a buffer. Throw EncodeError when a method or a content header does not fit into one frame.

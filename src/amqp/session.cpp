@@ -263,6 +263,9 @@ void Session::on_body(ChannelState& channel, const Frame& frame) {
     if (!channel.incoming_ || !channel.has_header_) protocol_error("received a content body without its header");
     std::string& body = channel.incoming_->delivery->body;
     if (frame.payload.size() > channel.body_size_ - body.size()) protocol_error("a message is longer than announced");
+    // More than what has arrived, so that a large body is not copied each time, but not all that the peer announces.
+    const std::size_t size = body.size() + frame.payload.size();
+    if (size > body.capacity()) body.reserve(std::min<std::size_t>(channel.body_size_, 4 * size));
     body.append(frame.payload);
     if (body.size() == channel.body_size_) on_message_complete(channel);
 }

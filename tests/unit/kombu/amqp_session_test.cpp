@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // The AMQP session and its operations without a socket: what they send, and how they handle input.
 #include "client/client_access.hpp"
+#include "support/allocated_bytes.hpp"
 #include "support/amqp_script.hpp"
 #include "support/catch.hpp"
 #include "support/open_session.hpp"
@@ -77,6 +78,11 @@ TEST_CASE("frames that no broker may send are refused", "[amqp][hostile]") {
     }
     SECTION("of an unknown type") { CHECK_THAT(error_of(session, frame(9, 1, "")), Contains("unknown type")); }
     SECTION("without a frame-end") { CHECK_THAT(error_of(session, frame(1, 1, "abcd", 'x')), Contains("frame-end")); }
+    SECTION("a body without a frame-end, of which the beginning was taken") {
+        const std::string message = script::returned();
+        feed(session, std::string_view{message}.substr(0, message.size() - 2));
+        CHECK_THAT(error_of(session, "yx"), Contains("frame-end"));
+    }
     SECTION("too short for a method") { CHECK_THAT(error_of(session, frame(1, 1, "ab")), Contains("cut short")); }
     SECTION("of a channel that is not open") {
         CHECK_THAT(error_of(session, script::ack(1, false, 9)), Contains("not open"));
@@ -377,10 +383,63 @@ TEST_CASE("random bytes cause a typed error or none, and nothing else", "[amqp][
     SUCCEED();
 }
 
+TEST_CASE("a body is the same in whatever pieces its frames arrive", "[amqp]") {
+    std::string body;
+    for (int i = 0; body.size() < 300'000; ++i) body += std::to_string(i) + ' ';
+    const amqp_basic_deliver_t deliver{bytes("c"), 1, 0, bytes("ex"), bytes("key")};
+    for (const std::size_t piece : {1, 7, 1000, 16384, 131072, 400'000}) {
+        INFO("pieces of " << piece);
+        OpenSession opened;
+        opened.channel->consumers.insert("c");
+        const std::size_t size = piece < 1000 ? 3000 : body.size();
+        const std::string expected = body.substr(0, size);
+        const std::string empty = script::content(1, "");
+        feed(opened.session,
+             script::method(1, AMQP_BASIC_DELIVER_METHOD, deliver) + script::content(1, expected) +
+                 script::method(1, AMQP_BASIC_DELIVER_METHOD, deliver) + empty +
+                 script::method(1, AMQP_BASIC_DELIVER_METHOD, deliver) + script::content(1, "z"),
+             piece);
+        REQUIRE(opened.channel->deliveries.size() == 3);
+        CHECK(opened.channel->deliveries[0].delivery->body == expected);
+        CHECK(opened.channel->deliveries[1].delivery->body.empty());
+        CHECK(opened.channel->deliveries[2].delivery->body == "z");
+    }
+}
+
+TEST_CASE("a body takes memory for what has arrived of it, not for what was announced", "[amqp][hostile]") {
+    OpenSession opened;
+    opened.channel->consumers.insert("c");
+    const amqp_basic_deliver_t deliver{bytes("c"), 1, 0, bytes("ex"), bytes("key")};
+    const std::string message =
+        script::method(1, AMQP_BASIC_DELIVER_METHOD, deliver) + script::content(1, std::string(60'000'000, 'x'));
+    const std::size_t before = allocated_bytes();
+    feed(opened.session, std::string_view{message}.substr(0, 1'000'000));
+    CHECK(allocated_bytes() - before < 8'000'000);
+}
+
+TEST_CASE("large body frames need no large buffer", "[amqp]") {
+    const std::string stream = script::content(1, std::string(1'000'000, 'x'));
+    FrameReader reader;
+    reader.set_max_frame_size(131072);
+    std::size_t largest = 0, bytes_of_bodies = 0;
+    for (std::string_view unread = stream; !unread.empty();) {
+        const auto [space, size] = reader.space();
+        largest = std::max(largest, size);
+        const std::size_t taken = std::min(size, unread.size());
+        std::memcpy(space, unread.data(), taken);
+        unread.remove_prefix(taken);
+        reader.added(taken);
+        while (const auto read = reader.next())
+            if (read->type == AMQP_FRAME_BODY) bytes_of_bodies += read->payload.size();
+    }
+    CHECK(bytes_of_bodies == 1'000'000);
+    CHECK(largest <= 65'536);
+}
+
 TEST_CASE("reads that fill the buffer make it larger, up to 64 KiB, and lose no frame", "[amqp]") {
     constexpr std::size_t frames = 500;
     std::string stream;
-    for (std::size_t i = 0; i < frames; ++i) stream += frame(3, 1, std::to_string(i) + std::string(i, '.'));
+    for (std::size_t i = 0; i < frames; ++i) stream += frame(1, 1, std::to_string(i) + std::string(i, '.'));
     FrameReader reader;
     std::size_t largest = 0, count = 0;
     for (std::string_view unread = stream; !unread.empty();) {

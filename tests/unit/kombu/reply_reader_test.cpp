@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
+#include "support/allocated_bytes.hpp"
 #include "support/catch.hpp"
 
 #include <kombu/error.hpp>
@@ -6,8 +7,6 @@
 #include "redis/command.hpp"
 #include "redis/error.hpp"
 #include "redis/reply_reader.hpp"
-
-#include <malloc.h>
 
 #include <algorithm>
 #include <cstring>
@@ -139,12 +138,12 @@ TEST_CASE("invalid replies are refused as soon as they are announced", "[redis][
 
 TEST_CASE("memory grows with what has arrived, not with what is announced", "[redis][reply]") {
     const std::string announced = "*1000000\r\n*40000\r\n$200000000\r\n";
-    const std::size_t before = ::mallinfo2().uordblks + ::mallinfo2().hblkhd;
+    const std::size_t before = allocated_bytes();
     ReplyReader reader;
     std::memcpy(reader.space().first, announced.data(), announced.size());
     reader.added(announced.size());
     CHECK_FALSE(reader.next());
-    CHECK(::mallinfo2().uordblks + ::mallinfo2().hblkhd - before < 100'000);
+    CHECK(allocated_bytes() - before < 100'000);
 }
 
 TEST_CASE("commands are written as arrays of bulk strings", "[redis][reply]") {
