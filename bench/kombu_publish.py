@@ -1,6 +1,8 @@
 """The cost of publishing with Kombu in Python: processor time of the client per message.
 
-    kombu_publish.py URL MESSAGES
+    kombu_publish.py URL MESSAGES [THE-SAME-IN-CPP]
+
+The last argument is the cost with the C++ library, in microseconds, for a row that compares them.
 """
 import resource
 import sys
@@ -22,7 +24,8 @@ def cost(name, publish):
     publish(messages)
     after = resource.getrusage(resource.RUSAGE_SELF)
     cpu = (after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime) / messages * 1e6
-    print(f"{name:44} {cpu:12.1f} {'':20} {messages / (time.perf_counter() - start):12.0f}")
+    print(f"{name:44} {cpu:10.3f} {'':10} {'':8} {'':6} {messages / (time.perf_counter() - start):12.0f}")
+    return cpu
 
 
 def pooled(count):
@@ -37,5 +40,11 @@ def held(count):
             producer.publish(article, exchange=exchange, routing_key="key", serializer="json", declare=[exchange, queue])
 
 
-cost(f"Kombu {kombu.__version__}, producers[connection]", pooled)
+AIM = 1 / 120
+
+of_kombu = cost(f"Kombu {kombu.__version__}, producers[connection]", pooled)
 cost(f"Kombu {kombu.__version__}, a producer that is kept", held)
+if len(sys.argv) > 3:
+    ratio = float(sys.argv[3]) / of_kombu
+    print(f"{'a JSON object of 100 B, x Kombu':44} {float(sys.argv[3]):10.3f} {ratio:10.4f} {AIM:8.4f}"
+          f" {'met' if ratio <= AIM else 'missed':>6}")

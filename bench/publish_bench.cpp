@@ -167,6 +167,14 @@ void cycle(Group& group, const kombu::Connection& broker, int cycles) {
     for (int i = 0; i < cycles; ++i) (void)group[broker].acquire({.block = true, .timeout = 5s});
 }
 
+/// The same on this many threads.
+template <class Group>
+void cycle_on_threads(Group& group, const kombu::Connection& broker, int cycles, int count) {
+    std::vector<std::thread> threads;
+    for (int i = 0; i < count; ++i) threads.emplace_back([&] { cycle(group, broker, cycles / count); });
+    for (std::thread& thread : threads) thread.join();
+}
+
 void lock_and_unlock(int cycles) {
     static std::mutex mutex;
     for (int i = 0; i < cycles; ++i) {
@@ -251,6 +259,8 @@ int main(int count, char** arguments) {
         {"send(2) alone, 100 B", 0, 0, 40'000, [&](int n) { bare.send(text.size(), n); }},
         {"send(2) alone, 1 KiB", 3, 0, 40'000, [&](int n) { bare.send(kib.size(), n); }},
         {"send(2) alone, 64 KiB", 5, 0, 2'000, [&](int n) { bare.send(large.size(), n); }},
+        {"pools::producers on 16 threads", 15, 1.1, 3'200'000,
+         [&](int n) { cycle_on_threads(kombu::pools::producers, memory, n, 16); }},
     };
     if (count > 2) {
         cases[static_cast<std::size_t>(std::atoi(arguments[1]))].publish(std::atoi(arguments[2]));
