@@ -315,10 +315,10 @@ public:
     /// Checks a configuration as a whole.
     /// \throws ConfigurationError  when this transport does not support it; the text names the field
     virtual void check(const ConnectionParameters& parameters) const { (void)parameters; }
-    /// Checks the headers of a message before anything is sent. The client has checked that every text is UTF-8, every
-    /// number finite, and the nesting at most 256 levels deep.
+    /// Checks the headers of a message, a JSON object, before anything is sent. By default every text must be UTF-8,
+    /// every number finite, and the nesting at most 256 levels deep; an override must be at least as strict.
     /// \throws EncodeError  when brokers of this kind cannot carry them; the text names the value
-    virtual void check_headers(const Json& headers) const { (void)headers; }
+    virtual void check_headers(const Json& headers) const;
     /// Connects to an endpoint and logs in.
     /// \throws ConnectionError  when there is no broker, or it refuses
     /// \throws Timeout  when it does not answer by the deadline

@@ -12,7 +12,8 @@
 namespace kombu::amqp {
 
 /// The frames before the body of a message: basic.publish and the content header. They are encoded once for messages
-/// with the same metadata, and copied for the next ones: encoding costs ten times as much.
+/// with the same metadata, and copied for the next ones: encoding costs ten times as much. Messages that differ in
+/// their properties only, as in an id, share the first frame.
 class PublishHead {
 public:
     /// Appends the frames. Throws EncodeError when they are too large, or the headers cannot be encoded.
@@ -26,8 +27,12 @@ public:
     }
 
 private:
+    void encode(std::uint16_t channel, const std::shared_ptr<const MessageMetadata>& metadata,
+                std::uint32_t max_frame_size);
+
     std::shared_ptr<const MessageMetadata> metadata_{};
     std::string frames_{};
+    std::size_t method_size_ = 0;  // of the frame of basic.publish
     std::size_t body_size_at_ = 0;
 };
 

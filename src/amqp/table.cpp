@@ -76,12 +76,14 @@ amqp_table_t TableEncoder::encode(const Json& object, std::string_view name) {
 }
 
 amqp_table_t TableEncoder::encode_table(const Json& object) {
-    auto& entries = tables_.emplace_back();
+    if (object.empty()) return {};
+    std::vector<amqp_table_entry_t> entries;
     entries.reserve(object.size());
-    for (auto item = object.begin(); item != object.end(); ++item) {
-        entries.push_back({bytes(item.key()), encode_value(item.value())});
-    }
-    return {static_cast<int>(entries.size()), entries.data()};
+    for (const auto& [key, value] : object.get_ref<const Json::object_t&>())
+        entries.push_back({bytes(key), encode_value(value)});
+    const amqp_table_t table{static_cast<int>(entries.size()), entries.data()};
+    tables_.push_back(std::move(entries));
+    return table;
 }
 
 amqp_field_value_t TableEncoder::encode_value(const Json& json) {
@@ -123,11 +125,12 @@ amqp_field_value_t TableEncoder::encode_value(const Json& json) {
             field.value.table = encode_table(json);
             return field;
         case Json::value_t::array: {
-            auto& values = arrays_.emplace_back();
+            std::vector<amqp_field_value_t> values;
             values.reserve(json.size());
             for (const Json& element : json) values.push_back(encode_value(element));
             field.kind = AMQP_FIELD_KIND_ARRAY;
             field.value.array = {static_cast<int>(values.size()), values.data()};
+            arrays_.push_back(std::move(values));
             return field;
         }
         default: field.kind = AMQP_FIELD_KIND_VOID; return field;

@@ -10,7 +10,6 @@
 #include "amqp/frame.hpp"
 
 #include <cstddef>
-#include <deque>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -29,8 +28,9 @@ private:
     amqp_table_t encode_table(const Json& object);
     amqp_field_value_t encode_value(const Json& json);
 
-    std::deque<std::vector<amqp_table_entry_t>> tables_;
-    std::deque<std::vector<amqp_field_value_t>> arrays_;
+    // The inner vectors are not changed once they are here: the result refers to their elements.
+    std::vector<std::vector<amqp_table_entry_t>> tables_;
+    std::vector<std::vector<amqp_field_value_t>> arrays_;
 };
 
 /// Converts an AMQP table to a Json object. Text that is not UTF-8 becomes a Json binary.

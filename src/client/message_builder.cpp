@@ -5,7 +5,6 @@
 #include <kombu/error.hpp>
 
 #include "client/declare.hpp"
-#include "messages/forbidden_value.hpp"
 #include "messages/same_value.hpp"
 #include "support/pieces.hpp"
 #include "support/validation.hpp"
@@ -23,7 +22,17 @@ void check_optional_name(const std::optional<std::string>& text, const char* fie
     if (text) check_name(*text, field);
 }
 
-Properties make_properties(const PublishOptions& options, const Exchange& exchange) {
+int delivery_mode_of(const PublishOptions& options, const Exchange& exchange) {
+    const auto mode = options.delivery_mode ? options.delivery_mode : exchange.options().delivery_mode;
+    return mode.value_or(DeliveryMode::persistent).value();
+}
+
+std::optional<std::uint64_t> seconds_of(const std::optional<Timestamp>& timestamp) {
+    return timestamp ? std::optional{timestamp->seconds()} : std::nullopt;
+}
+
+/// All but the content type, the content encoding and what compression adds.
+void set_properties(Properties& properties, const PublishOptions& options, const Exchange& exchange) {
     if (!options.headers.is_object() && !options.headers.is_null())
         throw ConfigurationError("headers: must be a JSON object");
     if (options.priority < 0 || options.priority > 255)
@@ -37,32 +46,38 @@ Properties make_properties(const PublishOptions& options, const Exchange& exchan
     check_optional_name(options.user_id, "user_id");
     check_optional_name(options.app_id, "app_id");
 
-    Properties properties;
     if (options.headers.is_object()) properties.headers = options.headers;
-    const auto mode = options.delivery_mode ? options.delivery_mode : exchange.options().delivery_mode;
-    properties.delivery_mode = mode.value_or(DeliveryMode::persistent).value();
+    properties.delivery_mode = delivery_mode_of(options, exchange);
     properties.priority = options.priority;
     properties.correlation_id = options.correlation_id;
     properties.reply_to = options.reply_to;
     if (options.expiration) properties.expiration = std::to_string(to_milliseconds(*options.expiration, "expiration"));
     properties.message_id = options.message_id;
-    if (options.timestamp) properties.timestamp = options.timestamp->seconds();
+    properties.timestamp = seconds_of(options.timestamp);
     properties.type = options.type;
     properties.user_id = options.user_id;
     properties.app_id = options.app_id;
-    return properties;
 }
 
 std::string_view value_or(const std::optional<std::string>& text, std::string_view otherwise) {
     return text ? std::string_view{*text} : otherwise;
 }
 
-/// Whether the options give equal metadata. The caller compares exchange, routing key, content type and compression.
-bool same_metadata(const PublishOptions& a, const PublishOptions& b) {
-    return a.mandatory == b.mandatory && a.priority == b.priority && a.delivery_mode == b.delivery_mode &&
-           a.message_id == b.message_id && a.correlation_id == b.correlation_id && a.expiration == b.expiration &&
-           a.reply_to == b.reply_to && a.timestamp == b.timestamp && a.type == b.type && a.user_id == b.user_id &&
-           a.app_id == b.app_id && a.content_encoding == b.content_encoding && same_value(a.headers, b.headers);
+constexpr const char* compression_header = "compression";
+
+/// Whether a message with the headers `sent` has those that the options ask for.
+bool has_headers(const Json& sent, const Json& asked, bool is_compressed) {
+    if (!is_compressed) return asked.is_null() ? sent.empty() : same_value(sent, asked);
+    std::size_t others = 0;
+    if (asked.is_object()) {
+        for (const auto& [name, value] : asked.get_ref<const Json::object_t&>()) {
+            if (name == compression_header) continue;  // the compression replaces it
+            const auto found = sent.find(name);
+            if (found == sent.end() || !same_value(*found, value)) return false;
+            ++others;
+        }
+    }
+    return sent.size() == others + 1;
 }
 
 bool equals(const std::optional<std::string>& text, std::string_view value) {
@@ -141,33 +156,34 @@ void MessageBuilder::set_metadata(const PublishOptions& options, const ProducerO
                                   const Transport& transport) {
     const Exchange& exchange = options.exchange ? *options.exchange : producer.exchange;
     const std::string& routing_key = options.routing_key ? *options.routing_key : producer.routing_key;
-    const MessageMetadata* const last = message_.metadata.get();
-    const bool is_hit = last && routing_key == routing_key_ && exchange == *exchange_ &&
-                        same_metadata(options, options_) && equals(last->properties.content_type, body.content_type) &&
-                        equals(last->properties.content_encoding, body.content_encoding) &&
-                        (compression.empty() ? !options_.compression : equals(options_.compression, compression));
-    if (is_hit) return;
+    const auto is_same_as = [&](const MessageMetadata& last) {
+        const Properties& properties = last.properties;
+        return last.routing_key == routing_key && last.exchange == exchange.name() &&
+               last.exchange_type == exchange.type() && last.mandatory == options.mandatory &&
+               properties.message_id == options.message_id && properties.correlation_id == options.correlation_id &&
+               properties.timestamp == seconds_of(options.timestamp) && properties.priority == options.priority &&
+               properties.delivery_mode == delivery_mode_of(options, exchange) &&
+               properties.reply_to == options.reply_to && properties.type == options.type &&
+               properties.user_id == options.user_id && properties.app_id == options.app_id &&
+               equals(properties.content_type, body.content_type) &&
+               equals(properties.content_encoding, body.content_encoding) && expiration_ == options.expiration &&
+               compression_ == compression && has_headers(properties.headers, options.headers, !compression.empty());
+    };
+    if (message_.metadata && is_same_as(*message_.metadata)) return;
     check_name(routing_key, "routing_key");
-    if (options.headers.is_object()) {
-        check_headers(options.headers, {});
-        transport.check_headers(options.headers);
-    }
+    if (options.headers.is_object()) transport.check_headers(options.headers);
     auto metadata = std::make_shared<MessageMetadata>();
     metadata->exchange = exchange.name();
     metadata->exchange_type = exchange.type();
     metadata->routing_key = routing_key;
     metadata->mandatory = options.mandatory;
-    metadata->properties = make_properties(options, exchange);
+    set_properties(metadata->properties, options, exchange);
     metadata->properties.content_type = body.content_type;
     metadata->properties.content_encoding = body.content_encoding;
-    if (!compression.empty()) metadata->properties.headers["compression"] = compression_type(compression);
-    message_.metadata = nullptr;  // until every field is set: a copy may throw
-    options_ = options;
-    options_.compression.reset();
-    if (!compression.empty()) options_.compression = compression;
-    options_.declare.clear();
-    exchange_ = exchange;
-    routing_key_ = routing_key;
+    if (!compression.empty()) metadata->properties.headers[compression_header] = compression_type(compression);
+    message_.metadata = nullptr;  // until all is set: a copy may throw
+    compression_ = compression;
+    expiration_ = options.expiration;
     message_.metadata = std::move(metadata);
 }
 

@@ -11,6 +11,7 @@
 #include "messages/encoding.hpp"
 
 #include <atomic>
+#include <chrono>
 #include <cstddef>
 #include <memory>
 #include <optional>
@@ -77,10 +78,9 @@ private:
     SerializerCache serializers_{};
     std::string encoded_{}, compressed_{};
     OutgoingMessage message_{};
-    // What the metadata was built of.
-    PublishOptions options_{};
-    std::optional<Exchange> exchange_{};
-    std::string routing_key_{};
+    // What the metadata was built of and does not have.
+    std::string compression_{};
+    std::optional<std::chrono::duration<double>> expiration_{};
 };
 
 /// The producer's own exchange, when a publish with these options declares it; otherwise null.

@@ -7,29 +7,47 @@
 
 namespace kombu {
 
+namespace {
+
+constexpr std::uint64_t high_bits = 0x8080808080808080;
+
+std::uint64_t eight_bytes(const char* at) noexcept {
+    std::uint64_t bytes = 0;
+    std::memcpy(&bytes, at, sizeof bytes);
+    return bytes;
+}
+
+/// The place, from `begin` on, of the first byte that is not ASCII, else the size.
+std::size_t skip_ascii(std::string_view text, std::size_t begin) noexcept {
+    const char* const data = text.data();
+    const std::size_t size = text.size();
+    std::size_t i = begin;
+    for (; size - i >= 32; i += 32) {
+        const std::uint64_t all =
+            eight_bytes(data + i) | eight_bytes(data + i + 8) | eight_bytes(data + i + 16) | eight_bytes(data + i + 24);
+        if ((all & high_bits) != 0) break;
+    }
+    for (; size - i >= 8; i += 8)
+        if ((eight_bytes(data + i) & high_bits) != 0) break;
+    // Of what is left, fewer than eight bytes, together with some before them.
+    if (size - i < 8 && size - begin >= 8 && (eight_bytes(data + size - 8) & high_bits) == 0) return size;
+    while (i < size && static_cast<unsigned char>(data[i]) < 0x80) ++i;
+    return i;
+}
+
+}  // namespace
+
 bool is_utf8(std::string_view text) {
-    for (std::size_t i = 0; i < text.size();) {
-        // ASCII characters, mostly.
-        std::uint64_t eight = 0, words[4];
-        while (text.size() - i >= sizeof words) {
-            std::memcpy(words, text.data() + i, sizeof words);
-            if (((words[0] | words[1] | words[2] | words[3]) & 0x8080808080808080) != 0) break;
-            i += sizeof words;
-        }
-        while (text.size() - i >= 8) {
-            std::memcpy(&eight, text.data() + i, 8);
-            if ((eight & 0x8080808080808080) != 0) break;
-            i += 8;
-        }
-        if (i == text.size()) break;
+    for (std::size_t i = 0;;) {
+        i = skip_ascii(text, i);
+        if (i == text.size()) return true;
         const auto c = static_cast<unsigned char>(text[i]);
-        const std::size_t length = c < 0x80                ? 1
-                                   : c >= 0xc2 && c < 0xe0 ? 2
+        const std::size_t length = c >= 0xc2 && c < 0xe0   ? 2
                                    : c >= 0xe0 && c < 0xf0 ? 3
                                    : c >= 0xf0 && c < 0xf5 ? 4
                                                            : 0;
         if (length == 0 || i + length > text.size()) return false;
-        std::uint32_t code = length == 1 ? c : c & (0xffu >> (length + 1));
+        std::uint32_t code = c & (0xffu >> (length + 1));
         for (std::size_t k = 1; k < length; ++k) {
             const auto next = static_cast<unsigned char>(text[i + k]);
             if ((next & 0xc0) != 0x80) return false;
@@ -40,7 +58,6 @@ bool is_utf8(std::string_view text) {
             return false;
         i += length;
     }
-    return true;
 }
 
 }  // namespace kombu

@@ -3,6 +3,8 @@
 
 #include <kombu/error.hpp>
 
+#include "messages/forbidden_value.hpp"
+
 namespace kombu {
 
 void Transport::check_option(const std::string& name, Json& value) const {
@@ -16,6 +18,8 @@ void Transport::check_option(const std::string& name, Json& value) const {
     if (default_value.is_string() && !value.is_string()) throw_wrong_type("text");
     if (default_value.is_number()) value = value.get<double>();
 }
+
+void Transport::check_headers(const Json& headers) const { kombu::check_headers(headers, {}); }
 
 std::exception_ptr TransportConnection::failure() const {
     return is_open() ? nullptr : std::make_exception_ptr(ConnectionError("the connection broke"));

@@ -17,6 +17,7 @@
 #include <algorithm>
 #include <cstring>
 #include <optional>
+#include <vector>
 
 using namespace kombu;
 using namespace kombu::amqp;
@@ -230,6 +231,23 @@ TEST_CASE("the frames before a body are the same for messages with the same meta
         for (const auto& metadata : {first, second, second, first}) {
             PublishHead fresh;
             CHECK(encode(head, metadata, size) == encode(fresh, metadata, size));
+        }
+    }
+    const auto with_id = [&](const char* id) {
+        auto metadata = make("a", {{"x", 1}});
+        metadata->properties.message_id = id;
+        return metadata;
+    };
+    const auto elsewhere = make("a", {{"x", 1}}), mandatory = make("a", {{"x", 1}});
+    elsewhere->exchange = "elsewhere";
+    mandatory->mandatory = true;
+    const std::vector<std::shared_ptr<MessageMetadata>> various{first,         second,    with_id("1"),
+                                                                with_id("22"), elsewhere, mandatory};
+    for (const auto& before : various) {
+        for (const auto& metadata : various) {
+            PublishHead fresh;
+            encode(head, before, 1);
+            CHECK(encode(head, metadata, 2) == encode(fresh, metadata, 2));
         }
     }
     CHECK(encode(head, first, 5'000'000'000).find(std::string{"\0\0\0\x01\x2a\x05\xf2\x00", 8}) != std::string::npos);
