@@ -20,7 +20,7 @@ namespace {
 /// system call for each message.
 constexpr std::chrono::nanoseconds error_check_interval = std::chrono::milliseconds{5};
 
-/// A body from this size on is sent from where it is, unless it needs several frames.
+/// A body from this size on is sent from where it is.
 constexpr std::size_t smallest_body_in_place = std::size_t{8} << 10;
 
 std::string delay_queue_name(const std::string& queue, std::int64_t milliseconds) {
@@ -143,25 +143,39 @@ async::Operation<> AmqpChannel::begin_publish(const OutgoingMessage& message, bo
     AmqpConnection::Driver::RequestScope request = connection_->begin_request();
     if (session.blocked())
         return publish_when_unblocked(message, confirmed, deadline, confirm_timeout, std::move(request));
-    const std::size_t size = message.body.size();
-    const bool copies_body = size < smallest_body_in_place || size > session.max_frame_body() || driver.uses_tls();
-    if (copies_body)
+    BodyFrames frames;
+    if (message.body.size() < smallest_body_in_place)
         publish(session, *channel_, message, deadline);
     else
-        publish_head(session, *channel_, message);
+        frames = publish_head(session, *channel_, message);
     const std::uint64_t number = confirmed ? await_confirmation_of(*channel_, message) : 0;
-    const bool all_sent =
-        copies_body ? driver.try_send(deadline) : driver.try_send_with(message.body, {&frame_end, 1}, deadline);
-    if (!confirmed) return finish_sending(all_sent, deadline, std::move(request));
-    if (!all_sent) return confirm_when_sent(number, deadline, confirm_timeout, std::move(request));
+    const bool all_sent = frames.empty() ? driver.try_send(deadline) : try_send_frames(frames, deadline);
+    if (!confirmed) return finish_sending(all_sent, frames, deadline, std::move(request));
+    if (!all_sent) return confirm_when_sent(frames, number, deadline, confirm_timeout, std::move(request));
     const Deadline until = std::min(deadline, Deadline::after(confirm_timeout));
     return connection_->run(SingleConfirmWait{session, channel_, number, until}, deadline, std::move(request));
 }
 
-async::Operation<> AmqpChannel::confirm_when_sent(std::uint64_t number, Deadline deadline,
+bool AmqpChannel::try_send_frames(BodyFrames& frames, Deadline deadline) {
+    AmqpConnection::Driver& driver = connection_->driver();
+    for (;;) {
+        const std::string_view payload = frames.next(connection_->session().output());
+        if (!driver.try_send_with(payload, {&frame_end, 1}, deadline)) return false;
+        if (frames.empty()) return true;
+        driver.check_sent_in_time(deadline);
+    }
+}
+
+async::Operation<> AmqpChannel::send_rest(BodyFrames& frames, Deadline deadline) {
+    do {
+        co_await connection_->driver().flush(deadline);
+    } while (!frames.empty() && channel_->is_open() && !try_send_frames(frames, deadline));
+}
+
+async::Operation<> AmqpChannel::confirm_when_sent(BodyFrames frames, std::uint64_t number, Deadline deadline,
                                                   OptionalTimeout confirm_timeout,
                                                   AmqpConnection::Driver::RequestScope request) {
-    co_await connection_->driver().flush(deadline);
+    co_await send_rest(frames, deadline);
     const Deadline until = std::min(deadline, Deadline::after(confirm_timeout));
     SingleConfirmWait wait{connection_->session(), channel_, number, until};
     co_await connection_->run(std::move(wait), deadline, std::move(request));
@@ -174,16 +188,18 @@ async::Operation<> AmqpChannel::publish_when_unblocked(const OutgoingMessage& me
     co_await begin_publish(message, confirmed, deadline, confirm_timeout);
 }
 
-async::Operation<> AmqpChannel::finish_sending(bool all_sent, Deadline deadline,
+async::Operation<> AmqpChannel::finish_sending(bool all_sent, BodyFrames frames, Deadline deadline,
                                                AmqpConnection::Driver::RequestScope request) {
-    if (!all_sent) return send_rest(deadline, std::move(request));
+    if (!all_sent) return end_when_sent(frames, deadline, std::move(request));
     request.end();
     return async::Operation<>::completed();
 }
 
-async::Operation<> AmqpChannel::send_rest(Deadline deadline, AmqpConnection::Driver::RequestScope request) {
-    co_await connection_->driver().flush(deadline);
+async::Operation<> AmqpChannel::end_when_sent(BodyFrames frames, Deadline deadline,
+                                              AmqpConnection::Driver::RequestScope request) {
+    co_await send_rest(frames, deadline);
     request.end();
+    if (!frames.empty()) channel_->check();
 }
 
 void AmqpChannel::check_async_errors() {
@@ -263,14 +279,14 @@ async::Operation<> AmqpChannel::basic_ack(std::uint64_t delivery_tag, Deadline d
     connection_->poll_for_close();
     AmqpConnection::Driver::RequestScope request = connection_->begin_request();
     acknowledge(connection_->session(), *channel_, delivery_tag);
-    return finish_sending(connection_->driver().try_send(deadline), deadline, std::move(request));
+    return finish_sending(connection_->driver().try_send(deadline), {}, deadline, std::move(request));
 }
 
 async::Operation<> AmqpChannel::basic_reject(std::uint64_t delivery_tag, bool requeue, Deadline deadline) {
     connection_->poll_for_close();
     AmqpConnection::Driver::RequestScope request = connection_->begin_request();
     reject(connection_->session(), *channel_, delivery_tag, requeue);
-    return finish_sending(connection_->driver().try_send(deadline), deadline, std::move(request));
+    return finish_sending(connection_->driver().try_send(deadline), {}, deadline, std::move(request));
 }
 
 async::Operation<> AmqpChannel::publish_later(const OutgoingMessage& message, const std::string& queue,

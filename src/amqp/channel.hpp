@@ -68,14 +68,20 @@ public:
 private:
     async::Operation<> begin_publish(const OutgoingMessage& message, bool confirmed, Deadline deadline,
                                      OptionalTimeout confirm_timeout);
-    async::Operation<> confirm_when_sent(std::uint64_t number, Deadline deadline, OptionalTimeout confirm_timeout,
-                                         AmqpConnection::Driver::RequestScope request);
+    /// Sends frames until the socket is full or the deadline has passed. Returns whether all has been sent.
+    bool try_send_frames(BodyFrames& frames, Deadline deadline);
+    /// Sends what is left. Stops when the broker closes the channel.
+    async::Operation<> send_rest(BodyFrames& frames, Deadline deadline);
+    async::Operation<> confirm_when_sent(BodyFrames frames, std::uint64_t number, Deadline deadline,
+                                         OptionalTimeout confirm_timeout, AmqpConnection::Driver::RequestScope request);
     async::Operation<> publish_when_unblocked(const OutgoingMessage& message, bool confirmed, Deadline deadline,
                                               OptionalTimeout confirm_timeout,
                                               AmqpConnection::Driver::RequestScope request);
     /// Ends a request that awaits no reply, after an attempt to send it.
-    async::Operation<> finish_sending(bool all_sent, Deadline deadline, AmqpConnection::Driver::RequestScope request);
-    async::Operation<> send_rest(Deadline deadline, AmqpConnection::Driver::RequestScope request);
+    async::Operation<> finish_sending(bool all_sent, BodyFrames frames, Deadline deadline,
+                                      AmqpConnection::Driver::RequestScope request);
+    async::Operation<> end_when_sent(BodyFrames frames, Deadline deadline,
+                                     AmqpConnection::Driver::RequestScope request);
     /// For publishing without confirms: throws the error that the broker sent for an earlier message, if any.
     void check_async_errors();
 

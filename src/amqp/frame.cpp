@@ -41,29 +41,34 @@ void write_header(char* at, std::uint8_t type, std::uint16_t channel, std::size_
     write_u32(at + 3, static_cast<std::uint32_t>(size));
 }
 
+void append_frame(std::string& out, std::uint8_t type, std::uint16_t channel, std::string_view payload) {
+    char header[header_size];
+    write_header(header, type, channel, payload.size());
+    out.append(header, header_size);
+    out.append(payload);
+    out.push_back(frame_end);
+}
+
 void check_frame_end(char octet) {
     if (octet != frame_end) throw net::InvalidInput("the peer sent a frame without the frame-end octet", 501);
 }
 
-/// Appends a frame whose size only encoding tells. Tries a small buffer first, since nearly all frames are small.
+/// Appends a frame whose size only encoding tells. Nearly all fit into a small buffer.
 template <class Encode>
 void append_encoded(std::string& out, std::uint8_t type, std::uint16_t channel, std::uint32_t max_frame_size,
                     Encode encode) {
-    const std::size_t start = out.size();
+    constexpr std::size_t small_size = 512;
     const std::size_t max_payload = max_frame_size - frame_overhead;
-    for (std::size_t capacity = 512;; capacity *= 8) {
-        capacity = std::min(capacity, max_payload);
-        out.resize(start + header_size + capacity);
-        const int size = encode(amqp_bytes_t{capacity, out.data() + start + header_size});
-        if (size >= 0) {
-            write_header(out.data() + start, type, channel, static_cast<std::size_t>(size));
-            out.resize(start + header_size + static_cast<std::size_t>(size));
-            out.push_back(frame_end);
-            return;
-        }
-        if (capacity == max_payload) break;
+    char small[small_size];  // not filled with zeros, as a string would be
+    if (const int size = encode(amqp_bytes_t{std::min(small_size, max_payload), small}); size >= 0)
+        return append_frame(out, type, channel, {small, static_cast<std::size_t>(size)});
+    std::string large;
+    for (std::size_t capacity = small_size; capacity < max_payload;) {
+        capacity = std::min(capacity * 8, max_payload);
+        large.resize(capacity);
+        if (const int size = encode(amqp_bytes_t{capacity, large.data()}); size >= 0)
+            return append_frame(out, type, channel, {large.data(), static_cast<std::size_t>(size)});
     }
-    out.resize(start);
     throw EncodeError("headers or arguments are too large for one AMQP frame of " + std::to_string(max_frame_size) +
                       " bytes");
 }
@@ -166,25 +171,27 @@ void write_body_size(char* at, std::uint64_t size) noexcept {
     write_u32(at + 4, static_cast<std::uint32_t>(size));
 }
 
-void append_body_header(std::string& out, std::uint16_t channel, std::size_t size) {
+std::string_view BodyFrames::next(std::string& out) {
+    const std::string_view part = rest_.substr(0, max_payload_);
     char header[header_size];
-    write_header(header, AMQP_FRAME_BODY, channel, size);
+    write_header(header, AMQP_FRAME_BODY, channel_, part.size());
     out.append(header, header_size);
+    rest_.remove_prefix(part.size());
+    return part;
 }
 
 void append_body(std::string& out, std::uint16_t channel, std::string_view body, std::uint32_t max_frame_size,
                  Deadline deadline) {
     const std::size_t max_payload = max_frame_size - frame_overhead;
     out.reserve(out.size() + body.size() + (body.size() / max_payload + 1) * frame_overhead);
-    for (std::size_t next_check = out.size() + piece_size; !body.empty();) {
+    BodyFrames frames{channel, body, max_payload};
+    for (std::size_t next_check = out.size() + piece_size; !frames.empty();) {
         if (out.size() >= next_check) {
             check_in_time(deadline);
             next_check = out.size() + piece_size;
         }
-        const std::string_view part = body.substr(0, max_payload);
-        append_body_header(out, channel, part.size());
+        const std::string_view part = frames.next(out);
         out.append(part).push_back(frame_end);
-        body.remove_prefix(part.size());
     }
 }
 

@@ -70,8 +70,24 @@ void append_heartbeat(std::string& out);
 std::size_t append_content_header(std::string& out, std::uint16_t channel, amqp_basic_properties_t& properties,
                                   std::uint32_t max_frame_size);
 void write_body_size(char* at, std::uint64_t size) noexcept;
-/// The part of a body frame before `size` bytes of the body and frame_end.
-void append_body_header(std::string& out, std::uint16_t channel, std::size_t size);
+/// Splits a body into frames whose payload is sent from where it is.
+class BodyFrames {
+public:
+    /// Nothing to send.
+    BodyFrames() = default;
+    BodyFrames(std::uint16_t channel, std::string_view body, std::size_t max_payload) noexcept
+        : rest_(body), max_payload_(max_payload), channel_(channel) {}
+
+    bool empty() const noexcept { return rest_.empty(); }
+    /// Appends the beginning of the next frame. Returns the payload, which frame_end follows.
+    std::string_view next(std::string& out);
+
+private:
+    std::string_view rest_{};
+    std::size_t max_payload_ = 0;
+    std::uint16_t channel_ = 0;
+};
+
 /// Throws Timeout when the deadline passes meanwhile.
 void append_body(std::string& out, std::uint16_t channel, std::string_view body, std::uint32_t max_frame_size,
                  Deadline deadline = Deadline::never());

@@ -64,7 +64,7 @@ async::Operation<std::uint32_t> delete_queue(Session& session, Channel channel, 
 void publish(Session& session, ChannelState& channel, const OutgoingMessage& message,
              Deadline deadline = Deadline::never());
 /// The same without the body: see Session::send_message_head().
-void publish_head(Session& session, ChannelState& channel, const OutgoingMessage& message);
+BodyFrames publish_head(Session& session, ChannelState& channel, const OutgoingMessage& message);
 /// Records that the message that was just published will be confirmed. Returns its sequence number.
 std::uint64_t await_confirmation_of(ChannelState& channel, const OutgoingMessage& message);
 /// Waits until the broker accepts messages again. Throws Timeout when `until` passes; nothing was sent then.

@@ -18,13 +18,11 @@ void publish(Session& session, ChannelState& channel, const OutgoingMessage& mes
     append_or_undo(session.output(), [&] { session.send_message(channel, message, deadline); });
 }
 
-void publish_head(Session& session, ChannelState& channel, const OutgoingMessage& message) {
+BodyFrames publish_head(Session& session, ChannelState& channel, const OutgoingMessage& message) {
     check_usable(session, channel);
-    std::string& output = session.output();
-    append_or_undo(output, [&] {
-        session.send_message_head(channel, message);
-        output.reserve(output.size() + message.body.size() + 1);  // for what is not sent at once
-    });
+    BodyFrames frames;
+    append_or_undo(session.output(), [&] { frames = session.send_message_head(channel, message); });
+    return frames;
 }
 
 std::uint64_t await_confirmation_of(ChannelState& channel, const OutgoingMessage& message) {

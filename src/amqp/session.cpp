@@ -57,10 +57,10 @@ void Session::send_message(ChannelState& channel, const OutgoingMessage& message
     heartbeat_.on_sent();
 }
 
-void Session::send_message_head(ChannelState& channel, const OutgoingMessage& message) {
+BodyFrames Session::send_message_head(ChannelState& channel, const OutgoingMessage& message) {
     channel.publish_head.append(output_, channel.number(), message.metadata, message.body.size(), frame_max_);
-    append_body_header(output_, channel.number(), message.body.size());
     heartbeat_.on_sent();
+    return {channel.number(), message.body, frame_max_ - frame_overhead};
 }
 
 void Session::apply_tune(std::uint16_t channel_max, std::uint32_t frame_max, std::chrono::seconds heartbeat) noexcept {

@@ -109,10 +109,8 @@ public:
     void send(std::uint16_t channel, amqp_method_number_t method, void* fields);
     /// Throws Timeout when the deadline passes meanwhile.
     void send_message(ChannelState& channel, const OutgoingMessage& message, Deadline deadline);
-    /// The largest body of a message that is sent in one frame.
-    std::size_t max_frame_body() const noexcept { return frame_max_ - frame_overhead; }
-    /// Sends all of a message but its body, which the caller sends next, with frame_end after it: one frame.
-    void send_message_head(ChannelState& channel, const OutgoingMessage& message);
+    /// Sends all of a message but its body, whose frames the caller sends next.
+    BodyFrames send_message_head(ChannelState& channel, const OutgoingMessage& message);
     DecodeMemory& decode_memory() noexcept { return decode_memory_; }
     /// Replies on channel 0.
     std::deque<ReceivedMethod>& connection_replies() noexcept { return connection_replies_; }

@@ -174,12 +174,15 @@ public:
         return all;
     }
 
-    bool uses_tls() const noexcept { return stream_.uses_tls(); }
-    /// try_send() with a body and what ends it after the output. What the peer takes at once is not copied there. Not
-    /// with TLS.
+    /// try_send() with a body and what ends it after the output. What the peer takes at once is not copied there,
+    /// except with TLS.
     bool try_send_with(std::string_view body, std::string_view end, Deadline until) {
         std::string& output = session_.output();
         output.reserve(output.size() + body.size() + end.size());  // nothing may fail once a part was sent
+        if (stream_.uses_tls()) {
+            output.append(body).append(end);
+            return try_send(until);
+        }
         bool all = false;
         fail_on_error([&] {
             const std::string_view head = session_.unsent();
@@ -193,6 +196,13 @@ public:
             all = all || write(until);
         });
         return all;
+    }
+
+    /// Fails the session when the deadline has passed with a message sent in part.
+    void check_sent_in_time(Deadline deadline) {
+        fail_on_error([&] {
+            if (deadline.expired()) throw_not_read_in_time();
+        });
     }
 
     /// Serves heartbeats while no operation uses the session; an operation serves them while it waits. Called by the
@@ -243,6 +253,10 @@ private:
     void end_by_cancellation() {
         session_.fail_by_user(ConnectionError(stream_.peer() + ": cancelled in the middle of a request"));
         stream_.close();
+    }
+
+    [[noreturn]] void throw_not_read_in_time() const {
+        throw Timeout(stream_.peer() + ": the peer did not read the sent data in time" + session_.silence_reason());
     }
 
     template <class Step>
@@ -343,9 +357,7 @@ private:
                 if ((flushed_ || !options_.is_request) && (has_input_ || !options_.for_input)) return std::nullopt;
                 // Checked first: a peer that keeps sending unrequested data must not postpone the deadline.
                 if (until_.expired()) {
-                    if (!flushed_ && options_.is_request)
-                        throw Timeout(driver_.stream_.peer() + ": the peer did not read the sent data in time" +
-                                      driver_.session_.silence_reason());
+                    if (!flushed_ && options_.is_request) driver_.throw_not_read_in_time();
                     has_input_ = false;
                     return std::nullopt;
                 }

@@ -65,6 +65,42 @@ TEST_CASE("a broker that repeats channel.close costs the channel, not the connec
     connection.default_channel().exchange_delete(name);
 }
 
+TEST_CASE("a large message to an exchange that does not exist costs the channel, not the connection",
+          "[rabbitmq][errors]") {
+    const std::string large(std::size_t{64} << 20, 'x');
+    const bool confirms = GENERATE(true, false);
+    Connection connection{broker_url(), {.transport_options = {{"confirm_publish", confirms}}}};
+    Producer producer{connection};
+    connection.connect();
+    const auto is_refused = [&](std::string_view body, const PublishOptions& options) {
+        try {
+            producer.publish(body, options);
+            return false;
+        } catch (const ChannelError&) {
+            return true;
+        }
+    };
+    // Without confirms the error may come with a later message.
+    CHECK((is_refused(large, {.exchange = Exchange{unique("missing")}, .content_type = "text/plain"}) ||
+           eventually([&] { return is_refused("next", {.routing_key = "nobody"}); })));
+    CHECK(connection.connected());
+    CHECK_NOTHROW(producer.publish("after", {.routing_key = "nobody"}));
+    CHECK(connection.connected());
+}
+
+TEST_CASE("a message of many frames arrives as it was sent", "[rabbitmq]") {
+    std::string large;
+    for (int i = 0; large.size() < (std::size_t{20} << 20); ++i) large += std::to_string(i) + ' ';
+    Connection connection{broker_url()};
+    auto queue = connection.simple_queue(unique("frames"));
+    for (const std::size_t size : {std::size_t{131063}, std::size_t{131064}, std::size_t{131065}, large.size()}) {
+        queue.put(large.substr(0, size));
+        const Message message = queue.get({.timeout = 30s});
+        CHECK(message.raw_body() == large.substr(0, size));
+        queue.clear();
+    }
+}
+
 TEST_CASE("a user who may not use the virtual host is refused by its name", "[rabbitmq][errors]") {
     in_broker("catch rabbit_auth_backend_internal:add_user(<<\"guest-of-none\">>, <<\"secret\">>, <<\"tests\">>)");
     try {
