@@ -119,6 +119,10 @@ struct RouteCache {
 
 /// Whether a route agrees with the known bindings.
 bool is_current(const SessionContext& link, const Route& route);
+/// The cached route when it is current and messages with `head` take it; a new envelope is rendered for another head
+/// with the same destination. Otherwise null.
+std::shared_ptr<const Route> find_route(const SessionContext& link, RouteCache& cache,
+                                        const std::shared_ptr<const MessageMetadata>& head);
 /// Resolves the route of messages with `head`, with the known bindings.
 async::Operation<std::shared_ptr<const Route>> resolve_route(SessionContext& link, RouteCache& cache,
                                                              std::shared_ptr<const MessageMetadata> head);
@@ -137,7 +141,7 @@ async::Operation<> publish(SessionContext& link, RouteCache& cache, const Outgoi
 class PlainPublish {
 public:
     /// The cached route if it allows this; otherwise null.
-    static std::shared_ptr<const Route> find_route(const SessionContext& link, const RouteCache& cache,
+    static std::shared_ptr<const Route> find_route(const SessionContext& link, RouteCache& cache,
                                                    const OutgoingMessage& message);
     /// Writes the commands to the session's output, within a request. All but the route exist until the end.
     PlainPublish(SessionContext& link, RouteCache& cache, std::shared_ptr<const Route> route,

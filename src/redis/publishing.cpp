@@ -113,13 +113,11 @@ public:
     }
 
 private:
-    /// The route of the previous message, or the cached one if that is current. Null if neither has the same head.
+    /// The route of the previous message, or a cached one. Null if neither is right.
     std::shared_ptr<const Route> cached_route(std::size_t i) const {
         const auto& head = messages_[i].metadata;
         if (i != 0 && routes_[i - 1]->head == head) return routes_[i - 1];
-        if (route_cache_.last && route_cache_.last->head == head && is_current(context_, *route_cache_.last))
-            return route_cache_.last;
-        return nullptr;
+        return find_route(context_, route_cache_, head);
     }
 
     void fail(std::size_t message, std::exception_ptr error) {
@@ -360,11 +358,10 @@ async::Operation<> reroute(SessionContext& context, RouteCache& cache, const Out
 
 }  // namespace
 
-std::shared_ptr<const Route> PlainPublish::find_route(const SessionContext& context, const RouteCache& cache,
+std::shared_ptr<const Route> PlainPublish::find_route(const SessionContext& context, RouteCache& cache,
                                                       const OutgoingMessage& message) {
-    const std::shared_ptr<const Route>& route = cache.last;
-    const bool is_plain = route && route->head == message.metadata && route->lists.size() == 1 &&
-                          route->lists[0].expires.count() == 0 && is_current(context, *route);
+    std::shared_ptr<const Route> route = redis::find_route(context, cache, message.metadata);
+    const bool is_plain = route && route->lists.size() == 1 && route->lists[0].expires.count() == 0;
     return is_plain ? route : nullptr;
 }
 

@@ -74,7 +74,28 @@ async::Operation<> resolve_queues(SessionContext& context, Route& route) {
     for (const std::string& queue : queues) add_list(context, route, queue);
 }
 
+bool has_same_destination(const MessageMetadata& a, const MessageMetadata& b) {
+    return a.exchange == b.exchange && a.routing_key == b.routing_key && a.exchange_type == b.exchange_type &&
+           a.mandatory == b.mandatory && a.properties.priority == b.properties.priority;
+}
+
 }  // namespace
+
+std::shared_ptr<const Route> find_route(const SessionContext& context, RouteCache& cache,
+                                        const std::shared_ptr<const MessageMetadata>& head) {
+    if (!cache.last || !is_current(context, *cache.last)) return nullptr;
+    if (cache.last->head == head) return cache.last;
+    if (!has_same_destination(*cache.last->head, *head)) return nullptr;
+    try {
+        auto route = std::make_shared<Route>(*cache.last);
+        route->head = head;
+        route->envelope_template.emplace(head->properties, head->exchange, head->routing_key,
+                                         context.options.body_encoding);
+        return cache.last = std::move(route);
+    } catch (const EncodeError&) {
+        return nullptr;  // resolve_route() reports it
+    }
+}
 
 async::Operation<std::shared_ptr<const Route>> resolve_route(SessionContext& context, RouteCache& cache,
                                                              std::shared_ptr<const MessageMetadata> head) {

@@ -334,6 +334,48 @@ TEST_CASE("a binding that another session adds counts for the very next message"
     }
 }
 
+TEST_CASE("messages with properties of their own go where their exchange, key and priority say", "[redis][bindings]") {
+    Prefixed redis;
+    Connection connection = redis.connection(), other = redis.connection();
+    const Exchange exchange{"ex"};
+    const Queue a{"a", exchange, "k"}, b{"b", exchange, "k"}, c{"c", exchange, "other"};
+    Producer producer{connection};
+    const auto send = [&](int id, PublishOptions options) {
+        options.exchange = exchange;
+        options.message_id = std::to_string(id);
+        options.headers = {{"id", id}};
+        producer.publish(id, options);
+    };
+    send(0, {.routing_key = "k", .declare = {a, c}});
+    for (int id = 1; id < 4; ++id) send(id, {.routing_key = "k"});
+    send(4, {.routing_key = "other"});
+    send(5, {.routing_key = "k", .priority = 9});
+    CHECK_THROWS_AS(send(6, {.routing_key = "nowhere", .mandatory = true}), Unroutable);
+    CHECK_NOTHROW(send(6, {.routing_key = "nowhere"}));
+    other.default_channel().queue_declare(b);
+    other.default_channel().queue_bind("b", "ex", "k");
+    send(7, {.routing_key = "k"});
+    Batch batch = producer.batch();
+    for (int id = 8; id < 11; ++id)
+        batch.publish(id, {.exchange = exchange, .routing_key = "k", .message_id = std::to_string(id)});
+    batch.commit();
+
+    const auto ids = [&](const std::string& list) {
+        std::string all;
+        for (const Json& item : redis({"LRANGE", list, "0", "-1"})) {
+            const Json envelope = Json::parse(item.get<std::string>());
+            const std::string id = envelope["properties"]["message_id"];
+            CHECK((envelope["headers"].empty() || envelope["headers"]["id"] == std::stoi(id)));
+            all = id + ' ' + all;
+        }
+        return all;
+    };
+    CHECK(ids("a") == "0 1 2 3 7 8 9 10 ");
+    CHECK(ids("b") == "7 8 9 10 ");
+    CHECK(ids("c") == "4 ");
+    CHECK(redis.length("a" + separator + "9") == 1);
+}
+
 TEST_CASE("an undeclared exchange is routed by its bindings in Redis", "[redis][bindings]") {
     Prefixed redis;
     Connection declarer = redis.connection(), publisher = redis.connection();
