@@ -113,7 +113,7 @@ std::optional<Frame> FrameReader::next() {
             is_first_frame_ ? "the peer does not speak AMQP" : "the peer sent a frame larger than agreed", 501);
     const std::uint16_t channel = read_u16(available.data() + 1);
     if (available.size() < header_size + size + 1) {
-        if (type != AMQP_FRAME_BODY || size == 0) return std::nullopt;
+        if (type != AMQP_FRAME_BODY || size < smallest_in_parts) return std::nullopt;
         is_first_frame_ = false;
         begin_ += header_size;
         body_left_ = size;

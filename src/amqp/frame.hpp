@@ -28,8 +28,8 @@ struct Frame {
     std::string_view payload{};  // valid until more bytes are added
 };
 
-/// Splits a byte stream into frames. A body frame that has not arrived completely comes in parts, so that a large body
-/// is not collected here before it is copied to its message. The buffer grows with the received bytes, never with a
+/// Splits a byte stream into frames. A large body frame that has not arrived completely comes in parts, so that it is
+/// not collected here before it is copied to its message. The buffer grows with the received bytes, never with a
 /// size that the peer announces; frames larger than negotiated are refused.
 class FrameReader {
 public:
@@ -40,8 +40,8 @@ public:
         was_filled_ = end_ == buffer_.size();
     }
 
-    /// Returns the next frame, or the next part of a body frame, or nothing. Throws ConnectionError for data that is
-    /// not valid AMQP.
+    /// Returns the next frame, or the next part of a large body frame, or nothing. Throws ConnectionError for data that
+    /// is not valid AMQP.
     std::optional<Frame> next();
 
     void set_max_frame_size(std::uint32_t size) noexcept { max_frame_size_ = size; }
@@ -52,6 +52,9 @@ private:
 
     /// The largest buffer, in bytes, that is made without need, to save reads.
     static constexpr std::size_t max_read_ahead = 65536;
+
+    /// The smallest body frame, in bytes, that comes in parts.
+    static constexpr std::size_t smallest_in_parts = 8192;
 
     std::string buffer_ = std::string(16384, '\0');
     std::size_t begin_ = 0, end_ = 0;

@@ -158,8 +158,7 @@ void MessageBuilder::set_metadata(const PublishOptions& options, const ProducerO
     const std::string& routing_key = options.routing_key ? *options.routing_key : producer.routing_key;
     const auto is_same_as = [&](const MessageMetadata& last) {
         const Properties& properties = last.properties;
-        return last.routing_key == routing_key && last.exchange == exchange.name() &&
-               last.exchange_type == exchange.type() && last.mandatory == options.mandatory &&
+        return exchange == *exchange_ && last.routing_key == routing_key && last.mandatory == options.mandatory &&
                properties.message_id == options.message_id && properties.correlation_id == options.correlation_id &&
                properties.timestamp == seconds_of(options.timestamp) && properties.priority == options.priority &&
                properties.delivery_mode == delivery_mode_of(options, exchange) &&
@@ -167,7 +166,8 @@ void MessageBuilder::set_metadata(const PublishOptions& options, const ProducerO
                properties.user_id == options.user_id && properties.app_id == options.app_id &&
                equals(properties.content_type, body.content_type) &&
                equals(properties.content_encoding, body.content_encoding) && expiration_ == options.expiration &&
-               compression_ == compression && has_headers(properties.headers, options.headers, !compression.empty());
+               (compression.empty() ? compression_.empty() : compression_ == compression) &&
+               has_headers(properties.headers, options.headers, !compression.empty());
     };
     if (message_.metadata && is_same_as(*message_.metadata)) return;
     check_name(routing_key, "routing_key");
@@ -182,6 +182,7 @@ void MessageBuilder::set_metadata(const PublishOptions& options, const ProducerO
     metadata->properties.content_encoding = body.content_encoding;
     if (!compression.empty()) metadata->properties.headers[compression_header] = compression_type(compression);
     message_.metadata = nullptr;  // until all is set: a copy may throw
+    exchange_ = exchange;
     compression_ = compression;
     expiration_ = options.expiration;
     message_.metadata = std::move(metadata);

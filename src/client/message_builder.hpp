@@ -78,7 +78,8 @@ private:
     SerializerCache serializers_{};
     std::string encoded_{}, compressed_{};
     OutgoingMessage message_{};
-    // What the metadata was built of and does not have.
+    // What the metadata was built of and does not have, or not in a form that is quickly compared.
+    std::optional<Exchange> exchange_{};
     std::string compression_{};
     std::optional<std::chrono::duration<double>> expiration_{};
 };
