@@ -43,6 +43,12 @@ struct Case {
     std::function<void(int)> publish;
 };
 
+/// As long as a UUID.
+std::string id_of(int message) {
+    std::string id = std::to_string(message);
+    return id.insert(0, 36 - id.size(), '0');
+}
+
 class Librabbitmq {
 public:
     Librabbitmq(std::uint16_t port, bool confirms)
@@ -56,20 +62,35 @@ public:
 
     /// `ahead`: the number of messages that may be unconfirmed.
     void publish(const std::string& body, const char* content_type, int messages, std::uint64_t ahead) {
-        amqp_basic_properties_t properties{};
-        properties._flags = AMQP_BASIC_CONTENT_TYPE_FLAG | AMQP_BASIC_CONTENT_ENCODING_FLAG |
-                            AMQP_BASIC_DELIVERY_MODE_FLAG | AMQP_BASIC_PRIORITY_FLAG;
-        properties.content_type = ::amqp_cstring_bytes(content_type);
-        properties.content_encoding = ::amqp_cstring_bytes("utf-8");
-        properties.delivery_mode = 2;
+        amqp_basic_properties_t properties = properties_of(content_type);
         for (int i = 0; i < messages; ++i) {
-            const amqp_bytes_t bytes{body.size(), const_cast<char*>(body.data())};
-            ::amqp_basic_publish(connection_.get(), 1, amqp_empty_bytes, ::amqp_cstring_bytes("bench"), 0, 0,
-                                 &properties, bytes);
+            send(body, properties);
             ++published_;
             while (confirms_ && published_ - confirmed_ >= ahead) await_confirm();
         }
         while (confirms_ && confirmed_ < published_) await_confirm();
+    }
+
+    /// Each message has an id of its own, and headers if `with_headers` is set.
+    void publish_with_ids(const std::string& body, int messages, bool with_headers) {
+        amqp_basic_properties_t properties = properties_of("text/plain");
+        properties._flags |= AMQP_BASIC_MESSAGE_ID_FLAG;
+        const char* const names[] = {"trace", "tenant", "attempt"};
+        amqp_table_entry_t headers[3];
+        for (std::size_t i = 0; i < 3; ++i) headers[i] = {::amqp_cstring_bytes(names[i]), {AMQP_FIELD_KIND_UTF8, {}}};
+        headers[1].value.value.bytes = ::amqp_cstring_bytes("acme");
+        headers[2].value.kind = AMQP_FIELD_KIND_I32;
+        for (int i = 0; i < messages; ++i) {
+            const std::string id = id_of(i);
+            properties.message_id = {id.size(), const_cast<char*>(id.data())};
+            if (with_headers) {
+                headers[0].value.value.bytes = properties.message_id;
+                headers[2].value.value.i32 = i;
+                properties._flags |= AMQP_BASIC_HEADERS_FLAG;
+                properties.headers = {3, headers};
+            }
+            send(body, properties);
+        }
     }
 
     void close() {
@@ -78,6 +99,19 @@ public:
     }
 
 private:
+    static amqp_basic_properties_t properties_of(const char* content_type) {
+        amqp_basic_properties_t properties{};
+        properties._flags = AMQP_BASIC_CONTENT_TYPE_FLAG | AMQP_BASIC_CONTENT_ENCODING_FLAG |
+                            AMQP_BASIC_DELIVERY_MODE_FLAG | AMQP_BASIC_PRIORITY_FLAG;
+        properties.content_type = ::amqp_cstring_bytes(content_type);
+        properties.content_encoding = ::amqp_cstring_bytes("utf-8");
+        properties.delivery_mode = 2;
+        return properties;
+    }
+    void send(const std::string& body, const amqp_basic_properties_t& properties) {
+        ::amqp_basic_publish(connection_.get(), 1, amqp_empty_bytes, ::amqp_cstring_bytes("bench"), 0, 0, &properties,
+                             {body.size(), const_cast<char*>(body.data())});
+    }
     void await_confirm() {
         amqp_frame_t frame;
         if (::amqp_simple_wait_frame(connection_.get(), &frame) != AMQP_STATUS_OK)
@@ -103,12 +137,31 @@ void publish(const kombu::Connection& broker, const Body& body, int messages) {
             ->publish(body, {.routing_key = "bench"});
 }
 
+/// The options of a message with an id of its own, as most services send it.
+kombu::PublishOptions options_with_id(int message, bool with_headers) {
+    kombu::PublishOptions options{.routing_key = "bench", .message_id = id_of(message)};
+    if (with_headers) options.headers = {{"trace", *options.message_id}, {"tenant", "acme"}, {"attempt", message}};
+    return options;
+}
+
+void publish_with_ids(const kombu::Connection& broker, const std::string& body, int messages, bool with_headers) {
+    for (int i = 0; i < messages; ++i)
+        kombu::pools::producers[broker]
+            .acquire({.block = true, .timeout = 5s})
+            ->publish(body, options_with_id(i, with_headers));
+}
+
 template <class Body>
-void publish_batches(const kombu::Connection& broker, const Body& body, int messages, int size) {
+void publish_batches(const kombu::Connection& broker, const Body& body, int messages, int size, bool with_ids = false) {
     for (int sent = 0; sent < messages; sent += size) {
         auto producer = kombu::pools::producers[broker].acquire({.block = true, .timeout = 5s});
         kombu::Batch batch = producer->batch();
-        for (int i = 0; i < size; ++i) batch.publish(body, {.routing_key = "bench"});
+        for (int i = 0; i < size; ++i) {
+            if (with_ids)
+                batch.publish(body, options_with_id(sent + i, false));
+            else
+                batch.publish(body, {.routing_key = "bench"});
+        }
         batch.commit();
     }
 }
@@ -225,7 +278,7 @@ int main(int count, char** arguments) {
     const kombu::Connection memory{"memory://bench"};
     Librabbitmq rabbit{sink.port(), false}, rabbit_confirming{sink.port(), true};
     BareSend bare{sink.port()};
-    const std::string text(100, 'x'), kib(1024, 'x'), large(65536, 'x');
+    const std::string text(100, 'x'), kib(1024, 'x'), large(65536, 'x'), huge(8 << 20, 'x');
     const kombu::Json json = {{"id", 123456}, {"name", "domestic"}, {"body", std::string(58, 'x')}};
     const std::string json_text = json.dump();
     const kombu::Json small = {{"n", 1}};
@@ -261,6 +314,15 @@ int main(int count, char** arguments) {
         {"send(2) alone, 64 KiB", 5, 0, 2'000, [&](int n) { bare.send(large.size(), n); }},
         {"pools::producers on 16 threads", 15, 1.1, 3'200'000,
          [&](int n) { cycle_on_threads(kombu::pools::producers, memory, n, 16); }},
+        {"librabbitmq, 100 B, ids of their own", 23, 0, 40'000,
+         [&](int n) { rabbit.publish_with_ids(text, n, false); }},
+        {"text of 100 B, ids of their own", 23, 0, 40'000, [&](int n) { publish_with_ids(plain, text, n, false); }},
+        {"batches of 64, ids of their own", 23, 0, 64'000, [&](int n) { publish_batches(plain, text, n, 64, true); }},
+        {"librabbitmq, 100 B, ids and 3 headers", 26, 0, 40'000,
+         [&](int n) { rabbit.publish_with_ids(text, n, true); }},
+        {"text of 100 B, ids and 3 headers", 26, 0, 40'000, [&](int n) { publish_with_ids(plain, text, n, true); }},
+        {"librabbitmq, 8 MiB", 28, 0, 40, [&](int n) { rabbit.publish(huge, "text/plain", n, 1); }},
+        {"text of 8 MiB", 28, 0, 40, [&](int n) { publish(plain, huge, n); }},
     };
     if (count > 2) {
         cases[static_cast<std::size_t>(std::atoi(arguments[1]))].publish(std::atoi(arguments[2]));
