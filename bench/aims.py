@@ -29,6 +29,8 @@ def rows(paths):
         for line in open(path):
             if row := ROW.match(line):
                 yield row["name"].strip(), row["cost"], row["ratio"], row["aim"], row["verdict"]
+            elif re.search(r"\b(met|missed)\b", line):
+                sys.exit("not a row of the table: " + line)
 
 
 found = list(rows(sys.argv[1:]))

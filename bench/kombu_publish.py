@@ -44,7 +44,7 @@ AIM = 1 / 120
 
 of_kombu = cost(f"Kombu {kombu.__version__}, producers[connection]", pooled)
 cost(f"Kombu {kombu.__version__}, a producer that is kept", held)
-if len(sys.argv) > 3:
+if len(sys.argv) > 3 and sys.argv[3]:
     ratio = float(sys.argv[3]) / of_kombu
     print(f"{'a JSON object of 100 B, x Kombu':44} {float(sys.argv[3]):10.3f} {ratio:10.4f} {AIM:8.4f}"
           f" {'met' if ratio <= AIM else 'missed':>6}")

@@ -316,7 +316,8 @@ public:
     /// \throws ConfigurationError  when this transport does not support it; the text names the field
     virtual void check(const ConnectionParameters& parameters) const { (void)parameters; }
     /// Checks the headers of a message, a JSON object, before anything is sent. By default every text must be UTF-8,
-    /// every number finite, and the nesting at most 256 levels deep; an override must be at least as strict.
+    /// every number finite, and the nesting at most 256 levels deep; an override must be at least as strict, since
+    /// nobody else checks.
     /// \throws EncodeError  when brokers of this kind cannot carry them; the text names the value
     virtual void check_headers(const Json& headers) const;
     /// Connects to an endpoint and logs in.

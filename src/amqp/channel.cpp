@@ -7,6 +7,7 @@
 #include "amqp/confirm_wait.hpp"
 #include "amqp/connection.hpp"
 #include "amqp/operations.hpp"
+#include "support/pieces.hpp"
 
 #include <algorithm>
 #include <functional>
@@ -144,10 +145,12 @@ async::Operation<> AmqpChannel::begin_publish(const OutgoingMessage& message, bo
     if (session.blocked())
         return publish_when_unblocked(message, confirmed, deadline, confirm_timeout, std::move(request));
     BodyFrames frames;
-    if (message.body.size() < smallest_body_in_place)
+    if (message.body.size() < smallest_body_in_place) {
         publish(session, *channel_, message, deadline);
-    else
+    } else {
+        check_in_time(deadline);  // later the connection would be lost
         frames = publish_head(session, *channel_, message);
+    }
     const std::uint64_t number = confirmed ? await_confirmation_of(*channel_, message) : 0;
     const bool all_sent = frames.empty() ? driver.try_send(deadline) : try_send_frames(frames, deadline);
     if (!confirmed) return finish_sending(all_sent, frames, deadline, std::move(request));
@@ -162,20 +165,36 @@ bool AmqpChannel::try_send_frames(BodyFrames& frames, Deadline deadline) {
         const std::string_view payload = frames.next(connection_->session().output());
         if (!driver.try_send_with(payload, {&frame_end, 1}, deadline)) return false;
         if (frames.empty()) return true;
-        driver.check_sent_in_time(deadline);
+        driver.fail_if_expired(deadline);
     }
 }
 
 async::Operation<> AmqpChannel::send_rest(BodyFrames& frames, Deadline deadline) {
-    do {
-        co_await connection_->driver().flush(deadline);
-    } while (!frames.empty() && channel_->is_open() && !try_send_frames(frames, deadline));
+    Session& session = connection_->session();
+    AmqpConnection::Driver& driver = connection_->driver();
+    if (!frames.empty()) session.begin_body(*channel_);
+    for (bool all_sent = false; !all_sent;) {
+        co_await driver.flush(deadline);
+        session.check();
+        if (frames.empty()) break;
+        all_sent = !channel_->is_open() || try_send_frames(frames, deadline);
+        if (frames.empty() || !channel_->is_open()) {
+            session.end_body(*channel_);
+            all_sent = driver.try_send(deadline);
+        }
+    }
+}
+
+void AmqpChannel::throw_closed(AmqpConnection::Driver::RequestScope& request) const {
+    request.end();
+    channel_->check();
 }
 
 async::Operation<> AmqpChannel::confirm_when_sent(BodyFrames frames, std::uint64_t number, Deadline deadline,
                                                   OptionalTimeout confirm_timeout,
                                                   AmqpConnection::Driver::RequestScope request) {
     co_await send_rest(frames, deadline);
+    if (!frames.empty()) throw_closed(request);
     const Deadline until = std::min(deadline, Deadline::after(confirm_timeout));
     SingleConfirmWait wait{connection_->session(), channel_, number, until};
     co_await connection_->run(std::move(wait), deadline, std::move(request));
@@ -198,8 +217,8 @@ async::Operation<> AmqpChannel::finish_sending(bool all_sent, BodyFrames frames,
 async::Operation<> AmqpChannel::end_when_sent(BodyFrames frames, Deadline deadline,
                                               AmqpConnection::Driver::RequestScope request) {
     co_await send_rest(frames, deadline);
+    if (!frames.empty()) throw_closed(request);
     request.end();
-    if (!frames.empty()) channel_->check();
 }
 
 void AmqpChannel::check_async_errors() {

@@ -68,10 +68,13 @@ public:
 private:
     async::Operation<> begin_publish(const OutgoingMessage& message, bool confirmed, Deadline deadline,
                                      OptionalTimeout confirm_timeout);
-    /// Sends frames until the socket is full or the deadline has passed. Returns whether all has been sent.
+    /// Sends frames until the socket is full. Returns whether all has been sent. Fails the session when the deadline
+    /// passes between two of them.
     bool try_send_frames(BodyFrames& frames, Deadline deadline);
-    /// Sends what is left. Stops when the broker closes the channel.
+    /// Sends what is left. Stops when the broker closes the channel; `frames` is not empty then.
     async::Operation<> send_rest(BodyFrames& frames, Deadline deadline);
+    /// Ends the request of a message that was sent in part, with the error that closed the channel.
+    void throw_closed(AmqpConnection::Driver::RequestScope& request) const;
     async::Operation<> confirm_when_sent(BodyFrames frames, std::uint64_t number, Deadline deadline,
                                          OptionalTimeout confirm_timeout, AmqpConnection::Driver::RequestScope request);
     async::Operation<> publish_when_unblocked(const OutgoingMessage& message, bool confirmed, Deadline deadline,

@@ -53,22 +53,25 @@ void check_frame_end(char octet) {
     if (octet != frame_end) throw net::InvalidInput("the peer sent a frame without the frame-end octet", 501);
 }
 
-/// Appends a frame whose size only encoding tells. Nearly all fit into a small buffer.
+/// Appends a frame whose size only encoding tells. Tries a small buffer first, since nearly all frames are small.
 template <class Encode>
 void append_encoded(std::string& out, std::uint8_t type, std::uint16_t channel, std::uint32_t max_frame_size,
                     Encode encode) {
-    constexpr std::size_t small_size = 512;
+    const std::size_t start = out.size();
     const std::size_t max_payload = max_frame_size - frame_overhead;
-    char small[small_size];  // not filled with zeros, as a string would be
-    if (const int size = encode(amqp_bytes_t{std::min(small_size, max_payload), small}); size >= 0)
-        return append_frame(out, type, channel, {small, static_cast<std::size_t>(size)});
-    std::string large;
-    for (std::size_t capacity = small_size; capacity < max_payload;) {
-        capacity = std::min(capacity * 8, max_payload);
-        large.resize(capacity);
-        if (const int size = encode(amqp_bytes_t{capacity, large.data()}); size >= 0)
-            return append_frame(out, type, channel, {large.data(), static_cast<std::size_t>(size)});
+    for (std::size_t capacity = 512;; capacity *= 8) {
+        capacity = std::min(capacity, max_payload);
+        out.resize(start + header_size + capacity);
+        const int size = encode(amqp_bytes_t{capacity, out.data() + start + header_size});
+        if (size >= 0) {
+            write_header(out.data() + start, type, channel, static_cast<std::size_t>(size));
+            out.resize(start + header_size + static_cast<std::size_t>(size));
+            out.push_back(frame_end);
+            return;
+        }
+        if (capacity == max_payload) break;
     }
+    out.resize(start);
     throw EncodeError("headers or arguments are too large for one AMQP frame of " + std::to_string(max_frame_size) +
                       " bytes");
 }
@@ -152,23 +155,30 @@ void append_heartbeat(std::string& out) {
     out.append(frame, sizeof frame);
 }
 
+void write_body_size(char* at, std::uint64_t size) noexcept {
+    write_u32(at, static_cast<std::uint32_t>(size >> 32));
+    write_u32(at + 4, static_cast<std::uint32_t>(size));
+}
+
 std::size_t append_content_header(std::string& out, std::uint16_t channel, amqp_basic_properties_t& properties,
                                   std::uint32_t max_frame_size) {
     const std::size_t frame_at = out.size();
-    append_encoded(out, AMQP_FRAME_HEADER, channel, max_frame_size, [&](amqp_bytes_t space) {
+    const auto encode = [&](amqp_bytes_t space) {
         auto* const start = static_cast<char*>(space.bytes);
         write_u16(start, AMQP_BASIC_CLASS);
         write_u16(start + 2, 0);
         write_body_size(start + 4, 0);
         const int size = amqp_encode_properties(AMQP_BASIC_CLASS, &properties, {space.len - 12, start + 12});
         return size < 0 ? size : size + 12;
-    });
+    };
+    // Most are small, and published for each message: a string would be filled with zeros first. Methods are encoded in
+    // place, since one has a password.
+    char small[512];
+    if (const int size = encode({sizeof small, small}); size >= 0)
+        append_frame(out, AMQP_FRAME_HEADER, channel, {small, static_cast<std::size_t>(size)});
+    else
+        append_encoded(out, AMQP_FRAME_HEADER, channel, max_frame_size, encode);
     return frame_at + header_size + 4;
-}
-
-void write_body_size(char* at, std::uint64_t size) noexcept {
-    write_u32(at, static_cast<std::uint32_t>(size >> 32));
-    write_u32(at + 4, static_cast<std::uint32_t>(size));
 }
 
 std::string_view BodyFrames::next(std::string& out) {

@@ -25,7 +25,7 @@ inline constexpr char frame_end = '\xce';
 struct Frame {
     std::uint8_t type = 0;
     std::uint16_t channel = 0;
-    std::string_view payload{};  // valid until more bytes are added
+    std::string_view payload{};  // of a body perhaps only a part; valid until FrameReader::space() is called
 };
 
 /// Splits a byte stream into frames. A large body frame that has not arrived completely comes in parts, so that it is
@@ -65,19 +65,12 @@ private:
     std::uint16_t body_channel_ = 0;
 };
 
-/// Append frames to a buffer. Throw EncodeError when a method or a content header does not fit into one frame.
-void append_method(std::string& out, std::uint16_t channel, amqp_method_number_t method, void* fields,
-                   std::uint32_t max_frame_size);
-void append_heartbeat(std::string& out);
-/// Returns where its body size is, for write_body_size().
-std::size_t append_content_header(std::string& out, std::uint16_t channel, amqp_basic_properties_t& properties,
-                                  std::uint32_t max_frame_size);
-void write_body_size(char* at, std::uint64_t size) noexcept;
-/// Splits a body into frames whose payload is sent from where it is.
+/// Splits a body, which must exist until then, into frames whose payload is sent from where it is.
 class BodyFrames {
 public:
-    /// Nothing to send.
+    /// No frames.
     BodyFrames() = default;
+    /// `max_payload`: not 0.
     BodyFrames(std::uint16_t channel, std::string_view body, std::size_t max_payload) noexcept
         : rest_(body), max_payload_(max_payload), channel_(channel) {}
 
@@ -91,6 +84,14 @@ private:
     std::uint16_t channel_ = 0;
 };
 
+/// Append frames to a buffer. Throw EncodeError when a method or a content header does not fit into one frame.
+void append_method(std::string& out, std::uint16_t channel, amqp_method_number_t method, void* fields,
+                   std::uint32_t max_frame_size);
+void append_heartbeat(std::string& out);
+/// Returns where its body size is, for write_body_size().
+std::size_t append_content_header(std::string& out, std::uint16_t channel, amqp_basic_properties_t& properties,
+                                  std::uint32_t max_frame_size);
+void write_body_size(char* at, std::uint64_t size) noexcept;
 /// Throws Timeout when the deadline passes meanwhile.
 void append_body(std::string& out, std::uint16_t channel, std::string_view body, std::uint32_t max_frame_size,
                  Deadline deadline = Deadline::never());

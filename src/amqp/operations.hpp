@@ -63,7 +63,7 @@ async::Operation<std::uint32_t> delete_queue(Session& session, Channel channel, 
 /// Appends a message to the session's output. Does not wait.
 void publish(Session& session, ChannelState& channel, const OutgoingMessage& message,
              Deadline deadline = Deadline::never());
-/// The same without the body: see Session::send_message_head().
+/// The same without the body, whose frames the caller sends next.
 BodyFrames publish_head(Session& session, ChannelState& channel, const OutgoingMessage& message);
 /// Records that the message that was just published will be confirmed. Returns its sequence number.
 std::uint64_t await_confirmation_of(ChannelState& channel, const OutgoingMessage& message);

@@ -7,6 +7,7 @@
 #include "amqp/rpc.hpp"
 #include "support/append_or_undo.hpp"
 
+#include <algorithm>
 #include <exception>
 #include <optional>
 #include <utility>
@@ -21,7 +22,12 @@ void publish(Session& session, ChannelState& channel, const OutgoingMessage& mes
 BodyFrames publish_head(Session& session, ChannelState& channel, const OutgoingMessage& message) {
     check_usable(session, channel);
     BodyFrames frames;
-    append_or_undo(session.output(), [&] { frames = session.send_message_head(channel, message); });
+    std::string& output = session.output();
+    append_or_undo(output, [&] {
+        frames = session.send_message_head(channel, message);
+        // For the first frame: nothing of the message was sent when there is no memory for it.
+        output.reserve(output.size() + std::min<std::size_t>(message.body.size(), session.max_frame_size()));
+    });
     return frames;
 }
 

@@ -63,6 +63,17 @@ BodyFrames Session::send_message_head(ChannelState& channel, const OutgoingMessa
     return {channel.number(), message.body, frame_max_ - frame_overhead};
 }
 
+void Session::reply(ChannelState& channel, amqp_method_number_t method, void* fields) {
+    if (!channel.is_sending_body_) return send(channel.number(), method, fields);
+    append_method(channel.replies_after_body_, channel.number(), method, fields, frame_max_);
+}
+
+void Session::end_body(ChannelState& channel) {
+    channel.is_sending_body_ = false;
+    if (channel.is_open()) output_ += channel.replies_after_body_;
+    channel.replies_after_body_.clear();
+}
+
 void Session::apply_tune(std::uint16_t channel_max, std::uint32_t frame_max, std::chrono::seconds heartbeat) noexcept {
     heartbeat_ = Heartbeat{heartbeat, Clock::now()};
     channel_max_ = channel_max;
@@ -179,7 +190,7 @@ void Session::on_method(ChannelState& channel, const Frame& frame) {
         case AMQP_CHANNEL_CLOSE_METHOD: return on_channel_close(channel, frame);
         case AMQP_CHANNEL_FLOW_METHOD: {
             amqp_channel_flow_ok_t ok{DecodedMethod{frame.payload, decode_memory_}.as<amqp_channel_flow_t>().active};
-            return send(frame.channel, AMQP_CHANNEL_FLOW_OK_METHOD, &ok);
+            return reply(channel, AMQP_CHANNEL_FLOW_OK_METHOD, &ok);
         }
         case AMQP_BASIC_ACK_METHOD: {
             const DecodedMethod method{frame.payload, decode_memory_};
@@ -265,7 +276,8 @@ void Session::on_body(ChannelState& channel, const Frame& frame) {
     if (frame.payload.size() > channel.body_size_ - body.size()) protocol_error("a message is longer than announced");
     // More than what has arrived, so that a large body is not copied each time, but not all that the peer announces.
     const std::size_t size = body.size() + frame.payload.size();
-    if (size > body.capacity()) body.reserve(std::min<std::size_t>(channel.body_size_, 4 * size));
+    if (size < channel.body_size_ && size > body.capacity())
+        body.reserve(std::min<std::size_t>(channel.body_size_, 4 * size));
     body.append(frame.payload);
     if (body.size() == channel.body_size_) on_message_complete(channel);
 }
@@ -296,7 +308,7 @@ void Session::on_message_complete(ChannelState& channel) {
         std::ranges::find(channel.cancelled_consumers, message.consumer_tag) == channel.cancelled_consumers.end()) {
         // It was in flight when its consumer was cancelled: requeue it.
         amqp_basic_reject_t reject{message.delivery->info.delivery_tag, 1};
-        return send(channel.number(), AMQP_BASIC_REJECT_METHOD, &reject);
+        return reply(channel, AMQP_BASIC_REJECT_METHOD, &reject);
     }
     check_count(channel.deliveries.size(), channel.max_deliveries);
     channel.deliveries.push_back(std::move(message));

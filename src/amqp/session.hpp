@@ -84,6 +84,9 @@ private:
     std::optional<ReceivedMethod> incoming_{};
     bool has_header_ = false;
     std::uint64_t body_size_ = 0;
+    // Set while the frames of a body are being sent; replies follow the last one.
+    bool is_sending_body_ = false;
+    std::string replies_after_body_{};
 };
 
 /// An AMQP 0-9-1 connection without I/O: it parses received bytes, keeps the state of the channels and collects the
@@ -109,8 +112,15 @@ public:
     void send(std::uint16_t channel, amqp_method_number_t method, void* fields);
     /// Throws Timeout when the deadline passes meanwhile.
     void send_message(ChannelState& channel, const OutgoingMessage& message, Deadline deadline);
+    /// As it was negotiated.
+    std::size_t max_frame_size() const noexcept { return frame_max_; }
     /// Sends all of a message but its body, whose frames the caller sends next.
     BodyFrames send_message_head(ChannelState& channel, const OutgoingMessage& message);
+    /// While frames of a body are still to be sent on this channel, and input is read, its replies are kept back: no
+    /// method may come between the frames of a message.
+    void begin_body(ChannelState& channel) noexcept { channel.is_sending_body_ = true; }
+    /// Sends them. Nothing is sent on a channel that was closed meanwhile.
+    void end_body(ChannelState& channel);
     DecodeMemory& decode_memory() noexcept { return decode_memory_; }
     /// Replies on channel 0.
     std::deque<ReceivedMethod>& connection_replies() noexcept { return connection_replies_; }
@@ -128,6 +138,8 @@ public:
     std::string silence_reason() const { return blocked_ ? ": the broker is blocked: " + *blocked_ : std::string{}; }
 
 private:
+    /// A reply to the broker, on a channel that may be sending a message.
+    void reply(ChannelState& channel, amqp_method_number_t method, void* fields);
     void on_frame(const Frame& frame);
     void on_connection_frame(const Frame& frame);
     void on_method(ChannelState& channel, const Frame& frame);

@@ -65,19 +65,14 @@ std::string_view value_or(const std::optional<std::string>& text, std::string_vi
 
 constexpr const char* compression_header = "compression";
 
-/// Whether a message with the headers `sent` has those that the options ask for.
+/// Whether the headers `sent` are those that the options ask for, and the one of the compression if there is one.
 bool has_headers(const Json& sent, const Json& asked, bool is_compressed) {
     if (!is_compressed) return asked.is_null() ? sent.empty() : same_value(sent, asked);
-    std::size_t others = 0;
-    if (asked.is_object()) {
-        for (const auto& [name, value] : asked.get_ref<const Json::object_t&>()) {
-            if (name == compression_header) continue;  // the compression replaces it
-            const auto found = sent.find(name);
-            if (found == sent.end() || !same_value(*found, value)) return false;
-            ++others;
-        }
-    }
-    return sent.size() == others + 1;
+    if (asked.is_null()) return sent.size() == 1;
+    if (!asked.is_object() || asked.contains(compression_header)) return false;  // the options are checked
+    for (const auto& [name, value] : asked.get_ref<const Json::object_t&>())
+        if (const auto found = sent.find(name); found == sent.end() || !same_value(*found, value)) return false;
+    return sent.size() == asked.size() + 1;
 }
 
 bool equals(const std::optional<std::string>& text, std::string_view value) {
@@ -165,6 +160,7 @@ void MessageBuilder::set_metadata(const PublishOptions& options, const ProducerO
                properties.reply_to == options.reply_to && properties.type == options.type &&
                properties.user_id == options.user_id && properties.app_id == options.app_id &&
                equals(properties.content_type, body.content_type) &&
+               (options.content_type || !options.content_encoding) &&  // one that is not used is checked too
                equals(properties.content_encoding, body.content_encoding) && expiration_ == options.expiration &&
                (compression.empty() ? compression_.empty() : compression_ == compression) &&
                has_headers(properties.headers, options.headers, !compression.empty());

@@ -178,7 +178,7 @@ public:
     /// except with TLS.
     bool try_send_with(std::string_view body, std::string_view end, Deadline until) {
         std::string& output = session_.output();
-        output.reserve(output.size() + body.size() + end.size());  // nothing may fail once a part was sent
+        output.reserve(output.size() + body.size() + end.size());  // nothing may fail once a part of these was sent
         if (stream_.uses_tls()) {
             output.append(body).append(end);
             return try_send(until);
@@ -198,8 +198,8 @@ public:
         return all;
     }
 
-    /// Fails the session when the deadline has passed with a message sent in part.
-    void check_sent_in_time(Deadline deadline) {
+    /// Fails the session when the deadline has passed: the caller has sent a message in part.
+    void fail_if_expired(Deadline deadline) {
         fail_on_error([&] {
             if (deadline.expired()) throw_not_read_in_time();
         });

@@ -112,17 +112,17 @@ struct Route {
     std::exception_ptr refusal{};
 };
 
-/// The route of the last message, for the next message with the same head.
+/// The route of the last message, for the next one to the same destination.
 struct RouteCache {
     std::shared_ptr<const Route> last{};
 };
 
 /// Whether a route agrees with the known bindings.
 bool is_current(const SessionContext& link, const Route& route);
-/// The cached route when it is current and messages with `head` take it; a new envelope is rendered for another head
-/// with the same destination. Otherwise null.
-std::shared_ptr<const Route> find_route(const SessionContext& link, RouteCache& cache,
-                                        const std::shared_ptr<const MessageMetadata>& head);
+/// The cached route when it is current and messages with `head` take it. For another head with the same destination a
+/// new envelope is rendered, and the result is cached. Otherwise null.
+std::shared_ptr<const Route> reuse_route(const SessionContext& link, RouteCache& cache,
+                                         const std::shared_ptr<const MessageMetadata>& head);
 /// Resolves the route of messages with `head`, with the known bindings.
 async::Operation<std::shared_ptr<const Route>> resolve_route(SessionContext& link, RouteCache& cache,
                                                              std::shared_ptr<const MessageMetadata> head);

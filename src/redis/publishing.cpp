@@ -117,7 +117,7 @@ private:
     std::shared_ptr<const Route> cached_route(std::size_t i) const {
         const auto& head = messages_[i].metadata;
         if (i != 0 && routes_[i - 1]->head == head) return routes_[i - 1];
-        return find_route(context_, route_cache_, head);
+        return reuse_route(context_, route_cache_, head);
     }
 
     void fail(std::size_t message, std::exception_ptr error) {
@@ -360,7 +360,7 @@ async::Operation<> reroute(SessionContext& context, RouteCache& cache, const Out
 
 std::shared_ptr<const Route> PlainPublish::find_route(const SessionContext& context, RouteCache& cache,
                                                       const OutgoingMessage& message) {
-    std::shared_ptr<const Route> route = redis::find_route(context, cache, message.metadata);
+    std::shared_ptr<const Route> route = reuse_route(context, cache, message.metadata);
     const bool is_plain = route && route->lists.size() == 1 && route->lists[0].expires.count() == 0;
     return is_plain ? route : nullptr;
 }

@@ -81,8 +81,8 @@ bool has_same_destination(const MessageMetadata& a, const MessageMetadata& b) {
 
 }  // namespace
 
-std::shared_ptr<const Route> find_route(const SessionContext& context, RouteCache& cache,
-                                        const std::shared_ptr<const MessageMetadata>& head) {
+std::shared_ptr<const Route> reuse_route(const SessionContext& context, RouteCache& cache,
+                                         const std::shared_ptr<const MessageMetadata>& head) {
     if (!cache.last || !is_current(context, *cache.last)) return nullptr;
     if (cache.last->head == head) return cache.last;
     if (!has_same_destination(*cache.last->head, *head)) return nullptr;

@@ -210,23 +210,6 @@ TEST_CASE("confirm_timeout begins when a peer that reads slowly has been sent th
     CHECK(connection.connected());
 }
 
-TEST_CASE("a channel that the broker closes in the middle of a large body ends the message, not the connection",
-          "[failure]") {
-    const std::string large(std::size_t{32} << 20, 'x');
-    ScriptedPeer closing{[](PeerSocket& peer) {
-        script::open_channel(peer);
-        script::receive_publish(peer);  // with the first frame of the body
-        peer.send(
-            script::method(1, AMQP_CHANNEL_CLOSE_METHOD, amqp_channel_close_t{404, amqp::bytes("no exchange"), 0, 0}));
-        peer.wait_for_close();
-    }};
-    Connection connection{closing.url()};
-    Producer producer{connection};
-    CHECK_THAT(error_of<ChannelError>(0ms, [&] { producer.publish(large, {.routing_key = "q", .timeout = 30s}); }),
-               Contains("no exchange"));
-    CHECK(connection.connected());
-}
-
 TEST_CASE("a deadline that passes while a peer reads a large body fails the session", "[failure]") {
     const std::string large(std::size_t{64} << 20, 'x');
     ScriptedPeer reading{[&](PeerSocket& peer) {
