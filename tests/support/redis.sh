@@ -14,6 +14,7 @@
 #
 # The server with passwords has `requirepass kombu-secret` and the user `worker` with the password `worker-secret`.
 set -euo pipefail
+trap '' PIPE  # a server that ends may reset the connection that `answers` writes to
 
 action=${1:?action} dir=${2:?directory} here=$(cd "$(dirname "$0")" && pwd)
 fail() { echo "redis.sh: $*" >&2; exit 1; }
@@ -25,12 +26,17 @@ pid_of() {
     pid=$(cat "$dir/$1/pid" 2>/dev/null) && [ "$(readlink "/proc/$pid/cwd" 2>/dev/null)" = "$dir/$1" ] && echo "$pid"
 }
 
+threads_of() { find "/proc/$1/task" -mindepth 1 -maxdepth 1 2>/dev/null | wc -l || true; }
+
 end() {
     local pid; pid=$(pid_of "$1") || return 0
     kill -KILL "$pid" 2>/dev/null || true
-    # An ended process that was not reaped has no working directory.
-    for _ in $(seq 400); do pid_of "$1" >/dev/null || return 0; sleep 0.01; done
-    fail "process $pid does not end"
+    # An ended process that was not reaped has no working directory. Its port is open until its last thread has ended.
+    for _ in $(seq 400); do
+        if ! pid_of "$1" >/dev/null && [ "$(threads_of "$pid")" -le 1 ]; then return 0; fi
+        sleep 0.01
+    done
+    ! pid_of "$1" >/dev/null || fail "process $pid does not end"
 }
 
 answers() {
