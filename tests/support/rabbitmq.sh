@@ -57,7 +57,7 @@ stop() {
 
 speaks_amqp() {
     exec 3<>"/dev/tcp/127.0.0.1/$port" || return 1
-    printf 'AMQP\0\0\011\001' >&3
+    (trap '' PIPE; printf 'AMQP\0\0\011\001' >&3) || return 1  # a node that ends may reset the connection
     local answer
     IFS= LC_ALL=C read -r -t 5 -n 1 -u 3 answer || true
     exec 3>&-
