@@ -34,6 +34,22 @@ std::string frame(char type, std::uint16_t channel, std::string_view payload, ch
     return out.append(payload) + end;
 }
 
+/// Gives the reader as much as it takes at a time. Returns the most that it took.
+template <class OnFrame>
+std::size_t read_all(FrameReader& reader, std::string_view stream, OnFrame on_frame) {
+    std::size_t largest = 0;
+    while (!stream.empty()) {
+        const auto [space, size] = reader.space();
+        largest = std::max(largest, size);
+        const std::size_t taken = std::min(size, stream.size());
+        std::memcpy(space, stream.data(), taken);
+        stream.remove_prefix(taken);
+        reader.added(taken);
+        while (const auto frame = reader.next()) on_frame(*frame);
+    }
+    return largest;
+}
+
 }  // namespace
 
 TEST_CASE("the log-in is parsed whole and byte by byte", "[amqp]") {
@@ -439,17 +455,10 @@ TEST_CASE("large body frames need no large buffer", "[amqp]") {
     const std::string stream = script::content(1, std::string(1'000'000, 'x'));
     FrameReader reader;
     reader.set_max_frame_size(131072);
-    std::size_t largest = 0, bytes_of_bodies = 0;
-    for (std::string_view unread = stream; !unread.empty();) {
-        const auto [space, size] = reader.space();
-        largest = std::max(largest, size);
-        const std::size_t taken = std::min(size, unread.size());
-        std::memcpy(space, unread.data(), taken);
-        unread.remove_prefix(taken);
-        reader.added(taken);
-        while (const auto read = reader.next())
-            if (read->type == AMQP_FRAME_BODY) bytes_of_bodies += read->payload.size();
-    }
+    std::size_t bytes_of_bodies = 0;
+    const std::size_t largest = read_all(reader, stream, [&](const Frame& read) {
+        if (read.type == AMQP_FRAME_BODY) bytes_of_bodies += read.payload.size();
+    });
     CHECK(bytes_of_bodies == 1'000'000);
     CHECK(largest <= 65'536);
 }
@@ -459,17 +468,11 @@ TEST_CASE("reads that fill the buffer make it larger, up to 64 KiB, and lose no 
     std::string stream;
     for (std::size_t i = 0; i < frames; ++i) stream += frame(1, 1, std::to_string(i) + std::string(i, '.'));
     FrameReader reader;
-    std::size_t largest = 0, count = 0;
-    for (std::string_view unread = stream; !unread.empty();) {
-        const auto [space, size] = reader.space();
-        largest = std::max(largest, size);
-        const std::size_t taken = std::min(size, unread.size());
-        std::memcpy(space, unread.data(), taken);
-        unread.remove_prefix(taken);
-        reader.added(taken);
-        for (; const auto read = reader.next(); ++count)
-            REQUIRE(read->payload == std::to_string(count) + std::string(count, '.'));
-    }
+    std::size_t count = 0;
+    const std::size_t largest = read_all(reader, stream, [&](const Frame& read) {
+        REQUIRE(read.payload == std::to_string(count) + std::string(count, '.'));
+        ++count;
+    });
     CHECK(count == frames);
     CHECK(largest > 60'000);
     CHECK(largest <= 65'536);

@@ -2,6 +2,7 @@
 // What comes while a body of many frames is sent and the socket is full.
 #include "support/amqp_script.hpp"
 #include "support/catch.hpp"
+#include "support/eventually.hpp"
 #include "support/open_session.hpp"
 #include "support/scripted_peer.hpp"
 
@@ -11,7 +12,7 @@
 #include <boost/asio.hpp>
 
 #include <atomic>
-#include <functional>
+#include <initializer_list>
 #include <optional>
 #include <string>
 #include <thread>
@@ -45,7 +46,7 @@ public:
     void send(const std::string& frames) {
         to_send_ = frames;
         peer_sends_ = true;
-        while (peer_sends_) std::this_thread::yield();
+        REQUIRE(eventually([&] { return !peer_sends_; }));
         // Only input ends the client's wait, as long as nobody reads.
         CHECK(io_.run_one_for(10s) == 1);
         io_.poll();
@@ -63,7 +64,7 @@ public:
     /// The methods that the peer has received after the log-in, by their numbers, and "body" when one was complete.
     std::string received() {
         connection_.release();
-        while (!peer_done_) std::this_thread::yield();
+        REQUIRE(eventually([&] { return peer_done_.load(); }));
         return received_;
     }
 
